@@ -1,0 +1,1 @@
+"""Model debugger for chest radiographs: finds, proves and repairs text-driven predictions."""

@@ -1,0 +1,233 @@
+"""Directories that are either complete or absent.
+
+Owns atomic writing, manifests, content hashes and content-addressed names. It knows nothing about
+what a stage computes.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from covid_debug.errors import ArtifactError
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+_PARTIAL_MARK = ".partial-"
+_RECORDED_PACKAGES = ("covid_debug", "torch", "torchvision", "numpy", "opencv-python", "rapidocr")
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits.
+
+    Raises:
+        ArtifactError: If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def canonical_json(value: object) -> str:
+    """Serialise parameters so that equal values give equal text.
+
+    Dataclasses become mappings, paths become strings, keys are sorted, NaN is refused.
+    """
+    return json.dumps(value, sort_keys=True, allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"cannot serialise {type(value).__name__}")
+
+
+def artifact_key(stage: str, code_version: int, parameters: object, inputs: object) -> str:
+    """Name an artifact after everything that decides its content.
+
+    Args:
+        stage: Name of the stage, the readable part of the key.
+        code_version: Raised by hand whenever the stage's code changes its output.
+        parameters: Anything :func:`canonical_json` accepts.
+        inputs: Keys or hashes of the artifacts that go in.
+
+    Returns:
+        ``"<stage>-<16 hex digits>"``.
+    """
+    blob = canonical_json([stage, code_version, parameters, inputs])
+    return f"{stage}-{hashlib.sha256(blob.encode()).hexdigest()[:16]}"
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the new, never a part.
+
+    Raises:
+        ArtifactError: If the place cannot be written.
+    """
+    partial = path.with_name(f".{path.name}{_PARTIAL_MARK}{uuid.uuid4().hex[:8]}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror}); choose a writable place with free space"
+        ) from error
+
+
+@contextmanager
+def write_artifact(
+    target: Path, *, kind: str, parameters: object = None, inputs: Mapping[str, str] | None = None
+) -> Iterator["ArtifactDraft"]:
+    """Fill a directory beside its final place, then publish it with one rename.
+
+    The manifest (schema version, kind, parameters, input keys, file hashes, package versions) is
+    written last. If the body raises, the draft is removed and nothing appears at ``target``.
+
+    Args:
+        target: Final directory; must not exist.
+        kind: What the artifact is, e.g. ``"filmset"``; readers check it.
+        parameters: What the artifact was made with.
+        inputs: Name -> key or hash of what went in.
+
+    Yields:
+        The draft: write files below ``draft.path``, add manifest entries to ``draft.facts``.
+
+    Raises:
+        ArtifactError: If ``target`` exists or the place cannot be written.
+    """
+    if target.exists():
+        raise ArtifactError(f"{target}: already exists; artifacts are never overwritten")
+    partial = target.with_name(f"{target.name}{_PARTIAL_MARK}{uuid.uuid4().hex[:8]}")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"{target}: cannot be written ({error.strerror}); choose a writable folder"
+        ) from error
+    draft = ArtifactDraft(partial)
+    try:
+        yield draft
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": kind,
+            "parameters": parameters,
+            "inputs": dict(inputs or {}),
+            "facts": draft.facts,
+            "files": _hash_tree(partial),
+            "packages": _package_versions(),
+            "python": platform.python_version(),
+        }
+        (partial / MANIFEST_NAME).write_text(
+            json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n",
+            encoding="utf-8",
+        )
+        partial.rename(target)
+    except OSError as error:
+        raise ArtifactError(
+            f"{target}: cannot be written ({error.strerror}); nothing finished earlier is lost"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclasses.dataclass(slots=True)
+class ArtifactDraft:
+    """A directory being filled; ``facts`` ends in the manifest."""
+
+    path: Path
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def is_complete(directory: Path) -> bool:
+    """Tell whether a published artifact stands at this place."""
+    return (directory / MANIFEST_NAME).is_file()
+
+
+def read_manifest(directory: Path, *, kind: str) -> dict[str, Any]:
+    """Read and check the manifest of an artifact.
+
+    Args:
+        directory: The artifact.
+        kind: The kind that the caller expects.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ArtifactError: If the directory or its manifest is missing, broken or of another kind.
+    """
+    path = directory / MANIFEST_NAME
+    if not directory.is_dir():
+        raise ArtifactError(f"{directory}: no such folder; expected a {kind} made by covid-debug")
+    if not path.is_file():
+        raise ArtifactError(f"{directory}: has no {MANIFEST_NAME}; expected a complete {kind}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest["kind"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: is not a readable manifest; make the {kind} again") from error
+    if found != kind:
+        raise ArtifactError(f"{directory}: is a {found}, expected a {kind}")
+    return manifest
+
+
+def find_damage(directory: Path, *, kind: str) -> list[str]:
+    """List files of an artifact that are missing or differ from the manifest's hashes.
+
+    Returns:
+        Relative paths; empty when the artifact is intact.
+    """
+    files: dict[str, str] = read_manifest(directory, kind=kind)["files"]
+    return [
+        name
+        for name, digest in files.items()
+        if not (directory / name).is_file() or hash_file(directory / name) != digest
+    ]
+
+
+def remove_partials(folder: Path) -> int:
+    """Delete what killed writers left in a folder of artifacts; return how many there were."""
+    leftovers = [path for path in folder.glob(f"*{_PARTIAL_MARK}*") if path.is_dir()]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(leftovers)
+
+
+def _hash_tree(directory: Path) -> dict[str, str]:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): hash_file(path) for path in paths}
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in _RECORDED_PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether a folder can be created, or exists and can be written."""
+    probe = folder
+    while not probe.exists():
+        probe = probe.parent
+    return probe.is_dir() and os.access(probe, os.W_OK | os.X_OK)
