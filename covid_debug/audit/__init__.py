@@ -1,0 +1,1 @@
+"""Does burned-in text drive a prediction? Interventions, nulls, verdicts, confounds."""

@@ -1,0 +1,1 @@
+"""From COVIDx to COVIDx++: inpainting, provenance, proof."""

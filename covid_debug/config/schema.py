@@ -1,0 +1,179 @@
+"""What a run's configuration file may say.
+
+Composes the parameter classes that live beside their algorithms; adds no numbers of its own to
+them.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from covid_debug.audit.pipeline import AuditParams
+from covid_debug.cleaning.build import CleaningParams
+from covid_debug.errors import ConfigError
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.training.loop import TrainingParams
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Arm = Literal["original", "cleaned", "placebo"]
+
+
+@dataclass(frozen=True)
+class PhantomData:
+    """The embedded procedural radiographs (:mod:`covid_debug.data.phantom`).
+
+    Attributes:
+        kind: Always ``"phantom"``.
+        n_train: Films for training and validation.
+        n_test: Films for testing; their text is independent of the label.
+        seed: Seed of the generator.
+        text_correlation: Share of training films whose marker belongs to their class.
+        val_share: Share of the training patients held out for validation.
+    """
+
+    kind: Literal["phantom"]
+    n_train: Count
+    n_test: Count
+    seed: int = 0
+    text_correlation: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
+    val_share: Share = 0.2
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """COVIDx built from the public data sets that it is made of.
+
+    Attributes:
+        kind: Always ``"sources"``.
+        sources: Source name (cohen, fig1, actmed, nih, rsna) -> its folder as published.
+        seed: Seed of the patient-level split.
+        val_share: Share of patients in validation.
+        test_share: Share of patients in the test set.
+    """
+
+    kind: Literal["sources"]
+    sources: dict[str, Path]
+    seed: int = 0
+    val_share: Share = 0.1
+    test_share: Share = 0.2
+
+
+@dataclass(frozen=True)
+class CovidxData:
+    """A COVIDx folder with published split files.
+
+    Attributes:
+        kind: Always ``"covidx"``.
+        folder: Folder with ``train/`` and ``test/``.
+        train_list: Split file of the training films, any version of COVIDx.
+        test_list: Split file of the test films.
+        seed: Seed of the validation split, taken patient by patient from the training list.
+        val_share: Share of the training patients in validation.
+    """
+
+    kind: Literal["covidx"]
+    folder: Path
+    train_list: Path
+    test_list: Path
+    seed: int = 0
+    val_share: Share = 0.1
+
+
+@dataclass(frozen=True)
+class TextParams:
+    """Which detector looks for text.
+
+    Attributes:
+        detector: Name in :mod:`covid_debug.text.catalog`.
+        params: Parameters of that detector.
+    """
+
+    detector: str = "default"
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackingParams:
+    """Where results are tracked.
+
+    Attributes:
+        uri: MLflow tracking URI; None is an SQLite file ``mlflow.db`` in the working directory.
+        experiment: MLflow experiment.
+    """
+
+    uri: str | None = None
+    experiment: str = "covid_debug"
+
+
+@dataclass(frozen=True)
+class ComputeParams:
+    """The machine.
+
+    Attributes:
+        device: Torch device, e.g. ``"cpu"`` or ``"cuda"``; never changed silently.
+        n_workers: Processes for detection and cleaning.
+        max_failed_share: The run stops when more than this share of the films fails in a stage.
+    """
+
+    device: str = "cpu"
+    n_workers: Count = 2
+    max_failed_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run of the debugging flow.
+
+    Attributes:
+        name: Names the run; first part of the report's folder.
+        data: Where the films come from.
+        seeds: One training per arm and seed; the first seed's original model is audited.
+        arms: Training sets that are compared; ``"original"`` is required.
+        view: What the model sees of a film.
+        text: Text detection.
+        training: Recipe, the same for every arm.
+        audit: Text interventions and iGOS++.
+        cleaning: How text is removed.
+        tracking: MLflow.
+        compute: Device, processes, tolerated failures.
+        data_dir: Folder of artifacts and caches.
+        reports_dir: Folder of reports.
+    """
+
+    name: str
+    data: Annotated[PhantomData | SourceData | CovidxData, Field(discriminator="kind")]
+    seeds: tuple[int, ...] = (0,)
+    arms: tuple[Arm, ...] = ("original", "cleaned")
+    view: ViewSpec = field(default_factory=ViewSpec)
+    text: TextParams = field(default_factory=TextParams)
+    training: TrainingParams = field(default_factory=TrainingParams)
+    audit: AuditParams = field(default_factory=AuditParams)
+    cleaning: CleaningParams = field(default_factory=CleaningParams)
+    tracking: TrackingParams = field(default_factory=TrackingParams)
+    compute: ComputeParams = field(default_factory=ComputeParams)
+    data_dir: Path = Path("data")
+    reports_dir: Path = Path("reports")
+
+    def __post_init__(self) -> None:
+        """Refuse what no field alone can refuse.
+
+        Raises:
+            ConfigError: If seeds repeat or the arms lack the original.
+        """
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ConfigError(f"seeds = {list(self.seeds)}: expected at least one, all different")
+        if "original" not in self.arms or len(set(self.arms)) != len(self.arms):
+            raise ConfigError(
+                f"arms = {list(self.arms)}: expected 'original' and any of cleaned, placebo, once"
+            )
+
+    def without_places(self) -> dict[str, Any]:
+        """Return what decides the results: everything but folders, tracking and processes."""
+        tree = dataclasses.asdict(self)
+        for name in ("data_dir", "reports_dir", "tracking", "compute"):
+            del tree[name]
+        return tree

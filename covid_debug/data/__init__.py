@@ -1,0 +1,1 @@
+"""Data sets of films: sources, split lists, integrity, views, phantoms."""

@@ -1,0 +1,1 @@
+"""Scores and statistics of classifiers and of explanations."""

@@ -1,0 +1,1 @@
+"""Pixels without torch: reading, writing, geometry, regions, inpainting, overlays."""

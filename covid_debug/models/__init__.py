@@ -1,0 +1,1 @@
+"""Classifiers, their checkpoints, and the only code that calls them."""

@@ -1,0 +1,1 @@
+"""How an image and a keep mask become a perturbed image."""

@@ -1,0 +1,1 @@
+"""Explainers behind one contract."""

@@ -1,0 +1,1 @@
+"""Detectors of burned-in text."""

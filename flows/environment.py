@@ -1,0 +1,24 @@
+"""Environment of Prefect and MLflow; must run before either is imported."""
+
+import os
+from pathlib import Path
+
+
+def configure_environment(workdir: Path) -> None:
+    """Keep Prefect's files with the work, its output quiet and both tools off the network.
+
+    Args:
+        workdir: Folder of artifacts; Prefect's database goes to ``<workdir>/.prefect``.
+    """
+    settings = {
+        "PREFECT_HOME": str(workdir.resolve() / ".prefect"),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,39 @@
+"""Fixtures shared by the whole suite."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Shape annotations are checked at run time in tests only. Importing under the hook is enough.
+_HOOK = install_import_hook(
+    [
+        "covid_debug.models",
+        "covid_debug.perturbation",
+        "covid_debug.saliency",
+        "covid_debug.evaluation",
+    ],
+    "beartype.beartype",
+)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave both cores to the test processes instead of to one process' threads."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real radiographs and official split lists, or skip with the reason."""
+    folder = Path(os.environ.get("COVID_DEBUG_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no radiographs at {folder}; set COVID_DEBUG_SHARED_DATA to run this test")
+    return folder
