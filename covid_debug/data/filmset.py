@@ -1,0 +1,173 @@
+"""A data set of films on disk: which films, whose, labelled how, in which split.
+
+Owns the files ``films.csv``, ``unusable.csv`` and the split lists of an artifact of kind
+``filmset``. Pixels are read by :mod:`covid_debug.imaging` and :mod:`covid_debug.data.views`.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covid_debug.artifacts import canonical_json, read_manifest, write_text_atomic
+from covid_debug.data.covidx import SplitRow, write_split_file
+from covid_debug.errors import DataIntegrityError
+from covid_debug.records import SPLITS, Film, Split, UnusableFilm
+
+FILMS_NAME = "films.csv"
+UNUSABLE_NAME = "unusable.csv"
+_FILM_COLUMNS = [field.name for field in dataclasses.fields(Film)]
+_UNUSABLE_COLUMNS = [field.name for field in dataclasses.fields(UnusableFilm)]
+
+
+@dataclass(frozen=True)
+class FilmSet:
+    """A loaded data set.
+
+    Attributes:
+        root: Folder of the artifact; relative film paths start here.
+        name: Name of the data set for tables and reports.
+        class_names: Ordered class names; a label's index is its place here.
+        films: All usable films, in the order of ``films.csv``.
+        n_total: Films that were asked for, usable or not.
+    """
+
+    root: Path
+    name: str
+    class_names: tuple[str, ...]
+    films: tuple[Film, ...]
+    n_total: int
+
+    def select(self, split: Split) -> tuple[Film, ...]:
+        """Return the films of one split, in order."""
+        return tuple(film for film in self.films if film.split == split)
+
+    def path_of(self, film: Film) -> Path:
+        """Return the place of a film's file; absolute when ``root`` is."""
+        return self.root / film.path
+
+    def label_index(self, film: Film) -> int:
+        """Return the class index of a film's label."""
+        return self.class_names.index(film.label)
+
+    @property
+    def content_key(self) -> str:
+        """Hash of what the data set says (ids, labels, splits), independent of where it lies."""
+        rows = [dataclasses.replace(film, path="") for film in self.films]
+        blob = canonical_json([self.class_names, [dataclasses.astuple(row) for row in rows]])
+        return hashlib.sha256(blob.encode()).hexdigest()[:16]
+
+
+def load_filmset(folder: Path) -> FilmSet:
+    """Load a data set made by ingest, phantom or clean.
+
+    Args:
+        folder: The artifact.
+
+    Returns:
+        The films with checked labels, splits and unique ids; no pixel is read.
+
+    Raises:
+        DataIntegrityError: If ``films.csv`` is missing or inconsistent.
+    """
+    facts = read_manifest(folder, kind="filmset")["facts"]
+    class_names = tuple(str(name) for name in facts["class_names"])
+    films = tuple(_parse_film(row, folder) for row in _read_rows(folder / FILMS_NAME))
+    _check_films(films, class_names, folder / FILMS_NAME)
+    return FilmSet(folder, str(facts["name"]), class_names, films, int(facts["n_total"]))
+
+
+def load_unusable(folder: Path) -> tuple[UnusableFilm, ...]:
+    """Return the films of a data set that could not be used, each with its reason."""
+    path = folder / UNUSABLE_NAME
+    if not path.exists():
+        return ()
+    return tuple(
+        UnusableFilm(row["path"], row["source"], row["reason"]) for row in _read_rows(path)
+    )
+
+
+def write_films(folder: Path, films: Iterable[Film]) -> None:
+    """Write ``films.csv``."""
+    _write_rows(folder / FILMS_NAME, _FILM_COLUMNS, films)
+
+
+def write_unusable(folder: Path, unusable: Iterable[UnusableFilm]) -> None:
+    """Write ``unusable.csv``."""
+    _write_rows(folder / UNUSABLE_NAME, _UNUSABLE_COLUMNS, unusable)
+
+
+def write_split_lists(folder: Path, films: Sequence[Film]) -> None:
+    """Write ``train.txt``, ``val.txt`` and ``test.txt`` in COVIDx's format.
+
+    The source's prefix of the patient id is dropped, since the line names the source; a file name
+    with white space, which the format cannot hold, becomes ``<image_id><extension>``.
+    """
+    for split in SPLITS:
+        rows = [_to_split_row(film) for film in films if film.split == split]
+        write_split_file(folder / f"{split}.txt", rows)
+
+
+def _to_split_row(film: Film) -> SplitRow:
+    path = Path(film.path)
+    name = f"{film.image_id}{path.suffix}" if re.search(r"\s", path.name) else path.name
+    patient_id = film.patient_id.removeprefix(f"{film.source}:")
+    return SplitRow(patient_id, name, film.label, film.source)
+
+
+def _write_rows(path: Path, columns: Sequence[str], records: Iterable[Any]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([getattr(record, column) for column in columns] for record in records)
+    write_text_atomic(path, text.getvalue())
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataIntegrityError(
+            f"{path}: cannot be read ({error}); expected a table made by covid-debug"
+        ) from error
+
+
+def _parse_film(row: dict[str, str], folder: Path) -> Film:
+    try:
+        fields: dict[str, Any] = {column: row[column] for column in _FILM_COLUMNS}
+        fields["width"], fields["height"] = int(row["width"]), int(row["height"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataIntegrityError(
+            f"{folder / FILMS_NAME}: row of {row.get('path')!r} is malformed ({error});"
+            f" expected columns {', '.join(_FILM_COLUMNS)}"
+        ) from error
+    return Film(**fields)
+
+
+def _check_films(films: Sequence[Film], class_names: Sequence[str], where: Path) -> None:
+    if not films:
+        raise DataIntegrityError(f"{where}: lists no film; expected at least one")
+    for film in films:
+        if film.label not in class_names:
+            raise DataIntegrityError(
+                f"{where}: film {film.path!r} has label {film.label!r};"
+                f" expected one of {', '.join(class_names)}"
+            )
+        if film.split not in SPLITS:
+            raise DataIntegrityError(
+                f"{where}: film {film.path!r} is in split {film.split!r};"
+                f" expected one of {', '.join(SPLITS)}"
+            )
+    repeated = [key for key, count in Counter(film.image_id for film in films).items() if count > 1]
+    if repeated:
+        raise DataIntegrityError(
+            f"{where}: {len(repeated)} image ids appear more than once"
+            f" (first: {', '.join(repeated[:5])}); expected one row a film"
+        )

@@ -1,0 +1,176 @@
+"""Text regions as pixel masks and as ``regions.jsonl``.
+
+Finding the regions belongs to :mod:`covid_debug.text`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from covid_debug.artifacts import write_text_atomic
+from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.imaging.geometry import ViewSpec, render_view_mask
+from covid_debug.records import FilmRegions, TextRegion
+
+_SUBPIXEL_BITS = 6
+
+
+def regions_to_mask(
+    regions: Sequence[TextRegion], width: int, height: int, *, dilation_px: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Draw the regions on the film.
+
+    Args:
+        regions: Polygons in film pixels; parts outside the film are cut off.
+        width: Film width in pixels.
+        height: Film height in pixels.
+        dilation_px: Radius in film pixels by which every region grows, >= 0.
+
+    Returns:
+        ``(H, W)`` bool, True inside a region; all False without regions.
+
+    Raises:
+        InputContractError: If ``dilation_px`` is negative.
+    """
+    if dilation_px < 0:
+        raise InputContractError(
+            f"regions_to_mask: dilation_px is {dilation_px}; expected 0 or more pixels"
+        )
+    canvas = np.zeros((height, width), np.uint8)
+    for region in regions:
+        _fill(canvas, region.polygon)
+    if dilation_px and canvas.any():
+        side = 2 * dilation_px + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        canvas = np.asarray(cv2.dilate(canvas, kernel), np.uint8)
+    return canvas.astype(np.bool_)
+
+
+def _fill(canvas: npt.NDArray[np.uint8], polygon: Sequence[tuple[float, float]]) -> None:
+    corners = np.asarray(polygon, np.float64)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    is_box = bool(np.all((corners == low) | (corners == high)))
+    if is_box or np.any(high - low < 1.0):
+        (x0, y0), (x1, y1) = np.floor(low).astype(int), np.ceil(high).astype(int)
+        canvas[max(y0, 0) : max(y1, y0 + 1, 0), max(x0, 0) : max(x1, x0 + 1, 0)] = 1
+        return
+    # OpenCV puts integer coordinates on pixel centres; ours start at the pixel's corner.
+    fixed_point = np.rint((corners - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillPoly(canvas, [fixed_point], 1, shift=_SUBPIXEL_BITS)
+
+
+def regions_to_view_mask(
+    regions: Sequence[TextRegion],
+    width: int,
+    height: int,
+    spec: ViewSpec,
+    *,
+    dilation_px: int = 0,
+) -> npt.NDArray[np.bool_]:
+    """Mark every view pixel into which the text of the film leaks.
+
+    Args:
+        regions: Polygons in film pixels.
+        width: Film width in pixels.
+        height: Film height in pixels.
+        spec: How views are made.
+        dilation_px: Growth of every region in film pixels.
+
+    Returns:
+        ``(S, S)`` bool; all False when no text lies inside the view.
+    """
+    return render_view_mask(regions_to_mask(regions, width, height, dilation_px=dilation_px), spec)
+
+
+def write_regions(path: Path, films: Iterable[FilmRegions]) -> None:
+    """Write ``regions.jsonl``, one line a film, whole or not at all."""
+    lines = [json.dumps(_to_record(film), ensure_ascii=False, allow_nan=False) for film in films]
+    write_text_atomic(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_regions(path: Path) -> dict[str, FilmRegions]:
+    """Read ``regions.jsonl``.
+
+    Args:
+        path: The file; unknown keys are ignored.
+
+    Returns:
+        Image id (or path) -> regions, in the order of the file.
+
+    Raises:
+        DataIntegrityError: If the file is missing or a line is not a valid record.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataIntegrityError(
+            f"{path}: cannot be read; expected a regions.jsonl made by detect-text"
+        ) from error
+    films: dict[str, FilmRegions] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            film = _from_record(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataIntegrityError(
+                f"{path}:{number}: is not a film's regions ({error}); expected image, width,"
+                " height and regions or error; run detect-text again"
+            ) from error
+        if film.image in films:
+            raise DataIntegrityError(
+                f"{path}:{number}: film {film.image!r} appears twice; expected one line a film"
+            )
+        films[film.image] = film
+    return films
+
+
+def _to_record(film: FilmRegions) -> dict[str, Any]:
+    record: dict[str, Any] = {"image": film.image, "width": film.width, "height": film.height}
+    if film.error is not None:
+        return {**record, "error": film.error}
+    record["regions"] = [_region_to_record(region) for region in film.regions]
+    if film.rejected:
+        record["rejected"] = [
+            {**_region_to_record(region), "reason": reason} for region, reason in film.rejected
+        ]
+    return record
+
+
+def _region_to_record(region: TextRegion) -> dict[str, Any]:
+    return {
+        "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in region.polygon],
+        "confidence": round(float(region.confidence), 4),
+        "content": region.content,
+        "detector": region.detector,
+    }
+
+
+def _from_record(record: Mapping[str, Any]) -> FilmRegions:
+    if "error" not in record and "regions" not in record:
+        raise KeyError("regions")
+    return FilmRegions(
+        image=str(record["image"]),
+        width=int(record.get("width", 0)),
+        height=int(record.get("height", 0)),
+        regions=tuple(_region_from_record(item) for item in record.get("regions", ())),
+        error=None if record.get("error") is None else str(record["error"]),
+        rejected=tuple(
+            (_region_from_record(item), str(item["reason"])) for item in record.get("rejected", ())
+        ),
+    )
+
+
+def _region_from_record(item: Mapping[str, Any]) -> TextRegion:
+    polygon = tuple((float(x), float(y)) for x, y in item["polygon"])
+    if len(polygon) < 3 or not all(math.isfinite(value) for point in polygon for value in point):
+        raise ValueError("polygon has fewer than 3 finite corners")
+    return TextRegion(
+        polygon, float(item["confidence"]), item.get("content"), str(item.get("detector", ""))
+    )

@@ -1,0 +1,69 @@
+"""Lossless and lossy encoding of films and pictures.
+
+Owns the bytes that leave the program; which film goes where is decided by the callers.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.imaging.reading import Pixels
+
+
+def write_png(path: Path, pixels: Pixels) -> None:
+    """Write a gray film without loss; equal pixels give equal bytes.
+
+    Args:
+        path: File to write; its folder must exist.
+        pixels: ``(H, W)`` uint8 or uint16.
+
+    Raises:
+        InputContractError: If ``pixels`` has another shape or type.
+        DataIntegrityError: If the file cannot be written.
+    """
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16) or 0 in pixels.shape:
+        raise InputContractError(
+            f"write_png: pixels has shape {pixels.shape} and type {pixels.dtype};"
+            " expected (H, W) of uint8 or uint16"
+        )
+    encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise DataIntegrityError(
+            f"{path}: cannot be written ({error.strerror}); choose a writable folder with space"
+        ) from error
+
+
+def encode_jpeg(pixels: npt.NDArray[np.uint8], quality: int = 85) -> bytes:
+    """Encode a picture for display.
+
+    Args:
+        pixels: ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8.
+        quality: JPEG quality in [1, 100].
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        InputContractError: If ``pixels`` has another shape or type.
+    """
+    is_rgb = pixels.ndim == 3 and pixels.shape[2] == 3
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or is_rgb) or 0 in pixels.shape:
+        raise InputContractError(
+            f"encode_jpeg: pixels has shape {pixels.shape} and type {pixels.dtype};"
+            " expected (H, W) or (H, W, 3) of uint8"
+        )
+    ordered: npt.NDArray[Any] = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if is_rgb else pixels
+    encoded: bytes = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return encoded
+
+
+def to_data_uri(content: bytes, mime: str) -> str:
+    """Return ``content`` as a ``data:`` address that an HTML page can embed."""
+    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
