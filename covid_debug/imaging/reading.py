@@ -206,7 +206,8 @@ def _read_deep_png(data: bytes) -> npt.NDArray[np.uint16]:
     luma = values[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
     if values.shape[-1] == 4:
         luma *= values[..., 3] / np.iinfo(np.uint16).max
-    return np.rint(luma).astype(np.uint16)
+    deep: npt.NDArray[np.uint16] = np.rint(luma).astype(np.uint16)
+    return deep
 
 
 def _read_dicom(data: bytes) -> FilmImage:

@@ -1,0 +1,113 @@
+"""What a model sees, for many films at once, decoded a single time.
+
+Owns the memory-mapped cache of views. How one view is made is decided in
+:mod:`covid_debug.imaging.geometry`.
+"""
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from covid_debug.artifacts import artifact_key
+from covid_debug.data.filmset import FilmSet
+from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
+from covid_debug.imaging.geometry import ViewSpec, render_view
+from covid_debug.imaging.reading import read_film
+from covid_debug.records import Film
+
+Views = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+N_WORKERS = 2  # decoding and resizing release the interpreter lock
+_CODE_VERSION = 1
+
+
+def render_film(path: Path, spec: ViewSpec) -> Views:
+    """Return the view ``(S, S)`` uint8 of the film in a file."""
+    return render_view(read_film(path).to_uint8(), spec)
+
+
+def load_views(
+    filmset: FilmSet,
+    films: Sequence[Film],
+    spec: ViewSpec,
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+) -> Views:
+    """Return the views of the films, decoding them only if the cache lacks them.
+
+    The cache file is named after the ids, places, sizes and times of the film files and the view
+    specification, written beside its place and renamed, so a killed run leaves no half file.
+
+    Args:
+        filmset: The data set that the films belong to.
+        films: Which films, in which order; at least one.
+        spec: How views are made.
+        cache_dir: Folder of the cache; created when missing.
+        progress: Called with (films done, films in total) while decoding.
+
+    Returns:
+        ``(N, S, S)`` uint8 in the order of ``films``, memory-mapped and read-only.
+
+    Raises:
+        InputContractError: If ``films`` is empty.
+        ArtifactError: If the cache cannot be written.
+    """
+    if not films:
+        raise InputContractError("load_views: films is empty; expected at least one film")
+    paths = [filmset.path_of(film) for film in films]
+    stamps = [_fingerprint(film, path) for film, path in zip(films, paths, strict=True)]
+    key = artifact_key("views", _CODE_VERSION, spec, stamps)
+    target = cache_dir / f"{key}.npy"
+    if not target.exists():
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            _build(paths, spec, target, progress)
+        except OSError as error:
+            raise ArtifactError(
+                f"{target}: cannot be written ({error.strerror}); choose a writable cache folder"
+            ) from error
+    views: Views = np.load(target, mmap_mode="r")
+    return views
+
+
+def _fingerprint(film: Film, path: Path) -> tuple[str, str, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataIntegrityError(
+            f"{path}: film {film.image_id} cannot be read ({error.strerror}); expected the file"
+            " that ingest saw; restore it or ingest again"
+        ) from error
+    return film.image_id, str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def _build(paths: Sequence[Path], spec: ViewSpec, target: Path, progress: Progress | None) -> None:
+    shape = (len(paths), spec.image_size, spec.image_size)
+    n_free = shutil.disk_usage(target.parent).free
+    if n_free < 1.05 * np.prod(shape, dtype=np.int64):  # a full disk would kill a mapped write
+        raise ArtifactError(
+            f"{target}: needs {np.prod(shape, dtype=np.int64) / 1e9:.2f} GB, {n_free / 1e9:.2f} GB"
+            " are free; choose a cache folder with more space or a smaller image_size"
+        )
+    partial = target.with_name(f".{target.name}.partial-{uuid.uuid4().hex[:8]}")
+    try:
+        views = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+        def render_into(index: int) -> None:
+            views[index] = render_film(paths[index], spec)
+
+        with ThreadPoolExecutor(N_WORKERS) as pool:
+            for n_done, _ in enumerate(pool.map(render_into, range(len(paths))), start=1):
+                if progress is not None:
+                    progress(n_done, len(paths))
+        views.flush()
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
