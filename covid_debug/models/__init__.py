@@ -1,1 +1,1 @@
-"""Classifiers, their checkpoints, and the only code that calls them."""
+"""Classifiers: networks, their border to images, scores, inference and checkpoints."""

@@ -1,1 +1,1 @@
-"""The training loop and its batch balancing."""
+"""Training of classifiers from uint8 views."""

@@ -1,0 +1,185 @@
+"""The one border between canonical images and a network.
+
+Owns normalisation, channel expansion and the check that a network returns logits; knows nothing of
+architectures, files or scores.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from covid_debug.errors import InputContractError
+
+_PROBABILITY_LAYERS = (nn.Softmax, nn.Sigmoid, nn.Hardsigmoid)
+
+
+class Classifier(nn.Module):
+    """Wrap any network so that it maps canonical images to logits.
+
+    Canonical images are gray, float, in [0, 1], shape ``(N, 1, H, W)``. The wrapper subtracts
+    ``mean``, divides by ``std`` and repeats the gray plane ``channels`` times; the network then
+    returns ``(N, K)`` logits. Log-probabilities are valid logits; probabilities are not, and are
+    refused where they can be seen: a softmax or sigmoid as the last layer, or rows of non-negative
+    numbers that sum to 1 on two different probe images. A network that outputs the same
+    probabilities for both probes cannot be told from one with constant logits and is accepted.
+
+    Attributes:
+        module: The wrapped network.
+        class_names: Class of each logit, in order.
+        image_size: ``(H, W)`` in pixels.
+        channels: Planes that the network sees.
+        mean: Per-plane mean that is subtracted, in units of [0, 1] intensity.
+        std: Per-plane divisor, in units of [0, 1] intensity.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        class_names: Sequence[str],
+        image_size: tuple[int, int],
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        channels: int = 1,
+    ) -> None:
+        """Wrap and probe a network.
+
+        Args:
+            module: Maps ``(N, channels, H, W)`` to ``(N, K)`` logits.
+            class_names: One name per logit, at least two, all different.
+            image_size: ``(H, W)`` that the network expects.
+            mean: One number, or one per channel.
+            std: One number, or one per channel; > 0.
+            channels: Planes that the network expects, normally 1 or 3.
+
+        Raises:
+            InputContractError: If an argument is out of range, the network does not return one
+                logit per class, or it returns probabilities.
+        """
+        super().__init__()
+        self.class_names = tuple(class_names)
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.channels = channels
+        if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
+            raise InputContractError(
+                f"models.classifier: class_names are {self.class_names};"
+                " expected at least two different names"
+            )
+        if min(self.image_size) < 1 or channels < 1:
+            raise InputContractError(
+                f"models.classifier: image_size {self.image_size} and channels {channels}"
+                " must be positive"
+            )
+        self.mean = _per_channel("mean", mean, channels)
+        self.std = _per_channel("std", std, channels)
+        if min(self.std) <= 0:
+            raise InputContractError(f"models.classifier: std is {self.std}; expected > 0")
+        # Written in checkpoint.json, so that the weights file holds the network's state alone.
+        tensors = [*module.parameters(), *module.buffers()]
+        device = tensors[0].device if tensors else torch.get_default_device()
+        for name, numbers in (("_mean", self.mean), ("_std", self.std)):
+            plane = torch.tensor(numbers, dtype=torch.float32, device=device)
+            self.register_buffer(name, plane.view(1, channels, 1, 1), persistent=False)
+        self.module = module
+        floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+        self._refuse_probabilities(floats[0] if floats else torch.float32)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of logits."""
+        return len(self.class_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.get_buffer("_mean").device
+
+    def forward(self, images: Tensor) -> Float[Tensor, "N K"]:
+        """Return logits of canonical images.
+
+        Args:
+            images: ``(N, 1, H, W)``; the range [0, 1] is not checked in this inner loop.
+
+        Returns:
+            One row per image, one unbounded number per class.
+
+        Raises:
+            InputContractError: If the images are not ``(N, 1, H, W)`` of ``image_size``.
+        """
+        if images.ndim != 4 or images.shape[1:] != (1, *self.image_size):
+            raise InputContractError(
+                f"models.classifier: images have shape {tuple(images.shape)}; expected"
+                f" (N, 1, {self.image_size[0]}, {self.image_size[1]}); render views of that size"
+            )
+        mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
+        logits: Tensor = self.module((images - mean) / std)
+        return logits
+
+    def _refuse_probabilities(self, dtype: torch.dtype) -> None:
+        leaves = [child for child in self.module.modules() if not list(child.children())]
+        if leaves and isinstance(leaves[-1], _PROBABILITY_LAYERS):
+            raise InputContractError(
+                f"models.classifier: the network ends in {type(leaves[-1]).__name__} and returns"
+                " probabilities; expected logits; remove that layer"
+            )
+        if self.device.type == "meta":
+            return
+        logits = self._probe(dtype)
+        row_sums = logits.sum(dim=1)
+        is_distribution = bool(
+            (logits >= 0).all() and torch.isclose(row_sums, torch.ones_like(row_sums)).all()
+        )
+        if is_distribution and not torch.equal(logits[0], logits[1]):
+            raise InputContractError(
+                "models.classifier: the network's outputs are non-negative and sum to 1, so they"
+                " are probabilities; expected logits; remove its softmax"
+            )
+
+    @torch.no_grad()
+    def _probe(self, dtype: torch.dtype) -> Tensor:
+        """Run two different images in evaluation mode and restore every training flag.
+
+        Returns:
+            Logits of the two images.
+
+        Raises:
+            InputContractError: If the network fails or returns something else.
+        """
+        height, width = self.image_size
+        ramp = torch.linspace(0, 1, height * width, dtype=dtype, device=self.device)
+        images = torch.stack([ramp, ramp.flip(0).square()]).view(2, 1, height, width)
+        flags = [(child, child.training) for child in self.modules()]
+        self.eval()
+        try:
+            logits = self(images)
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise InputContractError(
+                f"models.classifier: the network fails on an input of shape"
+                f" (2, {self.channels}, {height}, {width}): {str(error).splitlines()[0]};"
+                " check image_size and channels"
+            ) from error
+        finally:
+            for child, flag in flags:
+                child.training = flag
+        if not isinstance(logits, Tensor) or logits.shape != (2, self.n_classes):
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise InputContractError(
+                f"models.classifier: the network returns {found} for 2 images and"
+                f" {self.n_classes} class names; expected one tensor (2, {self.n_classes}) of"
+                " logits; wrap it in a module that returns them"
+            )
+        return logits
+
+
+def _per_channel(name: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    numbers = (value,) * channels if isinstance(value, int | float) else tuple(value)
+    if len(numbers) == 1:
+        numbers = numbers * channels
+    if len(numbers) != channels:
+        raise InputContractError(
+            f"models.classifier: {name} has {len(numbers)} numbers for {channels} channels;"
+            " expected one, or one per channel"
+        )
+    return tuple(float(number) for number in numbers)

@@ -1,0 +1,73 @@
+"""Probabilities of uint8 views."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from covid_debug.errors import InputContractError
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.inference import predict_probabilities, to_canonical
+
+
+class MeanAgainstZero(nn.Module):
+    """Logits (0, mean intensity)."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, planes):
+        mean = planes.mean(dim=(1, 2, 3)) * self.factor
+        return torch.stack([torch.zeros_like(mean), mean], dim=1)
+
+
+def build(factor=1.0):
+    return Classifier(MeanAgainstZero(factor), class_names=("a", "b"), image_size=(2, 2))
+
+
+def test_probabilities_follow_the_logistic_function_in_order():
+    views = np.stack([np.full((2, 2), value, dtype=np.uint8) for value in (0, 51, 255)])
+
+    probabilities = predict_probabilities(build(), views, max_batch=2)
+
+    expected = 1 / (1 + np.exp(-np.array([0.0, 0.2, 1.0])))
+    np.testing.assert_allclose(probabilities[:, 1], expected, rtol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert probabilities.dtype == np.float32
+
+
+def test_no_views_give_no_rows():
+    assert predict_probabilities(build(), np.empty((0, 2, 2), np.uint8)).shape == (0, 2)
+
+
+def test_training_mode_is_restored():
+    classifier = build().train()
+
+    predict_probabilities(classifier, np.zeros((1, 2, 2), np.uint8))
+
+    assert classifier.training
+
+
+def test_read_only_views_are_accepted():
+    views = np.zeros((1, 2, 2), np.uint8)
+    views.flags.writeable = False
+
+    assert to_canonical(views).shape == (1, 1, 2, 2)
+
+
+def test_wrong_type_is_refused():
+    with pytest.raises(InputContractError, match=r"views are uint8 \(2, 2\)"):
+        to_canonical(np.zeros((2, 2), np.uint8))
+
+
+def test_wrong_batch_is_refused():
+    with pytest.raises(InputContractError, match="max_batch is 0"):
+        predict_probabilities(build(), np.zeros((1, 2, 2), np.uint8), max_batch=0)
+
+
+def test_non_finite_output_is_refused():
+    views = np.full((2, 2, 2), 255, np.uint8)
+
+    with pytest.raises(InputContractError, match="2 of 2 views are not finite, first is view 0"):
+        predict_probabilities(build(float("inf")), views)
