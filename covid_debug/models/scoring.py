@@ -27,6 +27,7 @@ class TargetScore:
     floating-point rounding. Larger scores mean more evidence for the target class.
 
     Attributes:
+        classifier: What is called, in evaluation mode.
         targets: Class index of each explained image, ``(N,)``.
         scale: What is read: the raw logit, the softmax probability in [0, 1], or its logarithm.
         max_batch: Most images in one model call.
@@ -75,7 +76,7 @@ class TargetScore:
                 f"models.scoring: target of image {wrong[0]} is {int(targets[wrong[0]])}; expected"
                 f" an index in [0, {classifier.n_classes}) ({', '.join(classifier.class_names)})"
             )
-        self._classifier = classifier
+        self.classifier = classifier
         self.targets = targets
         self.scale: OutputScale = scale
         self.max_batch = max_batch
@@ -160,7 +161,7 @@ class TargetScore:
         return torch.cat(scores) if scores else wrt.new_empty(0), gradient
 
     def _score(self, perturbed: Tensor, image_index: Tensor) -> Tensor:
-        logits = self._classifier(perturbed)
+        logits = self.classifier(perturbed)
         self.n_evaluations += len(perturbed)
         if self.scale == "probability":
             outputs = logits.softmax(dim=1)
