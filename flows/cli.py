@@ -1,0 +1,439 @@
+"""`covid-debug`: every stage and the whole loop from the command line.
+
+Parses arguments, prints results and turns errors into one line; the work is done elsewhere. Heavy
+modules are imported inside the commands so that `--help` stays quick.
+"""
+
+# ruff: noqa: PLC0415, B008
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_debug.errors import CovidDebugError
+from flows.environment import configure_environment
+
+app = typer.Typer(
+    name="covid-debug",
+    help="Find, prove and repair text-driven predictions of chest radiograph classifiers."
+    " A research tool, not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean.")
+app.add_typer(bench_app, name="bench")
+
+DEMO_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder to create; must not exist.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
+CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed; same seed, same result.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Torch device, e.g. cpu or cuda.")]
+FactoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        metavar="PKG.MODULE:FUNCTION",
+        help="Function of your own code that builds the network of the checkpoint.",
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; exit code 0 only on success."""
+    try:
+        app()
+    except CovidDebugError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished stages are kept, start again to go on", err=True)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT}:
+            raise
+        place = error.filename or "the output folder"
+        _fail(f"{place}: {error.strerror}; finished stages are kept, free or choose another place")
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+# --------------------------------------------------------------------------- the whole loop
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of this demo's data and report.")
+    ] = None,
+) -> None:
+    """Run the whole loop on embedded phantom radiographs (minutes on 2 cores)."""
+    overrides = [] if out is None else [f"data_dir={out}/data", f"reports_dir={out}/reports"]
+    _run(DEMO_CONFIG, overrides)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file, e.g. configs/covidx.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the reports.")] = None,
+) -> None:
+    """Run the whole loop of a configuration; a second start resumes a killed run."""
+    extra = [] if out is None else [f"reports_dir={out}"]
+    _run(config, [*(overrides or []), *extra])
+
+
+def _run(config_path: Path, overrides: list[str]) -> None:
+    from covid_debug.config.loader import load_config
+
+    config = load_config(config_path, overrides)
+    configure_environment(config.data_dir)
+    from flows.console import RunConsole, format_duration
+    from flows.debug_covidx import count_stages, debug_covidx
+    from flows.stopwatch import Stopwatch
+
+    console = RunConsole(count_stages(config))
+    console.headline(f"covid-debug: {config.name} (research tool, not for clinical use)")
+    watch = Stopwatch()
+    outcome = debug_covidx(config, console)
+    console.headline(
+        f"\nFinished in {format_duration(watch.elapsed_s)},"
+        f" peak memory {watch.peak_memory_gb:.1f} GB"
+    )
+    for line in outcome.headlines:
+        console.rich.print(f"  {line}", markup=False)
+    console.rich.print(f"\nReport:    {outcome.run_dir / 'report.html'}", markup=False)
+    console.rich.print(f"Tables:    {outcome.run_dir}/comparison.csv, flags.csv, summary.json")
+    console.rich.print(f"Dashboard: {outcome.dashboard_hint}", markup=False)
+
+
+@app.command()
+def ui(
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", help="Folder of artifacts of the runs.")
+    ] = Path("data"),
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", help="MLflow store; default ./mlflow.db.")
+    ] = None,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
+) -> None:
+    """Serve MLflow and Prefect on localhost until interrupted; prints the addresses."""
+    configure_environment(data_dir)
+    from flows.ui import serve
+
+    serve(data_dir, tracking_uri, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value.")
+    ] = None,
+) -> None:
+    """Say what a run will cost before anything runs: films, evaluations, hours, disk, memory."""
+    from covid_debug.config.loader import load_config
+    from flows.planning import describe_plan
+
+    for line in describe_plan(load_config(config, overrides or [])):
+        typer.echo(line)
+
+
+# --------------------------------------------------------------------------- single stages
+
+
+@app.command()
+def phantom(
+    out: OutOption,
+    n_train: Annotated[int, typer.Option("--n-train", min=1)],
+    n_test: Annotated[int, typer.Option("--n-test", min=1)],
+    seed: SeedOption = 0,
+    text_correlation: Annotated[float, typer.Option("--text-correlation", min=0, max=1)] = 0.9,
+) -> None:
+    """Generate phantom radiographs with known text and known causal effect."""
+    from covid_debug.data.phantom import generate_phantom
+    from flows.console import RunConsole
+
+    console = RunConsole()
+    with console.progress("films") as progress:
+        films = generate_phantom(
+            out,
+            n_train=n_train,
+            n_test=n_test,
+            seed=seed,
+            text_correlation=text_correlation,
+            progress=progress,
+        )
+    console.say(f"{len(films.films)} films in {out}")
+
+
+@app.command()
+def ingest(
+    out: OutOption,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="NAME=DIR", help="cohen, fig1, actmed, nih or rsna."),
+    ] = None,
+    covidx: Annotated[Path | None, typer.Option("--covidx", help="Folder with train/, test/.")] = (
+        None
+    ),
+    train_list: Annotated[Path | None, typer.Option("--train-list")] = None,
+    test_list: Annotated[Path | None, typer.Option("--test-list")] = None,
+    seed: SeedOption = 0,
+    val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.5)] = 0.1,
+    test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.5)] = 0.2,
+) -> None:
+    """Build a data set from public sources or a COVIDx folder, and audit it."""
+    from covid_debug.data.ingest import ingest_covidx, ingest_sources
+    from covid_debug.data.integrity import load_ingest_audit
+    from flows.console import RunConsole
+
+    console = RunConsole()
+    if covidx is not None and train_list is not None and test_list is not None and not source:
+        with console.progress("films") as progress:
+            ingest_covidx(
+                covidx,
+                train_list,
+                test_list,
+                out,
+                seed=seed,
+                val_share=val_share,
+                progress=progress,
+            )
+    elif source and covidx is None:
+        folders = _parse_pairs(source, "--source")
+        with console.progress("films") as progress:
+            ingest_sources(
+                folders,
+                out,
+                seed=seed,
+                val_share=val_share,
+                test_share=test_share,
+                progress=progress,
+            )
+    else:
+        raise typer.BadParameter(
+            "give either --source NAME=DIR (once per source) or --covidx with both lists"
+        )
+    console.say(load_ingest_audit(out).render_markdown())
+    console.say(f"data set: {out}")
+
+
+def _parse_pairs(pairs: list[str], option: str) -> dict[str, Path]:
+    result = {}
+    for pair in pairs:
+        name, sign, folder = pair.partition("=")
+        if not sign or not name or not folder:
+            raise typer.BadParameter(f"{option} {pair!r}: expected NAME=DIR")
+        if name in result:
+            raise typer.BadParameter(f"{option} {pair!r}: {name!r} is given twice")
+        result[name] = Path(folder)
+    return result
+
+
+@app.command()
+def train(
+    data: DataOption,
+    out: OutOption,
+    arch: Annotated[str, typer.Option("--arch", help="covidnet, resnet18, ...")] = "covidnet",
+    seed: SeedOption = 0,
+    image_size: Annotated[int, typer.Option("--image-size", min=16)] = 224,
+    n_epochs: Annotated[int, typer.Option("--epochs", min=1)] = 15,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train a classifier on a data set."""
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.imaging.geometry import ViewSpec
+    from covid_debug.training.loop import TrainingParams
+    from flows.console import RunConsole
+    from flows.training import train_on_filmset
+
+    console = RunConsole()
+    with console.progress("epochs") as progress:
+        train_on_filmset(
+            load_filmset(data),
+            TrainingParams(arch=arch, n_epochs=n_epochs),
+            ViewSpec(image_size=image_size),
+            seed=seed,
+            cache_dir=out.parent / "views",
+            out=out,
+            inputs={"filmset": data.name},
+            device=device,
+            progress=progress,
+        )
+    console.say(f"checkpoint: {out}")
+
+
+@app.command(name="detect-text")
+def detect_text(
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Or a data set folder.")] = None,
+    detector: Annotated[str, typer.Option("--detector")] = "default",
+    out: Annotated[Path, typer.Option("--out", help="JSON lines to write.")] = Path(
+        "regions.jsonl"
+    ),
+    workers: WorkersOption = 2,
+) -> None:
+    """Find burned-in text; writes one line an image, also for images that cannot be read."""
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.imaging.regions import write_regions
+    from covid_debug.text.scan import scan_films
+    from flows.console import RunConsole
+
+    console = RunConsole()
+    if (data is None) == (not images):
+        raise typer.BadParameter("give either --data DIR or image files")
+    if data is not None:
+        films = load_filmset(data)
+        pairs = [(film.image_id, films.path_of(film)) for film in films.films]
+    else:
+        pairs = [(str(path), path) for path in images or []]
+    with console.progress("films") as progress:
+        found = list(scan_films(pairs, detector, {}, n_workers=workers, progress=progress))
+    write_regions(out, found)
+    n_failed = sum(film.error is not None for film in found)
+    n_regions = sum(len(film.regions) for film in found)
+    console.say(f"{n_regions} regions on {len(found) - n_failed} of {len(found)} films: {out}")
+    for film in found:
+        if film.error is not None:
+            console.say(f"not read: {film.error}")
+    if n_failed == len(found):
+        raise CovidDebugError(f"detect-text: none of {len(found)} films could be read; see {out}")
+
+
+@app.command()
+def explain(
+    checkpoint: CheckpointOption,
+    out: OutOption,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Or a data set: test films.")] = None,
+    method: Annotated[str, typer.Option("--method")] = "igos_pp",
+    grid: Annotated[int, typer.Option("--grid", min=2, help="Mask grid, cells a side.")] = 32,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Class to explain; default: the predicted one.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many films.")] = 32,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Write saliency maps, overlays and their deletion and insertion scores."""
+    from flows.console import RunConsole
+    from flows.explaining import explain_films
+
+    explain_films(
+        checkpoint,
+        out,
+        images=images or [],
+        data=data,
+        method=method,
+        grid=grid,
+        target=target,
+        limit=limit,
+        seed=seed,
+        device=device,
+        factory=factory,
+        console=RunConsole(),
+    )
+
+
+@app.command()
+def audit(
+    checkpoint: CheckpointOption,
+    data: DataOption,
+    out: OutOption,
+    regions: Annotated[
+        Path | None, typer.Option("--regions", help="From detect-text; default: detect now.")
+    ] = None,
+    target: Annotated[str, typer.Option("--target", help="Audited class.")] = "COVID-19",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Also plant text with known effect.")
+    ] = False,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Test whether burned-in text drives the predictions of a checkpoint."""
+    from flows.auditing import audit_checkpoint
+    from flows.console import RunConsole
+
+    audit_checkpoint(
+        checkpoint,
+        data,
+        out,
+        regions=regions,
+        target=target,
+        calibrate=calibrate,
+        seed=seed,
+        n_workers=workers,
+        device=device,
+        factory=factory,
+        console=RunConsole(),
+    )
+
+
+@app.command()
+def clean(
+    data: DataOption,
+    regions: Annotated[Path, typer.Option("--regions", help="JSON lines from detect-text.")],
+    out: OutOption,
+    decisions: Annotated[
+        Path | None, typer.Option("--decisions", help="Reviewers' decisions from the report.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check an existing COVIDx++ at --out instead.")
+    ] = False,
+    workers: WorkersOption = 2,
+) -> None:
+    """Inpaint every text region of every film: COVIDx++."""
+    from flows.cleaning import clean_data_set
+
+    clean_data_set(data, regions, out, decisions=decisions, verify=verify, n_workers=workers)
+
+
+@app.command()
+def compare(
+    arm: Annotated[
+        list[str], typer.Option("--arm", metavar="NAME=CHECKPOINT", help="One name 'original'.")
+    ],
+    data: Annotated[list[str], typer.Option("--data", metavar="NAME=DIR")],
+    out: OutOption,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Test several checkpoints on several versions of the test films, with paired tests."""
+    from flows.comparing import compare_checkpoints
+
+    compare_checkpoints(
+        _parse_pairs(arm, "--arm"), _parse_pairs(data, "--data"), out, seed=seed, device=device
+    )
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Option("--run", help="Folder of a finished run.")],
+    decisions: Annotated[
+        Path | None, typer.Option("--decisions", help="Reviewers' decisions to show.")
+    ] = None,
+) -> None:
+    """Write the report of a finished run again, with the reviewers' decisions in it."""
+    from flows.recording import rewrite_report
+
+    typer.echo(f"report: {rewrite_report(run_dir, decisions)}")
+
+
+if __name__ == "__main__":
+    main()

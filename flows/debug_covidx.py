@@ -1,0 +1,81 @@
+"""The model-debugging loop: train, find the text, prove its effect, clean, retrain, compare.
+
+Reads like the figure of the paper; every step is a task of :mod:`flows.stages`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from covid_debug.config.schema import Arm, RunConfig
+from flows import stages
+from flows.console import RunConsole
+from flows.recording import RunRecorder, write_report
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a finished run leaves behind.
+
+    Attributes:
+        run_dir: Folder with report.html, summary.json, comparison.csv, flags.csv, figures.
+        headlines: The few lines that a reader should see first.
+        mlflow_url: Page of the run in MLflow, when a server shows the tracking store.
+    """
+
+    run_dir: Path
+    headlines: tuple[str, ...]
+    mlflow_url: str
+
+
+def count_stages(config: RunConfig) -> int:
+    """Return how many numbered stages the flow will print."""
+    return 6 + len(config.seeds) * len(config.arms) + ("placebo" in config.arms)
+
+
+@flow(name="debug-covidx", validate_parameters=False)
+def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
+    """Run the whole loop; every finished stage is found again by a second start."""
+    bench = stages.Workbench(config, console)
+    stages.prepare_store(config.data_dir)
+    with RunRecorder(config) as recorder:
+        with console.stage("Ingest and check the films"):
+            original = stages.ingest(bench)
+            recorder.show_ingest(original, console)
+        with console.stage("Find burned-in text on every film"):
+            regions = stages.detect_text(bench, original)
+        with console.stage("Clean: COVIDx++"):
+            cleaned = stages.clean(bench, original, regions)
+        filmsets: dict[Arm, Path] = {"original": original, "cleaned": cleaned}
+        if "placebo" in config.arms:
+            with console.stage("Clean as much elsewhere: the placebo"):
+                filmsets["placebo"] = stages.clean_placebo(bench, original, regions)
+
+        checkpoints: dict[tuple[Arm, int], Path] = {}
+        for arm in config.arms:
+            for seed in config.seeds:
+                with (
+                    console.stage(f"Train on the {arm} films, seed {seed}"),
+                    recorder.training(arm, seed, filmsets[arm]) as log,
+                ):
+                    checkpoints[arm, seed] = stages.train(bench, filmsets[arm], seed, log.epoch)
+                    log.checkpoint(checkpoints[arm, seed])
+
+        with console.stage("Audit: does the text drive the predictions?"):
+            first = checkpoints["original", config.seeds[0]]
+            audited = stages.audit(bench, first, original, regions)
+        with console.stage("Compare the models"):
+            compared = stages.compare(bench, checkpoints, filmsets, regions, audited)
+        with console.stage("Report"):
+            run_dir, headlines = write_report(bench, filmsets, regions, audited, compared)
+            url = recorder.finish(run_dir, compared)
+    create_markdown_artifact(
+        key="debug-covidx-summary",
+        markdown="\n".join(
+            [f"# {config.name}", *(f"- {line}" for line in headlines), "", f"Report: {run_dir}"]
+        ),
+        description="Headline numbers of the run; not for clinical use",
+    )
+    return RunOutcome(run_dir, headlines, url)

@@ -1,0 +1,421 @@
+"""One Prefect task per stage: read artifacts, call the library, write an artifact, return its path.
+
+Every stage is content-addressed: its folder is named after its code version, parameters and inputs,
+so a finished stage is found again by any later run and a killed one leaves nothing. Prefect's own
+cache is off; the artifacts are the only truth.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from covid_debug.artifacts import (
+    artifact_key,
+    find_damage,
+    hash_listing,
+    is_complete,
+    read_manifest,
+    remove_partials,
+    write_artifact,
+)
+from covid_debug.audit.pipeline import AuditPlan, audit_filmset
+from covid_debug.cleaning.build import clean_filmset, placebo_regions
+from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.ingest import ingest_covidx, ingest_sources
+from covid_debug.data.phantom import generate_phantom
+from covid_debug.data.views import load_views
+from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.imaging.regions import read_regions, write_regions
+from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.text.scan import scan_films
+from covid_debug.training.loop import EpochMetrics, train_classifier
+from flows.console import RunConsole
+
+# Raise a number when a change of code changes what the stage writes.
+CODE_VERSION = {
+    "filmset": 1,
+    "regions": 1,
+    "cleaned": 1,
+    "placebo": 1,
+    "checkpoint": 1,
+    "audit": 1,
+    "comparison": 1,
+}
+VIEW_CACHE = "views"
+REGIONS_NAME = "regions.jsonl"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What every stage needs besides its inputs: the configuration, the store and the terminal."""
+
+    config: RunConfig
+    console: RunConsole
+
+    @property
+    def store(self) -> Path:
+        """Folder of artifacts."""
+        return self.config.data_dir
+
+    @property
+    def view_cache(self) -> Path:
+        """Folder of decoded views."""
+        return self.store / VIEW_CACHE
+
+
+def stage_task(function: Callable[..., Path]) -> Callable[..., Path]:
+    """Make a stage a Prefect task that is never cached or persisted by Prefect itself."""
+    wrapped: Callable[..., Path] = task(
+        function,
+        name=function.__name__.replace("_", "-"),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    return wrapped
+
+
+def find_or_make(
+    bench: Workbench,
+    stage: str,
+    parameters: object,
+    inputs: Mapping[str, str],
+    make: Callable[[Path], object],
+) -> Path:
+    """Return the artifact of a stage, making it only when no intact one stands in the store.
+
+    Args:
+        bench: The run.
+        stage: Name in :data:`CODE_VERSION`.
+        parameters: Everything that decides the content besides the inputs.
+        inputs: Role -> name of an artifact that goes in.
+        make: Writes the artifact at the path it is given.
+
+    Returns:
+        Folder of the artifact.
+
+    Raises:
+        ArtifactError: If the stage reports success without leaving an artifact.
+    """
+    key = artifact_key(stage, CODE_VERSION[stage], parameters, dict(inputs))
+    target = bench.store / key
+    if is_complete(target):
+        kind = "filmset" if stage in {"cleaned", "placebo"} else stage
+        damaged = find_damage(target, kind=kind)
+        if not damaged:
+            bench.console.say(f"found finished: {target}")
+            return target
+        bench.console.warn(f"{target}: {len(damaged)} files differ from the manifest; making again")
+        shutil.rmtree(target)
+    make(target)
+    if not is_complete(target):
+        raise ArtifactError(f"{target}: the stage ended without its artifact")
+    return target
+
+
+def prepare_store(store: Path) -> None:
+    """Create the store and clear what killed runs left half-written.
+
+    Raises:
+        ArtifactError: If the folder cannot be written.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        remove_partials(store)
+        probe = store / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ArtifactError(
+            f"{store}: cannot be written ({error.strerror}); choose another folder with --set"
+            " data_dir=DIR"
+        ) from error
+
+
+@stage_task
+def ingest(bench: Workbench) -> Path:
+    """Collect the films, audit them and split them by patient; the artifact is a film set."""
+    data = bench.config.data
+    match data:
+        case PhantomData():
+            inputs: dict[str, str] = {}
+        case SourceData():
+            inputs = {name: hash_listing(folder) for name, folder in data.sources.items()}
+        case CovidxData():
+            inputs = {
+                "folder": hash_listing(data.folder),
+                "train_list": hash_listing(data.train_list),
+                "test_list": hash_listing(data.test_list),
+            }
+
+    def make(target: Path) -> None:
+        with bench.console.progress("films") as progress:
+            match data:
+                case PhantomData():
+                    generate_phantom(
+                        target,
+                        n_train=data.n_train,
+                        n_test=data.n_test,
+                        seed=data.seed,
+                        text_correlation=data.text_correlation,
+                        val_share=data.val_share,
+                        progress=progress,
+                    )
+                case SourceData():
+                    ingest_sources(
+                        data.sources,
+                        target,
+                        seed=data.seed,
+                        val_share=data.val_share,
+                        test_share=data.test_share,
+                        progress=progress,
+                    )
+                case CovidxData():
+                    ingest_covidx(
+                        data.folder,
+                        data.train_list,
+                        data.test_list,
+                        target,
+                        seed=data.seed,
+                        val_share=data.val_share,
+                        progress=progress,
+                    )
+
+    folder = find_or_make(bench, "filmset", data, inputs, make)
+    check_failures(bench.config, load_filmset(folder))
+    return folder
+
+
+def check_failures(config: RunConfig, filmset: FilmSet) -> None:
+    """Stop when too many films of a set failed.
+
+    Raises:
+        DataIntegrityError: Naming the set and the list of the failed films.
+    """
+    n_failed = filmset.n_total - len(filmset.films)
+    limit = config.compute.max_failed_share
+    if n_failed > limit * filmset.n_total:
+        raise DataIntegrityError(
+            f"{filmset.root}: {n_failed} of {filmset.n_total} films cannot be used, more than the"
+            f" tolerated share {limit:g}; see unusable.csv there, or raise"
+            " compute.max_failed_share"
+        )
+
+
+@stage_task
+def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
+    """Look for burned-in text on every film of every split; the artifact holds regions.jsonl."""
+    filmset = load_filmset(filmset_dir)
+    text = bench.config.text
+
+    def make(target: Path) -> None:
+        pairs = [(film.image_id, filmset.path_of(film)) for film in filmset.films]
+        with (
+            write_artifact(
+                target, kind="regions", parameters=text, inputs={"filmset": filmset_dir.name}
+            ) as draft,
+            bench.console.progress("films") as progress,
+        ):
+            lines = scan_films(
+                pairs,
+                text.detector,
+                text.params,
+                n_workers=bench.config.compute.n_workers,
+                progress=progress,
+            )
+            found = list(lines)
+            write_regions(draft.path / REGIONS_NAME, found)
+            draft.facts["n_total"] = len(found)
+            draft.facts["n_ok"] = sum(line.error is None for line in found)
+            draft.facts["n_with_text"] = sum(bool(line.regions) for line in found)
+            draft.facts["n_regions"] = sum(len(line.regions) for line in found)
+
+    folder = find_or_make(bench, "regions", text, {"filmset": filmset_dir.name}, make)
+    facts = read_manifest(folder, kind="regions")["facts"]
+    bench.console.say(
+        f"{facts['n_regions']} text regions on {facts['n_with_text']} of {facts['n_total']} films"
+        f" ({facts['n_total'] - facts['n_ok']} unreadable)"
+    )
+    return folder
+
+
+@stage_task
+def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
+    """Inpaint every text region of every film: COVIDx++."""
+    params = bench.config.cleaning
+    inputs = {"filmset": filmset_dir.name, "regions": regions_dir.name}
+
+    def make(target: Path) -> None:
+        with bench.console.progress("films") as progress:
+            clean_filmset(
+                load_filmset(filmset_dir),
+                read_regions(regions_dir / REGIONS_NAME),
+                params,
+                target,
+                inputs=inputs,
+                n_workers=bench.config.compute.n_workers,
+                progress=progress,
+            )
+
+    folder = find_or_make(bench, "cleaned", params, inputs, make)
+    check_failures(bench.config, load_filmset(folder))
+    return folder
+
+
+@stage_task
+def clean_placebo(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
+    """Inpaint as many, equally large places without text: the placebo arm."""
+    params = bench.config.cleaning
+    inputs = {"filmset": filmset_dir.name, "regions": regions_dir.name}
+
+    def make(target: Path) -> None:
+        filmset = load_filmset(filmset_dir)
+        regions = read_regions(regions_dir / REGIONS_NAME)
+        with bench.console.progress("films") as progress:
+            clean_filmset(
+                filmset,
+                placebo_regions(filmset, regions, seed=bench.config.seeds[0]),
+                params,
+                target,
+                inputs=inputs,
+                n_workers=bench.config.compute.n_workers,
+                progress=progress,
+            )
+
+    return find_or_make(
+        bench, "placebo", {"params": params, "seed": bench.config.seeds[0]}, inputs, make
+    )
+
+
+@stage_task
+def train(
+    bench: Workbench, filmset_dir: Path, seed: int, on_epoch: Callable[[EpochMetrics], None]
+) -> Path:
+    """Train one classifier; the artifact is its checkpoint of the best validation epoch."""
+    config = bench.config
+    inputs = {"filmset": filmset_dir.name}
+
+    def make(target: Path) -> None:
+        filmset = load_filmset(filmset_dir)
+        arrays = []
+        with bench.console.progress("decoding") as progress:
+            for split in ("train", "val"):
+                films = filmset.select(split)
+                labels = [filmset.label_index(film) for film in films]
+                views = load_views(
+                    filmset, films, config.view, bench.view_cache, progress=progress
+                )
+                arrays.append((views, labels))
+        (train_views, train_labels), (val_views, val_labels) = arrays
+        with bench.console.progress("epochs") as progress:
+
+            def report(metrics: EpochMetrics) -> None:
+                progress(metrics.epoch, metrics.n_epochs)
+                on_epoch(metrics)
+
+            train_classifier(
+                train_views,
+                train_labels,
+                val_views,
+                val_labels,
+                filmset.class_names,
+                config.training,
+                seed=seed,
+                view=config.view,
+                out=target,
+                inputs=inputs,
+                on_epoch=report,
+                device=config.compute.device,
+            )
+
+    parameters = {"training": config.training, "view": config.view, "seed": seed}
+    return find_or_make(bench, "checkpoint", parameters, inputs, make)
+
+
+@stage_task
+def audit(bench: Workbench, checkpoint_dir: Path, filmset_dir: Path, regions_dir: Path) -> Path:
+    """Test whether text drives the predictions of the audited class on the test films."""
+    config = bench.config
+    inputs = {
+        "checkpoint": checkpoint_dir.name,
+        "filmset": filmset_dir.name,
+        "regions": regions_dir.name,
+    }
+
+    def announce(plan: AuditPlan) -> None:
+        for line in plan.describe():
+            bench.console.say(line)
+
+    def make(target: Path) -> None:
+        filmset = load_filmset(filmset_dir)
+        with bench.console.progress("films") as progress:
+            audit_filmset(
+                load_checkpoint(checkpoint_dir, device=config.compute.device),
+                filmset,
+                filmset.select("test"),
+                read_regions(regions_dir / REGIONS_NAME),
+                config.audit,
+                run_seed=config.seeds[0],
+                cache_dir=bench.view_cache,
+                out=target,
+                inputs=inputs,
+                progress=progress,
+                announce=announce,
+            )
+
+    parameters = {"audit": config.audit, "seed": config.seeds[0]}
+    return find_or_make(bench, "audit", parameters, inputs, make)
+
+
+@stage_task
+def compare(
+    bench: Workbench,
+    checkpoints: Mapping[tuple[str, int], Path],
+    filmsets: Mapping[str, Path],
+    regions_dir: Path,
+    audit_dir: Path,
+) -> Path:
+    """Test every model on every version of the test films, and the flags against known truth."""
+    config = bench.config
+    inputs = {f"checkpoint/{arm}/{seed}": path.name for (arm, seed), path in checkpoints.items()}
+    inputs |= {f"filmset/{name}": path.name for name, path in filmsets.items()}
+    inputs |= {"regions": regions_dir.name, "audit": audit_dir.name}
+
+    def make(target: Path) -> None:
+        original = load_filmset(filmsets["original"])
+        versions = {
+            "original": original,
+            "cleaned": load_filmset(filmsets["cleaned"]),
+            **load_counterfactuals(original),
+        }
+        answers = []
+        with bench.console.progress("models x test sets") as progress:
+            for (arm, seed), folder in checkpoints.items():
+                model = load_checkpoint(folder, device=config.compute.device)
+                for name, filmset in versions.items():
+                    answers.append(
+                        predict_test_films(
+                            model,
+                            filmset,
+                            arm=arm,
+                            seed=seed,
+                            test_data=name,
+                            cache_dir=bench.view_cache,
+                        )
+                    )
+                    progress(len(answers), len(checkpoints) * len(versions))
+        with write_artifact(target, kind="comparison", inputs=inputs) as draft:
+            comparison = compare_arms(answers, original.class_names, seed=config.seeds[0])
+            write_comparison(draft.path, comparison)
+            write_predictions(draft.path / "predictions.csv", answers, original.class_names)
+            confounds = compute_confounds(
+                original, read_regions(regions_dir / REGIONS_NAME), seed=config.seeds[0]
+            )
+            write_json(draft.path / "confounds.json", confounds)
+            write_json(draft.path / "calibration.json", calibrate(answers, audit_dir))
+
+    return find_or_make(bench, "comparison", {"seed": config.seeds[0]}, inputs, make)
