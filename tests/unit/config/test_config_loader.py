@@ -1,0 +1,111 @@
+"""Configuration files: every problem in one message."""
+
+from pathlib import Path
+
+import pytest
+
+from covid_debug.config.loader import build_config, load_config
+from covid_debug.config.schema import CovidxData, PhantomData
+from covid_debug.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+MINIMAL = {"name": "t", "data": {"kind": "phantom", "n_train": 4, "n_test": 2}}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_minimal_configuration_takes_the_defaults() -> None:
+    config = build_config(MINIMAL, where="here")
+
+    assert isinstance(config.data, PhantomData)
+    assert config.arms == ("original", "cleaned")
+
+
+def test_unknown_keys_are_reported_together_with_suggestions() -> None:
+    tree = MINIMAL | {"seedz": [0], "training": {"n_epoch": 3}}
+
+    with pytest.raises(ConfigError) as caught:
+        build_config(tree, where="a.yaml")
+    message = str(caught.value)
+    assert message.startswith("a.yaml: seedz is not a field of RunConfig; did you mean 'seeds'?")
+    assert "training.n_epoch is not a field of TrainingParams; did you mean 'n_epochs'?" in message
+
+
+def test_unknown_key_in_a_data_section_names_the_chosen_kind() -> None:
+    tree = MINIMAL | {"data": {"kind": "covidx", "folder": "d", "train_lst": "x"}}
+
+    with pytest.raises(ConfigError, match="data.train_lst is not a field of CovidxData"):
+        build_config(tree, where="a.yaml")
+
+
+def test_covidx_data_section_is_read() -> None:
+    data = {"kind": "covidx", "folder": "d", "train_list": "a", "test_list": "b"}
+
+    assert isinstance(build_config(MINIMAL | {"data": data}, where="x").data, CovidxData)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": [0, 0]}, r"seeds = \[0, 0\]: expected at least one, all different"),
+        ({"arms": ["cleaned"]}, "expected 'original'"),
+        ({"arms": ["original", "washed"]}, "arms.1 = 'washed': input should be"),
+        ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
+        ({"data": {"kind": "other"}}, "data"),
+        ({"view": {"image_size": "big"}}, "view.image_size = 'big'"),
+    ],
+)
+def test_wrong_values_are_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_config(MINIMAL | change, where="a.yaml")
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("name: t\ndata: {kind: phantom, n_train: 4, n_test: 2}\n")
+
+    config = load_config(path, ["data.n_train=9", "seeds=[3, 4]", "training.n_epochs=2"])
+
+    assert isinstance(config.data, PhantomData)
+    assert config.data.n_train == 9
+    assert config.seeds == (3, 4)
+    assert config.training.n_epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("n_epochs", "expected KEY=VALUE"),
+        ("name.first=1", "name is a value, not a section"),
+        ("seeds=[1", "the value is not valid YAML"),
+        ("trainin.n_epochs=1", "did you mean 'training'"),
+    ],
+)
+def test_bad_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("name: t\ndata: {kind: phantom, n_train: 4, n_test: 2}\n")
+
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "not valid YAML"), ("- 1", "expected a mapping of sections, found list")],
+)
+def test_files_that_are_no_configuration_are_named(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing.yaml: cannot be read"):
+        load_config(tmp_path / "nothing.yaml")
