@@ -1,0 +1,47 @@
+"""The text detectors by name."""
+
+from dataclasses import fields
+from typing import Any
+
+from covid_debug.catalog import Catalog
+from covid_debug.errors import ConfigError, suggest
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.craft import CraftDetector, CraftParams
+from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
+
+DEFAULT_DETECTOR = "rapidocr"
+DETECTORS: Catalog[tuple[type[Any], type[Any]]] = Catalog(
+    "text.catalog",
+    {
+        "rapidocr": (RapidOcrDetector, RapidOcrParams),
+        "craft": (CraftDetector, CraftParams),
+        "default": (RapidOcrDetector, RapidOcrParams),
+    },
+)
+
+
+def build_detector(name: str = "default", **params: object) -> RegionDetector:
+    """Build a detector; its network is loaded when it is first used.
+
+    Args:
+        name: A name of :data:`DETECTORS`.
+        params: Fields of the detector's parameter class.
+
+    Returns:
+        The detector.
+
+    Raises:
+        CatalogError: If the name is unknown.
+        ConfigError: If a parameter is unknown to this detector.
+        CheckpointError: If the detector's weights are missing.
+    """
+    detector_class, params_class = DETECTORS[name]
+    known = [field.name for field in fields(params_class)]
+    for key in params:
+        if key not in known:
+            raise ConfigError(
+                f"text.catalog: detector {name!r} has no parameter {key!r}{suggest(key, known)} "
+                f"(known: {', '.join(known)})"
+            )
+    detector: RegionDetector = detector_class(params_class(**params))
+    return detector

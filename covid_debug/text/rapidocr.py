@@ -1,0 +1,138 @@
+"""RapidOCR's text detector, offline.
+
+Source: PP-OCR detection network (DB, Liao et al. 2020), which the ``rapidocr`` wheel carries as
+ONNX. Only detection is used; recognition is optional. Deviation: the film is resized here (longest
+side to ``max_side``, up or down) instead of by RapidOCR, whose default enlarges every film.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.errors import InputContractError
+from covid_debug.records import TextRegion
+from covid_debug.text.base import MAX_AREA_SHARE, Gray, RegionDetector
+
+_MIN_WORKING_SIDE_PX = 32
+_NO_LIMIT_PX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RapidOcrParams:
+    """Parameters of :class:`RapidOcrDetector`.
+
+    Attributes:
+        max_side: Longest side of the film as the network sees it, in pixels, at least 32.
+        max_enlargement: A film smaller than ``max_side`` is enlarged at most by this factor.
+        pixel_threshold: Binarisation of the network's probability map, in (0, 1).
+        box_threshold: Least mean probability inside a box, in (0, 1).
+        max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
+        n_threads: Threads of the network.
+        read_content: Also recognise the characters (slower).
+    """
+
+    max_side: int = 640
+    max_enlargement: float = 2.0
+    pixel_threshold: float = 0.3
+    box_threshold: float = 0.5
+    max_area_share: float = MAX_AREA_SHARE
+    n_threads: int = 1
+    read_content: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputContractError: If a value is out of its range.
+        """
+        if self.max_side < _MIN_WORKING_SIDE_PX:
+            raise InputContractError(f"text.rapidocr: max_side is {self.max_side}; expected >= 32")
+        if self.max_enlargement < 1:
+            raise InputContractError(
+                f"text.rapidocr: max_enlargement is {self.max_enlargement}; expected >= 1"
+            )
+        for name in ("pixel_threshold", "box_threshold", "max_area_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputContractError(
+                    f"text.rapidocr: {name} is {getattr(self, name)}; expected in (0, 1]"
+                )
+        if self.n_threads < 1:
+            raise InputContractError(f"text.rapidocr: n_threads is {self.n_threads}; expected >= 1")
+
+
+class RapidOcrDetector(RegionDetector):
+    """Finds lines of text with the detector in the RapidOCR wheel; weak on single letters."""
+
+    name: ClassVar[str] = "rapidocr"
+
+    def __init__(self, params: RapidOcrParams | None = None) -> None:
+        """Keep the parameters; the network is loaded on first use."""
+        self.params = params or RapidOcrParams()
+        self.max_area_share = self.params.max_area_share
+        self._engine: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: everything but the loaded network."""
+        return {**self.__dict__, "_engine": None}
+
+    def prepare(self) -> None:
+        """Load the network from the wheel; touches no network connection."""
+        if self._engine is not None:
+            return
+        from rapidocr import RapidOCR  # noqa: PLC0415 - a second to import, only when used
+
+        self._engine = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.use_cls": False,
+                "Global.use_rec": self.params.read_content,
+                "Global.max_side_len": _NO_LIMIT_PX,
+                "Global.text_score": 0.0,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": _NO_LIMIT_PX,
+                "Det.thresh": self.params.pixel_threshold,
+                "Det.box_thresh": self.params.box_threshold,
+                "EngineConfig.onnxruntime.intra_op_num_threads": self.params.n_threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+
+    def _find(self, image: Gray) -> Sequence[TextRegion]:
+        height, width = image.shape
+        scale = min(self.params.max_side / max(height, width), self.params.max_enlargement)
+        working = _resize(image, scale)
+        result = self._engine(
+            cv2.cvtColor(working, cv2.COLOR_GRAY2BGR),
+            use_det=True,
+            use_cls=False,
+            use_rec=self.params.read_content,
+        )
+        if result.boxes is None:
+            return []
+        contents = getattr(result, "txts", None) or [None] * len(result.boxes)
+        return [
+            TextRegion(_to_film(box, working.shape, image.shape), float(score), content, self.name)
+            for box, score, content in zip(result.boxes, result.scores, contents, strict=True)
+        ]
+
+
+def _resize(image: Gray, scale: float) -> Gray:
+    height, width = (max(_MIN_WORKING_SIDE_PX, round(side * scale)) for side in image.shape)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def _to_film(
+    box: NDArray[np.float32], working: tuple[int, ...], film: tuple[int, ...]
+) -> tuple[tuple[float, float], ...]:
+    """Return the corners in film pixels; RapidOCR's last pixel index means the film's edge."""
+    polygon = []
+    for x, y in box:
+        x_edge = working[1] if x >= working[1] - 1 else float(x)
+        y_edge = working[0] if y >= working[0] - 1 else float(y)
+        polygon.append((x_edge * film[1] / working[1], y_edge * film[0] / working[0]))
+    return tuple(polygon)

@@ -1,0 +1,95 @@
+"""Scanning many films: order, failures as records, workers."""
+
+import cv2
+import numpy as np
+import pytest
+
+from covid_debug.errors import CatalogError, CheckpointError, InputContractError
+from covid_debug.records import FilmRegions
+from covid_debug.text.catalog import build_detector
+from covid_debug.text.scan import scan_films
+
+
+@pytest.fixture
+def films(tmp_path, word_film):
+    """A film with a word, a broken file, a film without text, an absent file."""
+    cv2.imwrite(str(tmp_path / "word.png"), word_film)
+    cv2.imwrite(str(tmp_path / "blank.png"), np.zeros((64, 80), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno film")
+    return [(name, tmp_path / f"{name}.png") for name in ("word", "broken", "blank", "absent")]
+
+
+def test_every_film_gives_one_record_in_order(films):
+    records = list(scan_films(films, "rapidocr"))
+
+    assert [record.image for record in records] == ["word", "broken", "blank", "absent"]
+    assert (records[0].width, records[0].height) == (400, 300)
+    assert len(records[0].regions) == 1
+    assert records[2] == FilmRegions("blank", 80, 64, ())
+
+
+def test_failed_films_are_records_with_their_reason(films):
+    records = list(scan_films(films, "rapidocr"))
+
+    assert "broken.png" in records[1].error
+    assert "absent.png" in records[3].error
+    assert records[1].regions == ()
+
+
+def test_two_workers_see_what_one_sees(films):
+    alone = list(scan_films(films, "rapidocr", n_workers=1))
+
+    assert list(scan_films(films, "rapidocr", n_workers=2)) == alone
+
+
+def test_progress_counts_every_film(films):
+    calls = []
+
+    list(scan_films(films, "rapidocr", progress=lambda done, total: calls.append((done, total))))
+
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_rejected_regions_are_recorded(films):
+    (record,) = scan_films(films[:1], "rapidocr", {"max_area_share": 0.001})
+
+    assert record.regions == ()
+    assert record.rejected[0][1].startswith("film scale")
+
+
+def test_films_are_read_as_they_are_asked_for(tmp_path, word_film):
+    path = tmp_path / "later.png"
+    records = scan_films([("later", path)], "rapidocr")
+    cv2.imwrite(str(path), word_film)
+
+    assert next(records).error is None
+
+
+def test_nothing_to_scan_gives_nothing():
+    assert list(scan_films([], "rapidocr", n_workers=4)) == []
+
+
+def test_wrong_detector_fails_before_any_film_is_read(films):
+    with pytest.raises(CatalogError, match="did you mean 'craft'"):
+        scan_films(films, "crafty")
+
+
+def test_missing_weights_fail_in_this_process(films, tmp_path):
+    with pytest.raises(CheckpointError, match="are not there"):
+        scan_films(films, "craft", {"weights": str(tmp_path / "none.pth")}, n_workers=2)
+
+
+def test_no_workers_is_refused(films):
+    with pytest.raises(InputContractError, match="n_workers is 0"):
+        scan_films(films, "rapidocr", n_workers=0)
+
+
+def test_detector_fault_is_a_record(films, monkeypatch):
+    def fail(self, image):
+        raise RuntimeError("network fault")
+
+    monkeypatch.setattr(type(build_detector("rapidocr")), "_find", fail)
+
+    records = list(scan_films(films[:1], "rapidocr"))
+
+    assert records[0].error == "network fault"
