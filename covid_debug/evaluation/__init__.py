@@ -1,1 +1,1 @@
-"""Scores and statistics of classifiers and of explanations."""
+"""Scores of explanations and of classifiers, each with its uncertainty."""

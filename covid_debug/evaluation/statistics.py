@@ -1,0 +1,356 @@
+"""Intervals, tests and resampling for counts that come in clusters.
+
+Owns the statistics that every statement about a model is made with; knows nothing about films,
+classes or models. Every resampling is seeded and draws whole clusters (patients), because two
+films of one patient are not two independent observations.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from covid_debug.errors import InputContractError
+
+Replicates = NDArray[np.float64]
+_CHUNK_CELLS = 4_000_000  # resamples x clusters held at once: 32 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval.
+
+    Attributes:
+        value: Point estimate; NaN where the quantity is not defined.
+        low: Lower end of the interval; NaN where undefined.
+        high: Upper end of the interval; NaN where undefined.
+        n: Observations that the estimate rests on (films in its denominator).
+        reason: Empty, or why the value is undefined or the interval is of another kind.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    reason: str = ""
+
+    @classmethod
+    def undefined(cls, n: int, reason: str) -> "Estimate":
+        """Return an estimate without a value, with the reason."""
+        return cls(math.nan, math.nan, math.nan, n, reason)
+
+    @property
+    def is_defined(self) -> bool:
+        """Tell whether there is a value."""
+        return not math.isnan(self.value)
+
+    def to_json(self) -> dict[str, float | int | str | None]:
+        """Return plain values; NaN becomes None, which JSON writes as ``null``."""
+        return {
+            "value": nan_to_none(self.value),
+            "low": nan_to_none(self.low),
+            "high": nan_to_none(self.high),
+            "n": self.n,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSummary:
+    """One quantity over several training seeds.
+
+    Attributes:
+        mean: Mean over the seeds where the quantity is defined; NaN if nowhere.
+        sd: Standard deviation over seeds (``n - 1``); NaN below two seeds.
+        low: Lower end of the pooled interval.
+        high: Upper end of the pooled interval.
+        n_seeds: Seeds with a defined value.
+        n_total: Seeds that were given.
+        values: The value of every given seed, NaN where undefined.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+    n_seeds: int
+    n_total: int
+    values: tuple[float, ...]
+
+
+def nan_to_none(value: float) -> float | None:
+    """Return None for NaN, otherwise the value as a plain float."""
+    return None if math.isnan(value) else float(value)
+
+
+def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Estimate a proportion with Wilson's score interval.
+
+    Args:
+        k: Successes, ``0 <= k <= n``.
+        n: Trials.
+        confidence: Two-sided coverage, in (0, 1).
+
+    Returns:
+        ``k / n`` with its interval; undefined for ``n = 0``.
+
+    Raises:
+        InputContractError: If the counts or the confidence are impossible.
+    """
+    if not 0 <= k <= n:
+        raise InputContractError(
+            f"wilson_interval: k = {k} of n = {n} is impossible; expected 0 <= k <= n"
+        )
+    z = _normal_quantile(confidence)
+    if n == 0:
+        return Estimate.undefined(0, "no observations")
+    share = k / n
+    scale = 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low = 0.0 if k == 0 else centre - half
+    high = 1.0 if k == n else centre + half
+    return Estimate(share, low, high, n)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Test whether two paired classifiers err equally often.
+
+    Args:
+        b: Pairs that only the first got right.
+        c: Pairs that only the second got right.
+
+    Returns:
+        Two-sided exact binomial p-value in (0, 1]; 1 when no pair is discordant.
+
+    Raises:
+        InputContractError: If a count is negative.
+    """
+    if b < 0 or c < 0:
+        raise InputContractError(f"mcnemar_exact: counts ({b}, {c}) must not be negative")
+    if b + c == 0:
+        return 1.0
+    return min(1.0, 2.0 * float(stats.binom.cdf(min(b, c), b + c, 0.5)))
+
+
+def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Turn p-values into q-values (false discovery rate, Benjamini and Hochberg 1995).
+
+    Args:
+        p_values: Values in [0, 1]; NaN marks a test that was not made and takes no part.
+
+    Returns:
+        Smallest false discovery rate at which each test is rejected, same order; NaN stays NaN.
+
+    Raises:
+        InputContractError: If a value lies outside [0, 1].
+    """
+    p = np.asarray(p_values, dtype=np.float64).ravel()
+    made = ~np.isnan(p)
+    if np.any((p[made] < 0) | (p[made] > 1)):
+        raise InputContractError("benjamini_hochberg: p_values must be in [0, 1] or NaN")
+    q = np.full_like(p, np.nan)
+    tested = p[made]
+    order = np.argsort(tested, kind="stable")
+    scaled = tested[order] * tested.size / np.arange(1, tested.size + 1)
+    adjusted = np.empty_like(tested)
+    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    q[made] = adjusted
+    return q
+
+
+def cluster_bootstrap(
+    contributions: ArrayLike,
+    clusters: Sequence[str] | NDArray[np.generic],
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    seed: int,
+    n_resamples: int = 1000,
+) -> Replicates:
+    """Resample whole clusters and recompute a statistic of sums.
+
+    Every statistic of this project (accuracy, recall, F1, differences of them) is a function of
+    sums over films, so a resample is one row of cluster counts times the sums by cluster, and all
+    resamples are one matrix product. The order of the films does not matter.
+
+    Args:
+        contributions: ``(N, D)``, what each film adds to the ``D`` sums.
+        clusters: ``(N,)`` cluster of each film, e.g. its patient.
+        statistic: Maps ``(R, D)`` sums to ``(R, ...)`` values; NaN where undefined.
+        seed: Seed of the draws.
+        n_resamples: Number ``R`` of resamples.
+
+    Returns:
+        ``(R, ...)`` values of the statistic.
+
+    Raises:
+        InputContractError: If lengths differ, nothing was given or ``n_resamples`` is below 1.
+    """
+    values = np.asarray(contributions, dtype=np.float64)
+    if values.ndim != 2 or len(values) != len(clusters) or len(values) == 0:
+        raise InputContractError(
+            f"cluster_bootstrap: contributions have shape {values.shape} for {len(clusters)}"
+            " clusters; expected (N, D) with N = number of clusters' entries and N >= 1"
+        )
+    if n_resamples < 1:
+        raise InputContractError(f"cluster_bootstrap: n_resamples = {n_resamples}; expected >= 1")
+    sums = sum_by_cluster(values, clusters)
+    n_clusters = len(sums)
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_CELLS // n_clusters)
+    parts = []
+    for start in range(0, n_resamples, chunk):
+        rows = min(chunk, n_resamples - start)
+        drawn = generator.integers(n_clusters, size=(rows, n_clusters))
+        drawn += np.arange(rows)[:, None] * n_clusters
+        counts = np.bincount(drawn.ravel(), minlength=rows * n_clusters)
+        parts.append(statistic(counts.reshape(rows, n_clusters) @ sums))
+    return np.concatenate(parts)
+
+
+def sum_by_cluster(
+    values: NDArray[np.float64], clusters: Sequence[str] | NDArray[np.generic]
+) -> NDArray[np.float64]:
+    """Return the rows of ``(N, D)`` values added up by cluster, clusters in sorted order."""
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    index = index.ravel()
+    sums = np.zeros((int(index.max()) + 1, values.shape[1]))
+    np.add.at(sums, index, values)
+    return sums
+
+
+def summarise_replicates(
+    value: float,
+    replicates: Replicates,
+    *,
+    n: int,
+    n_clusters: int,
+    bounds: tuple[float, float],
+    confidence: float = 0.95,
+) -> Estimate:
+    """Make an estimate from its bootstrap replicates (percentile interval).
+
+    Where every replicate is equal, for example a recall of 10 out of 10, the percentile interval
+    would have no width and claim certainty. It is then widened on both sides by the upper Wilson
+    bound of 0 out of ``n_clusters``, which for a proportion of 0 or 1 is Wilson's interval over
+    clusters; ``reason`` says so.
+
+    Args:
+        value: Point estimate; NaN gives an undefined estimate.
+        replicates: ``(R,)``; NaN replicates (resamples without the class) are left out.
+        n: Films in the denominator.
+        n_clusters: Clusters behind those films.
+        bounds: Possible range of the quantity, for clipping.
+        confidence: Two-sided coverage.
+
+    Returns:
+        The estimate.
+    """
+    defined = replicates[~np.isnan(replicates)]
+    if math.isnan(value) or defined.size == 0 or n_clusters == 0:
+        return Estimate.undefined(n, "not defined on these films")
+    tail = (1 - confidence) / 2
+    low, high = (float(x) for x in np.quantile(defined, [tail, 1 - tail]))
+    reason = ""
+    if float(np.ptp(defined)) < 1e-12:
+        width = wilson_interval(0, n_clusters, confidence).high
+        low, high = value - width, value + width
+        reason = "every resample gave the same value; Wilson bound over patients"
+    low, high = min(low, value), max(high, value)
+    return Estimate(value, max(low, bounds[0]), min(high, bounds[1]), n, reason)
+
+
+def paired_bootstrap_difference(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    clusters: Sequence[str] | NDArray[np.generic],
+    *,
+    seed: int,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Estimate the mean of ``b - a`` over films that both arms have seen.
+
+    Args:
+        values_a: ``(N,)`` value of the first arm on each film.
+        values_b: ``(N,)`` value of the second arm on the same films.
+        clusters: ``(N,)`` patient of each film.
+        seed: Seed of the resampling.
+        n_resamples: Resamples of patients.
+        confidence: Two-sided coverage.
+
+    Returns:
+        Mean difference with its percentile interval; undefined for no films.
+
+    Raises:
+        InputContractError: If the lengths differ.
+    """
+    a = np.asarray(values_a, dtype=np.float64)
+    b = np.asarray(values_b, dtype=np.float64)
+    if not a.shape == b.shape == (len(clusters),):
+        raise InputContractError(
+            f"paired_bootstrap_difference: shapes {a.shape}, {b.shape} and {len(clusters)}"
+            " clusters differ; expected one value of each arm for every film"
+        )
+    if a.size == 0:
+        return Estimate.undefined(0, "no films")
+    paired = np.stack([b - a, np.ones_like(a)], axis=1)
+    replicates = cluster_bootstrap(
+        paired, clusters, lambda sums: sums[:, 0] / sums[:, 1], seed=seed, n_resamples=n_resamples
+    )
+    return summarise_replicates(
+        float(np.mean(b - a)),
+        replicates,
+        n=a.size,
+        n_clusters=len(set(map(str, clusters))),
+        bounds=(-math.inf, math.inf),
+        confidence=confidence,
+    )
+
+
+def pool_seeds(
+    estimates: Sequence[Estimate],
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    confidence: float = 0.95,
+) -> SeedSummary:
+    """Pool one quantity over training seeds that were tested on the same films.
+
+    Two uncertainties add: the seeds' (Student's t over seeds) and the test films' (the seeds' own
+    intervals, averaged, not divided by the number of seeds, because all seeds share the films).
+    Their half-widths are added in quadrature, below and above separately. With one seed only the
+    films' part remains, and ``sd`` is NaN.
+
+    Args:
+        estimates: One estimate a seed.
+        bounds: Possible range of the quantity; ``(-1, 1)`` for differences.
+        confidence: Two-sided coverage of both parts.
+
+    Returns:
+        Mean, standard deviation over seeds and the pooled interval; NaN where nothing is defined.
+    """
+    values = tuple(estimate.value for estimate in estimates)
+    defined = [estimate for estimate in estimates if estimate.is_defined]
+    n = len(defined)
+    if n == 0:
+        return SeedSummary(math.nan, math.nan, math.nan, math.nan, 0, len(values), values)
+    seen = np.array([estimate.value for estimate in defined])
+    mean = float(seen.mean())
+    below = float(np.mean([estimate.value - estimate.low for estimate in defined]))
+    above = float(np.mean([estimate.high - estimate.value for estimate in defined]))
+    sd, spread = math.nan, 0.0
+    if n > 1:
+        sd = float(seen.std(ddof=1))
+        spread = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * sd / math.sqrt(n)
+    low = max(bounds[0], mean - math.hypot(below, spread))
+    high = min(bounds[1], mean + math.hypot(above, spread))
+    return SeedSummary(mean, sd, low, high, n, len(values), values)
+
+
+def _normal_quantile(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise InputContractError(f"statistics: confidence = {confidence}; expected (0, 1)")
+    return float(stats.norm.ppf(0.5 + confidence / 2))

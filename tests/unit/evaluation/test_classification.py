@@ -1,0 +1,160 @@
+"""Classification metrics against hand calculation and scikit-learn."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+from covid_debug.errors import InputContractError
+from covid_debug.evaluation.classification import (
+    compare_predictions,
+    compute_classification,
+    decide_verdict,
+)
+from covid_debug.evaluation.statistics import Estimate
+
+CLASSES = ("normal", "pneumonia", "COVID-19")
+
+
+def _one_hot(predicted, K=3):
+    return np.eye(K)[np.asarray(predicted)]
+
+
+def test_metrics_equal_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 3, 90), rng.integers(0, 3, 90)
+
+    result = compute_classification(
+        labels, _one_hot(predicted), CLASSES, [f"p{i // 2}" for i in range(90)], seed=1
+    )
+
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted)
+    for k, name in enumerate(CLASSES):
+        assert result.precision[name].value == pytest.approx(precision[k])
+        assert result.recall[name].value == pytest.approx(recall[k])
+        assert result.f1[name].value == pytest.approx(f1[k])
+        assert result.recall[name].low < recall[k] < result.recall[name].high
+    assert result.macro_f1.value == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert result.accuracy.value == pytest.approx(np.mean(labels == predicted))
+    assert result.n_patients == 45
+
+
+def test_confusion_has_true_classes_in_rows():
+    result = compute_classification(
+        [0, 0, 2], _one_hot([0, 1, 2]), CLASSES, ["a", "b", "c"], seed=0
+    )
+
+    np.testing.assert_array_equal(result.confusion, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_class_without_films_is_undefined_with_a_reason_and_left_out_of_macro_f1():
+    result = compute_classification(
+        [0, 0, 2, 2], _one_hot([0, 0, 2, 0]), CLASSES, ["a", "b", "c", "d"], seed=0
+    )
+
+    assert math.isnan(result.recall["pneumonia"].value)
+    assert result.recall["pneumonia"].reason == "no film of class 'pneumonia'"
+    assert result.precision["pneumonia"].reason == "class 'pneumonia' is never predicted"
+    assert result.macro_f1.value == pytest.approx((0.8 + 2 / 3) / 2)
+    text = json.dumps(result.to_json(), allow_nan=False)
+    assert json.loads(text)["metrics"][5]["value"] is None
+
+
+def test_perfect_recall_does_not_claim_certainty():
+    result = compute_classification(
+        [0, 0, 1, 1], _one_hot([0, 0, 1, 1], 2), CLASSES[:2], ["a", "b", "c", "d"], seed=0
+    )
+
+    assert result.recall["normal"].value == 1.0
+    assert result.recall["normal"].low == pytest.approx(2 / (2 + 1.959963984540054**2))
+
+
+def test_rows_name_every_metric_once():
+    result = compute_classification([0, 1], _one_hot([0, 1], 2), CLASSES[:2], ["a", "b"], seed=0)
+
+    keys = [(name, metric) for name, metric, _ in result.rows()]
+
+    assert keys[:3] == [("all", "accuracy"), ("all", "macro_f1"), ("normal", "precision")]
+    assert len(set(keys)) == len(keys) == 8
+
+
+def test_comparison_of_a_clearly_better_model_says_improved():
+    labels = np.tile([0, 1], 50)
+    worse = np.where(np.arange(100) % 4 < 2, labels, 1 - labels)
+    patients = [f"p{i}" for i in range(100)]
+
+    result = compare_predictions(
+        labels, _one_hot(worse, 2), _one_hot(labels, 2), CLASSES[:2], patients, seed=0
+    )
+
+    assert (result.n_only_a, result.n_only_b, result.n) == (0, 50, 100)
+    assert result.mcnemar_p == pytest.approx(2 / 2**50)
+    assert result.verdict == "improved"
+    assert result.differences[0].difference.value == pytest.approx(0.5)
+    assert {entry.verdict for entry in result.differences} == {"improved"}
+    reversed_ = compare_predictions(
+        labels, _one_hot(labels, 2), _one_hot(worse, 2), CLASSES[:2], patients, seed=0
+    )
+    assert reversed_.verdict == "worse"
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_comparison_of_equal_predictions_says_no_evidence_with_a_real_interval():
+    labels = np.tile([0, 1], 20)
+
+    result = compare_predictions(
+        labels,
+        _one_hot(labels, 2),
+        _one_hot(labels, 2),
+        CLASSES[:2],
+        [f"p{i}" for i in range(40)],
+        seed=0,
+    )
+
+    assert result.verdict == "no evidence"
+    assert result.mcnemar_p == 1.0
+    assert result.differences[0].difference.low < 0 < result.differences[0].difference.high
+
+
+def test_comparison_on_few_patients_is_not_fooled_by_many_films():
+    labels = np.zeros(60, dtype=int)
+    worse = np.repeat([1, 0, 0], 20)
+
+    result = compare_predictions(
+        labels,
+        _one_hot(worse, 2),
+        _one_hot(labels, 2),
+        CLASSES[:2],
+        ["a"] * 20 + ["b"] * 40,
+        seed=0,
+    )
+
+    assert result.mcnemar_p < 1e-4
+    assert result.verdict == "no evidence"
+
+
+def test_decide_verdict_needs_interval_and_test_and_takes_undefined_as_no_evidence():
+    better = Estimate(0.1, 0.05, 0.2, 50)
+
+    assert decide_verdict(better, math.nan) == "improved"
+    assert decide_verdict(better, 0.2) == "no evidence"
+    assert decide_verdict(Estimate.undefined(0, "none"), math.nan) == "no evidence"
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "names", "patients", "message"),
+    [
+        ([], np.zeros((0, 2)), CLASSES[:2], [], "at least 1 film"),
+        ([0], [[1.0, 0.0]], CLASSES[:2], ["a", "b"], "2 patients"),
+        ([2], [[1.0, 0.0]], CLASSES[:2], ["a"], r"integers in \[0, 2\)"),
+        ([0], [[1.0, 0.0, 0.0]], CLASSES[:2], ["a"], r"expected \(1, 2\)"),
+        ([0], [[3.0, -1.0]], CLASSES[:2], ["a"], "add up to 1"),
+        ([0], [[np.nan, 1.0]], CLASSES[:2], ["a"], "film 0"),
+        ([0], [[1.0, 0.0]], ("all", "b"), ["a"], "reserved word 'all'"),
+    ],
+)
+def test_bad_tables_are_refused(labels, probabilities, names, patients, message):
+    with pytest.raises(InputContractError, match=message):
+        compute_classification(labels, probabilities, names, patients, seed=0)
