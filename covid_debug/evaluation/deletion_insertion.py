@@ -1,0 +1,207 @@
+"""Deletion and insertion scores of saliency maps under a named protocol.
+
+Owns ranking, curves and areas; where the maps come from and how scores are averaged over films is
+not known here.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from covid_debug.errors import InputContractError
+from covid_debug.models.scoring import OutputScale, TargetScore
+from covid_debug.perturbation.baselines import BaselineSpec, make_baseline
+from covid_debug.perturbation.compose import compose
+from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.shapes import Images, Saliency
+
+Direction = Literal["lower_is_better", "higher_is_better"]
+DELETION_DIRECTION: Direction = "lower_is_better"
+INSERTION_DIRECTION: Direction = "higher_is_better"
+Resolution = Literal["image", "grid"]
+
+
+@dataclass(frozen=True, slots=True)
+class PerturbationProtocol:
+    """Everything that two scores must share to stand in one table.
+
+    Attributes:
+        n_steps: Equal fractions in which units are removed or inserted; the curve has one point
+            more.
+        deletion_baseline: What replaces removed units.
+        insertion_baseline: What the insertion starts from.
+        scale: What is read from the model.
+        resolution: Rank and perturb single pixels (``"image"``), or the nodes of a grid that is
+            upsampled bilinearly (``"grid"``).
+        grid_size: Cells in both directions, for ``"grid"``.
+        ties: Equal saliency is ranked in raster order.
+    """
+
+    n_steps: int = 50
+    deletion_baseline: BaselineSpec = field(default_factory=BaselineSpec)
+    insertion_baseline: BaselineSpec = field(default_factory=BaselineSpec)
+    scale: OutputScale = "probability"
+    resolution: Resolution = "grid"
+    grid_size: int = 28
+    ties: Literal["raster"] = "raster"
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            InputContractError: If a number is below 1 or a choice is unknown.
+        """
+        if self.n_steps < 1 or self.grid_size < 1:
+            raise InputContractError(
+                f"evaluation.deletion_insertion: n_steps is {self.n_steps} and grid_size"
+                f" {self.grid_size}; expected both >= 1"
+            )
+        for name, choices in (
+            ("scale", get_args(OutputScale)),
+            ("resolution", get_args(Resolution)),
+            ("ties", ("raster",)),
+        ):
+            if getattr(self, name) not in choices:
+                raise InputContractError(
+                    f"evaluation.deletion_insertion: {name} is {getattr(self, name)!r};"
+                    f" expected one of {choices}"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionInsertion:
+    """Curves and their areas.
+
+    Attributes:
+        deletion_curve: Target score while the most salient units are replaced by the baseline.
+        insertion_curve: Target score while the most salient units are revealed on the baseline.
+        perturbed_fraction: True share of units perturbed at each point, from 0 to 1.
+        deletion_score: Area under the deletion curve, lower is better.
+        insertion_score: Area under the insertion curve, higher is better.
+        is_scored: False where the map or a score was not finite; such films carry NaN.
+        protocol: How this was measured.
+    """
+
+    deletion_curve: Float[Tensor, "N T"]
+    insertion_curve: Float[Tensor, "N T"]
+    perturbed_fraction: Float[Tensor, " T"]
+    deletion_score: Float[Tensor, " N"]
+    insertion_score: Float[Tensor, " N"]
+    is_scored: Bool[Tensor, " N"]
+    protocol: PerturbationProtocol
+    directions: ClassVar[dict[str, Direction]] = {
+        "deletion_score": DELETION_DIRECTION,
+        "insertion_score": INSERTION_DIRECTION,
+    }
+
+    @property
+    def n_total(self) -> int:
+        """Films asked for."""
+        return len(self.is_scored)
+
+    @property
+    def n_scored(self) -> int:
+        """Films with a score."""
+        return int(self.is_scored.sum())
+
+
+def rank_units(saliency: Float[Tensor, "N U"]) -> Float[Tensor, "N U"]:
+    """Return each unit's rank, 0 = most salient; ties in raster order, as floats."""
+    order = saliency.argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(saliency.shape[1], device=saliency.device, dtype=torch.float64)
+    ranks = torch.empty_like(order, dtype=torch.float64)
+    return ranks.scatter_(1, order, places.expand_as(ranks))
+
+
+def area_under_curve(
+    curve: Float[Tensor, "N T"], perturbed_fraction: Float[Tensor, " T"]
+) -> Float[Tensor, " N"]:
+    """Return the trapezoid area over the true fractions, both end points included."""
+    widths = perturbed_fraction.diff().to(curve.dtype)
+    return ((curve[:, 1:] + curve[:, :-1]) / 2 * widths).sum(dim=1)
+
+
+@torch.no_grad()
+def compute_deletion_insertion(
+    score: TargetScore, images: Images, saliency: Saliency, protocol: PerturbationProtocol
+) -> DeletionInsertion:
+    """Measure how fast the score falls when salient units go and rises when they come.
+
+    Units are ranked by saliency, most salient first, and perturbed in ``n_steps`` equal
+    fractions. On a grid, the saliency of a node is its least-squares value (exact for maps that
+    were upsampled from that grid). For an additive model with one baseline,
+    ``deletion_score + insertion_score = f(I) + f(B)`` exactly; for a constant model both scores
+    are the constant.
+
+    Args:
+        score: Reads the model, on the protocol's scale.
+        images: Canonical images.
+        saliency: Larger = more evidence.
+        protocol: How to perturb.
+
+    Returns:
+        Curves and scores per film.
+
+    Raises:
+        InputContractError: If the scales differ, shapes differ, or the grid is finer than the
+            images.
+    """
+    if score.scale != protocol.scale:
+        raise InputContractError(
+            f"evaluation.deletion_insertion: score is on the {score.scale} scale, the protocol on"
+            f" {protocol.scale}; build both with the same scale"
+        )
+    if saliency.shape != images.shape:
+        raise InputContractError(
+            f"evaluation.deletion_insertion: saliency has shape {tuple(saliency.shape)}; expected"
+            f" the images' {tuple(images.shape)}"
+        )
+    n_images, image_size = len(images), (images.shape[-2], images.shape[-1])
+    on_grid = protocol.resolution == "grid"
+    units = (protocol.grid_size, protocol.grid_size) if on_grid else image_size
+    upsampler = GridUpsampler(units, image_size, images)
+    finite = saliency.flatten(1).isfinite().all(dim=1)
+    clean = torch.where(finite.view(-1, 1, 1, 1), saliency, torch.zeros_like(saliency))
+    ranks = rank_units(upsampler.project(clean).flatten(1))
+    n_units = units[0] * units[1]
+    steps = torch.arange(protocol.n_steps + 1, device=images.device, dtype=torch.float64)
+    n_perturbed = (steps * n_units / protocol.n_steps).round()
+    deletion_baseline = make_baseline(images, protocol.deletion_baseline)
+    insertion_baseline = (
+        deletion_baseline
+        if protocol.insertion_baseline == protocol.deletion_baseline
+        else make_baseline(images, protocol.insertion_baseline)
+    )
+
+    def curve(start: Tensor, end: Tensor) -> Tensor:
+        """Return scores on the way from ``start`` to ``end``, most salient units first."""
+        points = len(n_perturbed)
+        scores = images.new_empty(n_images * points)
+        for first in range(0, n_images * points, score.max_batch):
+            item = torch.arange(
+                first, min(first + score.max_batch, n_images * points), device=images.device
+            )
+            image, point = item // points, item % points
+            is_kept = ranks[image] >= n_perturbed[point][:, None]
+            keep = is_kept.to(images.dtype).view(-1, 1, *units)
+            perturbed = compose(start[image], end[image], upsampler.upsample(keep))
+            scores[item] = score(perturbed, image)
+        return scores.view(n_images, points)
+
+    deletion_curve = curve(images, deletion_baseline)
+    insertion_curve = curve(insertion_baseline, images)
+    finite = finite & deletion_curve.isfinite().all(1) & insertion_curve.isfinite().all(1)
+    fraction = (n_perturbed / n_units).to(images.dtype)
+    missing = torch.where(finite, 0.0, torch.nan).to(images.dtype)
+    return DeletionInsertion(
+        deletion_curve=deletion_curve,
+        insertion_curve=insertion_curve,
+        perturbed_fraction=fraction,
+        deletion_score=area_under_curve(deletion_curve, fraction) + missing,
+        insertion_score=area_under_curve(insertion_curve, fraction) + missing,
+        is_scored=finite,
+        protocol=protocol,
+    )

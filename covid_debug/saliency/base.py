@@ -1,0 +1,416 @@
+"""The contract of every explainer, kept in one place.
+
+Owns validation, the model's state, seeds, gradient mode, bounded groups of images and the checks of
+the result. How a map is computed is each leaf's business; how it is shown is nobody's here.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar, final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from covid_debug.errors import ExplanationError, InputContractError
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.scoring import OutputScale, TargetScore
+from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.shapes import Images, KeepMask, Saliency, Targets
+
+MIN_SCORE_GAP = 0.05
+"""Least ``f(I) - f(B)`` for a map to mean anything, in units of the output scale."""
+
+MIN_MASK_MOVE = 1e-3
+"""Least ``max(1 - M)`` of a keep mask that is said to have moved."""
+
+VOID_REASONS = (
+    "",
+    "the score does not fall from the film to its baseline, so no pixel is evidence",
+    "the mask did not move: no removal lowers the score by more than it costs",
+    "the map is constant, so it ranks nothing",
+    "noise of the configured size destroys the gap between the film and its baseline",
+)
+"""What each code of ``diagnostics["void_reason"]`` means; 0 is a valid explanation."""
+
+VOID_GAP, VOID_UNMOVED, VOID_CONSTANT, VOID_NOISE = 1, 2, 3, 4
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a method comes from.
+
+    Attributes:
+        paper: Bib key in ``docs/references.bib``.
+        equations: What is implemented, in words or equation numbers.
+        deviations: Known differences from the paper or its reference code, and why.
+    """
+
+    paper: str
+    equations: str
+    deviations: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Maps of a batch of images with everything needed to judge them.
+
+    Attributes:
+        saliency: Finite, raw scale, larger = more evidence for the target.
+        targets: Class index explained, per image.
+        target_score: Score of the unperturbed image, on ``scale``.
+        keep_mask: Mask grid before upsampling, 1 = pixel kept; None if the method has none.
+        diagnostics: Tensors ``(N,)`` or ``(N, T)`` (a signed map: ``(N, 1, H, W)``). Always
+            ``void`` (bool), ``void_reason`` (code of :data:`VOID_REASONS`), ``score_baseline``
+            and ``score_gap``.
+        method: Catalogue name.
+        params: Exactly what was executed.
+        scale: What was read from the model.
+        seeds: One per image.
+        n_evaluations: Images passed through the model for the whole batch.
+    """
+
+    saliency: Float[Tensor, "N 1 H W"]
+    targets: Int64[Tensor, " N"]
+    target_score: Float[Tensor, " N"]
+    keep_mask: Float[Tensor, "N 1 h w"] | None
+    diagnostics: Mapping[str, Tensor]
+    method: str
+    params: Mapping[str, Any]
+    scale: OutputScale
+    seeds: tuple[int, ...]
+    n_evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawExplanation:
+    """What a leaf returns for a group of images; the base class checks and completes it.
+
+    Attributes:
+        saliency: As in :class:`Explanation`.
+        keep_mask: As in :class:`Explanation`.
+        diagnostics: The leaf's own tensors, first axis ``N``. A leaf may report a reason of its
+            own as ``void_reason``.
+    """
+
+    saliency: Saliency
+    keep_mask: KeepMask | None = None
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def explain_void_reason(explanation: Explanation, index: int) -> str | None:
+    """Say in one sentence why the map of one image means nothing.
+
+    Args:
+        explanation: A result of :meth:`Explainer.explain`.
+        index: Which image.
+
+    Returns:
+        The reason with the scores, or None for a valid explanation.
+    """
+    code = int(explanation.diagnostics["void_reason"][index])
+    if code == 0:
+        return None
+    on_film = float(explanation.target_score[index])
+    on_baseline = float(explanation.diagnostics["score_baseline"][index])
+    return f"{VOID_REASONS[code]} (film {on_film:.3f}, baseline {on_baseline:.3f})"
+
+
+# The `| Tensor` in `explain` keeps the run-time shape checks of the tests from pre-empting the
+# messages of its own validation.
+class Explainer(ABC, Generic[P]):
+    """A saliency method; instances hold parameters only, never a model or device memory.
+
+    Attributes:
+        name: Catalogue name.
+        source: Paper, equations, deviations.
+        needs_gradient: Whether the model is differentiated.
+        stochastic: Whether seeds change the result.
+        uses_baseline: Whether the map contrasts the film with a baseline, so that a small score
+            gap between the two makes it void.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[Source]
+    needs_gradient: ClassVar[bool]
+    stochastic: ClassVar[bool]
+    uses_baseline: ClassVar[bool] = True
+    params: P
+
+    def __init__(self, params: P) -> None:
+        """Keep the parameters.
+
+        Args:
+            params: Frozen dataclass of the method.
+        """
+        self.params = params
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.params == self.params
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.params))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.params!r})"
+
+    @final
+    def explain(
+        self,
+        classifier: Classifier,
+        images: Images | Tensor,
+        targets: Targets | Tensor,
+        *,
+        seeds: Sequence[int],
+        baseline: Images | Tensor | None = None,
+        scale: OutputScale = "probability",
+        max_batch: int = 64,
+    ) -> Explanation:
+        """Explain why the classifier gives each image its target score.
+
+        Image ``i`` of a batch gets the map that it gets alone, in any order and with any
+        ``max_batch``, up to floating-point rounding. The classifier comes back as it was
+        (training flags, ``requires_grad``, ``.grad``, hooks), also after an error; inputs and the
+        global random state are not touched.
+
+        Args:
+            classifier: The model; run in evaluation mode.
+            images: Canonical images, float32 in [0, 1], on the classifier's device.
+            targets: Class index to explain, per image.
+            seeds: One integer per image; decides that image's random draws alone.
+            baseline: What replaces removed pixels; the papers' blur where None.
+            scale: What is read from the model.
+            max_batch: Most images in one model call. Bounds memory: images are explained in
+                groups of at most this many.
+
+        Returns:
+            The maps and their diagnostics, on the images' device, detached.
+
+        Raises:
+            InputContractError: If an input violates the contract; the message names the first bad
+                image.
+            ExplanationError: If the method produced a non-finite or misshapen map.
+            TypeError: If the model is no :class:`Classifier`.
+        """
+        if not isinstance(classifier, Classifier):
+            raise TypeError(
+                f"{self.name}: classifier is a {type(classifier).__name__}; expected a Classifier;"
+                " wrap your network in covid_debug.models.classifier.Classifier"
+            )
+        _check_images(self.name, "images", images, classifier)
+        _check_targets(self.name, targets, images, classifier)
+        if baseline is not None:
+            _check_images(self.name, "baseline", baseline, classifier)
+            if baseline.shape != images.shape:
+                raise InputContractError(
+                    f"{self.name}: baseline has shape {tuple(baseline.shape)}; expected the"
+                    f" images' {tuple(images.shape)}"
+                )
+        if len(seeds) != len(images):
+            raise InputContractError(
+                f"{self.name}: {len(seeds)} seeds for {len(images)} images; expected one per image"
+            )
+        if max_batch < 1:
+            raise InputContractError(f"{self.name}: max_batch is {max_batch}; expected >= 1")
+        if self.needs_gradient and torch.is_inference_mode_enabled():
+            raise InputContractError(
+                f"{self.name}: needs gradients and cannot run under torch.inference_mode();"
+                " leave that context first"
+            )
+        images, targets = images.detach(), targets.detach()
+        baseline = blur_baseline(images) if baseline is None else baseline.detach()
+        parts = []
+        n_evaluations = 0
+        with _preserved(classifier), torch.no_grad():
+            for start in range(0, len(images), max_batch):
+                group = slice(start, start + max_batch)
+                score = TargetScore(classifier, targets[group], scale=scale, max_batch=max_batch)
+                parts.append(
+                    self._explain_group(
+                        score, images[group], baseline[group], seeds[group], offset=start
+                    )
+                )
+                n_evaluations += score.n_evaluations
+        saliency, keep_mask, diagnostics = _join(parts)
+        target_score = diagnostics.pop("target_score")
+        return Explanation(
+            saliency=saliency,
+            targets=targets.clone(),
+            target_score=target_score,
+            keep_mask=keep_mask,
+            diagnostics=diagnostics,
+            method=self.name,
+            params=dataclasses.asdict(self.params),  # type: ignore[call-overload]
+            scale=scale,
+            seeds=tuple(int(seed) for seed in seeds),
+            n_evaluations=n_evaluations,
+        )
+
+    @abstractmethod
+    def _explain(
+        self,
+        score: TargetScore,
+        images: Images,
+        baseline: Images,
+        generators: Sequence[torch.Generator],
+    ) -> RawExplanation:
+        """Compute the maps of one group; gradient mode is off, the model is frozen."""
+
+    def _explain_group(
+        self,
+        score: TargetScore,
+        images: Tensor,
+        baseline: Tensor,
+        seeds: Sequence[int],
+        *,
+        offset: int,
+    ) -> RawExplanation:
+        generators = [torch.Generator(images.device).manual_seed(int(seed)) for seed in seeds]
+        index = torch.arange(len(images), device=images.device)
+        on_film = score(images, index)
+        on_baseline = score(baseline, index)
+        raw = self._explain(score, images, baseline, generators)
+        self._check_result(raw, images, offset)
+        gap = on_film - on_baseline
+        flat = raw.saliency.flatten(1)
+        reason = torch.zeros_like(index)
+        if "void_reason" in raw.diagnostics:
+            reason = raw.diagnostics["void_reason"].to(torch.int64)
+        reason[(reason == 0) & (flat.amax(1) == flat.amin(1))] = VOID_CONSTANT
+        if raw.keep_mask is not None:
+            reason[(1 - raw.keep_mask).flatten(1).amax(1) < MIN_MASK_MOVE] = VOID_UNMOVED
+        if self.uses_baseline:
+            reason[gap < MIN_SCORE_GAP] = VOID_GAP
+        return dataclasses.replace(
+            raw,
+            diagnostics={
+                **raw.diagnostics,
+                "void": reason != 0,
+                "void_reason": reason,
+                "score_baseline": on_baseline,
+                "score_gap": gap,
+                "target_score": on_film,
+            },
+        )
+
+    def _check_result(self, raw: RawExplanation, images: Tensor, offset: int) -> None:
+        if raw.saliency.shape != images.shape or raw.saliency.device != images.device:
+            raise ExplanationError(
+                f"{self.name}: saliency has shape {tuple(raw.saliency.shape)} on"
+                f" {raw.saliency.device}; expected {tuple(images.shape)} on {images.device}"
+            )
+        if raw.saliency.dtype != images.dtype:
+            raise ExplanationError(
+                f"{self.name}: saliency is {raw.saliency.dtype}; expected {images.dtype}"
+            )
+        bad = (~raw.saliency.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if bad:
+            raise ExplanationError(
+                f"{self.name}: saliency of image {offset + bad[0]} is not finite"
+                f" ({len(bad)} of {len(images)} images); check the model's outputs on this image"
+            )
+
+
+def _check_images(name: str, argument: str, images: Tensor, classifier: Classifier) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        found = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise InputContractError(
+            f"{name}: {argument} are {found}; expected a float32 tensor in [0, 1];"
+            " divide uint8 views by 255"
+        )
+    expected = (1, *classifier.image_size)
+    if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
+        raise InputContractError(
+            f"{name}: {argument} have shape {tuple(images.shape)}; expected (N, 1,"
+            f" {expected[1]}, {expected[2]}) with N >= 1, the classifier's image_size"
+        )
+    if images.dtype != torch.float32:
+        raise InputContractError(f"{name}: {argument} are {images.dtype}; expected torch.float32")
+    if images.device != classifier.device:
+        raise InputContractError(
+            f"{name}: {argument} are on {images.device}, the classifier on {classifier.device};"
+            " move one of them"
+        )
+    flat = images.detach().flatten(1)
+    bad = (~flat.isfinite()).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise InputContractError(
+            f"{name}: {argument} must be finite, image {bad[0]} holds NaN or infinity"
+            f" ({len(bad)} of {len(images)} images)"
+        )
+    low, high = flat.amin(1), flat.amax(1)
+    bad = ((low < 0) | (high > 1)).nonzero().flatten().tolist()
+    if bad:
+        raise InputContractError(
+            f"{name}: {argument} must be in [0, 1], image {bad[0]} spans"
+            f" [{float(low[bad[0]]):.2f}, {float(high[bad[0]]):.2f}]; pass canonical images,"
+            " normalisation happens inside Classifier"
+        )
+
+
+def _check_targets(name: str, targets: Tensor, images: Tensor, classifier: Classifier) -> None:
+    if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
+        found = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise InputContractError(f"{name}: targets are {found}; expected an int64 tensor (N,)")
+    if targets.shape != (len(images),) or targets.device != images.device:
+        raise InputContractError(
+            f"{name}: targets have shape {tuple(targets.shape)} on {targets.device}; expected"
+            f" ({len(images)},) on {images.device}, one class index per image"
+        )
+    n_classes = classifier.n_classes
+    bad = ((targets < 0) | (targets >= n_classes)).nonzero().flatten().tolist()
+    if bad:
+        raise InputContractError(
+            f"{name}: target of image {bad[0]} is {int(targets[bad[0]])}; expected an index in"
+            f" [0, {n_classes}) ({', '.join(classifier.class_names)})"
+        )
+
+
+_HOOK_TABLES = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called",
+)  # fmt: skip
+
+
+@contextmanager
+def _preserved(classifier: nn.Module) -> Iterator[None]:
+    """Freeze the model in evaluation mode and put back everything an explainer may disturb."""
+    modules = [
+        (module, module.training, {table: dict(getattr(module, table)) for table in _HOOK_TABLES})
+        for module in classifier.modules()
+    ]
+    parameters = [(p, p.requires_grad, p.grad) for p in classifier.parameters()]
+    # A buffer is saved only where a method could write it; evaluation mode writes none.
+    classifier.eval()
+    for parameter, _, _ in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, was_training, tables in modules:
+            module.training = was_training
+            for table, hooks in tables.items():
+                current = getattr(module, table)
+                for key in [key for key in current if key not in hooks]:
+                    del current[key]
+                current.update(hooks)
+        for parameter, required, gradient in parameters:
+            parameter.requires_grad_(required)
+            parameter.grad = gradient
+
+
+def _join(
+    parts: Sequence[RawExplanation],
+) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    pick: Callable[[str], Tensor] = lambda key: torch.cat([p.diagnostics[key] for p in parts])  # noqa: E731
+    masks = [part.keep_mask for part in parts if part.keep_mask is not None]
+    return (
+        torch.cat([part.saliency for part in parts]).detach(),
+        torch.cat(masks).detach() if masks else None,
+        {key: pick(key).detach() for key in parts[0].diagnostics},
+    )

@@ -1,0 +1,69 @@
+"""Name -> explainer, with presets; the one place where methods are listed."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from covid_debug.catalog import Catalog
+from covid_debug.errors import ConfigError, suggest
+from covid_debug.saliency.base import Explainer
+from covid_debug.saliency.igos_pp import IGOSPP, IGOSPPParams
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A catalogue entry.
+
+    Attributes:
+        explainer: The method's class.
+        params: Its parameter dataclass.
+        preset: Parameter values that differ from the dataclass' defaults.
+    """
+
+    explainer: type[Explainer[Any]]
+    params: type[Any]
+    preset: Mapping[str, Any] = field(default_factory=dict)
+
+
+PUBLISHED_SEARCH: Mapping[str, Any] = {
+    "optimizer": "line_search",
+    "quadrature": "riemann",
+    "n_steps": 20,
+    "n_iterations": 15,
+    "noise_rule": "fixed",
+}
+"""The papers' search, shared by I-GOS and iGOS++."""
+
+EXPLAINERS: Catalog[Entry] = Catalog(
+    "saliency.catalog",
+    {
+        "igos_pp": Entry(IGOSPP, IGOSPPParams),
+        "igos_pp_published": Entry(IGOSPP, IGOSPPParams, PUBLISHED_SEARCH),
+    },
+)
+
+
+def build_explainer(name: str, **params: Any) -> Explainer[Any]:  # noqa: ANN401
+    """Build an explainer by name.
+
+    Args:
+        name: Key of :data:`EXPLAINERS`.
+        params: Fields of the method's parameter dataclass; the others keep the preset's values.
+
+    Returns:
+        The explainer; picklable, without a model.
+
+    Raises:
+        CatalogError: If the name is unknown.
+        ConfigError: If a parameter is not a field of the method's dataclass.
+    """
+    entry = EXPLAINERS[name]
+    known = [item.name for item in dataclasses.fields(entry.params)]
+    for key in params:
+        if key not in known:
+            raise ConfigError(
+                f"saliency.catalog: {key!r} is not a field of {entry.params.__name__}"
+                f"{suggest(key, known)} (known: {', '.join(known)})"
+            )
+    return entry.explainer(entry.params(**{**entry.preset, **params}))

@@ -1,0 +1,366 @@
+"""The objective shared by every mask method: path-integrated scores plus the price of the mask.
+
+Owns what is minimised and its gradient, batched over images, terms and path steps. How the masks
+are moved is :mod:`covid_debug.saliency.optimizers`' business; which terms make a method is its own
+module's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from covid_debug.errors import InputContractError
+from covid_debug.models.scoring import TargetScore
+from covid_debug.perturbation.compose import compose
+from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.saliency.optimizers import OptimizerName
+from covid_debug.saliency.regularizers import (
+    bilateral_total_variation,
+    removed_area,
+    total_variation,
+)
+from covid_debug.shapes import Images
+
+Quadrature = Literal["riemann", "gauss_legendre", "end"]
+Smoothness = Literal["plain", "bilateral", "both"]
+NoiseRule = Literal["fixed", "survive"]
+TermKind = Literal["deletion", "insertion"]
+NOISE_TOLERANCE = 0.1
+"""Share of the score gap that noise may move the film's or the baseline's score."""
+
+
+@dataclass(frozen=True)
+class MaskSearchParams:
+    """Parameters of every mask method; the leaves override defaults.
+
+    Attributes:
+        grid_size: Cells of the mask in both directions; the image size for a pixel mask.
+        n_iterations: Steps of the optimiser.
+        n_steps: Points of the integrated gradient's path.
+        quadrature: ``"riemann"``: ``s/S`` for s = 1..S (published); ``"gauss_legendre"``: the
+            nodes of that rule, far fewer points for the same integral; ``"end"``: the mask
+            itself, the ordinary gradient.
+        optimizer: ``"line_search"`` (published), ``"adam"``, ``"fixed"`` (one constant step) or
+            ``"nesterov"``.
+        step_size: Step of all optimisers but the line search.
+        area_weight: ``l1``; None: 10 for a pixel mask, 1 for any other (published).
+        tv_weight: ``l2``.
+        tv_power: Exponent ``b`` of the mask differences.
+        smoothness: Plain TV of the grid, bilateral TV of the upsampled mask, or their mean.
+        edge_sigma: Edge scale of the bilateral term, squared intensity units.
+        noise_std: Standard deviation of the noise added to the film at each path point, in
+            [0, 1] intensities; 0.045 is the published 0.2 of ImageNet-normalised images.
+        noise_rule: ``"fixed"`` uses ``noise_std`` (published); ``"survive"`` halves it per image,
+            down to none, until noise moves neither the film's nor the baseline's score by more
+            than a tenth of their gap.
+        max_step: Line search: first step tried, ``a_u``.
+        min_step: Line search: step below which the search gives up, ``a_l``.
+        backtrack_factor: Line search: ``eta``.
+        armijo_slope: Line search: ``b`` of the sufficient decrease.
+    """
+
+    grid_size: int = 28
+    n_iterations: int = 20
+    n_steps: int = 2
+    quadrature: Quadrature = "gauss_legendre"
+    optimizer: OptimizerName = "adam"
+    step_size: float = 0.1
+    area_weight: float | None = None
+    tv_weight: float = 20.0
+    tv_power: float = 2.0
+    smoothness: Smoothness = "both"
+    edge_sigma: float = 5e-4
+    noise_std: float = 0.045
+    noise_rule: NoiseRule = "survive"
+    max_step: float = 1000.0
+    min_step: float = 1e-5
+    backtrack_factor: float = 0.2
+    armijo_slope: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputContractError: If a number is out of range or a choice is unknown.
+        """
+        for field, choices in (
+            ("quadrature", get_args(Quadrature)),
+            ("optimizer", get_args(OptimizerName)),
+            ("smoothness", get_args(Smoothness)),
+            ("noise_rule", get_args(NoiseRule)),
+        ):
+            if getattr(self, field) not in choices:
+                raise InputContractError(
+                    f"{type(self).__name__}: {field} is {getattr(self, field)!r};"
+                    f" expected one of {choices}"
+                )
+        for field in ("grid_size", "n_iterations", "n_steps"):
+            if getattr(self, field) < 1:
+                raise InputContractError(
+                    f"{type(self).__name__}: {field} is {getattr(self, field)}; expected >= 1"
+                )
+        for field in ("step_size", "edge_sigma", "max_step", "min_step", "tv_power"):
+            if not getattr(self, field) > 0:
+                raise InputContractError(
+                    f"{type(self).__name__}: {field} is {getattr(self, field)}; expected > 0"
+                )
+        for field in ("tv_weight", "noise_std", "armijo_slope", "area_weight"):
+            if (getattr(self, field) or 0) < 0:
+                raise InputContractError(
+                    f"{type(self).__name__}: {field} is {getattr(self, field)}; expected >= 0"
+                )
+        if not 0 < self.backtrack_factor < 1:
+            raise InputContractError(
+                f"{type(self).__name__}: backtrack_factor is {self.backtrack_factor};"
+                " expected a number between 0 and 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One score in the objective.
+
+    Attributes:
+        kind: ``"deletion"``: ``+f(Phi(I, B, M))``; ``"insertion"``: ``-f(Phi(I, B, 1 - M))``.
+        masks: Which of the searched masks are multiplied to give ``M``.
+        weight: Factor of the score.
+    """
+
+    kind: TermKind
+    masks: tuple[int, ...]
+    weight: float
+
+
+def path_nodes(quadrature: Quadrature, n_steps: int) -> tuple[list[float], list[float]]:
+    """Return positions in (0, 1] and weights (sum 1) of the path's points."""
+    if quadrature == "end":
+        return [1.0], [1.0]
+    if quadrature == "riemann":
+        return [s / n_steps for s in range(1, n_steps + 1)], [1 / n_steps] * n_steps
+    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    return [float(x + 1) / 2 for x in nodes], [float(w) / 2 for w in weights]
+
+
+class MaskObjective:
+    """The function of the masks that a mask method minimises, for a group of images.
+
+    With keep masks ``V`` of shape ``(N, n_masks, h, w)``, path points ``t_s`` with weights
+    ``w_s`` and terms ``k`` over products ``M_k`` of masks::
+
+        J(V) = sum_k weight_k * sum_s w_s * (+-) f(Phi(I + noise_s, B, t_s * M_k))
+               + l1 * mean|1 - M| + l2 * TV(M),      M = product of all masks,
+
+    where an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign. The gradient of the
+    first line is the integrated gradient of the papers. Everything is per image: ``J`` of one
+    image never depends on another.
+    """
+
+    def __init__(
+        self,
+        score: TargetScore,
+        images: Images,
+        baseline: Images,
+        params: MaskSearchParams,
+        terms: Sequence[Term],
+    ) -> None:
+        """Prepare a group of images.
+
+        Args:
+            score: Reads the model.
+            images: Canonical images.
+            baseline: What replaces removed pixels.
+            params: Weights, path and grid.
+            terms: The method's scores.
+        """
+        self.images, self.baseline, self.params = images, baseline, params
+        self._score, self._terms = score, tuple(terms)
+        image_size = (images.shape[-2], images.shape[-1])
+        grid_size = (params.grid_size, params.grid_size)
+        self.upsampler = GridUpsampler(grid_size, image_size, images)
+        default_area = 10.0 if grid_size == image_size else 1.0
+        self.area_weight = default_area if params.area_weight is None else params.area_weight
+        nodes, weights = path_nodes(params.quadrature, params.n_steps)
+        n_terms, self.n_path = len(self._terms), len(nodes)
+        self._nodes = images.new_tensor(nodes).repeat(n_terms)
+        signs = [term.weight * (1 if term.kind == "deletion" else -1) for term in self._terms]
+        self._weights = (
+            images.new_tensor(signs)[:, None] * images.new_tensor(weights)[None, :]
+        ).flatten()
+        self._is_insertion = torch.tensor(
+            [term.kind == "insertion" for term in self._terms], device=images.device
+        ).repeat_interleave(self.n_path)
+        # Terms that share a product of masks share one row of the stacked products.
+        self._products = sorted({term.masks for term in self._terms})
+        self._product_of_item = torch.tensor(
+            [self._products.index(term.masks) for term in self._terms], device=images.device
+        ).repeat_interleave(self.n_path)
+        self.noise: Tensor | None = None
+
+    def draw_noise(
+        self, generators: Sequence[torch.Generator], noise_std: Float[Tensor, " N"]
+    ) -> None:
+        """Replace the noise of every image, each from its own generator.
+
+        Both sides of a comparison of masks must see the same draws, so noise changes only here.
+
+        Args:
+            generators: One per image.
+            noise_std: Standard deviation per image; where all are 0 nothing is drawn.
+        """
+        if not bool((noise_std > 0).any()):
+            self.noise = None
+            return
+        shape = (self.n_path, *self.images.shape[1:])
+        draws = [
+            torch.randn(shape, generator=g, device=self.images.device, dtype=self.images.dtype)
+            for g in generators
+        ]
+        self.noise = torch.stack(draws) * noise_std.view(-1, 1, 1, 1, 1)
+
+    def value(
+        self, masks: Float[Tensor, "A m h w"], rows: Int64[Tensor, " A"]
+    ) -> Float[Tensor, " A"]:
+        """Return ``J`` for some images.
+
+        Args:
+            masks: Keep masks of these images.
+            rows: Which images of the group they belong to.
+        """
+        products = self._stack_products(masks)
+        n_items = len(rows) * len(self._nodes)
+        scores = [
+            self._score(*self._perturb(products, rows, slice(start, start + self._chunk)))
+            for start in range(0, n_items, self._chunk)
+        ]
+        return self._combine(torch.cat(scores), len(rows)) + self._price(masks, rows)
+
+    def value_and_gradient(
+        self, masks: Float[Tensor, "A m h w"], rows: Int64[Tensor, " A"]
+    ) -> tuple[Float[Tensor, " A"], Float[Tensor, "A m h w"]]:
+        """Return ``J`` and ``dJ/dV``, the total gradient; each score is used for both.
+
+        Args:
+            masks: Keep masks of these images.
+            rows: Which images of the group they belong to.
+        """
+        products = self._stack_products(masks).requires_grad_()
+        n_items = len(rows) * len(self._nodes)
+        scores, gradient = self._score.accumulate_gradient(
+            lambda items: self._perturb(products, rows, items),
+            n_items,
+            products,
+            weights=self._weights.repeat(len(rows)),
+        )
+        with torch.enable_grad():
+            leaf = masks.detach().requires_grad_()
+            price = self._price(leaf, rows)
+            total = (self._stack_products(leaf) * gradient).sum() + price.sum()
+            (total_gradient,) = torch.autograd.grad(total, leaf)
+        return self._combine(scores, len(rows)) + price.detach(), total_gradient
+
+    @property
+    def _chunk(self) -> int:
+        return self._score.max_batch
+
+    def _stack_products(self, masks: Tensor) -> Tensor:
+        return torch.stack(
+            [math.prod([masks[:, i] for i in pick], start=masks.new_ones(())) for pick in
+             self._products], dim=1,
+        )  # fmt: skip
+
+    def _perturb(self, products: Tensor, rows: Tensor, items: slice) -> tuple[Tensor, Tensor]:
+        """Return perturbed images ``items`` of the list ordered by image, term, path point."""
+        per_image = len(self._nodes)
+        item = torch.arange(items.start, min(items.stop, len(rows) * per_image))
+        item = item.to(rows.device)
+        row, point = item // per_image, item % per_image
+        image_index = rows[row]
+        grids = products[row, self._product_of_item[point]] * self._nodes[point].view(-1, 1, 1)
+        keep = self.upsampler.upsample(grids).unsqueeze(1)
+        keep = torch.where(self._is_insertion[point].view(-1, 1, 1, 1), 1 - keep, keep)
+        images = self.images[image_index]
+        if self.noise is not None:
+            images = images + self.noise[image_index, point % self.n_path]
+        return compose(images, self.baseline[image_index], keep), image_index
+
+    def _combine(self, scores: Tensor, n_rows: int) -> Tensor:
+        return (scores.view(n_rows, -1) * self._weights).sum(dim=1)
+
+    def _price(self, masks: Tensor, rows: Tensor) -> Tensor:
+        keep = masks.prod(dim=1, keepdim=True) if masks.shape[1] > 1 else masks
+        p = self.params
+        smooth = keep.new_zeros(len(rows))
+        if p.smoothness != "bilateral":
+            smooth = smooth + total_variation(keep, power=p.tv_power)
+        if p.smoothness != "plain":
+            smooth = smooth + bilateral_total_variation(
+                self.upsampler.upsample(keep),
+                self.images[rows],
+                sigma=p.edge_sigma,
+                power=p.tv_power,
+            )
+        if p.smoothness == "both":
+            smooth = smooth / 2
+        return self.area_weight * removed_area(keep) + p.tv_weight * smooth
+
+
+def choose_noise(
+    score: TargetScore,
+    images: Images,
+    baseline: Images,
+    generators: Sequence[torch.Generator],
+    params: MaskSearchParams,
+) -> tuple[Float[Tensor, " N"], dict[str, Tensor]]:
+    """Decide each image's noise and record what noise does to its score.
+
+    Under ``noise_rule="survive"`` the configured size is halved, at most three times and then set
+    to 0, until noise moves ``f(I)`` and ``f(B)`` by at most a tenth of their gap.
+
+    Args:
+        score: Reads the model.
+        images: Canonical images.
+        baseline: Their baselines.
+        generators: One per image; one draw of image size is taken from each.
+        params: ``noise_std`` and ``noise_rule``.
+
+    Returns:
+        Standard deviation per image, and diagnostics ``noise_std`` and ``score_noisy``
+        (``f(I + noise)`` at that size) and ``noise_survives`` (bool).
+    """
+    index = torch.arange(len(images), device=images.device)
+    on_film, on_baseline = score(images, index), score(baseline, index)
+    noise_std = images.new_full((len(images),), params.noise_std)
+    noisy, survives = on_film.clone(), torch.ones_like(index, dtype=torch.bool)
+    if params.noise_std > 0:
+        draws = torch.stack(
+            [
+                torch.randn(images.shape[1:], generator=g, device=images.device, dtype=images.dtype)
+                for g in generators
+            ]
+        )
+        tolerance = NOISE_TOLERANCE * (on_film - on_baseline).abs()
+        pending = index
+        for factor in (1.0, 0.5, 0.25, 0.125):
+            noise_std[pending] = factor * params.noise_std
+            noise = noise_std[pending].view(-1, 1, 1, 1) * draws[pending]
+            noisy[pending] = score(images[pending] + noise, pending)
+            moved = torch.maximum(
+                (noisy[pending] - on_film[pending]).abs(),
+                (score(baseline[pending] + noise, pending) - on_baseline[pending]).abs(),
+            )
+            survives[pending] = moved <= tolerance[pending]
+            pending = pending[~survives[pending]]
+            if params.noise_rule == "fixed" or len(pending) == 0:
+                break
+        if params.noise_rule == "survive":
+            noise_std[pending] = 0.0
+            noisy[pending] = on_film[pending]
+            survives[pending] = True
+    diagnostics = {"noise_std": noise_std, "score_noisy": noisy, "noise_survives": survives}
+    return noise_std, diagnostics

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from igos_pp_twin import explain
+
+from covid_debug.models.scoring import TargetScore
+from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.mask_search import path_nodes
+from tests.toys import SmallNet, bright_patch_images, wrap
+
+SIDE, GRID, ITERATIONS = 8, 4, 3
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "quadrature", "smoothness"),
+    [
+        ("line_search", "riemann", "bilateral"),
+        ("line_search", "riemann", "both"),
+        ("adam", "gauss_legendre", "both"),
+        ("adam", "gauss_legendre", "plain"),
+    ],
+)
+def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothness: str) -> None:
+    classifier = wrap(SmallNet(3, SIDE), SIDE, 3).double()
+    images = bright_patch_images(2, SIDE, 2, 2, 3).double()
+    baseline = blur_baseline(images)
+    with torch.no_grad():
+        targets = (classifier(images) - classifier(baseline)).argmax(dim=1)
+    params = {
+        "grid_size": GRID,
+        "n_iterations": ITERATIONS,
+        "n_steps": 3,
+        "optimizer": optimizer,
+        "quadrature": quadrature,
+        "smoothness": smoothness,
+        "noise_std": 0.02,
+        "noise_rule": "fixed",
+        "area_weight": 0.05,
+        "tv_weight": 0.2,
+    }
+    nodes, weights = path_nodes(quadrature, 3)
+    prices = {"area_weight": 0.05, "tv_weight": 0.2, "sigma": 5e-4, "smoothness": smoothness}
+    explainer = build_explainer("igos_pp", **params)
+    score = TargetScore(classifier, targets, scale="logit", max_batch=5)
+
+    raw = explainer._explain(
+        score, images, baseline, [torch.Generator().manual_seed(seed) for seed in (11, 12)]
+    )
+
+    for i in range(2):
+        generator = torch.Generator().manual_seed(11 + i)
+        torch.randn(1, SIDE, SIDE, generator=generator, dtype=torch.float64)  # the noise probe
+        noises = [
+            0.02 * torch.randn(3, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)[:, 0]
+            for _ in range(ITERATIONS)
+        ]
+
+        def f(image, target=int(targets[i])):
+            return classifier(image[None, None])[0, target]
+
+        expected = explain(
+            f, images[i, 0], baseline[i, 0], noises, grid=GRID, nodes=nodes, weights=weights,
+            rule=optimizer, prices=prices,
+        )  # fmt: skip
+        assert float((1 - expected).max()) > 1e-3
+        torch.testing.assert_close(raw.keep_mask[i, 0], expected, rtol=1e-9, atol=1e-12)
