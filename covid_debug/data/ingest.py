@@ -1,0 +1,365 @@
+"""From public sources, or a COVIDx folder with split lists, to a data set that can be trusted.
+
+Every listed film ends in ``films.csv`` or, with a reason, in ``unusable.csv``. Films stay where
+they are; the data set points at them.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from covid_debug.artifacts import write_artifact
+from covid_debug.data.covidx import SplitRow, parse_split_file, select_class_names
+from covid_debug.data.filmset import (
+    FilmSet,
+    load_filmset,
+    write_films,
+    write_split_lists,
+    write_unusable,
+)
+from covid_debug.data.fingerprints import FilmFacts, examine_films, find_near_duplicates
+from covid_debug.data.integrity import (
+    BLANK,
+    CONFLICT,
+    DUPLICATE,
+    FAILURES,
+    LISTED_AGAIN,
+    MISSING,
+    UNREADABLE,
+    audit_filmset,
+    categorise,
+    write_ingest_audit,
+)
+from covid_debug.data.sources.catalog import SOURCES
+from covid_debug.data.splits import group_patients, split_patients
+from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.records import Film, Split, UnusableFilm
+
+Progress = Callable[[int, int], None]
+
+CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
+_NAME = "covidx"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A film that the recipe asks for; ``split`` is fixed where a published list names it."""
+
+    path: Path
+    patient_id: str
+    label: str
+    source: str
+    view: str
+    split: Split | None = None
+
+
+@dataclass
+class _Admission:
+    """Films that may enter, films that may not, and the patients that share a file."""
+
+    films: list[Film]
+    facts: dict[str, FilmFacts]
+    unusable: list[UnusableFilm]
+    patient_links: list[tuple[str, str]]
+
+    @property
+    def n_total(self) -> int:
+        """Distinct films asked for: usable ones, and those whose file failed."""
+        return len(self.films) + len(self.failed)
+
+    @property
+    def failed(self) -> list[UnusableFilm]:
+        """Films that are missing, unreadable or blank."""
+        return [film for film in self.unusable if categorise(film) in FAILURES]
+
+
+def ingest_sources(
+    sources: Mapping[str, Path],
+    out: Path,
+    *,
+    seed: int,
+    val_share: float = 0.1,
+    test_share: float = 0.2,
+    max_failed_share: float = 0.05,
+    progress: Progress | None = None,
+) -> FilmSet:
+    """Build COVIDx from public sources by the published recipe, split by patient, and audit it.
+
+    Patients that share a film, or films that look the same, stay on one side of the split.
+
+    Args:
+        sources: Source name (cohen, fig1, actmed, nih, rsna) -> its folder.
+        out: Folder of the new data set; must not exist.
+        seed: Run seed of the split.
+        val_share: Share of films for validation, per class.
+        test_share: Share of films for test, per class.
+        max_failed_share: Largest tolerated share of missing and unreadable films.
+        progress: Called with (films done, films in total).
+
+    Returns:
+        The loaded data set.
+
+    Raises:
+        InputContractError: If no source is given.
+        DataIntegrityError: If a source is not as published, too many films fail or a class is
+            empty.
+    """
+    if not sources:
+        raise InputContractError("ingest_sources: sources is empty; expected at least one folder")
+    parameters = {
+        "sources": {name: str(folder) for name, folder in sources.items()},
+        "seed": seed,
+        "val_share": val_share,
+        "test_share": test_share,
+    }
+    readers = {name: SOURCES[name] for name in sources}
+    with write_artifact(out, kind="filmset", parameters=parameters) as draft:
+        candidates, unusable = [], []
+        for name, folder in sources.items():
+            for record in readers[name](folder.absolute()):
+                if record.dropped:
+                    unusable.append(UnusableFilm(str(record.path), name, record.dropped))
+                    continue
+                patient_id = f"{name}:{record.patient_id}"
+                candidates.append(
+                    _Candidate(record.path, patient_id, record.label, name, record.view)
+                )
+        where = f"ingest_sources ({', '.join(sources)})"
+        admission = _admit(candidates, unusable, where, max_failed_share, progress)
+        _check_classes(admission, CLASS_NAMES, where)
+        splits = _split(admission, seed=seed, val_share=val_share, test_share=test_share)
+        films = [
+            replace(film, split=split) for film, split in zip(admission.films, splits, strict=True)
+        ]
+        draft.facts.update(_publish(draft.path, films, admission, CLASS_NAMES))
+    return load_filmset(out)
+
+
+def ingest_covidx(
+    covidx_dir: Path,
+    train_list: Path,
+    test_list: Path,
+    out: Path,
+    *,
+    seed: int,
+    val_share: float = 0.1,
+    max_failed_share: float = 0.05,
+    progress: Progress | None = None,
+) -> FilmSet:
+    """Take over a COVIDx folder with its published split, and audit it.
+
+    The published test set stays as it is; validation patients are taken from the training list.
+
+    Args:
+        covidx_dir: Folder with ``train/`` and ``test/``.
+        train_list: Split list of the training images, any COVIDx version.
+        test_list: Split list of the test images.
+        out: Folder of the new data set; must not exist.
+        seed: Run seed of the validation split.
+        val_share: Share of the training films for validation, per class.
+        max_failed_share: Largest tolerated share of missing and unreadable films.
+        progress: Called with (films done, films in total).
+
+    Returns:
+        The loaded data set.
+
+    Raises:
+        DataIntegrityError: If a list is malformed, names too many absent images, or a class is
+            empty.
+    """
+    lists: dict[Split, Path] = {"test": test_list, "train": train_list}
+    rows = {split: parse_split_file(path) for split, path in lists.items()}
+    labels = [row.label for split_rows in rows.values() for row in split_rows]
+    class_names = select_class_names(labels, where=f"{train_list} and {test_list}")
+    if not covidx_dir.is_dir():
+        raise DataIntegrityError(
+            f"{covidx_dir}: no such folder; expected a COVIDx folder with train/ and test/;"
+            " check the path"
+        )
+    parameters = {
+        "covidx": str(covidx_dir),
+        "train_list": str(train_list),
+        "test_list": str(test_list),
+        "seed": seed,
+        "val_share": val_share,
+    }
+    with write_artifact(out, kind="filmset", parameters=parameters) as draft:
+        candidates = []
+        for split, path in lists.items():
+            found = [_to_candidate(row, covidx_dir.absolute(), split) for row in rows[split]]
+            _check_presence([candidate.path for candidate in found], path, max_failed_share)
+            candidates += found
+        where = f"ingest_covidx ({covidx_dir})"
+        admission = _admit(candidates, [], where, max_failed_share, progress)
+        _check_classes(admission, class_names, where)
+        films = _split_off_validation(admission, seed=seed, val_share=val_share)
+        draft.facts.update(_publish(draft.path, films, admission, class_names))
+    return load_filmset(out)
+
+
+def _to_candidate(row: SplitRow, covidx_dir: Path, split: Split) -> _Candidate:
+    source = row.source or "unknown"
+    path = covidx_dir / split / row.filename
+    return _Candidate(path, f"{source}:{row.patient_id}", row.label, source, "", split)
+
+
+def _check_presence(paths: Sequence[Path], split_list: Path, max_failed_share: float) -> None:
+    listed = set(paths)
+    absent = sorted(path for path in listed if not path.is_file())
+    if len(absent) == len(listed) or len(absent) > max_failed_share * len(listed):
+        examples = ", ".join(path.name for path in absent[:5])
+        raise DataIntegrityError(
+            f"{split_list}: {len(absent)} of {len(listed)} listed images are absent from"
+            f" {paths[0].parent} (first: {examples}); expected at most {max_failed_share:.0%};"
+            " complete the folder or use the list that belongs to it"
+        )
+
+
+def _admit(
+    candidates: Sequence[_Candidate],
+    unusable: list[UnusableFilm],
+    where: str,
+    max_failed_share: float,
+    progress: Progress | None,
+) -> _Admission:
+    admission = _Admission([], {}, list(unusable), [])
+    listed: dict[Path, _Candidate] = {}
+    for candidate in candidates:
+        first = listed.setdefault(candidate.path, candidate)
+        if first is not candidate:
+            _refuse_copy(admission, candidate, first, LISTED_AGAIN, "the same file is")
+    unique = list(listed.values())
+    first_with: dict[str, _Candidate] = {}
+    results = examine_films([candidate.path for candidate in unique], progress)
+    for candidate, fact in zip(unique, results, strict=True):
+        if isinstance(fact, DataIntegrityError):
+            reason = f"{UNREADABLE}: {str(fact).removeprefix(f'{candidate.path}: ')}"
+            if not candidate.path.is_file():
+                reason = f"{MISSING}: the list names it, the folder does not have it"
+            _refuse(admission, candidate, reason)
+        elif fact.is_blank:
+            _refuse(admission, candidate, f"{BLANK}: its view holds a single gray value")
+        elif (first := first_with.setdefault(fact.sha256[:16], candidate)) is not candidate:
+            _refuse_copy(admission, candidate, first, DUPLICATE, "the same bytes are")
+        else:
+            admission.films.append(_to_film(candidate, fact))
+            admission.facts[fact.sha256[:16]] = fact
+    _check_failures(admission, where, max_failed_share)
+    return admission
+
+
+def _refuse(admission: _Admission, candidate: _Candidate, reason: str) -> None:
+    admission.unusable.append(UnusableFilm(str(candidate.path), candidate.source, reason))
+
+
+def _refuse_copy(
+    admission: _Admission, candidate: _Candidate, first: _Candidate, category: str, what: str
+) -> None:
+    reason = f"{category}: {what} listed before as {first.path}"
+    if first.label != candidate.label:
+        reason = (
+            f"{CONFLICT}: {what} listed before as {first.path} with label {first.label!r},"
+            f" here with {candidate.label!r}"
+        )
+    _refuse(admission, candidate, reason)
+    admission.patient_links.append((first.patient_id, candidate.patient_id))
+
+
+def _to_film(candidate: _Candidate, fact: FilmFacts) -> Film:
+    return Film(
+        image_id=fact.sha256[:16],
+        path=str(candidate.path),
+        patient_id=candidate.patient_id,
+        label=candidate.label,
+        source=candidate.source,
+        view=candidate.view,
+        split=candidate.split or "train",
+        width=fact.width,
+        height=fact.height,
+    )
+
+
+def _check_failures(admission: _Admission, where: str, max_failed_share: float) -> None:
+    failed = admission.failed
+    if admission.films and len(failed) <= max_failed_share * admission.n_total:
+        return
+    examples = "; ".join(f"{Path(film.path).name}: {film.reason}" for film in failed[:5])
+    raise DataIntegrityError(
+        f"{where}: {len(failed)} of {admission.n_total} films are missing or unreadable"
+        f" ({examples}); expected at most {max_failed_share:.0%}; complete the folder or check"
+        " its path"
+    )
+
+
+def _check_classes(admission: _Admission, class_names: Sequence[str], where: str) -> None:
+    counts = Counter(film.label for film in admission.films)
+    empty = [name for name in class_names if counts[name] == 0]
+    if empty:
+        have = ", ".join(f"{name} {counts[name]}" for name in class_names)
+        raise DataIntegrityError(
+            f"{where}: class {', '.join(map(repr, empty))} has no usable film ({have}); expected"
+            " films of every class; add a source that has it"
+        )
+
+
+def _group(admission: _Admission) -> list[str]:
+    films = admission.films
+    hashes = [admission.facts[film.image_id].perceptual_hash for film in films]
+    alike = [
+        (films[pair.first].patient_id, films[pair.second].patient_id)
+        for pair in find_near_duplicates(hashes)
+    ]
+    linked = {patient for link in admission.patient_links for patient in link}
+    patients = linked | {film.patient_id for film in films}
+    group_of = group_patients(patients, [*admission.patient_links, *alike])
+    return [group_of[film.patient_id] for film in films]
+
+
+def _split(admission: _Admission, *, seed: int, val_share: float, test_share: float) -> list[Split]:
+    return split_patients(
+        _group(admission),
+        [film.label for film in admission.films],
+        [film.source for film in admission.films],
+        seed=seed,
+        val_share=val_share,
+        test_share=test_share,
+    )
+
+
+def _split_off_validation(admission: _Admission, *, seed: int, val_share: float) -> list[Film]:
+    groups = _group(admission)
+    train = [index for index, film in enumerate(admission.films) if film.split == "train"]
+    splits = split_patients(
+        [groups[index] for index in train],
+        [admission.films[index].label for index in train],
+        [admission.films[index].source for index in train],
+        seed=seed,
+        val_share=val_share,
+        test_share=0.0,
+    )
+    films = list(admission.films)
+    for index, split in zip(train, splits, strict=True):
+        films[index] = replace(films[index], split=split)
+    return films
+
+
+def _publish(
+    folder: Path, films: Sequence[Film], admission: _Admission, class_names: Sequence[str]
+) -> dict[str, Any]:
+    write_films(folder, films)
+    write_unusable(folder, admission.unusable)
+    write_split_lists(folder, films)
+    filmset = FilmSet(folder, _NAME, tuple(class_names), tuple(films), admission.n_total)
+    audit = audit_filmset(filmset, unusable=admission.unusable, facts=admission.facts)
+    write_ingest_audit(folder, audit)
+    digest = hashlib.sha256("".join(sorted(admission.facts)).encode()).hexdigest()
+    return {
+        "name": _NAME,
+        "class_names": list(class_names),
+        "n_ok": len(films),
+        "n_total": admission.n_total,
+        "films_digest": digest,
+    }
