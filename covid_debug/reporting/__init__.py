@@ -1,1 +1,1 @@
-"""Tables, figures and the self-contained report."""
+"""What a reader gets: the self-contained report, the tables and the figures of a run."""

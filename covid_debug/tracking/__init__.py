@@ -1,1 +1,1 @@
-"""Experiment tracking behind one protocol."""
+"""Where results are tracked: one protocol, MLflow or nothing behind it."""
