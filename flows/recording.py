@@ -1,0 +1,246 @@
+"""What a run records: MLflow runs while it works, the report's folder at the end.
+
+Collects what the stages left and hands it to `tracking` and `reporting`; computes nothing.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from covid_debug.artifacts import artifact_key, canonical_json, is_complete, read_manifest
+from covid_debug.config.schema import RunConfig
+from covid_debug.data.filmset import load_filmset
+from covid_debug.data.integrity import load_ingest_audit
+from covid_debug.evaluation.comparison import BASE_ARM, POOLED
+from covid_debug.reporting.figures import draw_confusion
+from covid_debug.reporting.inputs import ReportInputs
+from covid_debug.reporting.report import build_report
+from covid_debug.tracking.base import TrackedRun, metric_name
+from covid_debug.tracking.mlflow_tracker import MlflowTracker
+from covid_debug.training.loop import EpochMetrics
+from flows.console import RunConsole
+from flows.stages import REGIONS_NAME, Workbench
+
+SHOWN_COLUMNS = (
+    "test_cleaned/all/macro_f1",
+    "test_cleaned/COVID-19/precision",
+    "test_cleaned/COVID-19/recall",
+    "test_original/all/macro_f1",
+    "test_original/COVID-19/precision",
+    "test_original/COVID-19/recall",
+)
+REPORT_CODE_VERSION = 1
+
+
+class TrainingLog:
+    """Sends one training to its MLflow run while it happens."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        """Attach to an open run."""
+        self._run = run
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """Record one epoch."""
+        values = {
+            "train/loss": metrics.train_loss,
+            "val/loss": metrics.val_loss,
+            "val/accuracy": metrics.val_accuracy,
+            "val/macro_f1": metrics.val_macro_f1,
+            "train/films_per_s": metrics.films_per_s,
+        }
+        self._run.log_epoch(metrics.epoch, values)
+
+    def checkpoint(self, folder: Path) -> None:
+        """Keep the checkpoint's description and history with the run, not the weights."""
+        for name in ("checkpoint.json", "history.json"):
+            self._run.log_file(folder / name)
+
+
+class RunRecorder:
+    """The MLflow side of one run of the flow: a parent run and one child a training."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Reach the tracking store and find or create the parent run.
+
+        Args:
+            config: The run's configuration; the same configuration continues the same run.
+        """
+        self._config = config
+        self._key = artifact_key(config.name, 1, config.without_places(), {})
+        tracking = config.tracking
+        self._tracker = MlflowTracker(tracking.uri, tracking.experiment, columns=SHOWN_COLUMNS)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the parent run."""
+        params = json.loads(canonical_json(self._config.without_places()))
+        self._parent = self._stack.enter_context(
+            self._tracker.parent(self._key, self._config.name, params, {})
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close the parent run as finished, failed or killed."""
+        return self._stack.__exit__(kind, error, trace)
+
+    def show_ingest(self, filmset_dir: Path, console: RunConsole) -> None:
+        """Print the ingest audit's findings and keep them with the run."""
+        audit = load_ingest_audit(filmset_dir)
+        console.say(f"{audit.n_ok} of {audit.n_total} films usable ({filmset_dir})")
+        for flag in audit.flags:
+            if flag.severity == "info":
+                console.say(flag.message)
+            else:
+                console.warn(flag.message)
+        self._parent.log_file(filmset_dir / "ingest_audit.md")
+        self._parent.log_dataset(
+            "films",
+            filmset_dir.name.rsplit("-", 1)[-1],
+            role="train and test",
+            n_films=audit.n_ok,
+            source=str(filmset_dir),
+        )
+
+    @contextmanager
+    def training(self, arm: str, seed: int, filmset_dir: Path) -> Iterator[TrainingLog]:
+        """Open the child run of one training.
+
+        Yields:
+            What the training stage reports to.
+        """
+        params = {"training": dataclasses.asdict(self._config.training), "seed": seed, "arm": arm}
+        tags = {"train_data": arm, "seed": str(seed)}
+        with self._tracker.child(self._parent, child_name(arm, seed), params, tags) as run:
+            filmset = load_filmset(filmset_dir)
+            run.log_dataset(
+                arm,
+                filmset_dir.name.rsplit("-", 1)[-1],
+                role="train",
+                n_films=len(filmset.select("train")),
+                source=str(filmset_dir),
+            )
+            yield TrainingLog(run)
+
+    def finish(self, run_dir: Path, compared: Path) -> str:
+        """Record the test results and the report.
+
+        Args:
+            run_dir: Folder of the report.
+            compared: Artifact of the comparison.
+
+        Returns:
+            Address of the table of runs, for when MLflow is served.
+        """
+        comparison = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
+        for arm, seed in sorted({(c["train_data"], c["seed"]) for c in comparison["cells"]}):
+            with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
+                for cell in comparison["cells"]:
+                    if (cell["train_data"], cell["seed"]) == (arm, seed):
+                        run.log_metrics(_cell_metrics(cell))
+                        figure = draw_confusion(
+                            cell["confusion"],
+                            cell["class_names"],
+                            title=f"trained on {arm}, tested on {cell['test_data']}",
+                        )
+                        run.log_figure(figure, f"confusion/{cell['test_data']}.png")
+        for contrast in comparison["contrasts"]:
+            self._parent.log_metrics(_contrast_metrics(contrast))
+        for name in ("report.html", "summary.json", "comparison.csv", "flags.csv"):
+            self._parent.log_file(run_dir / name)
+        self._parent.log_file(run_dir / "figures", "figures")
+        return self._tracker.runs_url
+
+
+def child_name(arm: str, seed: int) -> str:
+    """Name the run of one training."""
+    return f"{arm}-seed{seed}"
+
+
+def _cell_metrics(cell: Mapping[str, Any]) -> dict[str, float | None]:
+    metrics = {}
+    for entry in cell["metrics"]:
+        name = metric_name(f"test_{cell['test_data']}", entry["class_name"], entry["metric"])
+        metrics[name] = entry["value"]
+        metrics[f"{name}_low"], metrics[f"{name}_high"] = entry["low"], entry["high"]
+    return metrics
+
+
+def _contrast_metrics(contrast: Mapping[str, Any]) -> dict[str, float | None]:
+    prefix = f"{contrast['train_data']}_minus_{contrast['against']}"
+    metrics = {}
+    for entry in contrast["pooled"]:
+        name = metric_name(
+            prefix, f"test_{contrast['test_data']}", entry["class_name"], entry["metric"]
+        )
+        metrics[name] = entry["mean"]
+        metrics[f"{name}_low"], metrics[f"{name}_high"] = entry["low"], entry["high"]
+    return metrics
+
+
+def write_report(
+    bench: Workbench,
+    filmsets: Mapping[str, Path],
+    regions: Path,
+    audited: Path,
+    compared: Path,
+) -> tuple[Path, tuple[str, ...]]:
+    """Write the run's folder, unless it stands already.
+
+    Args:
+        bench: The run.
+        filmsets: Arm -> film set.
+        regions: Artifact of the text regions.
+        audited: Artifact of the audit.
+        compared: Artifact of the comparison.
+
+    Returns:
+        The folder and the headline sentences.
+    """
+    config = bench.config
+    inputs = {"audit": audited.name, "comparison": compared.name}
+    key = artifact_key(config.name, REPORT_CODE_VERSION, config.without_places(), inputs)
+    run_dir = config.reports_dir / key
+    if not is_complete(run_dir):
+        comparison = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
+        calibration = json.loads((compared / "calibration.json").read_text(encoding="utf-8"))
+        confounds = json.loads((compared / "confounds.json").read_text(encoding="utf-8"))
+        build_report(
+            run_dir,
+            ReportInputs(
+                title=config.name,
+                filmset=filmsets[BASE_ARM],
+                regions=regions / REGIONS_NAME,
+                view=config.view,
+                cleaned=filmsets["cleaned"],
+                audit=audited,
+                comparison=_report_rows(comparison),
+                pairs=_report_pairs(comparison),
+                confusions=[
+                    {
+                        "train_data": cell["train_data"],
+                        "test_data": cell["test_data"],
+                        "seed": cell["seed"],
+                        "class_names": cell["class_names"],
+                        "matrix": cell["confusion"],
+                    }
+                    for cell in comparison["cells"]
+                ],
+                baselines=confounds,
+                calibration=calibration,
+                config=json.loads(canonical_json(config.without_places())),
+                command=f"covid-debug run configs/{config.name}.yaml",
+            ),
+        )
+    else:
+        bench.console.say(f"found finished: {run_dir}")
+    summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    return run_dir, tuple(summary["headlines"])

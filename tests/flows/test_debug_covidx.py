@@ -1,0 +1,141 @@
+"""The whole loop on tiny phantoms: complete, resumable, and the same after an interruption."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from covid_debug.artifacts import hash_file
+from covid_debug.config.loader import build_config
+from covid_debug.config.schema import RunConfig
+
+pytestmark = [
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.filterwarnings("default"),  # other packages' deprecations
+]
+
+RUN_FILES = ("report.html", "summary.json", "comparison.csv", "flags.csv", "manifest.json")
+
+
+def make_config(folder: Path, **changes: object) -> RunConfig:
+    tree = {
+        "name": "tiny",
+        "data": {"kind": "phantom", "n_train": 30, "n_test": 12, "seed": 3},
+        "view": {"image_size": 64},
+        "text": {"detector": "rapidocr"},
+        "training": {"arch": "resnet18_half", "n_epochs": 1},
+        "audit": {"grid_size": 8, "max_explained": 2, "n_nulls": 4},
+        "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+        "compute": {"n_workers": 1},
+        "data_dir": str(folder / "data"),
+        "reports_dir": str(folder / "reports"),
+    }
+    return build_config(tree | changes, where="test")
+
+
+def run_flow(config: RunConfig) -> Path:
+    from flows.console import RunConsole
+    from flows.debug_covidx import count_stages, debug_covidx
+
+    return debug_covidx(config, RunConsole(count_stages(config))).run_dir
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, prefect_server: None
+) -> tuple[Path, RunConfig]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = make_config(folder)
+    return run_flow(config), config
+
+
+def test_run_leaves_every_promised_file(undisturbed: tuple[Path, RunConfig]) -> None:
+    run_dir, _ = undisturbed
+
+    assert all((run_dir / name).is_file() for name in RUN_FILES)
+    assert list((run_dir / "figures").glob("*.png"))
+    assert "not for clinical use" in (run_dir / "report.html").read_text().lower()
+
+
+def test_second_start_repeats_nothing(
+    undisturbed: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import stages
+
+    run_dir, config = undisturbed
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a finished stage was repeated")
+
+    for name in ("generate_phantom", "scan_films", "clean_filmset", "train_classifier"):
+        monkeypatch.setattr(stages, name, refuse)
+    for name in ("audit_filmset", "compare_arms"):
+        monkeypatch.setattr(stages, name, refuse)
+
+    assert run_flow(config) == run_dir
+
+
+@pytest.mark.parametrize("stage", ["scan_films", "clean_filmset", "train_classifier", "audit_filmset"])
+def test_interrupted_run_ends_with_the_same_files(
+    undisturbed: tuple[Path, RunConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    from flows import stages
+
+    config = make_config(tmp_path)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, stage, die)
+        with pytest.raises(KeyboardInterrupt):
+            run_flow(config)
+    run_dir = run_flow(config)
+
+    for name in ("summary.json", "comparison.csv", "flags.csv"):
+        assert hash_file(run_dir / name) == hash_file(undisturbed[0] / name), name
+
+
+def test_mlflow_holds_the_comparison(undisturbed: tuple[Path, RunConfig]) -> None:
+    import mlflow
+
+    _, config = undisturbed
+    mlflow.set_tracking_uri(config.tracking.uri)
+    runs = mlflow.search_runs(experiment_names=[config.tracking.experiment])
+
+    assert set(runs["status"]) == {"FINISHED"}
+    assert runs["tags.mlflow.parentRunId"].notna().sum() == 2
+    assert any(name.startswith("metrics.") and "macro_f1" in name for name in runs.columns)
+
+
+def test_damaged_artifact_is_made_again(undisturbed: tuple[Path, RunConfig]) -> None:
+    run_dir, config = undisturbed
+    before = hash_file(run_dir / "comparison.csv")
+    (victim,) = config.data_dir.glob("comparison-*")
+    manifest = json.loads((victim / "manifest.json").read_text())
+    (victim / "comparison.csv").write_text("damaged")
+
+    assert run_flow(config) == run_dir
+
+    assert hash_file(victim / "comparison.csv") == manifest["files"]["comparison.csv"] == before
+
+
+def test_too_many_failed_films_stop_the_run(tmp_path: Path, prefect_server: None) -> None:
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.errors import DataIntegrityError
+    from flows import stages
+    from flows.console import RunConsole
+
+    config = make_config(tmp_path)
+    bench = stages.Workbench(config, RunConsole())
+    stages.prepare_store(config.data_dir)
+    filmset = load_filmset(stages.ingest.fn(bench))
+    broken = type(filmset)(
+        filmset.root, filmset.name, filmset.class_names, filmset.films[:20], filmset.n_total
+    )
+
+    with pytest.raises(DataIntegrityError, match="22 of 42 films cannot be used"):
+        stages.check_failures(config, broken)
