@@ -114,7 +114,7 @@ def test_log_dataset_file_and_figure_are_stored(tracker, tmp_path):
 
 def test_log_file_missing_is_one_clear_line(tracker, tmp_path):
     with (
-        pytest.raises(TrackingError, match="no such file to keep with run flow-1"),
+        pytest.raises(TrackingError, match=r"no such file to keep with run flow-1"),
         tracker.parent("flow-1", "demo", {}, {}) as run,
     ):
         run.log_file(tmp_path / "absent.html")
@@ -134,9 +134,9 @@ def test_unknown_host_fails_quickly_with_the_remedy():
         port = probe.getsockname()[1]
     start = time.monotonic()
 
-    with pytest.raises(TrackingError, match="no MLflow server answers.*leave tracking.uri out"):
+    with pytest.raises(TrackingError, match=r"no MLflow server answers.*leave tracking.uri out"):
         MlflowTracker(f"http://127.0.0.1:{port}")
-    with pytest.raises(TrackingError, match="no database answers") as caught:
+    with pytest.raises(TrackingError, match=r"no database answers") as caught:
         MlflowTracker(f"postgresql://me:secret@127.0.0.1:{port}/runs")
 
     assert time.monotonic() - start < 10
@@ -147,27 +147,27 @@ def test_sqlite_that_is_no_database_fails_at_once(tmp_path):
     broken = tmp_path / "mlflow.db"
     broken.write_text("hello " * 1000)
 
-    with pytest.raises(TrackingError, match="cannot be opened .file is not a database"):
+    with pytest.raises(TrackingError, match=r"cannot be opened .file is not a database"):
         MlflowTracker(f"sqlite:///{broken}")
 
 
 def test_sqlite_below_a_file_fails_with_the_remedy(tmp_path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(TrackingError, match="--set tracking.uri=sqlite"):
+    with pytest.raises(TrackingError, match=r"--set tracking.uri=sqlite"):
         MlflowTracker(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "ftp://host", "sqlite://"])
 def test_unknown_form_lists_the_forms(uri):
-    with pytest.raises(TrackingError, match="expected sqlite:////absolute"):
+    with pytest.raises(TrackingError, match=r"expected sqlite:////absolute"):
         MlflowTracker(uri)
 
 
 def test_deleted_experiment_says_how_to_go_on(tracker, store):
     tracker._client.delete_experiment(tracker._experiment_id)
 
-    with pytest.raises(TrackingError, match="'demo' is deleted; restore it"):
+    with pytest.raises(TrackingError, match=r"'demo' is deleted; restore it"):
         MlflowTracker(f"sqlite:///{store}", "demo")
 
 
