@@ -121,8 +121,6 @@ def explain_void_reason(explanation: Explanation, index: int) -> str | None:
     return f"{VOID_REASONS[code]} (film {on_film:.3f}, baseline {on_baseline:.3f})"
 
 
-# The `| Tensor` in `explain` keeps the run-time shape checks of the tests from pre-empting the
-# messages of its own validation.
 class Explainer(ABC, Generic[P]):
     """A saliency method; instances hold parameters only, never a model or device memory.
 
@@ -163,11 +161,11 @@ class Explainer(ABC, Generic[P]):
     def explain(
         self,
         classifier: Classifier,
-        images: Images | Tensor,
-        targets: Targets | Tensor,
+        images: Images,
+        targets: Targets,
         *,
         seeds: Sequence[int],
-        baseline: Images | Tensor | None = None,
+        baseline: Images | None = None,
         scale: OutputScale = "probability",
         max_batch: int = 64,
     ) -> Explanation:
@@ -274,6 +272,12 @@ class Explainer(ABC, Generic[P]):
         index = torch.arange(len(images), device=images.device)
         on_film = score(images, index)
         on_baseline = score(baseline, index)
+        broken = (~(on_film + on_baseline).isfinite()).nonzero().flatten().tolist()
+        if broken:
+            raise ExplanationError(
+                f"{self.name}: the classifier's score of image {offset + broken[0]} or of its"
+                f" baseline is not finite ({len(broken)} of {len(images)} images); check the model"
+            )
         raw = self._explain(score, images, baseline, generators)
         self._check_result(raw, images, offset)
         gap = on_film - on_baseline

@@ -277,8 +277,8 @@ class MaskObjective:
     def _perturb(self, products: Tensor, rows: Tensor, items: slice) -> tuple[Tensor, Tensor]:
         """Return perturbed images ``items`` of the list ordered by image, term, path point."""
         per_image = len(self._nodes)
-        item = torch.arange(items.start, min(items.stop, len(rows) * per_image))
-        item = item.to(rows.device)
+        stop = min(items.stop, len(rows) * per_image)
+        item = torch.arange(items.start, stop, device=rows.device)
         row, point = item // per_image, item % per_image
         image_index = rows[row]
         grids = products[row, self._product_of_item[point]] * self._nodes[point].view(-1, 1, 1)

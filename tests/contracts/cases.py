@@ -1,0 +1,11 @@
+"""One row per catalogue entry: small parameters that keep the contract suite quick."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SEARCH: Mapping[str, Any] = {"grid_size": 6, "n_iterations": 4, "area_weight": 0.1}
+
+CASES: dict[str, Mapping[str, Any]] = {
+    "igos_pp": SEARCH,
+    "igos_pp_published": {**SEARCH, "n_steps": 3, "n_iterations": 2},
+}

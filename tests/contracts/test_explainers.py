@@ -1,0 +1,298 @@
+"""The explainer contract, for every entry of the catalogue."""
+
+import inspect
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES
+from torch import nn
+
+import covid_debug.saliency.catalog as catalog_module
+from covid_debug.errors import ConfigError, ExplanationError, InputContractError
+from covid_debug.models.classifier import Classifier
+from covid_debug.saliency.base import Explainer, Explanation, explain_void_reason
+from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
+from tests.toys import SIDE, Constant, SmallNet, bright_patch_images, unchecked, wrap
+
+N = 3
+SEEDS = [5, 6, 7]
+every_method = pytest.mark.parametrize("name", sorted(CASES))
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return wrap(SmallNet(3), SIDE, 3)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    images = bright_patch_images(N)
+    images[1] = images[1].flip(-1)
+    images[2] = images[2].flip(-2)
+    return images
+
+
+@pytest.fixture
+def targets(classifier: Classifier, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return classifier(images).argmax(dim=1)
+
+
+def explain(name, classifier, images, targets, *, seeds=None, **options) -> Explanation:
+    seeds = SEEDS[: len(images)] if seeds is None else seeds
+    return build_explainer(name, **CASES[name]).explain(
+        classifier, images, targets, seeds=seeds, **{"scale": "logit", **options}
+    )
+
+
+def test_every_catalogue_entry_has_a_case() -> None:
+    assert set(CASES) == set(EXPLAINERS)
+
+
+def test_every_explainer_class_is_in_the_catalogue() -> None:
+    def leaves(cls: type) -> set[type]:
+        children = {leaf for child in cls.__subclasses__() for leaf in leaves(child)}
+        return children | ({cls} if not inspect.isabstract(cls) else set())
+
+    listed = {entry.explainer for entry in EXPLAINERS.values()}
+
+    ours = {c for c in leaves(Explainer) if c.__module__.startswith("covid_debug.")}
+    assert ours == listed
+    assert catalog_module.EXPLAINERS is EXPLAINERS
+
+
+@every_method
+def test_map_has_the_promised_shape_type_and_diagnostics(name, classifier, images, targets) -> None:
+    result = explain(name, classifier, images, targets)
+
+    assert result.saliency.shape == images.shape
+    assert result.saliency.dtype == torch.float32
+    assert bool(result.saliency.isfinite().all())
+    assert not result.saliency.requires_grad
+    assert {"void", "void_reason", "score_baseline", "score_gap"} <= set(result.diagnostics)
+    assert all(len(value) == N for value in result.diagnostics.values())
+    assert result.n_evaluations > 0
+    assert result.seeds == tuple(SEEDS)
+    torch.testing.assert_close(
+        result.target_score, classifier(images).detach().gather(1, targets[:, None])[:, 0]
+    )
+    if result.keep_mask is not None:
+        assert float(result.keep_mask.min()) >= 0
+        assert float(result.keep_mask.max()) <= 1
+
+
+@every_method
+def test_repeating_gives_the_same_map(name, classifier, images, targets) -> None:
+    first = explain(name, classifier, images, targets)
+    torch.manual_seed(99)
+    second = explain(name, classifier, images, targets)
+
+    assert torch.equal(first.saliency, second.saliency)
+
+
+@every_method
+def test_alone_in_a_batch_and_in_another_order_the_map_is_the_same(
+    name, classifier, images, targets
+) -> None:
+    together = explain(name, classifier, images, targets).saliency
+    order = torch.tensor([2, 0, 1])
+    permuted = explain(
+        name, classifier, images[order], targets[order], seeds=[SEEDS[i] for i in order]
+    ).saliency
+    alone = torch.cat(
+        [
+            explain(
+                name, classifier, images[i : i + 1], targets[i : i + 1], seeds=[SEEDS[i]]
+            ).saliency
+            for i in range(N)
+        ]
+    )
+
+    scale = float(together.abs().max())
+    torch.testing.assert_close(permuted, together[order], rtol=1e-4, atol=1e-4 * scale)
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4 * scale)
+
+
+@every_method
+def test_max_batch_does_not_change_the_map(name, classifier, images, targets) -> None:
+    expected = explain(name, classifier, images, targets, max_batch=64).saliency
+    found = explain(name, classifier, images, targets, max_batch=2).saliency
+
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+@every_method
+def test_inputs_and_global_random_states_are_untouched(name, classifier, images, targets) -> None:
+    kept_images, kept_targets = images.clone(), targets.clone()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    python_state = random.getstate()
+
+    with unchecked():  # the type checker itself draws from `random`
+        explain(name, classifier, images, targets, baseline=torch.zeros_like(images))
+
+    assert torch.equal(images, kept_images)
+    assert torch.equal(targets, kept_targets)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+    assert random.getstate() == python_state
+
+
+class Failing(nn.Module):
+    """Passes through to a network and raises at one call."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.fail_at = 10**9
+        self.n_calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.n_calls += 1
+        if self.n_calls == self.fail_at:
+            raise RuntimeError("injected")
+        return self.module(images)
+
+
+def model_state(classifier: Classifier) -> list[object]:
+    hooks = ["_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"]
+    return [
+        [(m.training, *(len(getattr(m, h)) for h in hooks)) for m in classifier.modules()],
+        [(p.requires_grad, p.grad is None) for p in classifier.parameters()],
+        [b.clone().tolist() for b in classifier.buffers()],
+        [p.detach().clone().tolist() for p in classifier.parameters()],
+    ]
+
+
+@every_method
+@pytest.mark.parametrize("fail_at", [1, 3, 10**9])
+def test_model_comes_back_as_it_was_also_after_a_failure(name, fail_at, images, targets) -> None:
+    network = Failing(SmallNet(3))
+    classifier = wrap(network, SIDE, 3).train()
+    network.module.norm.eval()
+    next(classifier.parameters()).requires_grad_(False)
+    before = model_state(classifier)
+    network.n_calls, network.fail_at = 0, fail_at
+
+    if fail_at == 10**9:
+        explain(name, classifier, images, targets, max_batch=2)
+    else:
+        with pytest.raises(RuntimeError, match="injected"):
+            explain(name, classifier, images, targets, max_batch=2)
+
+    assert model_state(classifier) == before
+
+
+@every_method
+def test_constant_model_gives_a_finite_void_map(name, images) -> None:
+    result = explain(name, wrap(Constant(0.5)), images, torch.ones(N, dtype=torch.int64))
+
+    assert bool(result.saliency.isfinite().all())
+    assert bool(result.diagnostics["void"].all())
+    assert explain_void_reason(result, 0)
+
+
+@every_method
+def test_gradient_methods_refuse_inference_mode(name, classifier, images, targets) -> None:
+    if not EXPLAINERS[name].explainer.needs_gradient:
+        with torch.inference_mode():
+            explain(name, classifier, images, targets)
+        return
+    with (
+        torch.inference_mode(),
+        pytest.raises(InputContractError, match=r"cannot run under torch\.inference_mode"),
+    ):
+        explain(name, classifier, images, targets)
+
+
+@every_method
+def test_nan_from_the_model_is_an_error_that_names_the_image(name, images) -> None:
+    class Broken(SmallNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            poison = torch.where(images[:, 0, 0, 0] > 0.5, torch.nan, 0.0)
+            return logits + poison[:, None]
+
+    images[1, 0, :3, :3] = 0.9
+    with pytest.raises(ExplanationError, match="image 1"):
+        explain(name, wrap(Broken(3), SIDE, 3), images, torch.zeros(N, dtype=torch.int64))
+
+
+@every_method
+def test_explainers_are_picklable_and_hashable_by_parameters(name) -> None:
+    explainer = build_explainer(name, **CASES[name])
+
+    assert pickle.loads(pickle.dumps(explainer)) == explainer  # noqa: S301
+    assert hash(explainer) == hash(build_explainer(name, **CASES[name]))
+    assert explainer != object()
+    assert type(explainer).__name__ in repr(explainer)
+
+
+@every_method
+def test_no_tensor_is_made_on_the_default_device(name, classifier, images, targets) -> None:
+    expected = explain(name, classifier, images, targets).saliency
+    torch.set_default_device("meta")
+    try:
+        found = explain(name, classifier, images, targets).saliency
+    finally:
+        torch.set_default_device(None)
+
+    assert torch.equal(found, expected)
+
+
+def test_out_of_range_images_are_refused_with_the_span(classifier, images, targets) -> None:
+    images[2] = 4 * images[2] - 1
+
+    with pytest.raises(InputContractError, match=r"must be in \[0, 1\], image 2 spans \[-0"):
+        explain("igos_pp", classifier, images, targets)
+
+
+def test_nan_images_are_refused(classifier, images, targets) -> None:
+    images[1, 0, 3, 3] = torch.nan
+
+    with pytest.raises(InputContractError, match="images must be finite, image 1 holds NaN"):
+        explain("igos_pp", classifier, images, targets)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, t: ((255 * x).byte(), t), "images are torch.uint8; expected a float32"),
+        (lambda x, t: (x.double(), t), "images are torch.float64; expected torch.float32"),
+        (lambda x, t: (x[:, :, :8], t), r"images have shape \(3, 1, 8, 16\)"),
+        (lambda x, t: (x, t + 3), r"target of image 0 is \d; expected an index in \[0, 3\)"),
+        (lambda x, t: (x, t.int()), "targets are torch.int32; expected an int64"),
+        (lambda x, t: (x, t[:2]), r"targets have shape \(2,\)"),
+    ],
+)
+def test_bad_inputs_get_their_one_clear_error(classifier, images, targets, change, message) -> None:
+    images, targets = change(images, targets)
+
+    with unchecked(), pytest.raises(InputContractError, match=message):
+        explain("igos_pp", classifier, images, targets)
+
+
+def test_wrong_number_of_seeds_bad_baseline_and_bad_batch_are_refused(
+    classifier, images, targets
+) -> None:
+    with pytest.raises(InputContractError, match="2 seeds for 3 images"):
+        explain("igos_pp", classifier, images, targets, seeds=[1, 2])
+    with pytest.raises(InputContractError, match="baseline must be in"):
+        explain("igos_pp", classifier, images, targets, baseline=images + 1)
+    with unchecked(), pytest.raises(InputContractError, match="baseline has shape"):
+        explain("igos_pp", classifier, images, targets, baseline=images[:1])
+    with pytest.raises(InputContractError, match="max_batch is 0"):
+        explain("igos_pp", classifier, images, targets, max_batch=0)
+
+
+def test_a_bare_network_is_refused_with_the_remedy(images, targets) -> None:
+    with unchecked(), pytest.raises(TypeError, match="wrap your network in"):
+        explain("igos_pp", SmallNet(3), images, targets)
+
+
+def test_misspelt_parameter_is_suggested() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'n_iterations'"):
+        build_explainer("igos_pp", n_iteratons=3)

@@ -1,0 +1,151 @@
+import itertools
+
+import pytest
+import torch
+
+from covid_debug.errors import InputContractError
+from covid_debug.evaluation.deletion_insertion import (
+    PerturbationProtocol,
+    area_under_curve,
+    compute_deletion_insertion,
+    rank_units,
+)
+from covid_debug.models.scoring import TargetScore
+from covid_debug.perturbation.baselines import BaselineSpec, blur_baseline
+from tests.toys import Additive, Constant, Patch, bright_patch_images, formula, wrap
+
+BLACK = BaselineSpec("constant", 0.0)
+
+
+def scorer(module: torch.nn.Module, n: int, side: int, *, max_batch: int = 7) -> TargetScore:
+    classifier = wrap(module, side).double()
+    return TargetScore(classifier, torch.ones(n, dtype=torch.int64), max_batch=max_batch)
+
+
+@pytest.mark.parametrize("resolution", ["image", "grid"])
+def test_additive_model_deletion_plus_insertion_is_both_end_points(resolution: str) -> None:
+    images = formula((3, 1, 8, 8))
+    score = scorer(Additive(formula((1, 1, 8, 8), seed=9)), 3, 8)
+    saliency = formula((3, 1, 8, 8), seed=4)
+    protocol = PerturbationProtocol(n_steps=5, resolution=resolution, grid_size=3)
+
+    result = compute_deletion_insertion(score, images, saliency, protocol)
+
+    index = torch.arange(3)
+    expected = score(images, index) + score(blur_baseline(images), index)
+    torch.testing.assert_close(
+        result.deletion_score + result.insertion_score, expected, rtol=0, atol=1e-14
+    )
+
+
+def test_constant_model_scores_the_constant_exactly() -> None:
+    images = formula((2, 1, 8, 8))
+    protocol = PerturbationProtocol(n_steps=7, grid_size=4)
+
+    result = compute_deletion_insertion(
+        scorer(Constant(0.25), 2, 8), images, formula((2, 1, 8, 8), seed=2), protocol
+    )
+
+    quarter = torch.full((2,), 0.25, dtype=torch.float64)
+    torch.testing.assert_close(result.deletion_score, quarter, rtol=0, atol=1e-15)
+    torch.testing.assert_close(result.insertion_score, quarter, rtol=0, atol=1e-15)
+
+
+def test_true_order_minimises_deletion_over_all_orders() -> None:
+    images = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+    weights = torch.tensor([0.4, 0.1, 0.3, 0.2], dtype=torch.float64).view(1, 1, 2, 2)
+    score = scorer(Additive(weights), 1, 2)
+    protocol = PerturbationProtocol(
+        n_steps=4, resolution="image", deletion_baseline=BLACK, insertion_baseline=BLACK
+    )
+
+    def deletion(saliency: torch.Tensor) -> float:
+        return float(compute_deletion_insertion(score, images, saliency, protocol).deletion_score)
+
+    best = deletion(weights)
+    others = [
+        deletion(torch.tensor(order, dtype=torch.float64).view(1, 1, 2, 2))
+        for order in itertools.permutations([0.0, 1.0, 2.0, 3.0])
+    ]
+
+    # Scores 1, .6, .3, .1, 0 at quarters: (1/2 + .6 + .3 + .1 + 0) / 4.
+    assert best == pytest.approx(0.375, abs=1e-12)
+    assert min(others) == pytest.approx(best, abs=1e-12)
+
+
+def test_both_curves_contain_both_end_points() -> None:
+    images = bright_patch_images(2).double()
+    score = scorer(Patch(4, 4, 6), 2, 16)
+    protocol = PerturbationProtocol(n_steps=10, grid_size=8)
+
+    result = compute_deletion_insertion(score, images, images, protocol)
+
+    index = torch.arange(2)
+    on_film, on_baseline = score(images, index), score(blur_baseline(images), index)
+    torch.testing.assert_close(result.deletion_curve[:, 0], on_film)
+    torch.testing.assert_close(result.deletion_curve[:, -1], on_baseline)
+    torch.testing.assert_close(result.insertion_curve[:, 0], on_baseline)
+    torch.testing.assert_close(result.insertion_curve[:, -1], on_film)
+    assert result.perturbed_fraction[0] == 0.0
+    assert result.perturbed_fraction[-1] == 1.0
+
+
+def test_fraction_is_the_true_share_when_steps_do_not_divide_units() -> None:
+    images = formula((1, 1, 3, 3))
+    protocol = PerturbationProtocol(n_steps=2, resolution="image")
+
+    result = compute_deletion_insertion(scorer(Constant(0.5), 1, 3), images, images, protocol)
+
+    torch.testing.assert_close(result.perturbed_fraction, torch.tensor([0, 4 / 9, 1]).double())
+
+
+def test_result_does_not_depend_on_max_batch() -> None:
+    images = bright_patch_images(3).double()
+    protocol = PerturbationProtocol(n_steps=6, grid_size=5)
+    results = [
+        compute_deletion_insertion(
+            scorer(Patch(4, 4, 6), 3, 16, max_batch=b), images, images, protocol
+        )
+        for b in (1, 100)
+    ]
+
+    torch.testing.assert_close(results[0].deletion_curve, results[1].deletion_curve)
+    torch.testing.assert_close(results[0].insertion_curve, results[1].insertion_curve)
+
+
+def test_ties_are_ranked_in_raster_order() -> None:
+    ranks = rank_units(torch.tensor([[1.0, 2.0, 1.0, 2.0]]))
+
+    torch.testing.assert_close(ranks, torch.tensor([[2.0, 0.0, 3.0, 1.0]]).double())
+
+
+def test_area_under_a_line_is_its_mean() -> None:
+    fraction = torch.tensor([0.0, 0.1, 1.0])
+
+    torch.testing.assert_close(area_under_curve(1 - fraction[None], fraction), torch.tensor([0.5]))
+
+
+def test_non_finite_maps_are_counted_not_dropped() -> None:
+    images = formula((2, 1, 4, 4))
+    saliency = images.clone()
+    saliency[1, 0, 0, 0] = torch.nan
+    protocol = PerturbationProtocol(n_steps=2, grid_size=2)
+
+    result = compute_deletion_insertion(scorer(Constant(0.5), 2, 4), images, saliency, protocol)
+
+    assert (result.n_scored, result.n_total) == (1, 2)
+    assert result.deletion_score.isnan().tolist() == [False, True]
+
+
+def test_scale_mismatch_is_refused() -> None:
+    images = formula((1, 1, 4, 4))
+
+    with pytest.raises(InputContractError, match="score is on the probability scale"):
+        compute_deletion_insertion(
+            scorer(Constant(0.5), 1, 4), images, images, PerturbationProtocol(scale="logit")
+        )
+
+
+def test_protocol_refuses_zero_steps() -> None:
+    with pytest.raises(InputContractError, match="n_steps is 0"):
+        PerturbationProtocol(n_steps=0)
