@@ -1,0 +1,24 @@
+"""Procedural chest radiographs with known text and known causal effect, the embedded data set."""
+
+from covid_debug.data.phantom.generate import (
+    TEXT_FREE,
+    TEXT_SWAPPED,
+    TRUTH_NAME,
+    TRUTH_REGIONS_NAME,
+    PhantomFilm,
+    generate_phantom,
+    render_phantom,
+)
+from covid_debug.data.phantom.plan import FilmPlan, plan_pool
+
+__all__ = [
+    "TEXT_FREE",
+    "TEXT_SWAPPED",
+    "TRUTH_NAME",
+    "TRUTH_REGIONS_NAME",
+    "FilmPlan",
+    "PhantomFilm",
+    "generate_phantom",
+    "plan_pool",
+    "render_phantom",
+]
