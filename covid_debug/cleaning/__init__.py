@@ -1,1 +1,1 @@
-"""From COVIDx to COVIDx++: inpainting, provenance, proof."""
+"""From a data set and its text regions to COVIDx++, with proof of what was changed."""

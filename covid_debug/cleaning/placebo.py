@@ -1,0 +1,93 @@
+"""Places without text that are as many and as large as the text of a film.
+
+The placebo arm separates "the text is gone" from "something was inpainted". What is done at the
+places is decided by the callers.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from covid_debug.data.filmset import FilmSet
+from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.seeding import derive_seed
+
+PLACEBO_DETECTOR = "placebo"
+_MAX_TRIES = 200
+_GAP_PX = 4.0
+
+Box = tuple[float, float, float, float]
+
+
+def placebo_regions(
+    films: FilmSet | Film | Iterable[Film], regions: Mapping[str, FilmRegions], seed: int
+) -> dict[str, FilmRegions]:
+    """Move every region to a random place of its film where there is no text.
+
+    Args:
+        films: A data set, one film or several films.
+        regions: Text regions by ``image_id``; films without a line, or with an error, are left out.
+        seed: Seed of the run; each film has its own stream derived from it, so that the result
+            does not depend on which other films are asked for.
+
+    Returns:
+        By ``image_id``: regions of the same number and shape. A region for which no free place
+        was found in 200 draws stands under ``rejected`` with the reason.
+    """
+    chosen = _iter_films(films)
+    return {
+        film.image_id: _move_regions(found, derive_seed(seed, film.image_id, PLACEBO_DETECTOR))
+        for film in chosen
+        if (found := regions.get(film.image_id)) is not None and found.error is None
+    }
+
+
+def _iter_films(films: FilmSet | Film | Iterable[Film]) -> Iterable[Film]:
+    if isinstance(films, Film):
+        return (films,)
+    return films.films if isinstance(films, FilmSet) else films
+
+
+def _move_regions(found: FilmRegions, seed: int) -> FilmRegions:
+    generator = np.random.default_rng(seed)
+    taken = [region.box for region in found.regions]
+    moved: list[TextRegion] = []
+    rejected: list[tuple[TextRegion, str]] = []
+    for region in found.regions:
+        place = _draw_place(region.box, taken, found.width, found.height, generator)
+        if place is None:
+            rejected.append((region, f"no place without text found in {_MAX_TRIES} draws"))
+            continue
+        x_min, y_min, x_max, y_max = region.box
+        shift_x, shift_y = place[0] - x_min, place[1] - y_min
+        polygon = tuple((x + shift_x, y + shift_y) for x, y in region.polygon)
+        moved.append(TextRegion(polygon, region.confidence, None, PLACEBO_DETECTOR))
+        taken.append((*place, place[0] + x_max - x_min, place[1] + y_max - y_min))
+    return FilmRegions(
+        found.image, found.width, found.height, tuple(moved), rejected=tuple(rejected)
+    )
+
+
+def _draw_place(
+    box: Box, taken: list[Box], width: int, height: int, generator: np.random.Generator
+) -> tuple[float, float] | None:
+    wide, high = box[2] - box[0], box[3] - box[1]
+    if wide > width or high > height:
+        return None
+    for _ in range(_MAX_TRIES):
+        # Whole pixels keep the shape of the rasterised region.
+        x = float(generator.integers(0, int(width - wide) + 1)) + box[0] % 1
+        y = float(generator.integers(0, int(height - high) + 1)) + box[1] % 1
+        x, y = min(x, width - wide), min(y, height - high)
+        if not any(_overlaps((x, y, x + wide, y + high), other) for other in taken):
+            return x, y
+    return None
+
+
+def _overlaps(box: Box, other: Box) -> bool:
+    return (
+        box[0] < other[2] + _GAP_PX
+        and other[0] < box[2] + _GAP_PX
+        and box[1] < other[3] + _GAP_PX
+        and other[1] < box[3] + _GAP_PX
+    )
