@@ -5,6 +5,7 @@ architectures, files or scores.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -171,6 +172,23 @@ class Classifier(nn.Module):
                 " logits; wrap it in a module that returns them"
             )
         return logits
+
+
+def load_classifier(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:
+    """Load the classifier of a checkpoint folder, in evaluation mode.
+
+    Args:
+        folder: Checkpoint artifact of a catalogue architecture; see
+            :func:`covid_debug.models.checkpoint.load_checkpoint` for its views and own networks.
+        device: Where the classifier is wanted.
+
+    Returns:
+        The classifier.
+    """
+    # Checkpoints build classifiers, so the import can only stand here.
+    from covid_debug.models.checkpoint import load_checkpoint  # noqa: PLC0415
+
+    return load_checkpoint(folder, device=device).classifier
 
 
 def _per_channel(name: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:
