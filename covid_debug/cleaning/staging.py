@@ -121,7 +121,7 @@ def _is_intact(path: Path, digest: str) -> bool:
 
 
 def _to_line(record: Record) -> str:
-    return json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def _word_unwritable(path: Path, error: OSError) -> str:
