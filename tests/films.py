@@ -1,0 +1,66 @@
+"""Tiny films and film sets made on the fly."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from covid_debug.artifacts import write_artifact
+from covid_debug.data.filmset import (
+    FilmSet,
+    load_filmset,
+    write_films,
+    write_split_lists,
+    write_unusable,
+)
+from covid_debug.imaging.writing import write_png
+from covid_debug.records import SPLITS, Film
+
+CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
+
+
+def draw_pixels(seed: int, width: int = 64, height: int = 70) -> np.ndarray:
+    """Return coarse noise ``(H, W)`` uint8; different seeds look different."""
+    coarse = np.random.default_rng(seed).integers(
+        0, 256, (height // 4 + 1, width // 4 + 1), dtype=np.uint8
+    )
+    return np.ascontiguousarray(np.kron(coarse, np.ones((4, 4), np.uint8))[:height, :width])
+
+
+def draw_film(path: Path, seed: int) -> Path:
+    """Write the film of a seed as PNG; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, draw_pixels(seed))
+    return path
+
+
+def make_film(index: int, **changes: object) -> Film:
+    """Return the record of film ``index``, in file ``<index>.png``; three classes, three splits."""
+    fields: dict[str, object] = {
+        "image_id": f"{index:016x}",
+        "path": f"{index}.png",
+        "patient_id": f"cohen:{index}",
+        "label": CLASS_NAMES[index % 3],
+        "source": "cohen",
+        "view": "PA",
+        "split": SPLITS[index // 3 % 3],
+        "width": 64,
+        "height": 70,
+    }
+    return Film(**(fields | changes))  # type: ignore[arg-type]
+
+
+def build_filmset(
+    target: Path, films: Sequence[Film], *, seeds: Sequence[int] | None = None
+) -> FilmSet:
+    """Write films with pixels as a data set; ``seeds`` decide what each film looks like."""
+    with write_artifact(target, kind="filmset") as draft:
+        for index, film in enumerate(films):
+            draw_film(draft.path / film.path, seeds[index] if seeds else index)
+        write_films(draft.path, films)
+        write_unusable(draft.path, [])
+        write_split_lists(draft.path, films)
+        draft.facts.update(
+            name="tiny", class_names=CLASS_NAMES, n_ok=len(films), n_total=len(films)
+        )
+    return load_filmset(target)

@@ -1,0 +1,109 @@
+"""The cache of views."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from covid_debug.data import views as views_module
+from covid_debug.data.views import load_views, render_film
+from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
+from covid_debug.imaging.geometry import ViewSpec
+from tests.films import build_filmset, draw_film, make_film
+
+SPEC = ViewSpec(image_size=32)
+
+
+def test_load_views_follows_the_order_of_films(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(index) for index in range(7)])
+    films = filmset.films[::-1]
+
+    views = load_views(filmset, films, SPEC, tmp_path / "cache")
+
+    assert views.shape == (7, 32, 32)
+    assert views.dtype == np.uint8
+    for view, film in zip(views, films, strict=True):
+        np.testing.assert_array_equal(view, render_film(filmset.path_of(film), SPEC))
+
+
+def test_load_views_decodes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(index) for index in range(3)])
+    first = load_views(filmset, filmset.films, SPEC, tmp_path / "cache").copy()
+
+    def fail(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(views_module, "read_film", fail)
+    again = load_views(filmset, filmset.films, SPEC, tmp_path / "cache")
+
+    np.testing.assert_array_equal(again, first)
+    with pytest.raises(ValueError, match="read-only"):
+        again[0] = 0
+
+
+def test_load_views_notices_changed_pixels_order_and_spec(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(index) for index in range(3)])
+    cache = tmp_path / "cache"
+    first = load_views(filmset, filmset.films, SPEC, cache).copy()
+
+    draw_film(tmp_path / "set" / "0.png", seed=99)
+    changed = load_views(filmset, filmset.films, SPEC, cache)
+    load_views(filmset, filmset.films[::-1], SPEC, cache)
+    load_views(filmset, filmset.films, ViewSpec(32, top_crop=0.0), cache)
+
+    assert not np.array_equal(first[0], changed[0])
+    np.testing.assert_array_equal(first[1:], changed[1:])
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_load_views_reports_progress(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(index) for index in range(3)])
+    seen: list[tuple[int, int]] = []
+
+    load_views(filmset, filmset.films, SPEC, tmp_path / "cache", progress=lambda *n: seen.append(n))
+
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_load_views_of_broken_film_raises_and_leaves_nothing(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(index) for index in range(3)])
+    (tmp_path / "set" / "1.png").write_bytes(b"no film")
+
+    with pytest.raises(DataIntegrityError, match=r"1\.png: is not an image"):
+        load_views(filmset, filmset.films, SPEC, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_load_views_of_missing_film_raises(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(0)])
+    (tmp_path / "set" / "0.png").unlink()
+
+    with pytest.raises(DataIntegrityError, match=r"0\.png: film 0000000000000000 cannot be read"):
+        load_views(filmset, filmset.films, SPEC, tmp_path / "cache")
+
+
+def test_load_views_without_films_raises(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(0)])
+
+    with pytest.raises(InputContractError, match="films is empty"):
+        load_views(filmset, [], SPEC, tmp_path / "cache")
+
+
+def test_load_views_without_space_raises_before_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(0)])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+
+    with pytest.raises(ArtifactError, match="are free; choose a cache folder with more space"):
+        load_views(filmset, filmset.films, SPEC, tmp_path / "cache")
+
+
+def test_load_views_into_a_file_raises(tmp_path: Path) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(0)])
+    (tmp_path / "cache").write_text("")
+
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        load_views(filmset, filmset.films, SPEC, tmp_path / "cache")
