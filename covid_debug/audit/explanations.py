@@ -1,0 +1,134 @@
+"""iGOS++ maps of audited films and what they say about the text.
+
+Owns the numbers read from a map. How a map is made belongs to :mod:`covid_debug.saliency`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covid_debug.evaluation.deletion_insertion import rank_units
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.inference import predict_probabilities, to_canonical
+from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.perturbation.compose import compose
+from covid_debug.saliency.base import Explainer, explain_void_reason
+
+INSERTED_SHARE = 0.06
+"""Most salient pixels that restore the class in the case study's Fig. 6."""
+DELETED_SHARE = 0.12
+"""Most salient pixels whose removal loses the class in the case study's Fig. 6."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyEvidence:
+    """What the map of one film says.
+
+    Attributes:
+        enrichment: Share of the saliency that lies in text, divided by the text's share of the
+            view's area; 1 = no preference. None if the map has no positive value.
+        mass_in_text: Share of the saliency that lies in text, in [0, 1], or None.
+        insertion_top6: Target probability when the top 6 % pixels are revealed on the blur.
+        deletion_top12: Target probability when the top 12 % pixels are replaced by the blur.
+        insertion_restores: Whether the revealed pixels alone are predicted as the target.
+        deletion_loses: Whether the film leaves the target class without them.
+        void: Whether the map means nothing.
+        void_reason: Why, or None.
+        n_evaluations: Model evaluations of this map (its share of the batch).
+    """
+
+    enrichment: float | None
+    mass_in_text: float | None
+    insertion_top6: float
+    deletion_top12: float
+    insertion_restores: bool
+    deletion_loses: bool
+    void: bool
+    void_reason: str | None
+    n_evaluations: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, rounded to six digits."""
+        return {
+            key: round(value, 6) if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+        }
+
+
+def explain_films(
+    explainer: Explainer[Any],
+    classifier: Classifier,
+    views: NDArray[np.uint8],
+    text_masks: NDArray[np.bool_],
+    target: int,
+    seeds: Sequence[int],
+    *,
+    max_batch: int,
+) -> list[tuple[SaliencyEvidence, NDArray[np.float16]]]:
+    """Explain a group of films and compare their maps with their text.
+
+    Args:
+        explainer: The method.
+        classifier: The audited model.
+        views: ``(n, S, S)`` uint8.
+        text_masks: ``(n, S, S)``, True where text leaks into the view.
+        target: Index of the explained class.
+        seeds: One a film.
+        max_batch: Most images in one model call.
+
+    Returns:
+        For each film its evidence and its map ``(S, S)``, larger = more evidence for the target.
+    """
+    images = to_canonical(views, classifier.device)
+    targets = torch.full((len(images),), target, dtype=torch.int64, device=images.device)
+    explanation = explainer.explain(classifier, images, targets, seeds=seeds, max_batch=max_batch)
+    baseline = blur_baseline(images)
+    ranks = rank_units(explanation.saliency.flatten(1)).view(images.shape)
+    n_pixels = images.shape[-2] * images.shape[-1]
+    is_top6 = (ranks < round(INSERTED_SHARE * n_pixels)).to(images.dtype)
+    is_top12 = (ranks < round(DELETED_SHARE * n_pixels)).to(images.dtype)
+    perturbed = torch.cat(
+        [compose(images, baseline, is_top6), compose(images, baseline, 1 - is_top12)]
+    )
+    as_views = (perturbed[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
+    probabilities = predict_probabilities(classifier, as_views, max_batch=max_batch)
+    inserted, deleted = np.split(probabilities, 2)
+    maps = explanation.saliency[:, 0].cpu().numpy()
+    void = explanation.diagnostics["void"].cpu().numpy()
+    n_evaluations = explanation.n_evaluations // len(images)
+    results = []
+    for i, saliency in enumerate(maps):
+        mass, enrichment = measure_enrichment(saliency, text_masks[i])
+        evidence = SaliencyEvidence(
+            enrichment=enrichment,
+            mass_in_text=mass,
+            insertion_top6=float(inserted[i, target]),
+            deletion_top12=float(deleted[i, target]),
+            insertion_restores=int(inserted[i].argmax()) == target,
+            deletion_loses=int(deleted[i].argmax()) != target,
+            void=bool(void[i]),
+            void_reason=explain_void_reason(explanation, i),
+            n_evaluations=n_evaluations,
+        )
+        results.append((evidence, saliency.astype(np.float16)))
+    return results
+
+
+def measure_enrichment(
+    saliency: NDArray[np.floating[Any]], text_mask: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
+    """Return the share of positive saliency in text, and that share over the area share.
+
+    Both are None for a map without positive values; the second also without text.
+    """
+    positive = np.clip(saliency.astype(np.float64), 0, None)
+    total = positive.sum()
+    if total <= 0:
+        return None, None
+    mass = float(positive[text_mask].sum() / total)
+    area = float(text_mask.mean())
+    return mass, mass / area if area > 0 else None

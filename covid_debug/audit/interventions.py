@@ -1,0 +1,159 @@
+"""What is done to a film to learn whether its text matters.
+
+Two interventions, each at the text and at matched text-free patches of the same film: *removed*
+(inpainted in the film's own pixels, then rendered to the view) and *revealed* (the only thing left
+of the view on its blurred copy). Models are called elsewhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covid_debug.audit.nulls import Mask, Patch, clip_to_view, draw_matched_patches, paint
+from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view, render_view_mask
+from covid_debug.imaging.inpainting import inpaint
+from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.records import TextRegion
+
+Views = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervened:
+    """Views of one film under every intervention.
+
+    Attributes:
+        text_removed: ``(S, S)`` view of the film whose text is inpainted.
+        text_revealed: ``(S, S)`` blurred view that shows only the text.
+        blurred: ``(S, S)`` blurred view.
+        null_removed: ``(K, S, S)`` as ``text_removed``, at each matched patch.
+        null_revealed: ``(K, S, S)`` as ``text_revealed``, at each matched patch.
+        text_mask: ``(S, S)`` bool, True where text leaks into the view.
+        n_border_matched: Nulls at the text's own distance to the border.
+    """
+
+    text_removed: Views
+    text_revealed: Views
+    blurred: Views
+    null_removed: Views
+    null_revealed: Views
+    text_mask: Mask
+    n_border_matched: int
+
+    def stack(self) -> Views:
+        """Return all views as one batch: removed, revealed, blurred, then the nulls."""
+        singles = np.stack([self.text_removed, self.text_revealed, self.blurred])
+        return np.concatenate([singles, self.null_removed, self.null_revealed])
+
+
+def text_in_view(
+    regions: Sequence[TextRegion], width: int, height: int, spec: ViewSpec, *, dilation_px: int
+) -> tuple[Mask, Mask]:
+    """Draw a film's text on the film and on the part that the model sees.
+
+    Args:
+        regions: Text in film pixels.
+        width: Film width in pixels.
+        height: Film height in pixels.
+        spec: How views are made.
+        dilation_px: Growth of every region in film pixels.
+
+    Returns:
+        ``(H, W)`` mask of all text, and the same cut to the view; the second is empty where all
+        text lies in the dropped rows or side strips, where it cannot influence the model.
+    """
+    mask = regions_to_mask(regions, width, height, dilation_px=dilation_px)
+    return mask, clip_to_view(mask, compute_geometry(width, height, spec))
+
+
+def intervene(
+    film: NDArray[np.uint8],
+    regions: Sequence[TextRegion],
+    spec: ViewSpec,
+    *,
+    n_nulls: int,
+    dilation_px: int,
+    method: str,
+    radius_px: float,
+    seed: int,
+) -> Intervened:
+    """Make every intervened view of one film.
+
+    Args:
+        film: ``(H, W)`` uint8, original pixels.
+        regions: Its text; at least one region must reach into the view.
+        spec: How views are made.
+        n_nulls: Matched patches wanted; fewer come back where the film has no room.
+        dilation_px: Growth of the text regions in film pixels.
+        method: Fill of the removed pixels, see :func:`covid_debug.imaging.inpainting.inpaint`.
+        radius_px: Reach of the fill in film pixels; patches keep this distance from text, so
+            that a fill never draws from it.
+        seed: Seed of this film's patches.
+
+    Returns:
+        The views.
+    """
+    height, width = film.shape
+    everything, inside = text_in_view(regions, width, height, spec, dilation_px=dilation_px)
+    patches = draw_matched_patches(
+        everything,
+        compute_geometry(width, height, spec),
+        n_nulls=n_nulls,
+        gap_px=int(np.ceil(radius_px)),
+        seed=seed,
+    )
+
+    view = render_view(film, spec)
+    blurred = blur_view(view)
+    text_mask = render_view_mask(inside, spec)
+    size = spec.image_size
+    removed = np.empty((len(patches.patches), size, size), np.uint8)
+    revealed = np.empty_like(removed)
+    for k, patch in enumerate(patches.patches):
+        mask = paint(patch, height, width)
+        filled = _fill_patch(film, patch, mask, method, radius_px)
+        removed[k] = render_view(filled, spec)
+        revealed[k] = np.where(render_view_mask(mask, spec), view, blurred)
+    text_free = _fill(film, inside, method, radius_px)
+    return Intervened(
+        text_removed=render_view(text_free, spec),
+        text_revealed=np.where(text_mask, view, blurred),
+        blurred=blurred,
+        null_removed=removed,
+        null_revealed=revealed,
+        text_mask=text_mask,
+        n_border_matched=patches.n_border_matched,
+    )
+
+
+def _fill(film: Views, mask: Mask, method: str, radius_px: float) -> Views:
+    filled = inpaint(film, mask, method=method, radius_px=radius_px)
+    return np.asarray(filled, np.uint8)
+
+
+def _fill_patch(film: Views, patch: Patch, mask: Mask, method: str, radius_px: float) -> Views:
+    # Piece by piece on small windows: the same values as on the whole film, at a fraction of
+    # the cost, because a null is filled many times a film.
+    filled = film.copy()
+    for piece in patch:
+        window = piece.window(2 * int(np.ceil(radius_px)) + 4, *film.shape)
+        values = _fill(film[window], mask[window], method, radius_px)
+        inner = piece.window(0, *film.shape)
+        top, left = inner[0].start - window[0].start, inner[1].start - window[1].start
+        rows, columns = (
+            slice(top, top + piece.shape.shape[0]),
+            slice(left, left + piece.shape.shape[1]),
+        )
+        filled[inner][piece.shape] = values[rows, columns][piece.shape]
+    return filled
+
+
+def blur_view(view: Views) -> Views:
+    """Return the papers' blur of a view ``(S, S)``, rounded to uint8."""
+    image = torch.from_numpy(np.array(view)).to(torch.float32)[None, None] / 255
+    blurred = (blur_baseline(image)[0, 0] * 255).round().clamp(0, 255)
+    return blurred.to(torch.uint8).numpy()

@@ -1,0 +1,266 @@
+"""What the audit will do, decided and priced before it starts.
+
+Owns the parameters, the choice of films and the budget; it neither changes a pixel nor judges.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.audit.interventions import text_in_view
+from covid_debug.errors import InputContractError, suggest
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.imaging.inpainting import FILLS
+from covid_debug.records import Film, FilmRegions
+from covid_debug.seeding import derive_seed
+
+N_SINGLE_VIEWS = 3
+"""Intervened views of a film besides its nulls: text removed, text revealed, blurred."""
+
+
+@dataclass(frozen=True)
+class AuditParams:
+    """How predictions are audited.
+
+    Attributes:
+        target_class: Class whose predictions are audited.
+        n_nulls: Matched text-free patches a film, each removed and revealed. From ``1 / alpha``
+            on, a single text-driven film can be found among any number of films.
+        alpha: False discovery rate of the verdicts, in (0, 1).
+        min_drop: Smallest relevant fall of the target probability, in [0, 1].
+        strong_drop: Fall that counts as text-driven even if the class is kept, in [0, 1].
+        dilation_px: Growth of text regions in film pixels, for anti-aliased edges and halos.
+        method: Fill of removed pixels, see :func:`covid_debug.imaging.inpainting.inpaint`.
+        radius_px: Reach of the fill in film pixels.
+        max_explained: Most films that get an iGOS++ map.
+        control_share: Share of ``max_explained`` kept for films without suspicion, drawn by seed.
+        grid_size: Cells of the iGOS++ mask in both directions.
+        igos: Further fields of ``IGOSPPParams``.
+        max_batch: Most images in one model call.
+    """
+
+    target_class: str = "COVID-19"
+    n_nulls: int = 20
+    alpha: float = 0.05
+    min_drop: float = 0.1
+    strong_drop: float = 0.5
+    dilation_px: int = 4
+    method: str = "telea"
+    radius_px: float = 10.0
+    max_explained: int = 60
+    control_share: float = 0.2
+    grid_size: int = 32
+    igos: Mapping[str, Any] = field(default_factory=dict)
+    max_batch: int = 64
+
+    def __post_init__(self) -> None:
+        """Check names and ranges.
+
+        Raises:
+            InputContractError: If a value is out of range.
+            CatalogError: If the fill is unknown.
+        """
+        FILLS[self.method]
+        for name in ("alpha", "min_drop", "strong_drop", "control_share"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputContractError(f"AuditParams: {name} is {value}; expected 0 to 1")
+        for name, least in (
+            ("n_nulls", 4),
+            ("max_explained", 0),
+            ("grid_size", 2),
+            ("max_batch", 1),
+            ("dilation_px", 0),
+        ):
+            if getattr(self, name) < least:
+                raise InputContractError(
+                    f"AuditParams: {name} is {getattr(self, name)}; expected {least} or more"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Films predicted as the target class, sorted by whether text can matter.
+
+    Attributes:
+        n_films: Films asked for.
+        n_predicted: Films predicted as the target class.
+        candidates: Their rows that have text inside the model's view.
+        excluded: ``image_id`` -> why a film predicted as the target is not audited.
+    """
+
+    n_films: int
+    n_predicted: int
+    candidates: tuple[int, ...]
+    excluded: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlan:
+    """What is about to be computed.
+
+    Attributes:
+        stage: ``"interventions"`` (the number of maps is an upper bound) or ``"explanations"``.
+        n_films: Films asked for.
+        n_predicted: Films predicted as the target class.
+        n_audited: Of them, films with text inside the model's view.
+        n_explained: Films that get an iGOS++ map, at most.
+        n_evaluations: Images passed through the model in this stage and the following.
+        duration_s: Estimated seconds, from a measured warm-up.
+        target_class: Audited class.
+    """
+
+    stage: Literal["interventions", "explanations"]
+    n_films: int
+    n_predicted: int
+    n_audited: int
+    n_explained: int
+    n_evaluations: int
+    duration_s: float
+    target_class: str
+
+    def describe(self) -> tuple[str, ...]:
+        """Return the plan in lines for the terminal."""
+        price = f"{self.n_evaluations:,} model evaluations, about {self.duration_s:.0f} s"
+        if self.stage == "explanations":
+            return (f"iGOS++ maps for {self.n_explained} of {self.n_audited} films: {price}",)
+        return (
+            f"{self.n_predicted} of {self.n_films} films are predicted {self.target_class};"
+            f" {self.n_audited} of them have text inside the model's view",
+            f"text interventions on {self.n_audited} films, then at most {self.n_explained}"
+            f" iGOS++ maps: {price}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Measured cost of one film.
+
+    Attributes:
+        film_s: Seconds of all interventions on one film.
+        map_s: Seconds of one iGOS++ map.
+        map_evaluations: Model evaluations of one map.
+    """
+
+    film_s: float = 0.0
+    map_s: float = 0.0
+    map_evaluations: int = 0
+
+
+def target_index(class_names: Sequence[str], target_class: str) -> int:
+    """Return the index of the audited class.
+
+    Raises:
+        InputContractError: If the model has no such class.
+    """
+    if target_class not in class_names:
+        raise InputContractError(
+            f"audit: target_class {target_class!r} is not a class of the model"
+            f"{suggest(target_class, class_names)} (known: {', '.join(class_names)})"
+        )
+    return list(class_names).index(target_class)
+
+
+def select_films(
+    films: Sequence[Film],
+    predicted: NDArray[np.int64],
+    target: int,
+    regions: Mapping[str, FilmRegions],
+    spec: ViewSpec,
+    *,
+    dilation_px: int,
+) -> Selection:
+    """Choose the films whose prediction text could drive.
+
+    Args:
+        films: All films asked for.
+        predicted: Predicted class of each, -1 where the film could not be read.
+        target: Index of the audited class.
+        regions: Text by ``image_id``.
+        spec: How views are made.
+        dilation_px: Growth of text regions in film pixels.
+
+    Returns:
+        Rows to audit, and the reason for every predicted film that is not.
+    """
+    candidates = []
+    excluded = {}
+    for row, film in enumerate(films):
+        if predicted[row] != target:
+            continue
+        found = regions.get(film.image_id)
+        if found is None:
+            excluded[film.image_id] = "not scanned for text"
+        elif found.error is not None:
+            excluded[film.image_id] = f"text scan failed: {found.error}"
+        elif not found.regions:
+            excluded[film.image_id] = "no text found"
+        elif not text_in_view(
+            found.regions, film.width, film.height, spec, dilation_px=dilation_px
+        )[1].any():
+            excluded[film.image_id] = "text lies outside the model's view and cannot matter"
+        else:
+            candidates.append(row)
+    n_predicted = int(np.sum(predicted == target))
+    return Selection(len(films), n_predicted, tuple(candidates), excluded)
+
+
+def plan_audit(
+    selection: Selection, params: AuditParams, prices: Prices, *, n_to_explain: int | None = None
+) -> AuditPlan:
+    """Price an audit.
+
+    Args:
+        selection: Chosen films.
+        params: How they are audited.
+        prices: Measured cost of one film and one map.
+        n_to_explain: Films that get a map; None before the interventions are known, which gives
+            the upper bound.
+
+    Returns:
+        The plan.
+    """
+    n_audited = len(selection.candidates)
+    n_maps = min(params.max_explained, n_audited) if n_to_explain is None else n_to_explain
+    duration_s = n_maps * prices.map_s
+    n_evaluations = n_maps * prices.map_evaluations
+    if n_to_explain is None:
+        duration_s += n_audited * prices.film_s
+        n_evaluations += n_audited * (N_SINGLE_VIEWS + 2 * params.n_nulls)
+    return AuditPlan(
+        stage="interventions" if n_to_explain is None else "explanations",
+        n_films=selection.n_films,
+        n_predicted=selection.n_predicted,
+        n_audited=n_audited,
+        n_explained=n_maps,
+        n_evaluations=n_evaluations,
+        duration_s=duration_s,
+        target_class=params.target_class,
+    )
+
+
+def choose_explained(
+    suspicion: Mapping[str, float], unsuspected: Sequence[str], params: AuditParams, run_seed: int
+) -> dict[str, str]:
+    """Spend the budget of maps: suspects by strength, and a seeded control sample.
+
+    Args:
+        suspicion: ``image_id`` -> strength, for films where the interventions say that text may
+            matter.
+        unsuspected: The other audited films.
+        params: Budget and control share.
+        run_seed: Decides the control sample, film by film.
+
+    Returns:
+        ``image_id`` -> ``"suspected"`` or ``"control"``, at most ``max_explained`` of them.
+    """
+    budget = params.max_explained
+    n_control = min(len(unsuspected), round(params.control_share * budget))
+    suspects = sorted(suspicion, key=lambda name: (-suspicion[name], name))
+    controls = sorted(unsuspected, key=lambda name: derive_seed(run_seed, name, "audit_control"))
+    chosen = dict.fromkeys(suspects[: budget - n_control], "suspected")
+    chosen.update(dict.fromkeys(controls[:n_control], "control"))
+    return chosen

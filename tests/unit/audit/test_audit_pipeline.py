@@ -1,0 +1,158 @@
+"""The audit finds exactly the films whose prediction the text makes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from covid_debug.artifacts import find_damage
+from covid_debug.audit.pipeline import AuditParams, audit_filmset
+from covid_debug.errors import InputContractError
+
+PARAMS = AuditParams(
+    grid_size=8,
+    radius_px=3.0,
+    dilation_px=1,
+    max_explained=3,
+    control_share=0.4,
+    igos={"n_iterations": 5},
+)
+
+
+def _audit(world, out, **changes):
+    options = {
+        "films": world.filmset.select("test"),
+        "regions": world.regions,
+        "params": PARAMS,
+        "run_seed": 3,
+        **changes,
+    }
+    return audit_filmset(world.loaded, world.filmset, cache_dir=world.cache, out=out, **options)
+
+
+def _by_id(result):
+    return {record["image_id"]: record for record in result.records}
+
+
+def test_exactly_the_films_whose_patch_carries_text_are_flagged(world, tmp_path):
+    result = _audit(world, tmp_path / "audit")
+
+    verdicts = {name: record["verdict"] for name, record in _by_id(result).items()}
+    assert verdicts == {
+        "driven0": "text_driven",
+        "driven1": "text_driven",
+        "sign0": "not_text_driven",
+        "sign1": "not_text_driven",
+    }
+    driven = _by_id(result)["driven0"]
+    assert driven["cleaned_class"] == "normal"
+    assert driven["direction"] == "towards"
+    assert driven["text_suffices"]
+    assert driven["interventions"]["text_removed"] < 0.05
+    assert driven["probability"] > 0.95
+    assert len(driven["interventions"]["null_removed"]) == PARAMS.n_nulls
+    assert driven["q_value"] <= 0.05
+
+
+def test_text_outside_the_view_is_recorded_and_not_audited(world, tmp_path):
+    result = _audit(world, tmp_path / "audit")
+
+    lines = (tmp_path / "audit" / "not_audited.jsonl").read_text().splitlines()
+    reasons = {line["image_id"]: line["reason"] for line in map(json.loads, lines)}
+    assert reasons == {
+        "cropped": "text lies outside the model's view and cannot matter",
+        "plain": "no text found",
+    }
+    assert result.summary["n_predicted_target"] == 6
+    assert result.summary["n_audited"] == 4
+
+
+def test_maps_point_at_the_text_and_controls_are_explained_too(world, tmp_path):
+    result = _audit(world, tmp_path / "audit")
+
+    records = _by_id(result)
+    assert records["driven0"]["explained_because"] == "suspected"
+    assert records["driven0"]["saliency"]["enrichment"] > 3
+    assert [r["explained_because"] for r in result.records].count("control") == 1
+    maps = sorted(path.stem for path in (tmp_path / "audit" / "maps").iterdir())
+    assert maps == sorted(r["image_id"] for r in result.records if r["saliency"] is not None)
+    saliency = np.load(tmp_path / "audit" / "maps" / "driven0.npy")
+    assert saliency.shape == (96, 96)
+    assert saliency.dtype == np.float16
+
+
+def test_two_audits_write_the_same_bytes(world, tmp_path):
+    _audit(world, tmp_path / "first")
+    _audit(world, tmp_path / "second")
+
+    for name in ("verdicts.jsonl", "summary.json", "not_audited.jsonl", "manifest.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    assert find_damage(tmp_path / "first", kind="audit") == []
+
+
+def test_an_audit_of_one_film_does_not_depend_on_the_others_seeds(world, tmp_path):
+    both = _by_id(_audit(world, tmp_path / "all"))
+    films = [film for film in world.filmset.films if film.image_id == "sign0"]
+
+    alone = _by_id(_audit(world, tmp_path / "one", films=films))
+
+    expected = both["sign0"]["interventions"]
+    for key, value in alone["sign0"]["interventions"].items():
+        np.testing.assert_allclose(value, expected[key], atol=1e-5)
+
+
+def test_plan_is_announced_before_and_progress_ends_at_the_total(world, tmp_path):
+    events = []
+
+    _audit(
+        world,
+        tmp_path / "audit",
+        announce=lambda plan: events.append(("plan", plan.stage, plan.n_audited, plan.n_explained)),
+        progress=lambda done, total: events.append(("step", done, total)),
+    )
+
+    assert events[0] == ("plan", "interventions", 4, 3)
+    assert ("plan", "explanations", 4, 3) in events
+    assert events[-1] == ("step", 7, 7)
+
+
+def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):
+    found = world.regions["sign1"]
+    regions = {**world.regions, "sign1": type(found)("sign1", 50, 50, found.regions)}
+
+    result = _audit(world, tmp_path / "audit", regions=regions)
+
+    record = _by_id(result)["sign1"]
+    assert record["verdict"] == "inconclusive"
+    assert "detect the text again" in record["error"]
+    assert record["interventions"]["text_removed"] is None
+    assert _by_id(result)["driven0"]["verdict"] == "text_driven"
+    assert result.summary["n_failed"] == 1
+
+
+def test_a_missing_file_is_listed_and_the_others_are_judged(world, tmp_path):
+    (world.filmset.root / "test" / "sign0.png").unlink()
+
+    result = _audit(world, tmp_path / "audit")
+
+    assert "sign0" not in _by_id(result)
+    assert "sign0" in (tmp_path / "audit" / "not_audited.jsonl").read_text()
+    assert result.summary["n_unreadable"] == 1
+    assert _by_id(result)["driven0"]["verdict"] == "text_driven"
+
+
+def test_no_candidate_gives_an_empty_audit(world, tmp_path):
+    films = [film for film in world.filmset.films if film.image_id == "plain"]
+
+    result = _audit(world, tmp_path / "audit", films=films)
+
+    assert result.records == ()
+    assert result.summary["n_audited"] == 0
+    assert result.summary["mean_drop"]["value"] is None
+
+
+def test_unknown_target_class_is_refused_with_a_suggestion(world, tmp_path):
+    with pytest.raises(InputContractError, match="did you mean 'COVID-19'"):
+        _audit(world, tmp_path / "audit", params=AuditParams(target_class="COVID19"))
+    with pytest.raises(InputContractError, match="films is empty"):
+        _audit(world, tmp_path / "audit", films=[])
