@@ -74,7 +74,7 @@ class MaskSearchParams:
     area_weight: float | None = None
     tv_weight: float = 20.0
     tv_power: float = 2.0
-    smoothness: Smoothness = "both"
+    smoothness: Smoothness = "bilateral"
     edge_sigma: float = 5e-4
     noise_std: float = 0.045
     noise_rule: NoiseRule = "survive"
