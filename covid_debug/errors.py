@@ -37,6 +37,10 @@ class CheckpointError(CovidDebugError):
     """A model checkpoint is missing, unsafe or does not fit the model."""
 
 
+class TrainingError(CovidDebugError):
+    """A training diverged; no checkpoint was written."""
+
+
 class ExplanationError(CovidDebugError):
     """An explainer produced a non-finite or malformed result."""
 

@@ -1,0 +1,428 @@
+"""The training loop: one classifier from uint8 views to a checkpoint.
+
+Runs on Lightning Fabric, so the same lines serve a CPU, a GPU, or several processes started by
+``torchrun``. The model is selected on validation films; test films never come near.
+"""
+
+import copy
+import json
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from covid_debug.errors import (
+    ConfigError,
+    DataIntegrityError,
+    InputContractError,
+    TrainingError,
+    suggest,
+)
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
+from covid_debug.models.checkpoint import save_checkpoint
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.inference import predict_probabilities
+from covid_debug.seeding import derive_seed
+from covid_debug.training.augmentation import augment
+from covid_debug.training.batches import BalancedBatches
+from covid_debug.training.metrics import ValidationMetrics, compute_validation_metrics
+from covid_debug.training.params import EpochMetrics, TrainingParams
+
+__all__ = ["EpochMetrics", "TrainingParams", "TrainingResult", "train_classifier"]
+
+_LOG = logging.getLogger(__name__)
+_N_PREFETCHED = 2
+_TIMINGS = ("films_per_s", "seconds_left")
+
+Views = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came out of a training.
+
+    Attributes:
+        checkpoint: Folder of the best epoch's classifier.
+        history: One entry per epoch, the fields of :class:`EpochMetrics`.
+        best_epoch: Epoch of the checkpoint, from 1.
+    """
+
+    checkpoint: Path
+    history: list[dict[str, Any]]
+    best_epoch: int
+
+
+def train_classifier(
+    train_views: Views,
+    train_labels: ArrayLike,
+    val_views: Views,
+    val_labels: ArrayLike,
+    class_names: Sequence[str],
+    params: TrainingParams,
+    *,
+    seed: int,
+    view: ViewSpec,
+    out: Path,
+    inputs: Mapping[str, str] | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    device: str = "cpu",
+) -> TrainingResult:
+    """Train a backbone and write the checkpoint of its best validation epoch.
+
+    On a CPU the same seed, thread count and library versions give the same weights bit by bit. The
+    checkpoint appears only when the training is over; a killed run leaves nothing behind.
+
+    Args:
+        train_views: ``(N, S, S)``; may be a memory map, it is read batch by batch in a thread.
+        train_labels: Class index of each training view.
+        val_views: Views that select the epoch.
+        val_labels: Class index of each validation view.
+        class_names: Class of each index.
+        params: The recipe.
+        seed: Of weights, order and augmentation.
+        view: How the views were made; kept in the checkpoint.
+        out: Checkpoint folder to create.
+        inputs: Name -> key or hash of the data, for the manifest.
+        on_epoch: Receives the metrics after each epoch.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; never changed silently.
+
+    Returns:
+        The history and the best epoch.
+
+    Raises:
+        InputContractError: If views, labels or the recipe do not fit each other.
+        DataIntegrityError: If a class has no training or no validation film.
+        TrainingError: If the loss is not finite.
+    """
+    train_y = _check_films("training", train_views, train_labels, class_names, view)
+    val_y = _check_films("validation", val_views, val_labels, class_names, view)
+    weights = _class_weights(params.class_weights, class_names)
+    batches = BalancedBatches(
+        train_y,
+        target_class=_target_index(params, class_names),
+        target_share=params.target_share,
+        batch_size=params.batch_size,
+        seed=derive_seed(seed, "batches"),
+    )
+    fabric = _build_fabric(device, params.precision)
+    with ExitStack() as stack:
+        cuda = [fabric.device] if fabric.device.type == "cuda" else []
+        # Weights and dropout draw from torch's global generator; put it back afterwards.
+        stack.enter_context(torch.random.fork_rng(devices=cuda))
+        if cuda:
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
+        torch.manual_seed(derive_seed(seed, "weights"))
+        classifier = _build_classifier(params, class_names, view)
+        run = _Run(fabric, classifier, params, batches, weights.to(fabric.device), seed)
+        history, best = run.fit(train_views, train_y, val_views, val_y, on_epoch)
+    classifier.module.load_state_dict(best.state)
+    if fabric.is_global_zero:
+        lasting = [
+            {key: value for key, value in asdict(line).items() if key not in _TIMINGS}
+            for line in history
+        ]
+        save_checkpoint(
+            out,
+            classifier,
+            arch=params.arch,
+            arch_params=params.arch_params,
+            view=view,
+            facts={"best_epoch": best.epoch, "n_epochs_run": len(history), "seed": seed}
+            | {f"val_{name}": value for name, value in best.metrics._asdict().items()},
+            parameters={"training": params, "seed": seed},
+            inputs=inputs,
+            texts={"history.json": json.dumps(lasting, indent=2) + "\n"},
+        )
+    fabric.barrier()
+    return TrainingResult(out, [asdict(line) for line in history], best.epoch)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch so far."""
+
+    epoch: int
+    metrics: ValidationMetrics
+    state: dict[str, Tensor]
+
+
+class _Run:
+    """One training in progress."""
+
+    def __init__(
+        self,
+        fabric: lightning_fabric.Fabric,
+        classifier: Classifier,
+        params: TrainingParams,
+        batches: BalancedBatches,
+        class_weights: Tensor,
+        seed: int,
+    ) -> None:
+        self._fabric = fabric
+        self._classifier = classifier
+        self._params = params
+        self._batches = batches
+        self._class_weights = class_weights
+        self._seed = seed
+        optimizer = torch.optim.Adam(classifier.parameters(), lr=params.learning_rate)
+        self._model, self._optimizer = fabric.setup(classifier, optimizer)
+        n_steps = params.n_epochs * batches.n_batches
+        self._cosine = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / n_steps, 1.0)))
+        )
+        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=0.7, patience=5
+        )
+
+    def fit(
+        self,
+        train_views: Views,
+        train_labels: Labels,
+        val_views: Views,
+        val_labels: Labels,
+        on_epoch: Callable[[EpochMetrics], None] | None,
+    ) -> tuple[list[EpochMetrics], _Best]:
+        """Train until the last epoch or until patience ends.
+
+        Returns:
+            One entry per epoch, and the best epoch.
+
+        Raises:
+            TrainingError: If the training diverged.
+        """
+        history: list[EpochMetrics] = []
+        best: _Best | None = None
+        started = time.perf_counter()
+        for epoch in range(1, self._params.n_epochs + 1):
+            epoch_started = time.perf_counter()
+            train_loss = self._train_epoch(epoch, train_views, train_labels)
+            duration_s = time.perf_counter() - epoch_started
+            metrics = self._validate(epoch, val_views, val_labels)
+            if self._params.schedule == "plateau":
+                self._plateau.step(metrics.loss)
+            if best is None or self._rank(metrics) > self._rank(best.metrics):
+                best = _Best(epoch, metrics, copy.deepcopy(self._classifier.module.state_dict()))
+            pace_s = (time.perf_counter() - started) / epoch
+            history.append(
+                EpochMetrics(
+                    epoch=epoch,
+                    n_epochs=self._params.n_epochs,
+                    train_loss=train_loss,
+                    val_loss=metrics.loss,
+                    val_accuracy=metrics.accuracy,
+                    val_macro_f1=metrics.macro_f1,
+                    learning_rate=float(self._optimizer.param_groups[0]["lr"]),
+                    films_per_s=self._batches.n_films / duration_s,
+                    seconds_left=pace_s * (self._params.n_epochs - epoch),
+                )
+            )
+            if on_epoch is not None and self._fabric.is_global_zero:
+                on_epoch(history[-1])
+            if epoch - best.epoch >= self._params.patience:
+                _LOG.info("training stops after epoch %d, best was %d", epoch, best.epoch)
+                break
+        if best is None:
+            raise TrainingError("training: no epoch was run; raise training.n_epochs")
+        return history, best
+
+    def _train_epoch(self, epoch: int, views: Views, labels: Labels) -> float:
+        """Train one epoch.
+
+        Returns:
+            The mean loss over films, in nats.
+
+        Raises:
+            TrainingError: If the loss is not finite.
+        """
+        self._model.train()
+        rank, n_ranks = self._fabric.global_rank, self._fabric.world_size
+        generator = torch.Generator().manual_seed(
+            derive_seed(self._seed, "augmentation", epoch, rank)
+        )
+        # Each process takes its share of every batch, so that the global batch stays the same.
+        shares = (batch[rank::n_ranks] for batch in self._batches.draw_epoch(epoch))
+        loss_sum, n_films = 0.0, 0
+        for films, planes in _prefetch(views, shares):
+            images = self._fabric.to_device(planes)[:, None].float().div_(255)
+            if self._params.augmentation is not None:
+                images = augment(images, self._params.augmentation, generator)
+            target = self._fabric.to_device(torch.from_numpy(labels[films]))
+            logits = self._model(images)
+            loss = functional.cross_entropy(logits.float(), target, weight=self._class_weights)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"training: the loss became {value} in epoch {epoch}; lower learning_rate"
+                    f" ({self._params.learning_rate:g}) or use precision 32-true"
+                )
+            self._optimizer.zero_grad(set_to_none=True)
+            self._fabric.backward(loss)
+            self._optimizer.step()
+            if self._params.schedule == "cosine":
+                self._cosine.step()
+            loss_sum += value * len(films)
+            n_films += len(films)
+        return loss_sum / n_films
+
+    def _validate(self, epoch: int, views: Views, labels: Labels) -> ValidationMetrics:
+        """Measure on the first process and tell the others.
+
+        Returns:
+            The metrics.
+
+        Raises:
+            TrainingError: If a probability is not finite.
+        """
+        metrics: ValidationMetrics | None = None
+        if self._fabric.is_global_zero:
+            try:
+                probabilities = predict_probabilities(self._classifier, views)
+            except InputContractError as error:
+                raise TrainingError(
+                    f"training: the weights are not finite after epoch {epoch};"
+                    f" lower learning_rate ({self._params.learning_rate:g})"
+                ) from error
+            metrics = compute_validation_metrics(labels, probabilities)
+        shared: ValidationMetrics = self._fabric.broadcast(metrics)
+        return shared
+
+    def _rank(self, metrics: ValidationMetrics) -> tuple[float, ...]:
+        """Return what the best epoch maximises."""
+        if self._params.select_by == "macro_f1":
+            return metrics.macro_f1, -metrics.loss
+        return (-metrics.loss,)
+
+
+def _prefetch(views: Views, batches: Iterable[Labels]) -> Iterator[tuple[Labels, Tensor]]:
+    """Yield film indices and their planes while a thread reads the next ones."""
+
+    def read(films: Labels) -> tuple[Labels, Tensor]:
+        return films, torch.from_numpy(np.asarray(views[films]))
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque[Future[tuple[Labels, Tensor]]] = deque()
+        for films in batches:
+            waiting.append(pool.submit(read, films))
+            if len(waiting) > _N_PREFETCHED:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _build_fabric(device: str, precision: str) -> lightning_fabric.Fabric:
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"training: {device!r} is not a torch device; expected cpu or cuda"
+        ) from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"training: device is {device!r} and torch sees no CUDA device; use device cpu, or"
+            " install a CUDA build of torch"
+        )
+    n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return lightning_fabric.Fabric(
+            accelerator=place.type,
+            devices=n_processes,
+            num_nodes=int(os.environ["WORLD_SIZE"]) // n_processes,
+            strategy="ddp",
+            precision=precision,
+        )
+    devices: int | list[int] = 1 if place.type == "cpu" else [place.index or 0]
+    return lightning_fabric.Fabric(accelerator=place.type, devices=devices, precision=precision)
+
+
+def _build_classifier(
+    params: TrainingParams, class_names: Sequence[str], view: ViewSpec
+) -> Classifier:
+    network = build_backbone(
+        params.arch,
+        len(class_names),
+        params.channels,
+        weights_path=params.weights_path,
+        **params.arch_params,
+    )
+    classifier = Classifier(
+        network,
+        class_names=class_names,
+        image_size=(view.image_size, view.image_size),
+        mean=GRAY_MEAN,
+        std=GRAY_STD,
+        channels=params.channels,
+    )
+    # Twice as fast as the default layout on a CPU (benchmarks/train_speed.py).
+    classifier.to(memory_format=torch.channels_last)
+    return classifier
+
+
+def _check_films(
+    name: str, views: Views, labels: ArrayLike, class_names: Sequence[str], view: ViewSpec
+) -> Labels:
+    """Check that labels fit views and classes.
+
+    Returns:
+        The labels as an array.
+
+    Raises:
+        InputContractError: If shapes, types or indices do not fit.
+        DataIntegrityError: If a class has no film.
+    """
+    indices = np.asarray(labels, dtype=np.int64)
+    expected = (len(indices), view.image_size, view.image_size)
+    if views.dtype != np.uint8 or views.shape != expected:
+        raise InputContractError(
+            f"training: {name} views are {views.dtype} {views.shape}; expected uint8 {expected},"
+            " one per label"
+        )
+    counts = np.bincount(indices[indices >= 0], minlength=len(class_names))
+    if len(counts) > len(class_names) or counts.sum() < len(indices):
+        raise InputContractError(
+            f"training: {name} labels span [{indices.min()}, {indices.max()}]; expected indices"
+            f" in [0, {len(class_names)})"
+        )
+    empty = [label for label, count in zip(class_names, counts, strict=True) if count == 0]
+    if empty:
+        raise DataIntegrityError(
+            f"training: no {name} film of class {', '.join(map(repr, empty))} among"
+            f" {len(indices)}; add films of that class or change the split"
+        )
+    return indices
+
+
+def _target_index(params: TrainingParams, class_names: Sequence[str]) -> int:
+    if not params.target_class:
+        return len(class_names) - 1
+    if params.target_class not in class_names:
+        raise InputContractError(
+            f"training: target_class {params.target_class!r} is not a class"
+            f"{suggest(params.target_class, class_names)} (known: {', '.join(class_names)})"
+        )
+    return list(class_names).index(params.target_class)
+
+
+def _class_weights(weights: Mapping[str, float], class_names: Sequence[str]) -> Tensor:
+    unknown = [name for name in weights if name not in class_names]
+    if unknown:
+        raise InputContractError(
+            f"training: class_weights names {unknown[0]!r}, which is not a class"
+            f"{suggest(unknown[0], class_names)} (known: {', '.join(class_names)})"
+        )
+    return torch.tensor([float(weights.get(name, 1.0)) for name in class_names])
