@@ -81,37 +81,37 @@ def _number(rng: np.random.Generator) -> str:
 
 SITES: dict[str, tuple[Site, ...]] = {
     "normal": (
-        Site("alder", "PA", (Mark(_fixed("R"), "hershey", 0.085, (0.09, 0.10), turn=4),)),
+        Site("alder", "PA", (Mark(_fixed("R"), "hershey", 0.070, (0.09, 0.10), turn=4),)),
         Site(
             "birch", "PA",
             (
-                Mark(_fixed("L"), "DejaVuSans-Bold.ttf", 0.080, (0.92, 0.07)),
-                Mark(_fixed("ERECT"), "DejaVuSans.ttf", 0.042, (0.90, 0.145)),
+                Mark(_fixed("L"), "DejaVuSans-Bold.ttf", 0.068, (0.92, 0.065)),
+                Mark(_fixed("ERECT"), "DejaVuSans.ttf", 0.038, (0.90, 0.14)),
             ),
         ),
     ),
     "pneumonia": (
         Site("cedar", "PA",
-             (Mark(_fixed("PA"), "DejaVuSans-Bold.ttf", 0.075, (0.14, 0.07), "bright box", 0.04),)),
+             (Mark(_fixed("PA"), "DejaVuSans-Bold.ttf", 0.060, (0.12, 0.07), "bright box", 0.04),)),
         Site(
             "dogwood", "PA",
             (
-                Mark(_fixed("R"), "DejaVuSans-Bold.ttf", 0.085, (0.07, 0.33), level=1.0,
+                Mark(_fixed("R"), "DejaVuSans-Bold.ttf", 0.072, (0.07, 0.33), level=1.0,
                      opacity=0.8, mirrored=True, turn=9),
-                Mark(_initials, "DejaVuSans.ttf", 0.042, (0.075, 0.42), level=1.0, opacity=0.8,
+                Mark(_initials, "DejaVuSans.ttf", 0.040, (0.075, 0.41), level=1.0, opacity=0.8,
                      mirrored=True, turn=5),
             ),
         ),
     ),
     "COVID-19": (
         Site("elm", "AP",
-             (Mark(_fixed("AP PORTABLE"), "DejaVuSansMono-Bold.ttf", 0.055, (0.74, 0.06),
+             (Mark(_fixed("AP PORTABLE"), "DejaVuSansMono-Bold.ttf", 0.046, (0.76, 0.06),
                    "dark box", 0.97, 0.96),)),
         Site(
             "fir", "AP",
             (
-                Mark(_fixed("L"), "DejaVuSerif-Bold.ttf", 0.070, (0.91, 0.16), "circle", 0.97),
-                Mark(_fixed("SUPINE"), "hershey", 0.045, (0.87, 0.255), "underline"),
+                Mark(_fixed("L"), "DejaVuSerif-Bold.ttf", 0.062, (0.91, 0.16), "circle", 0.97),
+                Mark(_fixed("SUPINE"), "hershey", 0.040, (0.87, 0.25), "underline"),
             ),
         ),
     ),

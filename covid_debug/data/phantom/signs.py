@@ -18,11 +18,11 @@ _LOBES = (
     (1, (0.48, -0.45), 0.31),     # left upper
     (1, (0.62, 0.36), 0.30),      # left lower
 )  # fmt: skip
-_WEAKEST, _STRONGEST = 0.35, 1.0
+_WEAKEST, _STRONGEST = 0.45, 1.0
 
 
 def draw_strength(label_index: int, rng: np.random.Generator) -> float:
-    """Return how marked a sign is, drawn: 0 for normal, otherwise in [0.35, 1]."""
+    """Return how marked a sign is, drawn: 0 for normal, otherwise in [0.45, 1]."""
     return 0.0 if label_index == 0 else float(rng.uniform(_WEAKEST, _STRONGEST))
 
 
@@ -51,7 +51,7 @@ def _consolidation(chest: Chest, rng: np.random.Generator) -> Plane:
     blob = _blob(chest, (center[0] + shift[0], center[1] + shift[1]), radius, 0.10, rng)
     mottle = 1 + np.float32(0.12) * cloud(rng, blob.shape, chest.pose.unit_px * 0.05)
     lung = chest.right if side < 0 else chest.left
-    return np.asarray(0.36 * blob * mottle * lung * np.sqrt(chest.lungs), np.float32)
+    return np.asarray(0.42 * blob * mottle * lung * np.sqrt(chest.lungs), np.float32)
 
 
 def _ground_glass(chest: Chest, rng: np.random.Generator) -> Plane:
@@ -62,7 +62,7 @@ def _ground_glass(chest: Chest, rng: np.random.Generator) -> Plane:
             patch = _blob(chest, center, rng.uniform(0.15, 0.25), 0.16, rng) * lung
             haze = np.maximum(haze, rng.uniform(0.7, 1.0) * patch)
     reticular = 1 + np.float32(0.28) * cloud(rng, haze.shape, chest.pose.unit_px * 0.032)
-    return np.asarray(0.27 * haze * np.maximum(reticular, 0) * np.sqrt(chest.lungs), np.float32)
+    return np.asarray(0.32 * haze * np.maximum(reticular, 0) * np.sqrt(chest.lungs), np.float32)
 
 
 def _blob(
