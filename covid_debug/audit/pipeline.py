@@ -178,6 +178,7 @@ def audit_filmset(
         n_films=len(films),
         n_unreadable=int(np.sum(~readable)),
         target_class=params.target_class,
+        target_index=target,
         seed=derive_seed(run_seed, "audit_summary"),
     )
     excluded = dict(selection.excluded)

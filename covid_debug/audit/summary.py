@@ -24,6 +24,7 @@ def summarise_audit(
     n_films: int,
     n_unreadable: int,
     target_class: str,
+    target_index: int,
     seed: int,
 ) -> dict[str, Any]:
     """Summarise an audit.
@@ -35,6 +36,7 @@ def summarise_audit(
         n_films: Films asked for.
         n_unreadable: Of them, films that could not be read at all.
         target_class: Audited class.
+        target_index: Its index in the model.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -50,6 +52,7 @@ def summarise_audit(
     )
     return {
         "target_class": target_class,
+        "target_index": target_index,
         "n_films": n_films,
         "n_unreadable": n_unreadable,
         "n_predicted_target": n_predicted,

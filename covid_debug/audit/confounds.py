@@ -1,0 +1,216 @@
+"""Models that never see a lung: how well do they do?
+
+Each baseline guesses the label of a test film from something that has nothing to do with disease:
+its source, its size, its burned-in text, its border. A test set on which such a baseline is good
+cannot show that a classifier reads lungs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from covid_debug.data.filmset import FilmSet
+from covid_debug.data.views import load_views
+from covid_debug.evaluation.classification import compute_classification
+from covid_debug.evaluation.statistics import Estimate, nan_to_none
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.records import Film, FilmRegions
+
+Features = NDArray[np.generic]
+
+_GRID = 4  # text positions are told apart by quarters of the film
+_BORDER_SHARE = 1 / 16  # of the view's side
+_BORDER_CELLS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Confound:
+    """One baseline on the test films.
+
+    Attributes:
+        name: Short name.
+        description: What the baseline knows.
+        accuracy: On the test films, with its interval over patients.
+        macro_f1: On the same films.
+        chance: Accuracy of always answering the commonest label of the test films.
+        n_total: Test films; ``accuracy.n`` of them have the information.
+        warning: What it means where the baseline beats chance, otherwise None.
+    """
+
+    name: str
+    description: str
+    accuracy: Estimate
+    macro_f1: Estimate
+    chance: float
+    n_total: int
+    warning: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row of the report; undefined numbers are ``null``."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "value": nan_to_none(self.accuracy.value),
+            "low": nan_to_none(self.accuracy.low),
+            "high": nan_to_none(self.accuracy.high),
+            "n": self.accuracy.n,
+            "n_total": self.n_total,
+            "macro_f1": self.macro_f1.to_json(),
+            "chance": nan_to_none(self.chance),
+            "warning": self.warning,
+        }
+
+
+def compute_confounds(
+    filmset: FilmSet,
+    regions: Mapping[str, FilmRegions],
+    *,
+    seed: int,
+    cache_dir: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Fit every baseline on the training films and test it on the test films.
+
+    Args:
+        filmset: Films with labels and splits.
+        regions: Text by ``image_id``; films without a scan take no part in the text baselines.
+        seed: Seed of the bootstrap.
+        cache_dir: Folder of decoded views; None leaves out the baseline that needs pixels.
+
+    Returns:
+        Rows with ``name, description, value, low, high, n, n_total, macro_f1, chance, warning``;
+        ``value`` is the accuracy.
+    """
+    scanned = {
+        film.image_id
+        for film in filmset.films
+        if (found := regions.get(film.image_id)) is not None and found.error is None
+    }
+
+    def text_layout(films: Sequence[Film]) -> Features:
+        return np.stack([_text_features(regions[film.image_id]) for film in films])
+
+    def text_presence(films: Sequence[Film]) -> Features:
+        return text_layout(films)[:, :1]
+
+    def everything(_film: Film) -> bool:
+        return True
+
+    def has_scan(film: Film) -> bool:
+        return film.image_id in scanned
+
+    baselines: list[
+        tuple[str, str, Callable[[Sequence[Film]], Features], Callable[[Film], bool]]
+    ] = [
+        ("source", "knows only which source a film comes from", _sources, everything),
+        ("film size", "knows only width and height of a film", _sizes, everything),
+        ("text presence", "knows only whether a film has text", text_presence, has_scan),
+        ("text layout", "knows only where and how much text there is", text_layout, has_scan),
+    ]
+    if cache_dir is not None:
+        folder = cache_dir
+
+        def border(films: Sequence[Film]) -> Features:
+            return _borders(filmset, films, folder)
+
+        baselines.append(
+            ("border", "sees only the outermost sixteenth of the view", border, everything)
+        )
+    return [
+        _test_baseline(filmset, name, description, features, is_usable, seed).to_json()
+        for name, description, features, is_usable in baselines
+    ]
+
+
+def _test_baseline(
+    filmset: FilmSet,
+    name: str,
+    description: str,
+    features: Callable[[Sequence[Film]], Features],
+    is_usable: Callable[[Film], bool],
+    seed: int,
+) -> Confound:
+    all_test = filmset.select("test")
+    train = [film for film in filmset.select("train") if is_usable(film)]
+    test = [film for film in all_test if is_usable(film)]
+    train_labels = np.array([filmset.label_index(film) for film in train], dtype=np.int64)
+    test_labels = np.array([filmset.label_index(film) for film in test], dtype=np.int64)
+    if not test or len(set(train_labels.tolist())) < 2:
+        nothing = Estimate.undefined(len(test), "needs test films and two labels in training")
+        return Confound(name, description, nothing, nothing, np.nan, len(all_test), None)
+    predicted = _fit_and_predict(features(train), train_labels, features(test))
+    result = compute_classification(
+        test_labels,
+        np.eye(len(filmset.class_names))[predicted],
+        filmset.class_names,
+        [film.patient_id for film in test],
+        seed=seed,
+    )
+    chance = float(np.bincount(test_labels).max() / len(test))
+    warning = None
+    if result.accuracy.low > chance:
+        warning = (
+            f"{name} alone gives {result.accuracy.value:.0%} of the test labels, always answering"
+            f" the commonest label gives {chance:.0%}: accuracy on these films does not show that"
+            " a model reads lungs"
+        )
+    return Confound(
+        name, description, result.accuracy, result.macro_f1, chance, len(all_test), warning
+    )
+
+
+def _fit_and_predict(
+    train: Features, labels: NDArray[np.int64], test: Features
+) -> NDArray[np.int64]:
+    is_name = train.dtype.kind == "U"
+    encoder = OneHotEncoder(handle_unknown="ignore") if is_name else StandardScaler()
+    model = make_pipeline(encoder, LogisticRegression(max_iter=2000, C=10.0))
+    return np.asarray(model.fit(train, labels).predict(test), dtype=np.int64)
+
+
+def _sources(films: Sequence[Film]) -> Features:
+    return np.array([[film.source] for film in films], dtype=np.str_)
+
+
+def _sizes(films: Sequence[Film]) -> Features:
+    table = [
+        (np.log(film.width), np.log(film.height), film.width == film.height, film.width % 2)
+        for film in films
+    ]
+    return np.array(table, dtype=np.float64)
+
+
+def _text_features(found: FilmRegions) -> NDArray[np.float64]:
+    grid = np.zeros((_GRID, _GRID))
+    area = 0.0
+    for region in found.regions:
+        x0, y0, x1, y1 = region.box
+        column = int(np.clip(_GRID * (x0 + x1) / 2 / found.width, 0, _GRID - 1))
+        row = int(np.clip(_GRID * (y0 + y1) / 2 / found.height, 0, _GRID - 1))
+        grid[row, column] += 1
+        area += (x1 - x0) * (y1 - y0) / (found.width * found.height)
+    n = len(found.regions)
+    return np.array([float(n > 0), np.log1p(n), np.sqrt(area), *np.sqrt(grid.ravel())])
+
+
+def _borders(filmset: FilmSet, films: Sequence[Film], cache_dir: Path) -> Features:
+    """Return the mean brightness of short stretches of the view's border, ``(N, 4 * cells)``."""
+    views = load_views(filmset, films, ViewSpec(), cache_dir)
+    side = views.shape[1]
+    depth = max(1, round(side * _BORDER_SHARE))
+    strips = (
+        views[:, :depth],
+        views[:, -depth:],
+        views[:, :, :depth].swapaxes(1, 2),
+        views[:, :, -depth:].swapaxes(1, 2),
+    )
+    cells = [
+        strip.reshape(len(views), depth, _BORDER_CELLS, -1).mean(axis=(1, 3)) for strip in strips
+    ]
+    return np.concatenate(cells, axis=1)
