@@ -25,10 +25,12 @@ class ReportInputs:
         cleaned: Artifact of the cleaned films, or None.
         audit: Artifact of kind ``"audit"``, or None.
         comparison: Rows with ``train_data, test_data, seed, class_name, metric, value, low, high,
-            n``; ``class_name`` is ``"all"`` for accuracy and macro_f1, undefined values are None.
+            n``; ``class_name`` is ``"all"`` for accuracy and macro_f1, undefined values are None;
+            ``seed`` is ``"pooled"`` for rows over all seeds.
             Test data named ``text_free`` or ``text_swapped`` are counterfactual films of a phantom.
-        pairs: Paired comparisons: ``train_a, train_b, test_data, seed`` and the entries of
-            ``PairedComparison.to_json()``. ``b`` minus ``a``.
+        pairs: Paired comparisons, ``b`` minus ``a``: ``train_a, train_b, test_data, seed`` and
+            ``differences``, entries with ``class_name, metric, difference`` (``value, low, high``),
+            ``mcnemar_p`` and ``verdict``. Seed ``"pooled"`` is over all seeds.
         confusions: ``train_data, test_data, seed, class_names, matrix`` (rows are the true class).
         baselines: Models that see no lung: ``name, description, value, low, high, n, chance``
             (accuracy on the test films; ``chance`` is the share of the commonest label).
@@ -37,7 +39,6 @@ class ReportInputs:
             sentence that says what counts as changed; None for real films.
         config: The run's configuration.
         command: Command line that makes the run again.
-        decisions: Reviewer decisions to show: image id -> ``decision, reviewer, note``.
         max_cards: At most this many films get a card; all of them are in ``flags.csv``.
     """
 
@@ -54,5 +55,4 @@ class ReportInputs:
     calibration: Row | None = None
     config: Row = field(default_factory=dict)
     command: str = ""
-    decisions: Mapping[str, Row] = field(default_factory=dict)
     max_cards: int = 200

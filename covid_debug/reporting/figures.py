@@ -1,0 +1,246 @@
+"""The figures of a run, drawn without global state.
+
+Owns how numbers look as pictures; the numbers come ready-made.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from covid_debug.evaluation.statistics import Estimate
+from covid_debug.reporting.comparison import METRIC_NAMES, ComparisonTable
+from covid_debug.reporting.verdicts import VERDICT_NAMES, VERDICTS, AuditedFilm
+
+INK = "#1f2933"
+MUTED = "#8794a1"
+ARM_COLOURS = {"original": "#b3541e", "cleaned": "#1f6f8b", "placebo": "#7a7f85"}
+VERDICT_COLOURS = {
+    "text_driven": "#b42318",
+    "text_sensitive": "#c77700",
+    "inconclusive": "#7a7f85",
+    "not_text_driven": "#2f7d4f",
+}
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # class names are not formulas
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "covid_debug",
+}
+
+
+def draw_confusion(
+    matrix: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str
+) -> Figure:
+    """Draw a confusion matrix with counts; the shade is the share of the row.
+
+    Args:
+        matrix: ``(K, K)`` counts, rows true class, columns predicted class.
+        class_names: ``K`` names.
+        title: Shown above.
+
+    Returns:
+        The figure.
+    """
+    counts = np.asarray(matrix, np.float64)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    with _style():
+        figure = Figure(figsize=(1.6 + 0.9 * len(class_names), 1.3 + 0.75 * len(class_names)))
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.2)
+        ticks = range(len(class_names))
+        names = list(class_names)
+        axes.set_xticks(ticks, names)
+        axes.set_yticks(ticks, names)
+        for i in ticks:
+            for j in ticks:
+                colour = "white" if shares[i, j] > 0.65 else INK
+                axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(title)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        figure.set_layout_engine("constrained")
+    return figure
+
+
+def draw_comparison(table: ComparisonTable) -> Figure:
+    """Draw every metric of every arm with its interval, one panel a test set.
+
+    Args:
+        table: The comparison.
+
+    Returns:
+        The figure; metrics from top to bottom, one colour an arm.
+    """
+    keys = [("all", "accuracy"), ("all", "macro_f1")]
+    keys += [(name, metric) for name in table.classes for metric in ("precision", "recall", "f1")]
+    with _style():
+        figure = Figure(figsize=(2.2 + 3.1 * len(table.tests), 0.9 + 0.34 * len(keys)))
+        panels = figure.subplots(1, len(table.tests), sharey=True, squeeze=False)[0]
+        for axes, test in zip(panels, table.tests, strict=True):
+            for i, arm in enumerate(table.arms):
+                shift = (i - (len(table.arms) - 1) / 2) * 0.24
+                _draw_arm(axes, table, arm, test, keys, shift)
+            for y in np.flatnonzero([metric == "precision" for _, metric in keys]) - 0.5:
+                axes.axhline(y, color="#d9dee3", linewidth=0.8, zorder=0)
+            axes.set_title(f"tested on {test.replace('_', ' ')} films")
+            axes.set_xlim(-0.02, 1.02)
+            axes.grid(visible=True, axis="x", color="#eceff2", linewidth=0.8)
+            axes.set_axisbelow(True)
+        panels[0].set_yticks(range(len(keys)), [_key_name(*key) for key in keys])
+        panels[0].set_ylim(len(keys) - 0.4, -0.6)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+        figure.set_layout_engine("constrained")
+    return figure
+
+
+def _draw_arm(
+    axes: Axes,
+    table: ComparisonTable,
+    arm: str,
+    test: str,
+    keys: Sequence[tuple[str, str]],
+    shift: float,
+) -> None:
+    places, points = [], []
+    for y, key in enumerate(keys):
+        estimate = table.get(arm, test, *key)
+        if estimate is not None and estimate.is_defined:
+            places.append(y + shift)
+            points.append(estimate)
+    _draw_points(axes, points, places, ARM_COLOURS.get(arm, INK), f"trained on {arm} films")
+
+
+def _draw_points(
+    axes: Axes, points: Sequence[Estimate], places: Sequence[float], colour: str, name: str
+) -> None:
+    x = [p.value for p in points]
+    below = [max(0.0, p.value - p.low) for p in points]
+    above = [max(0.0, p.high - p.value) for p in points]
+    axes.errorbar(x, places, xerr=(below, above), fmt="o", ms=4.5, lw=1.4, color=colour, label=name)
+
+
+def draw_probability_shift(films: Sequence[AuditedFilm], target_class: str) -> Figure:
+    """Draw the target probability with and without the text, one point a film.
+
+    Args:
+        films: Audited films.
+        target_class: Class whose predictions were audited.
+
+    Returns:
+        The figure; points on the diagonal do not depend on the text.
+    """
+    with _style():
+        figure = Figure(figsize=(5.2, 4.6))
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+        for verdict in reversed(VERDICTS):
+            chosen = [
+                film
+                for film in films
+                if film.verdict == verdict and film.interventions["text_removed"] is not None
+            ]
+            if chosen:
+                axes.scatter(
+                    [film["probability"] for film in chosen],
+                    [film.interventions["text_removed"] for film in chosen],
+                    s=24,
+                    alpha=0.75,
+                    color=VERDICT_COLOURS[verdict],
+                    edgecolor="white",
+                    linewidth=0.5,
+                    label=f"{VERDICT_NAMES[verdict]} ({len(chosen)})",
+                    zorder=2,
+                )
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_aspect("equal")
+        axes.set_xlabel(f"p({target_class}), film as it is")
+        axes.set_ylabel(f"p({target_class}), text removed")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, loc="upper left", fontsize=8)
+        figure.set_layout_engine("constrained")
+    return figure
+
+
+def draw_calibration(table: ComparisonTable) -> Figure:
+    """Draw accuracy on phantom films whose text is absent or exchanged.
+
+    Args:
+        table: The comparison, with the counterfactual test sets.
+
+    Returns:
+        The figure: one group a version of the films, one colour an arm.
+    """
+    tests = [test for test in ("original", "text_free", "text_swapped") if test in table.tests]
+    with _style():
+        figure = Figure(figsize=(6.4, 1.2 + 0.62 * len(tests)))
+        axes = figure.subplots()
+        for i, arm in enumerate(table.arms):
+            shift = (i - (len(table.arms) - 1) / 2) * 0.22
+            found = [(y, table.get(arm, test, "all", "accuracy")) for y, test in enumerate(tests)]
+            points = [(y + shift, e) for y, e in found if e is not None and e.is_defined]
+            name = f"trained on {arm} films"
+            colour = ARM_COLOURS.get(arm, INK)
+            _draw_points(axes, [e for _, e in points], [y for y, _ in points], colour, name)
+        axes.set_yticks(range(len(tests)), [COUNTERFACTUAL_NAMES[test] for test in tests])
+        axes.set_ylim(len(tests) - 0.4, -0.6)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("accuracy")
+        axes.grid(visible=True, axis="x", color="#eceff2", linewidth=0.8)
+        axes.set_axisbelow(True)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.set_layout_engine("constrained")
+    return figure
+
+
+COUNTERFACTUAL_NAMES = {
+    "original": "films as they are",
+    "text_free": "same films without text",
+    "text_swapped": "same films, text of another class",
+}
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG, 160 dots an inch; equal figures give equal bytes."""
+    stream = io.BytesIO()
+    with _style():
+        figure.savefig(stream, format="png", dpi=160, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def to_svg_uri(figure: Figure) -> str:
+    """Return a figure as a ``data:`` address of an SVG picture; equal figures, equal text."""
+    stream = io.BytesIO()
+    with _style():
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def _key_name(class_name: str, metric: str) -> str:
+    name = METRIC_NAMES[metric]
+    return name if class_name == "all" else f"{class_name}: {name.lower()}"

@@ -1,0 +1,107 @@
+"""The few sentences that a reader should see first.
+
+Every sentence carries its counts or its interval; nothing is claimed beyond them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from covid_debug.evaluation.statistics import Estimate
+from covid_debug.reporting.comparison import BASE, ComparisonTable
+from covid_debug.reporting.inputs import Row
+from covid_debug.reporting.verdicts import AuditedFilm
+
+TEST_NAMES = {
+    "original": "the original test films",
+    "cleaned": "the cleaned test films",
+    "text_free": "the test films without any text",
+    "text_swapped": "the test films with text of another class",
+}
+
+
+def write_headlines(
+    audited: Sequence[AuditedFilm],
+    table: ComparisonTable,
+    baselines: Sequence[Row],
+    calibration: Row | None,
+) -> list[str]:
+    """Write the headline sentences.
+
+    Args:
+        audited: The audit.
+        table: The comparison.
+        baselines: Models that see no lung.
+        calibration: The audit against the phantom's truth, or None.
+
+    Returns:
+        Sentences, the most important first.
+    """
+    lines = []
+    if audited:
+        lines.append(_audit_line(audited))
+    if calibration is not None:
+        lines.append(_calibration_line(calibration))
+    lines += [
+        line
+        for arm in table.arms
+        if arm != BASE
+        for test in table.tests
+        if (line := _difference_line(table, arm, test))
+    ]
+    best = max(baselines, key=lambda row: row["value"] or 0.0, default=None)
+    if best is not None and best["value"] is not None:
+        lines.append(
+            f"{best['name']}, which sees no lung, gets {_percent(best['value'])} of the test films"
+            f" right (n = {best['n']}); always giving the commonest label gets"
+            f" {_percent(best['chance'])}."
+        )
+    return lines
+
+
+def _audit_line(audited: Sequence[AuditedFilm]) -> str:
+    counts = Counter(film.verdict for film in audited)
+    return (
+        f"{counts['text_driven']} of {len(audited)} audited {audited[0]['target_class']}"
+        f" predictions are driven by burned-in text, {counts['text_sensitive']} more are sensitive"
+        f" to it, {counts['inconclusive']} are inconclusive."
+    )
+
+
+def _calibration_line(calibration: Row) -> str:
+    return (
+        f"Against the phantom's truth, {_range(calibration['precision'])} of the flags are right"
+        f" and {_range(calibration['recall'])} of the predictions that really change are flagged"
+        f" ({calibration['n_flagged']} flagged, {calibration['n_changed']} change,"
+        f" {calibration['n_audited']} audited)."
+    )
+
+
+def _difference_line(table: ComparisonTable, arm: str, test: str) -> str:
+    first = table.get(BASE, test, "all", "accuracy")
+    second = table.get(arm, test, "all", "accuracy")
+    difference = table.get_difference(arm, test, "all", "accuracy")
+    if first is None or second is None or difference is None:
+        return ""
+    seeds = f", {table.n_seeds} seeds" if table.n_seeds > 1 else ""
+    return (
+        f"On {TEST_NAMES.get(test, test)} accuracy is {_percent(first.value)} trained on the"
+        f" original films and {_percent(second.value)} trained on the {arm} films:"
+        f" {difference.verdict} ({_points(difference.estimate)}, n = {second.n}{seeds})."
+    )
+
+
+def _points(estimate: Estimate) -> str:
+    if not estimate.is_defined:
+        return "undefined"
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
+
+
+def _range(row: Row) -> str:
+    if row["value"] is None:
+        return "an undefined share"
+    return f"{_percent(row['value'])} ({_percent(row['low'])} to {_percent(row['high'])})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

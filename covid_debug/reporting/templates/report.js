@@ -1,0 +1,162 @@
+"use strict";
+(() => {
+  const list = document.getElementById("card-list");
+  if (!list) return;
+  const cards = [...list.querySelectorAll(".card")];
+  const filters = [...document.querySelectorAll("[data-filter]")];
+  const storageKey = "covid_debug:" + document.body.dataset.reportKey;
+  const reviewerField = document.getElementById("reviewer");
+  let current = null;
+  let decisions = JSON.parse(document.getElementById("decisions").textContent);
+
+  // A sandboxed viewer may refuse storage; the review then lasts until the page is closed.
+  const load = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+  const save = (key, text) => { try { localStorage.setItem(key, text); } catch { /* see above */ } };
+  try {
+    Object.assign(decisions, JSON.parse(load(storageKey) || "{}"));
+  } catch { /* a damaged entry is ignored; the next decision overwrites it */ }
+  reviewerField.value = load("covid_debug:reviewer") || "";
+  reviewerField.addEventListener("input", () => save("covid_debug:reviewer", reviewerField.value));
+
+  const entryOf = (card) => decisions[card.dataset.id] || {};
+
+  function record(card, change) {
+    const entry = { decision: "", note: "", ...entryOf(card), ...change, reviewer: reviewerField.value };
+    if (entry.decision || entry.note) decisions[card.dataset.id] = entry;
+    else delete decisions[card.dataset.id];
+    save(storageKey, JSON.stringify(decisions));
+    show(card);
+    count();
+  }
+
+  function show(card) {
+    const entry = entryOf(card);
+    for (const button of card.querySelectorAll("[data-decide]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.decide === entry.decision));
+    }
+    const note = card.querySelector(".note-field");
+    if (document.activeElement !== note) note.value = entry.note || "";
+  }
+
+  function decide(card, decision) {
+    record(card, { decision: entryOf(card).decision === decision ? "" : decision });
+  }
+
+  const visible = () => [...list.children].filter((card) => !card.hidden);
+
+  function count() {
+    const shown = visible();
+    const done = cards.filter((card) => entryOf(card).decision).length;
+    document.getElementById("count").textContent =
+      `${shown.length} of ${cards.length} films shown, ${done} reviewed`;
+  }
+
+  function applyFilters() {
+    for (const card of cards) {
+      card.hidden = filters.some((filter) => {
+        if (!filter.value) return false;
+        if (filter.dataset.filter === "decision") {
+          return (entryOf(card).decision || "none") !== filter.value;
+        }
+        return card.dataset[filter.dataset.filter] !== filter.value;
+      });
+    }
+    if (current && current.hidden) select(null);
+    count();
+  }
+
+  const orders = {
+    rank: (a, b) => a.dataset.rank - b.dataset.rank,
+    drop: (a, b) => b.dataset.drop - a.dataset.drop,
+    probability: (a, b) => b.dataset.probability - a.dataset.probability,
+    name: (a, b) => a.dataset.name.localeCompare(b.dataset.name),
+  };
+  const sortField = document.getElementById("sort");
+  function applySort() {
+    const order = orders[sortField.value];
+    list.append(...[...cards].sort((a, b) => order(a, b) || orders.rank(a, b)));
+  }
+
+  function select(card, scroll) {
+    if (current) current.classList.remove("current");
+    current = card;
+    if (!card) return;
+    card.classList.add("current");
+    if (scroll) {
+      card.focus({ preventScroll: true });
+      card.scrollIntoView({ block: "start", behavior: "auto" });
+    }
+  }
+
+  function step(by) {
+    const shown = visible();
+    if (!shown.length) return;
+    const place = shown.indexOf(current);
+    const next = place < 0 ? 0 : Math.min(Math.max(place + by, 0), shown.length - 1);
+    select(shown[next], true);
+  }
+
+  function download(name, type, text) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  function rows() {
+    return Object.entries(decisions)
+      .filter(([, entry]) => entry.decision)
+      .map(([image_id, entry]) => ({
+        image_id, decision: entry.decision, reviewer: entry.reviewer || "", note: entry.note || "",
+      }))
+      .sort((a, b) => (a.image_id < b.image_id ? -1 : 1));
+  }
+
+  function exportDecisions(format) {
+    if (format === "jsonl") {
+      const text = rows().map((row) => JSON.stringify(row) + "\n").join("");
+      download("decisions.jsonl", "application/jsonl", text);
+      return;
+    }
+    const quote = (value) => `"${String(value).replaceAll('"', '""')}"`;
+    const head = ["image_id", "decision", "reviewer", "note"];
+    const lines = [head, ...rows().map((row) => head.map((key) => quote(row[key])))];
+    download("decisions.csv", "text/csv", lines.map((line) => line.join(",") + "\n").join(""));
+  }
+
+  for (const filter of filters) filter.addEventListener("change", applyFilters);
+  sortField.addEventListener("change", applySort);
+  for (const button of document.querySelectorAll("[data-export]")) {
+    button.addEventListener("click", () => exportDecisions(button.dataset.export));
+  }
+  list.addEventListener("click", (event) => {
+    const card = event.target.closest(".card");
+    if (!card) return;
+    select(card, false);
+    const button = event.target.closest("[data-decide]");
+    if (button) decide(card, button.dataset.decide);
+  });
+  list.addEventListener("input", (event) => {
+    if (!event.target.matches(".note-field")) return;
+    record(event.target.closest(".card"), { note: event.target.value });
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select, textarea")) {
+      if (event.key === "Escape") { event.target.blur(); if (current) current.focus({ preventScroll: true }); }
+      return;
+    }
+    const decision = { a: "accept", r: "reject", u: "unsure" }[event.key];
+    if (event.key === "j") step(1);
+    else if (event.key === "k") step(-1);
+    else if (event.key === "b") document.body.classList.toggle("no-outlines");
+    else if (event.key === "n" && current) { current.querySelector(".note-field").focus(); }
+    else if (decision && current) decide(current, decision);
+    else return;
+    event.preventDefault();
+  });
+
+  for (const card of cards) show(card);
+  applyFilters();
+})();

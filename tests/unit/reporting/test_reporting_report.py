@@ -1,0 +1,309 @@
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reporting_fakes as fakes
+
+from covid_debug.artifacts import find_damage, read_manifest, write_artifact
+from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.imaging.regions import write_regions
+from covid_debug.records import FilmRegions, TextRegion
+from covid_debug.reporting.decisions import Decision, read_decisions
+from covid_debug.reporting.report import add_decisions, build_report
+from covid_debug.reporting.tables import FLAG_COLUMNS
+
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
+
+
+class _Page(HTMLParser):
+    """Collects elements, so that tests ask for structure and not for text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that the tests only read."""
+    folder = tmp_path_factory.mktemp("run")
+    return build_report(folder / "reports" / "demo-1", fakes.make_inputs(folder))
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> dict[str, object]:
+    """Inputs without the comparison, which is slow to draw."""
+    return {"comparison": (), "pairs": (), "confusions": (), "baselines": ()}
+
+
+def test_build_report_writes_every_promised_file(report):
+    folder = report.parent
+
+    assert report.name == "report.html"
+    for name in ("summary.json", "flags.csv", "comparison.csv", "manifest.json"):
+        assert (folder / name).is_file()
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "comparison.png",
+        "probability_shift.png",
+        "confusion_original_original_seed0.png",
+        "confusion_original_cleaned_seed0.png",
+        "confusion_cleaned_original_seed0.png",
+        "confusion_cleaned_cleaned_seed0.png",
+    }
+    assert find_damage(folder, kind="report") == []
+
+
+def test_build_report_page_refers_to_nothing_outside(report):
+    page = _Page(report.read_text())
+
+    sources = [attrs["src"] for tag, attrs in page.elements if attrs.get("src")]
+    links = [attrs["href"] for tag, attrs in page.elements if attrs.get("href")]
+
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert all(link.startswith("#") for link in links)
+    assert page.all("link") == []
+    assert not re.search(r"url\(|@import", report.read_text())
+
+
+def test_build_report_says_what_it_is_and_shows_each_film(report):
+    text = report.read_text()
+    page = _Page(text)
+    cards = page.all("article")
+
+    assert "Research tool, not for clinical use" in text
+    assert [card["data-verdict"] for card in cards] == [
+        "text_driven",
+        "text_sensitive",
+        "inconclusive",
+        "not_text_driven",
+    ]
+    assert "All 4 audited films" in text
+    assert "no map: the cheap interventions settled the verdict" in text
+
+
+def test_build_report_again_gives_equal_files(report, tmp_path):
+    first = report.parent
+    second = build_report(tmp_path / "two", fakes.make_inputs(tmp_path)).parent
+
+    assert (
+        read_manifest(first, kind="report")["files"]
+        == read_manifest(second, kind="report")["files"]
+    )
+
+
+def test_build_report_hostile_strings_stay_text(tmp_path):
+    inputs = fakes.make_inputs(tmp_path)
+    folder = tmp_path / "hostile"
+    original = fakes.make_filmset(folder / "films-1", 2, label=HOSTILE, name="a<b>&")
+    text = TextRegion(((5, 20), (15, 20), (15, 26)), 0.9, HOSTILE, "rapidocr")
+    regions = folder / "regions.jsonl"
+    write_regions(regions, [FilmRegions(original.films[0].image_id, 40, 50, (text,))])
+    with write_artifact(folder / "audit-1", kind="audit") as draft:
+        line = fakes.make_verdict(original.films[0], "text_driven", 0.5, explained=False)
+        line |= {"path": HOSTILE, "source": HOSTILE, "reasons": [HOSTILE], "target_class": HOSTILE}
+        (draft.path / "verdicts.jsonl").write_text(json.dumps(line) + "\n")
+    hostile = fakes.ReportInputs(
+        title=HOSTILE,
+        filmset=original.root,
+        regions=regions,
+        view=inputs.view,
+        audit=folder / "audit-1",
+        comparison=[{**row, "train_data": "original"} for row in inputs.comparison[:2]],
+        baselines=[{**fakes.BASELINES[0], "name": HOSTILE, "description": HOSTILE}],
+        confusions=[{**inputs.confusions[0], "class_names": [HOSTILE, "b", "$x$"]}],
+        config={"name": HOSTILE},
+        command=HOSTILE,
+    )
+
+    report = build_report(tmp_path / "out", hostile)
+    page = _Page(report.read_text())
+
+    scripts = page.all("script")
+    assert [script.get("type") for script in scripts] == ["application/json", None]
+    assert "{{ 7*7 }}" in report.read_text().replace("&#34;", '"')
+    assert page.all("article")[0]["data-source"] == HOSTILE
+    assert "script-src 'sha256-" in next(
+        attrs["content"] for attrs in page.all("meta") if attrs.get("http-equiv")
+    )
+
+
+def test_build_report_more_films_than_cards_says_so_and_lists_all(tmp_path, plain):
+    inputs = fakes.make_inputs(tmp_path, n=6, max_cards=2, **plain)
+
+    report = build_report(tmp_path / "out", inputs)
+    rows = list(csv.DictReader(io.StringIO((report.parent / "flags.csv").read_text())))
+
+    assert "Showing 2 of 6 audited films" in report.read_text()
+    assert len(_Page(report.read_text()).all("article")) == 2
+    assert len(rows) == 6
+    assert [row["has_card"] for row in rows] == ["True"] * 2 + ["False"] * 4
+
+
+def test_flags_csv_row_holds_the_interventions(report):
+    rows = list(csv.DictReader(io.StringIO((report.parent / "flags.csv").read_text())))
+
+    assert tuple(rows[0]) == FLAG_COLUMNS
+    assert rows[0]["verdict"] == "text_driven"
+    assert float(rows[0]["drop"]) == pytest.approx(0.6)
+    assert float(rows[0]["null_removed_min"]) == pytest.approx(0.9)
+    assert float(rows[0]["null_revealed_max"]) == pytest.approx(0.2)
+    assert rows[0]["n_regions"] == "1"
+    assert rows[0]["patient_id"] == "s:0"
+
+
+def test_summary_json_has_the_stable_keys(report):
+    summary = json.loads((report.parent / "summary.json").read_text())
+
+    assert set(summary) == {
+        "schema_version",
+        "title",
+        "headlines",
+        "films",
+        "text",
+        "audit",
+        "comparison",
+        "differences",
+        "n_seeds",
+        "baselines",
+        "calibration",
+    }
+    assert summary["audit"]["verdicts"] == {
+        "text_driven": 1,
+        "text_sensitive": 1,
+        "inconclusive": 1,
+        "not_text_driven": 1,
+    }
+    assert summary["comparison"]["cleaned/original"]["all/accuracy"]["value"] == 0.8
+    assert summary["differences"]["cleaned-original/cleaned"]["all/accuracy"]["verdict"] == (
+        "improved"
+    )
+    assert summary["headlines"][0] == (
+        "1 of 4 audited COVID-19 predictions are driven by burned-in text, 1 more are sensitive to"
+        " it, 1 are inconclusive."
+    )
+
+
+def test_build_report_phantom_shows_the_truth(tmp_path):
+    tests = ("original", "text_free", "text_swapped")
+    inputs = fakes.make_inputs(
+        tmp_path,
+        comparison=fakes.make_comparison(tests, (0, 1)),
+        pairs=fakes.make_pairs(tests, (0, 1)),
+        confusions=(),
+        calibration=fakes.CALIBRATION,
+    )
+
+    report = build_report(tmp_path / "out", inputs)
+    text = report.read_text()
+
+    assert "Against the known truth" in text
+    assert fakes.CALIBRATION["definition"] in text
+    assert "2 trainings of each arm, pooled" in text
+    assert (report.parent / "figures" / "calibration.png").is_file()
+
+
+def test_build_report_without_audit_or_comparison_still_stands(tmp_path):
+    inputs = fakes.make_inputs(
+        tmp_path, audit=None, cleaned=None, comparison=(), pairs=(), confusions=(), baselines=()
+    )
+
+    report = build_report(tmp_path / "out", inputs)
+
+    assert _Page(report.read_text()).all("article") == []
+    assert json.loads((report.parent / "summary.json").read_text())["audit"]["n_audited"] == 0
+
+
+def test_build_report_unreadable_film_gets_a_card_with_the_reason(tmp_path, plain):
+    inputs = fakes.make_inputs(tmp_path, **plain)
+    (inputs.filmset / "test" / "f0.png").write_text("no image")
+
+    report = build_report(tmp_path / "out", inputs)
+
+    assert len(_Page(report.read_text()).all("article")) == 4
+    assert "f0.png" in report.read_text()
+    assert 'class="picture absent"' in report.read_text()
+
+
+def test_build_report_broken_verdict_names_the_file(tmp_path, plain):
+    inputs = fakes.make_inputs(tmp_path, **plain)
+    (inputs.audit / "verdicts.jsonl").write_text('{"image_id": "a"}\n')
+
+    with pytest.raises(ArtifactError, match=r"verdicts.jsonl: has a line that is not a verdict"):
+        build_report(tmp_path / "out", inputs)
+
+
+def test_build_report_pickled_map_is_refused(tmp_path, plain):
+    inputs = fakes.make_inputs(tmp_path, **plain)
+    np.save(inputs.audit / "maps" / f"{0:016x}.npy", np.array([{}]), allow_pickle=True)
+
+    with pytest.raises(ArtifactError, match="is not a saliency map"):
+        build_report(tmp_path / "out", inputs)
+
+
+def test_build_report_existing_folder_is_not_overwritten(report, tmp_path, plain):
+    with pytest.raises(ArtifactError, match="already exists"):
+        build_report(report.parent, fakes.make_inputs(tmp_path, **plain))
+
+
+def test_add_decisions_opens_with_them_and_cannot_break_out(report):
+    decisions = {"a": Decision("a", "reject", "me", "</script><b>")}
+
+    reviewed = add_decisions(report.parent, decisions)
+    block = re.search(r'id="decisions">(.*?)</script>', reviewed.read_text()).group(1)
+
+    assert json.loads(block) == {
+        "a": {"decision": "reject", "reviewer": "me", "note": "</script><b>"}
+    }
+    assert find_damage(report.parent, kind="report") == []
+
+
+def test_add_decisions_foreign_folder_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no such folder"):
+        add_decisions(tmp_path / "absent", {})
+
+
+def test_read_decisions_both_formats_agree(tmp_path):
+    lines, table = tmp_path / "d.jsonl", tmp_path / "d.csv"
+    lines.write_text(
+        '{"image_id": "a", "decision": "accept", "reviewer": "x", "note": "n, \\"q\\""}\n\n'
+        '{"image_id": "b", "decision": "unsure"}\n'
+    )
+    table.write_text(
+        'image_id,decision,reviewer,note\n"a","accept","x","n, ""q"""\n"b","unsure","",""\n'
+    )
+
+    assert read_decisions(lines) == read_decisions(table)
+    assert read_decisions(lines)["a"] == Decision("a", "accept", "x", 'n, "q"')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"d.jsonl:1: is not JSON"),
+        ('{"image_id": "a", "decision": "yes"}', r"expected image_id and a decision out of accept"),
+        ("[1]", r"d.jsonl:1: is not a decision"),
+    ],
+)
+def test_read_decisions_malformed_names_the_line(tmp_path, text, message):
+    (tmp_path / "d.jsonl").write_text(text)
+
+    with pytest.raises(DataIntegrityError, match=message):
+        read_decisions(tmp_path / "d.jsonl")
+
+
+def test_read_decisions_missing_file_is_one_line(tmp_path):
+    with pytest.raises(DataIntegrityError, match="expected decisions exported by a report"):
+        read_decisions(tmp_path / "absent.jsonl")
