@@ -66,12 +66,20 @@ def _load_tensors_only(path: Path) -> Any:  # noqa: ANN401
             warnings.simplefilter("ignore")  # torch warns about archives that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _looks_like_pickle(path):
+            raise CheckpointError(f"{path}: is not a readable weights file; {_REMEDY}") from error
         raise CheckpointError(
             f"{path}: is a pickle with objects other than tensors, and loading it could run any"
             f" code that it contains; refused; {_REMEDY}"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{path}: is not a readable weights file; {_REMEDY}") from error
+
+
+def _looks_like_pickle(path: Path) -> bool:
+    """Return whether a file is a pickle of protocol 2 or later, or torch's archive of one."""
+    with path.open("rb") as stream:
+        return stream.read(2) in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"}
 
 
 def fill_network(network: nn.Module, state: State, where: str) -> None:

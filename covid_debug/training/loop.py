@@ -332,10 +332,10 @@ def _build_fabric(device: str, precision: str) -> lightning_fabric.Fabric:
         raise ConfigError(
             f"training: {device!r} is not a torch device; expected cpu or cuda"
         ) from error
-    if place.type == "cuda" and not torch.cuda.is_available():
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"training: device is {device!r} and torch sees no CUDA device; use device cpu, or"
-            " install a CUDA build of torch"
+            f"training: device is {device!r} and torch sees {torch.cuda.device_count()} CUDA"
+            " devices; use device cpu, or install a CUDA build of torch"
         )
     n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
