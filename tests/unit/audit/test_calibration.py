@@ -1,0 +1,68 @@
+"""Flags are counted against truth by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from covid_debug.audit.calibration import calibrate, measure_flags
+from covid_debug.errors import ArtifactError
+from covid_debug.evaluation.comparison import FilmPredictions
+
+
+def _records(**verdicts):
+    return [{"image_id": name, "verdict": verdict} for name, verdict in verdicts.items()]
+
+
+def _answers(test_data, classes, arm="original", seed=0):
+    ids = tuple("abcde"[: len(classes)])
+    return FilmPredictions(
+        arm=arm,
+        seed=seed,
+        test_data=test_data,
+        image_ids=ids,
+        patients=ids,
+        sources=("s",) * len(ids),
+        labels=np.ones(len(ids), dtype=np.int64),
+        probabilities=np.eye(2, dtype=np.float32)[list(classes)],
+        n_total=len(ids),
+    )
+
+
+def test_measure_flags_counts_overlooked_films_against_recall():
+    records = _records(a="text_driven", b="text_driven", c="not_text_driven", z="text_driven")
+    truth = {"a": True, "b": False, "c": True, "d": True}
+
+    row = measure_flags(records, truth)
+
+    assert (row["n_flagged"], row["n_changed"], row["n_audited"], row["n_right"]) == (2, 3, 3, 1)
+    assert row["precision"]["value"] == 0.5
+    assert row["recall"]["value"] == pytest.approx(1 / 3)
+    assert row["recall_audited"]["value"] == 0.5
+    assert row["by_verdict"]["not_audited"] == {"changes": 1, "stays": 0}
+
+
+def test_measure_flags_without_flags_is_undefined_not_zero():
+    row = measure_flags(_records(a="inconclusive"), {"a": False})
+
+    assert row["precision"]["value"] is None
+    assert row["recall"]["value"] is None
+
+
+def test_calibrate_uses_the_audited_model_on_films_predicted_as_the_target(tmp_path):
+    lines = _records(a="text_driven", b="not_text_driven")
+    (tmp_path / "verdicts.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    (tmp_path / "summary.json").write_text('{"target_index": 1}')
+    answers = [
+        _answers("original", [1, 1, 1, 0]),
+        _answers("text_free", [0, 1, 0, 1]),
+        _answers("text_free", [1, 1, 1, 1], seed=1),
+        _answers("text_free", [1, 1, 1, 1], arm="cleaned"),
+    ]
+
+    row = calibrate(answers, tmp_path)
+
+    assert (row["n_predicted"], row["n_changed"], row["n_right"]) == (3, 2, 1)
+    assert calibrate(answers[:1], tmp_path) is None
+    with pytest.raises(ArtifactError, match="audit again"):
+        calibrate(answers, tmp_path / "missing")

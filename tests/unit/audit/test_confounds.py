@@ -1,0 +1,87 @@
+"""Baselines that see no lung find exactly the leak that was built in."""
+
+import numpy as np
+import pytest
+
+from covid_debug.audit.confounds import compute_confounds
+from covid_debug.data.filmset import FilmSet
+from covid_debug.imaging.writing import write_png
+from covid_debug.records import Film, FilmRegions, TextRegion
+
+CLASSES = ("normal", "COVID-19")
+CORNERS = ((2, 2), (80, 80))
+
+
+def _region(x, y):
+    corners = ((x, y), (x + 10, y), (x + 10, y + 8), (x, y + 8))
+    return TextRegion(tuple((float(a), float(b)) for a, b in corners), 0.9, None, "made")
+
+
+def _filmset(root, *, source_leaks=False, n=80):
+    films = []
+    for i in range(n):
+        label = CLASSES[i % 2]
+        source = f"s{i % 2}" if source_leaks else f"s{(i // 2) % 2}"
+        split = "train" if i < n // 2 else "test"
+        films.append(Film(f"f{i}", f"f{i}.png", f"s:p{i}", label, source, "PA", split, 100, 100))
+    return FilmSet(root, "toy", CLASSES, tuple(films), n)
+
+
+def _by_name(rows):
+    return {row["name"]: row for row in rows}
+
+
+def test_source_that_decides_the_label_is_reported_with_a_warning(tmp_path):
+    rows = _by_name(compute_confounds(_filmset(tmp_path, source_leaks=True), {}, seed=0))
+
+    assert rows["source"]["value"] == 1.0
+    assert rows["source"]["chance"] == 0.5
+    assert "source alone gives 100%" in rows["source"]["warning"]
+    assert rows["film size"]["value"] == 0.5
+    assert rows["film size"]["warning"] is None
+
+
+def test_text_layout_finds_position_and_presence_does_not(tmp_path):
+    filmset = _filmset(tmp_path)
+    regions = {
+        film.image_id: FilmRegions(
+            film.image_id, 100, 100, (_region(*CORNERS[filmset.label_index(film)]),)
+        )
+        for film in filmset.films
+    }
+
+    rows = _by_name(compute_confounds(filmset, regions, seed=0))
+
+    assert rows["text layout"]["value"] == 1.0
+    assert rows["text presence"]["value"] == 0.5
+    assert rows["source"]["value"] == 0.5
+
+
+def test_films_without_a_scan_are_counted_and_no_scan_is_undefined(tmp_path):
+    filmset = _filmset(tmp_path)
+    scanned = {
+        film.image_id: FilmRegions(film.image_id, 100, 100, ()) for film in filmset.films[:-10]
+    }
+    scanned["f41"] = FilmRegions("f41", 0, 0, (), error="broken")
+
+    rows = _by_name(compute_confounds(filmset, scanned, seed=0))
+    none = _by_name(compute_confounds(filmset, {}, seed=0))
+
+    assert (rows["text presence"]["n"], rows["text presence"]["n_total"]) == (29, 40)
+    assert none["text layout"]["value"] is None
+    assert none["text layout"]["chance"] is None
+
+
+def test_border_baseline_reads_the_border_of_the_view(tmp_path):
+    filmset = _filmset(tmp_path, n=40)
+    rng = np.random.default_rng(0)
+    for film in filmset.films:
+        pixels = rng.integers(60, 90, (100, 100)).astype(np.uint8)
+        if film.label == "COVID-19":
+            pixels[:, :20] = 200
+        write_png(tmp_path / film.path, pixels)
+
+    rows = _by_name(compute_confounds(filmset, {}, seed=0, cache_dir=tmp_path / "cache"))
+
+    assert rows["border"]["value"] == 1.0
+    assert rows["border"]["low"] == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20
