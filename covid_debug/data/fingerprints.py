@@ -24,7 +24,7 @@ from covid_debug.imaging.reading import read_film
 NEAR_DUPLICATE_BITS = 24
 _HASH_SIDE = 16
 _HASH_SPEC = ViewSpec(image_size=64)
-_ROWS_PER_CHUNK = 2048
+_ROWS_PER_CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,7 +340,8 @@ def _flag_shortcuts(shortcuts: Sequence[Row]) -> list[Flag]:
             continue
         message = (
             f"the {row['known']} alone answers '{row['question']}' for {row['n_correct']} of"
-            f" {row['n_test']} test films ({accuracy:.1%}; always the majority: {majority:.1%})"
+            f" {row['n_films']} {row['split']} films"
+            f" ({accuracy:.1%}; always the majority: {majority:.1%})"
         )
         severity: Severity = "critical" if accuracy >= _SHORTCUT_CRITICAL else "warning"
         rule = f"{str(row['known']).replace(' ', '_')}_predicts_label"

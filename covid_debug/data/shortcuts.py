@@ -15,24 +15,23 @@ Row = Mapping[str, str | int | float]
 
 
 def measure_shortcuts(filmset: FilmSet, facts: Mapping[str, FilmFacts]) -> tuple[Row, ...]:
-    """Measure how well the labels of the test films follow from what is not the picture.
+    """Measure how well the labels of held-out films follow from what is not the picture.
 
     For each kind of knowledge (source, view, film size, encoding) and each question (which class;
     the last class or not), the majority answer per value is learnt on the training films and
-    applied to the test films; values unseen in training get the overall majority.
+    applied to the test and validation films; values unseen in training get the overall majority.
 
     Args:
         filmset: The data set.
         facts: Image id -> what its file says.
 
     Returns:
-        One row per question and kind of knowledge, with the accuracy of always answering the
-        majority beside it. Empty without training or test films.
+        One row per split, question and kind of knowledge, with the accuracy of always answering
+        the majority beside it. Without training films empty.
     """
     films = [film for film in filmset.films if film.image_id in facts]
     train = [film for film in films if film.split == "train"]
-    test = [film for film in films if film.split == "test"]
-    if not train or not test:
+    if not train:
         return ()
     target = filmset.class_names[-1]
     questions: dict[str, Callable[[Film], str]] = {"class": lambda film: film.label}
@@ -45,21 +44,26 @@ def measure_shortcuts(filmset: FilmSet, facts: Mapping[str, FilmFacts]) -> tuple
         "encoding": lambda film: facts[film.image_id].encoding,
     }
     rows: list[Row] = []
-    for question, answer in questions.items():
-        majority = _score_rule(train, test, lambda _: None, answer)[0]
-        for name, key in knowledge.items():
-            n_correct, recall = _score_rule(train, test, key, answer)
-            rows.append(
-                {
-                    "question": question,
-                    "known": name,
-                    "n_correct": n_correct,
-                    "n_test": len(test),
-                    "accuracy": round(n_correct / len(test), 4),
-                    "mean_recall": round(recall, 4),
-                    "majority_accuracy": round(majority / len(test), 4),
-                }
-            )
+    for split in ("test", "val"):
+        held_out = [film for film in films if film.split == split]
+        if not held_out:
+            continue
+        for question, answer in questions.items():
+            majority = _score_rule(train, held_out, lambda _: None, answer)[0]
+            for name, key in knowledge.items():
+                n_correct, recall = _score_rule(train, held_out, key, answer)
+                rows.append(
+                    {
+                        "split": split,
+                        "question": question,
+                        "known": name,
+                        "n_correct": n_correct,
+                        "n_films": len(held_out),
+                        "accuracy": round(n_correct / len(held_out), 4),
+                        "mean_recall": round(recall, 4),
+                        "majority_accuracy": round(majority / len(held_out), 4),
+                    }
+                )
     return tuple(rows)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydicom.errors import BytesLengthException
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from covid_debug.errors import DataIntegrityError
@@ -46,6 +47,7 @@ _DECODER_ERRORS = (
     OverflowError,
     struct.error,
     cv2.error,
+    BytesLengthException,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )

@@ -17,7 +17,7 @@ from covid_debug.errors import (
     DataIntegrityError,
     InputContractError,
 )
-from tests.films import draw_film
+from tests.films import draw_film, draw_pixels, write_dicom
 
 N_PER_CLASS = 20
 
@@ -133,6 +133,39 @@ def test_ingest_sources_keeps_look_alikes_on_one_side(tmp_path: Path) -> None:
 
         films = {Path(film.path).name: film.split for film in filmset.films}
         assert len({films[name] for name in alike}) == 1
+
+
+def write_rsna(folder: Path, n_per_class: int) -> Path:
+    """Make the layout of the RSNA challenge with distinct films of all three classes."""
+    images = folder / "stage_2_train_images"
+    images.mkdir(parents=True)
+    classes, targets = ["patientId,class"], ["patientId,x,y,width,height,Target"]
+    for i in range(3 * n_per_class):
+        name = f"{i:08x}-0000-0000-0000-000000000000"
+        class_name = ("Normal", "Lung Opacity", "No Lung Opacity / Not Normal")[i % 3]
+        write_dicom(images / f"{name}.dcm", draw_pixels(500 + i), ViewPosition=("PA", "AP")[i % 2])
+        classes.append(f"{name},{class_name}")
+        targets.append(f"{name},1,1,5,5,1" if i % 3 == 1 else f"{name},,,,,0")
+    (folder / "stage_2_detailed_class_info.csv").write_text("\n".join(classes) + "\n")
+    (folder / "stage_2_train_labels.csv").write_text("\n".join(targets) + "\n")
+    return folder
+
+
+def test_ingest_sources_reads_the_rsna_layout(tmp_path: Path) -> None:
+    rows = [row for row in balanced_rows() if row[2] == "COVID-19"]
+    sources = {
+        "rsna": write_rsna(tmp_path / "rsna", 5),
+        "nih": write_nih(tmp_path / "nih", rows),
+    }
+
+    filmset = ingest_sources(sources, tmp_path / "out", seed=0)
+
+    counts = Counter((film.source, film.label) for film in filmset.films)
+    assert counts == {("rsna", "normal"): 5, ("rsna", "pneumonia"): 5, ("nih", "COVID-19"): 20}
+    assert {film.view for film in filmset.films if film.source == "rsna"} == {"PA", "AP"}
+    assert reasons(tmp_path / "out") == {"finding not used": 5}
+    encodings = load_ingest_audit(tmp_path / "out").tables["encodings"]
+    assert {row["encoding"] for row in encodings} == {"dicom-MONOCHROME2-8", "png-L"}
 
 
 def test_ingest_sources_reports_progress(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_audit_measures_what_the_source_gives_away(tmp_path: Path) -> None:
     # Unknown source: the overall majority, a tie that the alphabet gives to COVID-19.
     assert source_only_accuracy(filmset) == pytest.approx(3 / 5)
     (row,) = rows(audit, "shortcuts", question="class", known="source")
-    assert (row["n_correct"], row["n_test"], row["majority_accuracy"]) == (3, 5, 0.4)
+    assert (row["n_correct"], row["n_films"], row["majority_accuracy"]) == (3, 5, 0.4)
     assert row["mean_recall"] == pytest.approx((1 / 3 + 2 / 2) / 2, abs=1e-4)
     (row,) = rows(audit, "shortcuts", question="COVID-19 or not", known="view")
     assert row["n_correct"] == 2

@@ -3,15 +3,12 @@
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import pydicom
 import pytest
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from covid_debug.data.sources.base import label_record
 from covid_debug.data.sources.catalog import SOURCES
 from covid_debug.errors import CatalogError, DataIntegrityError
+from tests.films import draw_pixels, write_dicom
 
 
 def categories(dropped: str) -> str:
@@ -110,20 +107,8 @@ def write_rsna(folder: Path) -> None:
     """Make the challenge's layout with four tiny films; the last one is missing."""
     images = folder / "stage_2_train_images"
     images.mkdir(parents=True)
-    for name, view in (("n1", "PA"), ("p1", "AP"), ("x1", "AP")):
-        dataset = pydicom.Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-        dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-        dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
-        dataset.ViewPosition = view
-        dataset.Rows = dataset.Columns = 16
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated = dataset.BitsStored = 8
-        dataset.HighBit, dataset.PixelRepresentation = 7, 0
-        dataset.PixelData = np.arange(256, dtype=np.uint8).tobytes()
-        dataset.save_as(images / f"{name}.dcm", enforce_file_format=True)
+    for seed, (name, view) in enumerate((("n1", "PA"), ("p1", "AP"), ("x1", "AP"))):
+        write_dicom(images / f"{name}.dcm", draw_pixels(seed), ViewPosition=view)
     (folder / "stage_2_detailed_class_info.csv").write_text(
         "patientId,class\nn1,Normal\np1,Lung Opacity\np1,Lung Opacity\n"
         "x1,No Lung Opacity / Not Normal\nn2,Normal\n"
