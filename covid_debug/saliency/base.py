@@ -33,10 +33,11 @@ VOID_REASONS = (
     "the mask did not move: no removal lowers the score by more than it costs",
     "the map is constant, so it ranks nothing",
     "noise of the configured size destroys the gap between the film and its baseline",
+    "the score hardly changes over the random masks, so they tell nothing",
 )
 """What each code of ``diagnostics["void_reason"]`` means; 0 is a valid explanation."""
 
-VOID_GAP, VOID_UNMOVED, VOID_CONSTANT, VOID_NOISE = 1, 2, 3, 4
+VOID_GAP, VOID_UNMOVED, VOID_CONSTANT, VOID_NOISE, VOID_INSENSITIVE = 1, 2, 3, 4, 5
 
 P = TypeVar("P")
 

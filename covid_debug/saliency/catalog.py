@@ -8,7 +8,12 @@ from typing import Any
 from covid_debug.catalog import Catalog
 from covid_debug.errors import ConfigError, suggest
 from covid_debug.saliency.base import Explainer
+from covid_debug.saliency.igos import IGOS, IGOSParams
+from covid_debug.saliency.igos_plus import IGOSPlus, IGOSPlusParams
 from covid_debug.saliency.igos_pp import IGOSPP, IGOSPPParams
+from covid_debug.saliency.leg import LEG, LEGTV, LEGParams, LEGTVParams
+from covid_debug.saliency.mask import Mask, MaskParams
+from covid_debug.saliency.rise import RISE, RISEParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,13 @@ EXPLAINERS: Catalog[Entry] = Catalog(
     {
         "igos_pp": Entry(IGOSPP, IGOSPPParams),
         "igos_pp_published": Entry(IGOSPP, IGOSPPParams, PUBLISHED_SEARCH),
+        "igos_plus": Entry(IGOSPlus, IGOSPlusParams),
+        "igos": Entry(IGOS, IGOSParams),
+        "igos_published": Entry(IGOS, IGOSParams, {**PUBLISHED_SEARCH, "search_objective": "mask"}),
+        "mask": Entry(Mask, MaskParams),
+        "rise": Entry(RISE, RISEParams),
+        "leg": Entry(LEG, LEGParams),
+        "leg_tv": Entry(LEGTV, LEGTVParams),
     },
 )
 

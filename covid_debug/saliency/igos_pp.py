@@ -8,18 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor
 
 from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
-from covid_debug.saliency.base import VOID_NOISE, Explainer, RawExplanation, Source
-from covid_debug.saliency.mask_search import (
-    MaskObjective,
-    MaskSearchParams,
-    Term,
-    choose_noise,
-)
-from covid_debug.saliency.optimizers import minimise
+from covid_debug.saliency.base import Explainer, RawExplanation, Source
+from covid_debug.saliency.mask_search import MaskSearchParams, Term, search_masks
 from covid_debug.shapes import Images
 
 Result = Literal["product", "deletion_mask", "insertion_mask"]
@@ -47,39 +40,6 @@ class IGOSPPParams(MaskSearchParams):
             raise InputContractError(
                 f"IGOSPPParams: result is {self.result!r}; expected one of {get_args(Result)}"
             )
-
-
-def search_masks(
-    params: MaskSearchParams,
-    terms: Sequence[Term],
-    n_masks: int,
-    score: TargetScore,
-    images: Images,
-    baseline: Images,
-    generators: Sequence[torch.Generator],
-) -> tuple[MaskObjective, Tensor, dict[str, Tensor]]:
-    """Run a mask method: choose the noise, start from masks of ones, minimise.
-
-    Args:
-        params: Everything but the terms.
-        terms: The method's scores.
-        n_masks: How many masks are searched.
-        score: Reads the model.
-        images: Canonical images.
-        baseline: What replaces removed pixels.
-        generators: One per image.
-
-    Returns:
-        The objective, the masks ``(N, n_masks, h, w)``, and diagnostics.
-    """
-    objective = MaskObjective(score, images, baseline, params, terms)
-    noise_std, diagnostics = choose_noise(score, images, baseline, generators, params)
-    start = images.new_ones((len(images), n_masks, params.grid_size, params.grid_size))
-    masks, trace = minimise(objective, start, generators, noise_std, params)
-    reason = VOID_NOISE * (~diagnostics["noise_survives"]).to(torch.int64)
-    area_weight = torch.full_like(noise_std, objective.area_weight)
-    extra = {"void_reason": reason, "area_weight": area_weight}
-    return objective, masks, {**diagnostics, **trace, **extra}
 
 
 class IGOSPP(Explainer[IGOSPPParams]):

@@ -19,7 +19,8 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.optimizers import OptimizerName
+from covid_debug.saliency.base import VOID_NOISE
+from covid_debug.saliency.optimizers import OptimizerName, minimise
 from covid_debug.saliency.regularizers import (
     bilateral_total_variation,
     removed_area,
@@ -30,6 +31,7 @@ from covid_debug.shapes import Images
 Quadrature = Literal["riemann", "gauss_legendre", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
 NoiseRule = Literal["fixed", "survive"]
+SearchObjective = Literal["path", "mask"]
 TermKind = Literal["deletion", "insertion"]
 NOISE_TOLERANCE = 0.1
 """Share of the score gap that noise may move the film's or the baseline's score."""
@@ -63,6 +65,8 @@ class MaskSearchParams:
         min_step: Line search: step below which the search gives up, ``a_l``.
         backtrack_factor: Line search: ``eta``.
         armijo_slope: Line search: ``b`` of the sufficient decrease.
+        search_objective: Line search: measure the decrease over the path (iGOS++) or at the mask
+            itself (I-GOS).
     """
 
     grid_size: int = 28
@@ -82,6 +86,7 @@ class MaskSearchParams:
     min_step: float = 1e-5
     backtrack_factor: float = 0.2
     armijo_slope: float = 1e-4
+    search_objective: SearchObjective = "path"
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -94,6 +99,7 @@ class MaskSearchParams:
             ("optimizer", get_args(OptimizerName)),
             ("smoothness", get_args(Smoothness)),
             ("noise_rule", get_args(NoiseRule)),
+            ("search_objective", get_args(SearchObjective)),
         ):
             if getattr(self, field) not in choices:
                 raise InputContractError(
@@ -119,6 +125,11 @@ class MaskSearchParams:
             raise InputContractError(
                 f"{type(self).__name__}: backtrack_factor is {self.backtrack_factor};"
                 " expected a number between 0 and 1"
+            )
+        if self.search_objective == "mask" and self.quadrature == "gauss_legendre":
+            raise InputContractError(
+                f"{type(self).__name__}: search_objective 'mask' needs a path that ends at the"
+                " mask; choose quadrature 'riemann' or 'end'"
             )
 
 
@@ -157,8 +168,9 @@ class MaskObjective:
                + l1 * mean|1 - M| + l2 * TV(M),      M = product of all masks,
 
     where an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign. The gradient of the
-    first line is the integrated gradient of the papers. Everything is per image: ``J`` of one
-    image never depends on another.
+    first line is the integrated gradient of the papers. Under ``search_objective="mask"`` the
+    *value* takes the last path point alone, the mask itself, and the gradient stays integrated.
+    Everything is per image: ``J`` of one image never depends on another.
     """
 
     def __init__(
@@ -200,6 +212,12 @@ class MaskObjective:
         self._product_of_item = torch.tensor(
             [self._products.index(term.masks) for term in self._terms], device=images.device
         ).repeat_interleave(self.n_path)
+        points = torch.arange(len(self._nodes), device=images.device)
+        self._value_points = points
+        self._value_weights = self._weights
+        if params.search_objective == "mask":
+            self._value_points = points[self.n_path - 1 :: self.n_path]
+            self._value_weights = images.new_tensor(signs)
         self.noise: Tensor | None = None
 
     def draw_noise(
@@ -233,12 +251,16 @@ class MaskObjective:
             rows: Which images of the group they belong to.
         """
         products = self._stack_products(masks)
-        n_items = len(rows) * len(self._nodes)
+        points = self._value_points
+        n_items, chunk = len(rows) * len(points), self._score.max_batch
         scores = [
-            self._score(*self._perturb(products, rows, slice(start, start + self._chunk)))
-            for start in range(0, n_items, self._chunk)
+            self._score(
+                *self._perturb(products, rows, points, slice(start, min(start + chunk, n_items)))
+            )
+            for start in range(0, n_items, chunk)
         ]
-        return self._combine(torch.cat(scores), len(rows)) + self._price(masks, rows)
+        by_row = torch.cat(scores).view(len(rows), -1)
+        return (by_row * self._value_weights).sum(dim=1) + self._price(masks, rows)
 
     def value_and_gradient(
         self, masks: Float[Tensor, "A m h w"], rows: Int64[Tensor, " A"]
@@ -250,10 +272,10 @@ class MaskObjective:
             rows: Which images of the group they belong to.
         """
         products = self._stack_products(masks).requires_grad_()
-        n_items = len(rows) * len(self._nodes)
+        points = torch.arange(len(self._nodes), device=rows.device)
         scores, gradient = self._score.accumulate_gradient(
-            lambda items: self._perturb(products, rows, items),
-            n_items,
+            lambda items: self._perturb(products, rows, points, items),
+            len(rows) * len(points),
             products,
             weights=self._weights.repeat(len(rows)),
         )
@@ -262,11 +284,8 @@ class MaskObjective:
             price = self._price(leaf, rows)
             total = (self._stack_products(leaf) * gradient).sum() + price.sum()
             (total_gradient,) = torch.autograd.grad(total, leaf)
-        return self._combine(scores, len(rows)) + price.detach(), total_gradient
-
-    @property
-    def _chunk(self) -> int:
-        return self._score.max_batch
+        by_row = scores.view(len(rows), -1)[:, self._value_points]
+        return (by_row * self._value_weights).sum(dim=1) + price.detach(), total_gradient
 
     def _stack_products(self, masks: Tensor) -> Tensor:
         return torch.stack(
@@ -274,12 +293,12 @@ class MaskObjective:
              self._products], dim=1,
         )  # fmt: skip
 
-    def _perturb(self, products: Tensor, rows: Tensor, items: slice) -> tuple[Tensor, Tensor]:
-        """Return perturbed images ``items`` of the list ordered by image, term, path point."""
-        per_image = len(self._nodes)
-        stop = min(items.stop, len(rows) * per_image)
-        item = torch.arange(items.start, stop, device=rows.device)
-        row, point = item // per_image, item % per_image
+    def _perturb(
+        self, products: Tensor, rows: Tensor, points: Tensor, items: slice
+    ) -> tuple[Tensor, Tensor]:
+        """Return perturbed images ``items`` of the list ordered by image, then by ``points``."""
+        item = torch.arange(items.start, items.stop, device=rows.device)
+        row, point = item // len(points), points[item % len(points)]
         image_index = rows[row]
         grids = products[row, self._product_of_item[point]] * self._nodes[point].view(-1, 1, 1)
         keep = self.upsampler.upsample(grids).unsqueeze(1)
@@ -288,9 +307,6 @@ class MaskObjective:
         if self.noise is not None:
             images = images + self.noise[image_index, point % self.n_path]
         return compose(images, self.baseline[image_index], keep), image_index
-
-    def _combine(self, scores: Tensor, n_rows: int) -> Tensor:
-        return (scores.view(n_rows, -1) * self._weights).sum(dim=1)
 
     def _price(self, masks: Tensor, rows: Tensor) -> Tensor:
         keep = masks.prod(dim=1, keepdim=True) if masks.shape[1] > 1 else masks
@@ -364,3 +380,36 @@ def choose_noise(
             survives[pending] = True
     diagnostics = {"noise_std": noise_std, "score_noisy": noisy, "noise_survives": survives}
     return noise_std, diagnostics
+
+
+def search_masks(
+    params: MaskSearchParams,
+    terms: Sequence[Term],
+    n_masks: int,
+    score: TargetScore,
+    images: Images,
+    baseline: Images,
+    generators: Sequence[torch.Generator],
+) -> tuple[MaskObjective, Tensor, dict[str, Tensor]]:
+    """Run a mask method: choose the noise, start from masks of ones, minimise.
+
+    Args:
+        params: Everything but the terms.
+        terms: The method's scores.
+        n_masks: How many masks are searched.
+        score: Reads the model.
+        images: Canonical images.
+        baseline: What replaces removed pixels.
+        generators: One per image.
+
+    Returns:
+        The objective, the masks ``(N, n_masks, h, w)``, and diagnostics.
+    """
+    objective = MaskObjective(score, images, baseline, params, terms)
+    noise_std, diagnostics = choose_noise(score, images, baseline, generators, params)
+    start = images.new_ones((len(images), n_masks, params.grid_size, params.grid_size))
+    masks, trace = minimise(objective, start, generators, noise_std, params)
+    reason = VOID_NOISE * (~diagnostics["noise_survives"]).to(torch.int64)
+    area_weight = torch.full_like(noise_std, objective.area_weight)
+    extra = {"void_reason": reason, "area_weight": area_weight}
+    return objective, masks, {**diagnostics, **trace, **extra}

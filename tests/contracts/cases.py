@@ -8,4 +8,11 @@ SEARCH: Mapping[str, Any] = {"grid_size": 6, "n_iterations": 4, "area_weight": 0
 CASES: dict[str, Mapping[str, Any]] = {
     "igos_pp": SEARCH,
     "igos_pp_published": {**SEARCH, "n_steps": 3, "n_iterations": 2},
+    "igos_plus": SEARCH,
+    "igos": SEARCH,
+    "igos_published": {**SEARCH, "n_steps": 3, "n_iterations": 2},
+    "mask": {**SEARCH, "area_weight": 0.01},
+    "rise": {"n_masks": 20, "grid_size": 4},
+    "leg": {"grid_size": 5, "n_samples": 20},
+    "leg_tv": {"grid_size": 5, "n_samples": 20},
 }

@@ -1,6 +1,5 @@
 """The explainer contract, for every entry of the catalogue."""
 
-import inspect
 import pickle
 import random
 
@@ -55,7 +54,7 @@ def test_every_catalogue_entry_has_a_case() -> None:
 def test_every_explainer_class_is_in_the_catalogue() -> None:
     def leaves(cls: type) -> set[type]:
         children = {leaf for child in cls.__subclasses__() for leaf in leaves(child)}
-        return children | ({cls} if not inspect.isabstract(cls) else set())
+        return children | ({cls} if "name" in vars(cls) else set())
 
     listed = {entry.explainer for entry in EXPLAINERS.values()}
 

@@ -1,0 +1,134 @@
+"""RISE: the average of random masks, weighted by the score that survives them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from covid_debug.errors import InputContractError
+from covid_debug.models.scoring import TargetScore
+from covid_debug.perturbation.compose import compose
+from covid_debug.perturbation.upsampling import upsampling_matrix
+from covid_debug.saliency.base import (
+    MIN_SCORE_GAP,
+    VOID_INSENSITIVE,
+    Explainer,
+    RawExplanation,
+    Source,
+)
+from covid_debug.shapes import Images
+
+Fill = Literal["zeros", "baseline"]
+
+
+@dataclass(frozen=True)
+class RISEParams:
+    """Parameters of RISE.
+
+    Attributes:
+        n_masks: Random masks per image.
+        grid_size: Cells of a mask in both directions.
+        p_keep: Probability that a cell is kept.
+        fill: What hidden pixels show: black (published) or the baseline.
+    """
+
+    n_masks: int = 4000
+    grid_size: int = 7
+    p_keep: float = 0.5
+    fill: Fill = "zeros"
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputContractError: If a number is out of range or the fill is unknown.
+        """
+        if self.n_masks < 1 or self.grid_size < 1:
+            raise InputContractError(
+                f"RISEParams: n_masks is {self.n_masks} and grid_size {self.grid_size};"
+                " expected both >= 1"
+            )
+        if not 0 < self.p_keep <= 1:
+            raise InputContractError(
+                f"RISEParams: p_keep is {self.p_keep}; expected a number in (0, 1]"
+            )
+        if self.fill not in get_args(Fill):
+            raise InputContractError(
+                f"RISEParams: fill is {self.fill!r}; expected one of {get_args(Fill)}"
+            )
+
+
+class RISE(Explainer[RISEParams]):
+    """Average random keep masks, each weighted by the score of the film seen through it.
+
+    ``saliency = 1 / (n_masks * p_keep) * sum_k f(I * m_k) * m_k``, summed as it goes. A mask is a
+    grid of coin flips, upsampled bilinearly to one cell more than the image and cropped at a
+    random shift.
+    """
+
+    name: ClassVar[str] = "rise"
+    source: ClassVar[Source] = Source(
+        paper="petsiuk2018rise",
+        equations="Monte-Carlo estimate (6), with the constant p of (4)",
+        deviations="always divided by n_masks * p_keep",
+    )
+    needs_gradient: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = True
+    uses_baseline: ClassVar[bool] = False
+    params: RISEParams
+
+    def _explain(
+        self,
+        score: TargetScore,
+        images: Images,
+        baseline: Images,
+        generators: Sequence[torch.Generator],
+    ) -> RawExplanation:
+        p = self.params
+        hidden = baseline if p.fill == "baseline" else torch.zeros_like(images)
+        parts = [
+            self._explain_one(score, images[i : i + 1], hidden[i : i + 1], i, generator)
+            for i, generator in enumerate(generators)
+        ]
+        saliency = torch.stack([total for total, _ in parts]) / (p.n_masks * p.p_keep)
+        spread = torch.stack([spread for _, spread in parts])
+        reason = VOID_INSENSITIVE * (spread < MIN_SCORE_GAP).to(torch.int64)
+        return RawExplanation(saliency, None, {"score_range": spread, "void_reason": reason})
+
+    def _explain_one(
+        self, score: TargetScore, image: Tensor, hidden: Tensor, index: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return the weighted sum of masks of one image, ``(1, H, W)``, and the scores' range."""
+        p = self.params
+        height, width = image.shape[-2:]
+        cell = (math.ceil(height / p.grid_size), math.ceil(width / p.grid_size))
+        rows = upsampling_matrix(p.grid_size, (p.grid_size + 1) * cell[0], image)
+        columns = upsampling_matrix(p.grid_size, (p.grid_size + 1) * cell[1], image)
+        draws = torch.rand(
+            (p.n_masks, p.grid_size, p.grid_size), generator=generator, device=image.device
+        )
+        grids = (draws < p.p_keep).to(image.dtype)
+        shifts = torch.stack(
+            [
+                torch.randint(length, (p.n_masks,), generator=generator, device=image.device)
+                for length in cell
+            ]
+        )
+        total = torch.zeros_like(image[0])
+        y = torch.arange(height, device=image.device)
+        x = torch.arange(width, device=image.device)
+        low, high = total.new_full((), torch.inf), total.new_full((), -torch.inf)
+        for start in range(0, p.n_masks, score.max_batch):
+            part = slice(start, start + score.max_batch)
+            some_rows = rows[shifts[0, part, None] + y]
+            some_columns = columns[shifts[1, part, None] + x]
+            keep = (some_rows @ grids[part] @ some_columns.mT).unsqueeze(1)
+            perturbed = compose(image.expand_as(keep), hidden.expand_as(keep), keep)
+            scores = score(perturbed, torch.full_like(shifts[0, part], index))
+            total += torch.tensordot(scores, keep, dims=1)
+            low, high = torch.minimum(low, scores.amin()), torch.maximum(high, scores.amax())
+        return total, high - low

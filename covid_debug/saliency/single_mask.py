@@ -1,0 +1,53 @@
+"""What the methods with one keep mask share: terms from losses, search, upsampling."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import torch
+
+from covid_debug.models.scoring import TargetScore
+from covid_debug.saliency.base import Explainer, RawExplanation
+from covid_debug.saliency.mask_search import MaskSearchParams, Term, search_masks
+from covid_debug.shapes import Images
+
+Losses = Literal["deletion", "insertion", "both"]
+_TERMS: dict[str, tuple[Term, ...]] = {
+    "deletion": (Term("deletion", (0,), 1.0),),
+    "insertion": (Term("insertion", (0,), 1.0),),
+    "both": (Term("deletion", (0,), 1.0), Term("insertion", (0,), 1.0)),
+}
+
+
+@dataclass(frozen=True)
+class SingleMaskParams(MaskSearchParams):
+    """Parameters of the one-mask methods.
+
+    Attributes:
+        losses: Which scores are optimised: the deletion's, the insertion's, or their plain sum.
+    """
+
+    losses: Losses = "deletion"
+
+
+Q = TypeVar("Q", bound=SingleMaskParams)
+
+
+class SingleMaskExplainer(Explainer[Q], Generic[Q]):
+    """Search one keep mask ``M``; saliency is ``1 - M``, upsampled, in [0, 1]."""
+
+    needs_gradient: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
+
+    def _explain(
+        self,
+        score: TargetScore,
+        images: Images,
+        baseline: Images,
+        generators: Sequence[torch.Generator],
+    ) -> RawExplanation:
+        terms = _TERMS[self.params.losses]
+        objective, keep, diagnostics = search_masks(
+            self.params, terms, 1, score, images, baseline, generators
+        )
+        return RawExplanation(1 - objective.upsampler.upsample(keep), keep, diagnostics)
