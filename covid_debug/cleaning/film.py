@@ -11,15 +11,18 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.cleaning.glyphs import Stencil, make_box_stencil, make_glyph_stencil
+from covid_debug.cleaning.grain import add_grain
+from covid_debug.cleaning.markers import MarkerPlace, draw_marker, is_side_marker, place_marker
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import FILLS, inpaint
 from covid_debug.imaging.reading import Pixels
-from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
 
-Policy = Literal["remove", "keep"]
-Action = Literal["removed", "kept", "outside_film"]
-SIDE_MARKERS: Final = frozenset({"L", "R", "LEFT", "RIGHT"})
+Policy = Literal["remove", "keep", "replace"]
+Action = Literal["removed", "kept", "replaced", "outside_film", "decoy"]
+POLICIES: Final = ("remove", "keep", "replace")
+MASK_SHAPES: Final = ("glyphs", "box")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,51 +32,83 @@ class CleaningParams:
     Attributes:
         method: Name of the fill, see :func:`covid_debug.imaging.inpainting.inpaint`.
         radius_px: Reach of the fill in film pixels, above 0; 10 as published.
-        dilation_px: Growth of every region in film pixels, so that anti-aliased edges and halos
-            of the letters are covered.
-        policy: What happens to side markers (a recognised L or R): ``"remove"`` them like all
-            other text, or ``"keep"`` them, which is recorded per region.
-        max_changed_share: Budget: a film of which the regions cover a larger share, in (0, 1], is
+        mask_shape: ``"glyphs"`` masks the letters of a region, ``"box"`` the whole region.
+        dilation_px: Growth of letters or boxes in film pixels, so that anti-aliased edges and
+            halos are covered.
+        policy: What happens to side markers (a region read as L or R): ``"remove"`` them like all
+            other text; ``"keep"`` them; or ``"replace"`` them by one uniform marker, drawn on
+            every film of the set. Recorded for each region.
+        max_changed_share: Budget: a film of which the masks cover a larger share, in (0, 1], is
             not cleaned but recorded as unusable.
+        grain: Whether fine texture from beside a filled place is laid over the fill, so that its
+            smoothness does not give it away.
+        decoy_sets: 0, or how many sets of regions every film ends with: its own, if it has any,
+            and those of other films drawn at random. Needs ``mask_shape="box"``, because letters
+            that are not there have no shape.
+        seed: Seed of the drawing of decoys.
     """
 
     method: str = "telea"
     radius_px: float = 10.0
-    dilation_px: int = 4
+    mask_shape: Literal["glyphs", "box"] = "glyphs"
+    dilation_px: int = 3
     policy: Policy = "remove"
     max_changed_share: float = 0.25
+    grain: bool = False
+    decoy_sets: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check names and ranges.
 
         Raises:
-            InputContractError: If a value is out of range or a policy unknown.
+            InputContractError: If a value is out of range or a name unknown.
             CatalogError: If the fill is unknown.
         """
         FILLS[self.method]
-        if self.policy not in {"remove", "keep"}:
+        for name, value, known in (
+            ("policy", self.policy, POLICIES),
+            ("mask_shape", self.mask_shape, MASK_SHAPES),
+        ):
+            if value not in known:
+                raise InputContractError(
+                    f"CleaningParams: {name} is {value!r}; expected {', '.join(known)}"
+                )
+        if not self.radius_px > 0 or self.dilation_px < 0 or self.decoy_sets < 0:
             raise InputContractError(
-                f"CleaningParams: policy is {self.policy!r}; expected remove or keep"
-            )
-        if not self.radius_px > 0 or self.dilation_px < 0:
-            raise InputContractError(
-                f"CleaningParams: radius_px is {self.radius_px} and dilation_px is "
-                f"{self.dilation_px}; expected more than 0 and at least 0"
+                f"CleaningParams: radius_px is {self.radius_px}, dilation_px is "
+                f"{self.dilation_px}, decoy_sets is {self.decoy_sets}; expected more than 0, "
+                "at least 0, at least 0"
             )
         if not 0 < self.max_changed_share <= 1:
             raise InputContractError(
                 f"CleaningParams: max_changed_share is {self.max_changed_share}; "
                 "expected a share in (0, 1]"
             )
+        if self.decoy_sets and self.mask_shape != "box":
+            raise InputContractError(
+                f"CleaningParams: decoy_sets is {self.decoy_sets} with mask_shape "
+                f"{self.mask_shape!r}; expected mask_shape 'box', or decoys differ from text"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class RegionRecord:
-    """What was done to one region and whether part of it lay outside the film."""
+    """What was done to one region.
+
+    Attributes:
+        region: The region as given.
+        action: What happened to it.
+        clipped: Whether part of it lay outside the film.
+        mask_kind: ``"glyphs"``, ``"box"``, or ``""`` where nothing was filled.
+        shape_of: The region whose mask was stamped here (placebo arm), or None.
+    """
 
     region: TextRegion
     action: Action
     clipped: bool
+    mask_kind: str = ""
+    shape_of: TextRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +117,27 @@ class CleanedFilm:
 
     Attributes:
         pixels: ``(H, W)``, same type as the input.
-        mask: ``(H, W)`` bool, True where the fill was allowed to write; equal to the input
+        mask: ``(H, W)`` bool, True where cleaning was allowed to write; equal to the input
             everywhere else.
-        records: One for each region, in the order of the input.
+        records: One for each region in the order of the input, then one for each decoy.
         n_changed: Pixels whose value differs from the input.
+        marker: The uniform marker that was drawn, or None.
     """
 
     pixels: Pixels
     mask: NDArray[np.bool_]
     records: tuple[RegionRecord, ...]
     n_changed: int
+    marker: MarkerPlace | None = None
 
 
 def clean_film(
-    pixels: Pixels, regions: Sequence[TextRegion], params: CleaningParams
+    pixels: Pixels,
+    regions: Sequence[TextRegion],
+    params: CleaningParams,
+    *,
+    shapes: Sequence[TextRegion] | None = None,
+    decoys: Sequence[TextRegion] = (),
 ) -> CleanedFilm:
     """Fill the text of a film.
 
@@ -103,37 +145,95 @@ def clean_film(
         pixels: ``(H, W)`` uint8 or uint16.
         regions: Text in pixels of this film. What lies outside the film is cut off and recorded.
         params: How to clean.
+        shapes: For the placebo arm: the text regions whose masks are stamped at ``regions``, one
+            for each, instead of masks made from what is there.
+        decoys: Places without text that are filled as well.
 
     Returns:
         The cleaned film; equal to the input when there is nothing to remove.
 
     Raises:
-        DataIntegrityError: If the regions cover more of the film than the budget allows.
+        DataIntegrityError: If the masks cover more of the film than the budget allows.
     """
     height, width = pixels.shape
-    records = tuple(_decide(region, width, height, params.policy) for region in regions)
-    wanted = [record.region for record in records if record.action == "removed"]
-    mask = regions_to_mask(wanted, width, height, dilation_px=params.dilation_px)
+    actions = [_choose_action(region, width, height, params.policy) for region in regions]
+    filled = [index for index, action in enumerate(actions) if action in {"removed", "replaced"}]
+    sources = regions if shapes is None else shapes
+    stencils = _make_stencils(pixels, [sources[index] for index in filled], params)
+    kinds = [""] * len(regions)
+    mask = np.zeros(pixels.shape, np.bool_)
+    for index, stencil in zip(filled, stencils, strict=True):
+        kinds[index] = stencil.kind
+        _shift(stencil, sources[index], regions[index]).stamp(mask)
+    for decoy in decoys:
+        make_box_stencil(decoy, pixels.shape, params.dilation_px).stamp(mask)
+    _check_budget(mask, params)
+
+    cleaned = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px)
+    if params.grain:
+        cleaned = add_grain(cleaned, mask)
+    marker = None
+    if params.policy == "replace":
+        marker = place_marker(regions, width, height)
+        cleaned = draw_marker(cleaned, marker)
+        mask |= cleaned != pixels
+    records = [
+        RegionRecord(
+            region,
+            action,
+            _is_clipped(region, width, height),
+            kind,
+            None if shapes is None else shapes[index],
+        )
+        for index, (region, action, kind) in enumerate(zip(regions, actions, kinds, strict=True))
+    ]
+    records += [
+        RegionRecord(decoy, "decoy", _is_clipped(decoy, width, height), "box") for decoy in decoys
+    ]
+    n_changed = int(np.count_nonzero(cleaned != pixels))
+    return CleanedFilm(cleaned, mask, tuple(records), n_changed, marker)
+
+
+def _make_stencils(
+    pixels: Pixels, regions: Sequence[TextRegion], params: CleaningParams
+) -> list[Stencil]:
+    boxes = [make_box_stencil(region, pixels.shape, params.dilation_px) for region in regions]
+    if params.mask_shape == "box" or not regions:
+        return boxes
+    hidden = np.zeros(pixels.shape, np.bool_)
+    for box in boxes:
+        box.stamp(hidden)
+    grey_range = 255.0 if pixels.dtype == np.uint8 else float(np.ptp(pixels))
+    return [
+        make_glyph_stencil(
+            pixels, region, hidden, dilation_px=params.dilation_px, grey_range=grey_range
+        )
+        for region in regions
+    ]
+
+
+def _shift(stencil: Stencil, source: TextRegion, place: TextRegion) -> Stencil:
+    return stencil.moved(round(place.box[1] - source.box[1]), round(place.box[0] - source.box[0]))
+
+
+def _check_budget(mask: NDArray[np.bool_], params: CleaningParams) -> None:
     share = float(mask.mean())
     if share > params.max_changed_share:
         raise DataIntegrityError(
             f"cleaning would change {share:.1%} of the film; the budget is "
             f"{params.max_changed_share:.1%}; review the regions or raise max_changed_share"
         )
-    cleaned = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px)
-    return CleanedFilm(cleaned, mask, records, int(np.count_nonzero(cleaned != pixels)))
 
 
-def is_side_marker(region: TextRegion) -> bool:
-    """Return whether the recognised characters are those of a side marker."""
-    return (region.content or "").strip().strip(".()").upper() in SIDE_MARKERS
-
-
-def _decide(region: TextRegion, width: int, height: int, policy: Policy) -> RegionRecord:
+def _is_clipped(region: TextRegion, width: int, height: int) -> bool:
     x_min, y_min, x_max, y_max = region.box
-    clipped = x_min < 0 or y_min < 0 or x_max > width or y_max > height
+    return x_min < 0 or y_min < 0 or x_max > width or y_max > height
+
+
+def _choose_action(region: TextRegion, width: int, height: int, policy: Policy) -> Action:
+    x_min, y_min, x_max, y_max = region.box
     if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
-        return RegionRecord(region, "outside_film", clipped=True)
-    if policy == "keep" and is_side_marker(region):
-        return RegionRecord(region, "kept", clipped)
-    return RegionRecord(region, "removed", clipped)
+        return "outside_film"
+    if policy == "remove" or not is_side_marker(region):
+        return "removed"
+    return "kept" if policy == "keep" else "replaced"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from covid_debug.data.filmset import FilmSet
+from covid_debug.errors import InputContractError
 from covid_debug.records import Film, FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
 
@@ -40,6 +41,40 @@ def placebo_regions(
         for film in chosen
         if (found := regions.get(film.image_id)) is not None and found.error is None
     }
+
+
+def match_shapes(
+    places: Mapping[str, FilmRegions], true_regions: Mapping[str, FilmRegions]
+) -> dict[str, tuple[TextRegion, ...]]:
+    """Find the text region that each placebo region stands for.
+
+    Args:
+        places: Made by :func:`placebo_regions`.
+        true_regions: The regions that they were made from.
+
+    Returns:
+        By ``image_id``, one text region for each placebo region, in order.
+
+    Raises:
+        InputContractError: If the places were not made from these regions.
+    """
+    shapes = {}
+    for image_id, film in places.items():
+        found = true_regions.get(image_id)
+        waiting = [region for region, _ in film.rejected]
+        chosen = []
+        for region in found.regions if found is not None else ():
+            if region in waiting:
+                waiting.remove(region)
+            else:
+                chosen.append(region)
+        if len(chosen) != len(film.regions):
+            raise InputContractError(
+                f"match_shapes: film {image_id!r} has {len(film.regions)} places for "
+                f"{len(chosen)} text regions; expected places made from these regions"
+            )
+        shapes[image_id] = tuple(chosen)
+    return shapes
 
 
 def _iter_films(films: FilmSet | Film | Iterable[Film]) -> Iterable[Film]:

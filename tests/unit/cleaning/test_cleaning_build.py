@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from covid_debug.artifacts import find_damage, hash_file, read_manifest, write_artifact
-from covid_debug.cleaning import build
-from covid_debug.cleaning.build import CleaningParams, choose_file_names, clean_filmset
+from covid_debug.cleaning import build, workers
+from covid_debug.cleaning.build import CleaningParams, clean_filmset
 from covid_debug.cleaning.film import clean_film
+from covid_debug.cleaning.names import choose_file_names
 from covid_debug.data.filmset import (
     FilmSet,
     load_filmset,
@@ -32,6 +33,7 @@ from covid_debug.records import Film, FilmRegions, TextRegion
 
 CLASS_NAMES = ("normal", "COVID-19")
 SIZE = (90, 70)
+BOX = CleaningParams(mask_shape="box", dilation_px=4)
 
 
 def make_box(x: float, y: float, wide: float, high: float, content: str | None = None):
@@ -99,7 +101,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def test_clean_filmset_changes_text_and_nothing_else(source, regions, tmp_path):
-    cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 
     for before, after in zip(source.films, cleaned.films, strict=True):
         old = read_film(source.path_of(before)).pixels
@@ -111,7 +113,7 @@ def test_clean_filmset_changes_text_and_nothing_else(source, regions, tmp_path):
 
 
 def test_clean_filmset_keeps_ids_labels_splits_and_writes_covidx_layout(source, regions, tmp_path):
-    cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 
     def identity(films):
         return [(film.image_id, film.label, film.split, film.patient_id) for film in films]
@@ -130,7 +132,7 @@ def test_clean_filmset_keeps_ids_labels_splits_and_writes_covidx_layout(source, 
 def test_clean_filmset_never_touches_the_input(source, regions, tmp_path):
     before = snapshot(source.root)
 
-    clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    clean_filmset(source, regions, BOX, tmp_path / "out")
 
     assert snapshot(source.root) == before
 
@@ -141,7 +143,7 @@ def test_clean_filmset_works_from_a_read_only_source(source, regions, tmp_path):
         folder.chmod(0o555)
 
     try:
-        cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+        cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
     finally:
         for folder in folders:
             folder.chmod(0o755)
@@ -150,7 +152,7 @@ def test_clean_filmset_works_from_a_read_only_source(source, regions, tmp_path):
 
 
 def test_clean_filmset_provenance_counts_what_changed(source, regions, tmp_path):
-    cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out", inputs={"a": "b"})
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out", inputs={"a": "b"})
 
     with (cleaned.root / "provenance.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -172,13 +174,13 @@ def test_clean_filmset_provenance_counts_what_changed(source, regions, tmp_path)
 
 
 def test_clean_filmset_with_two_workers_gives_the_same_files(source, regions, tmp_path):
-    clean_filmset(source, regions, CleaningParams(), tmp_path / "one")
+    clean_filmset(source, regions, BOX, tmp_path / "one")
     seen = []
 
     clean_filmset(
         source,
         regions,
-        CleaningParams(),
+        BOX,
         tmp_path / "two",
         n_workers=2,
         progress=lambda done, total: seen.append((done, total)),
@@ -191,7 +193,7 @@ def test_clean_filmset_with_two_workers_gives_the_same_files(source, regions, tm
 def test_clean_filmset_killed_in_the_middle_goes_on_and_gives_the_same_files(
     source, regions, tmp_path, monkeypatch
 ):
-    clean_filmset(source, regions, CleaningParams(), tmp_path / "whole")
+    clean_filmset(source, regions, BOX, tmp_path / "whole")
     done = []
 
     def stop_after_two(n_done: int, n_total: int) -> None:
@@ -200,17 +202,15 @@ def test_clean_filmset_killed_in_the_middle_goes_on_and_gives_the_same_files(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out", progress=stop_after_two)
+        clean_filmset(source, regions, BOX, tmp_path / "out", progress=stop_after_two)
     staging = tmp_path / ".out.staging"
     with (staging / "journal.jsonl").open("a") as stream:
         stream.write('{"image_id": "torn')
     again = []
-    real = build._clean_one
-    monkeypatch.setattr(
-        build, "_clean_one", lambda job, params: again.append(job.name) or real(job, params)
-    )
+    real = build.clean_to_file
+    monkeypatch.setattr(build, "clean_to_file", lambda job: again.append(job.name) or real(job))
 
-    clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    clean_filmset(source, regions, BOX, tmp_path / "out")
 
     assert len(again) == 4
     assert not staging.exists()
@@ -222,7 +222,7 @@ def test_clean_filmset_resumed_with_other_parameters_starts_anew(source, regions
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out", progress=stop)
+        clean_filmset(source, regions, BOX, tmp_path / "out", progress=stop)
     other = CleaningParams(method="navier_stokes")
 
     clean_filmset(source, regions, other, tmp_path / "out")
@@ -234,7 +234,7 @@ def test_clean_filmset_resumed_with_other_parameters_starts_anew(source, regions
 def test_clean_filmset_on_a_full_disk_says_so_and_goes_on_later(
     source, regions, tmp_path, monkeypatch
 ):
-    real, written = build.write_png, []
+    real, written = workers.write_png, []
 
     def fill_up(path: Path, pixels: np.ndarray) -> None:
         if len(written) == 3:
@@ -243,13 +243,13 @@ def test_clean_filmset_on_a_full_disk_says_so_and_goes_on_later(
         real(path, pixels)
         written.append(path)
 
-    monkeypatch.setattr(build, "write_png", fill_up)
+    monkeypatch.setattr(workers, "write_png", fill_up)
     with pytest.raises(ArtifactError, match=r"No space left on device.*start again to go on"):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+        clean_filmset(source, regions, BOX, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(build, "write_png", real)
+    monkeypatch.setattr(workers, "write_png", real)
 
-    cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 
     assert len(cleaned.films) == 6
     assert [path.name for path in (tmp_path / "out").rglob("*.part")] == []
@@ -262,7 +262,7 @@ def test_clean_filmset_records_films_it_cannot_clean(source, regions, tmp_path):
     regions[ids[2]] = FilmRegions(ids[2], 10, 20, ())
     source.path_of(source.films[3]).write_bytes(b"not an image at all")
 
-    cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 
     reasons = [film.reason for film in load_unusable(cleaned.root)]
     assert [film.image_id for film in cleaned.films] == ids[4:]
@@ -277,7 +277,7 @@ def test_clean_filmset_records_films_it_cannot_clean(source, regions, tmp_path):
 def test_clean_filmset_with_empty_regions_for_all_copies_pixels(source, tmp_path):
     nothing = {film.image_id: FilmRegions(film.image_id, *SIZE, ()) for film in source.films}
 
-    cleaned = clean_filmset(source, nothing, CleaningParams(), tmp_path / "out")
+    cleaned = clean_filmset(source, nothing, BOX, tmp_path / "out")
 
     for before, after in zip(source.films, cleaned.films, strict=True):
         np.testing.assert_array_equal(
@@ -287,36 +287,36 @@ def test_clean_filmset_with_empty_regions_for_all_copies_pixels(source, tmp_path
 
 def test_clean_filmset_without_any_regions_line_says_what_to_do(source, tmp_path):
     with pytest.raises(DataIntegrityError, match=r"none of 6 films.*detect text on this data set"):
-        clean_filmset(source, {}, CleaningParams(), tmp_path / "out")
+        clean_filmset(source, {}, BOX, tmp_path / "out")
 
 
 def test_clean_filmset_over_an_existing_folder_is_refused(source, regions, tmp_path):
     (tmp_path / "out").mkdir()
 
     with pytest.raises(ArtifactError, match="already exists"):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+        clean_filmset(source, regions, BOX, tmp_path / "out")
 
 
 def test_clean_filmset_inside_the_input_is_refused(source, regions):
     with pytest.raises(ArtifactError, match="inside the data set being cleaned"):
-        clean_filmset(source, regions, CleaningParams(), source.root / "cleaned")
+        clean_filmset(source, regions, BOX, source.root / "cleaned")
 
 
 def test_clean_filmset_without_workers_is_refused(source, regions, tmp_path):
     with pytest.raises(InputContractError, match="n_workers is 0"):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out", n_workers=0)
+        clean_filmset(source, regions, BOX, tmp_path / "out", n_workers=0)
 
 
 def test_clean_filmset_with_a_dead_worker_keeps_what_is_done(
     source, regions, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(build, "_clean_one", _die)
+    monkeypatch.setattr(build, "clean_to_file", _die)
 
     with pytest.raises(ArtifactError, match=r"worker process died.*fewer workers"):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out", n_workers=2)
+        clean_filmset(source, regions, BOX, tmp_path / "out", n_workers=2)
 
 
-def _die(job: object, params: object) -> None:
+def _die(job: object) -> None:
     os._exit(1)
 
 
@@ -357,7 +357,7 @@ def test_clean_film_clips_a_region_and_records_one_outside():
     pixels = make_pixels(0)
     part, outside = make_box(-5, -5, 15, 10), make_box(500, 500, 9, 9)
 
-    cleaned = clean_film(pixels, [part, outside], CleaningParams(dilation_px=0))
+    cleaned = clean_film(pixels, [part, outside], CleaningParams(mask_shape="box", dilation_px=0))
 
     assert [(record.action, record.clipped) for record in cleaned.records] == [
         ("removed", True),
@@ -368,7 +368,7 @@ def test_clean_film_clips_a_region_and_records_one_outside():
 
 def test_clean_film_over_budget_names_share_and_budget():
     with pytest.raises(DataIntegrityError, match=r"change 100.0% of the film.*budget is 25.0%"):
-        clean_film(make_pixels(0), [make_box(0, 0, 90, 70)], CleaningParams())
+        clean_film(make_pixels(0), [make_box(0, 0, 90, 70)], BOX)
 
 
 def test_clean_film_policy_keep_keeps_side_markers_only():
@@ -407,10 +407,10 @@ def test_staging_with_a_damaged_film_makes_it_again(source, regions, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean_filmset(source, regions, CleaningParams(), tmp_path / "out", progress=stop)
+        clean_filmset(source, regions, BOX, tmp_path / "out", progress=stop)
     (tmp_path / ".out.staging/train/film 1.png").write_bytes(b"damaged")
 
-    cleaned = clean_filmset(source, regions, CleaningParams(), tmp_path / "out")
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 
     lines = (cleaned.root / "regions.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["regions"][0]["action"] == "removed"

@@ -1,0 +1,213 @@
+"""What reviewers say about detected regions, and its effect on the next build.
+
+Owns the decisions file and its application to regions. Verdicts about predictions are reviewed in
+the report and change no pixel.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from covid_debug.errors import DataIntegrityError
+from covid_debug.records import FilmRegions, TextRegion
+
+Box = tuple[float, float, float, float]
+
+DECISIONS: Final = ("accept", "reject", "add", "unsure")
+REVIEWER_DETECTOR: Final = "reviewer"
+_MIN_OVERLAP: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One line of a decisions file.
+
+    Attributes:
+        image_id: Film.
+        decision: ``"accept"`` (it is text: clean it), ``"reject"`` (it is not: leave it),
+            ``"add"`` (text that no detector saw; needs ``box``) or ``"unsure"`` (cleaned like
+            every other region).
+        reviewer: Who decided.
+        region_index: Place of the region in the film's list, or None.
+        box: ``(x_min, y_min, x_max, y_max)`` in film pixels, or None. The region meant is the one
+            that overlaps it most, at least by half.
+        note: Free text.
+
+    A line with neither ``region_index`` nor ``box`` is about the film's verdict; it is kept with
+    the build and changes nothing.
+    """
+
+    image_id: str
+    decision: str
+    reviewer: str
+    region_index: int | None = None
+    box: Box | None = None
+    note: str = ""
+
+    @property
+    def is_about_region(self) -> bool:
+        """Return whether the line names a region."""
+        return self.region_index is not None or self.box is not None
+
+
+def read_decisions(path: Path) -> tuple[Decision, ...]:
+    """Read a decisions file: JSON lines with at least ``image_id`` and ``decision``.
+
+    Args:
+        path: The file; empty lines are skipped, unknown keys ignored.
+
+    Returns:
+        The decisions in the order of the file.
+
+    Raises:
+        DataIntegrityError: If the file or one of its lines is not readable.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataIntegrityError(
+            f"{path}: cannot be read; expected the decisions saved from a report"
+        ) from error
+    decisions = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            decisions.append(_parse(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataIntegrityError(
+                f"{path}:{number}: is not a decision ({error}); expected image_id, decision "
+                f"({', '.join(DECISIONS)}), reviewer and region_index or box"
+            ) from error
+    return tuple(decisions)
+
+
+def apply_decisions(
+    regions: Mapping[str, FilmRegions], decisions: Sequence[Decision]
+) -> dict[str, FilmRegions]:
+    """Return the regions as the reviewers want them.
+
+    Where several lines name the same region, the last one counts. A rejected region moves to
+    ``rejected`` with the reviewer's name as reason.
+
+    Args:
+        regions: Detected regions by ``image_id``.
+        decisions: In the order in which they were taken.
+
+    Returns:
+        A new mapping with all films of ``regions``.
+
+    Raises:
+        DataIntegrityError: If a decision names a film or region that is not there, or adds a box
+            to a film without readable regions.
+    """
+    rejections: dict[str, dict[int, str | None]] = {}
+    additions: dict[str, list[TextRegion]] = {}
+    for decision in decisions:
+        if not decision.is_about_region:
+            continue
+        film = regions.get(decision.image_id)
+        if film is None or film.error is not None:
+            raise DataIntegrityError(
+                f"decisions: film {decision.image_id!r} has no text regions; expected decisions "
+                "about this data set; detect text again or take the line out"
+            )
+        if decision.decision == "add":
+            additions.setdefault(film.image, []).append(_to_region(decision))
+            continue
+        index = _find_region(film, decision)
+        reason = (
+            f"rejected by {decision.reviewer or 'a reviewer'}"
+            if decision.decision == "reject"
+            else None
+        )
+        rejections.setdefault(film.image, {})[index] = reason
+    return {
+        image_id: _revise(film, rejections.get(film.image, {}), additions.get(film.image, []))
+        for image_id, film in regions.items()
+    }
+
+
+def count_disagreements(decisions: Sequence[Decision]) -> int:
+    """Return the number of regions about which two reviewers said different things."""
+    said: dict[tuple[str, int | None, Box | None], dict[str, str]] = {}
+    for line in decisions:
+        if line.is_about_region:
+            key = (line.image_id, line.region_index, line.box)
+            said.setdefault(key, {})[line.reviewer] = line.decision
+    return sum(len(set(answers.values())) > 1 for answers in said.values())
+
+
+def _parse(record: Mapping[str, Any]) -> Decision:
+    box = None if record.get("box") is None else tuple(float(value) for value in record["box"])
+    if box is not None and (
+        len(box) != 4 or not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]
+    ):
+        raise ValueError(f"box is {list(box)}, expected x_min < x_max, y_min < y_max")
+    index = record.get("region_index")
+    if index is not None and (not isinstance(index, int) or index < 0):
+        raise ValueError(f"region_index is {index!r}")
+    if record["decision"] not in DECISIONS:
+        raise ValueError(f"decision is {record['decision']!r}")
+    if record["decision"] == "add" and box is None:
+        raise ValueError("decision add has no box")
+    return Decision(
+        str(record["image_id"]),
+        str(record["decision"]),
+        str(record.get("reviewer") or ""),
+        index,
+        None if box is None else (box[0], box[1], box[2], box[3]),
+        str(record.get("note") or ""),
+    )
+
+
+def _to_region(decision: Decision) -> TextRegion:
+    x_min, y_min, x_max, y_max = decision.box or (0.0, 0.0, 0.0, 0.0)
+    polygon = ((x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max))
+    return TextRegion(polygon, 1.0, None, REVIEWER_DETECTOR)
+
+
+def _find_region(film: FilmRegions, decision: Decision) -> int:
+    if decision.region_index is not None:
+        if decision.region_index < len(film.regions):
+            return decision.region_index
+        raise DataIntegrityError(
+            f"decisions: film {film.image!r} has {len(film.regions)} regions, the decision is "
+            f"about number {decision.region_index}; expected decisions about these regions"
+        )
+    box = decision.box or (0.0, 0.0, 0.0, 0.0)
+    overlaps = [_overlap(box, region.box) for region in film.regions]
+    if not overlaps or max(overlaps) < _MIN_OVERLAP:
+        raise DataIntegrityError(
+            f"decisions: film {film.image!r} has no region at box {list(box)}; expected one that "
+            "overlaps it by half; use decision 'add' for text that no detector saw"
+        )
+    return overlaps.index(max(overlaps))
+
+
+def _overlap(box: Box, other: Box) -> float:
+    """Return intersection over union."""
+    wide = min(box[2], other[2]) - max(box[0], other[0])
+    high = min(box[3], other[3]) - max(box[1], other[1])
+    if wide <= 0 or high <= 0:
+        return 0.0
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
+    return wide * high / (sum(areas) - wide * high)
+
+
+def _revise(
+    film: FilmRegions, reasons: Mapping[int, str | None], added: Sequence[TextRegion]
+) -> FilmRegions:
+    if not reasons and not added:
+        return film
+    kept = [region for index, region in enumerate(film.regions) if not reasons.get(index)]
+    rejected = [
+        (region, str(reasons[index]))
+        for index, region in enumerate(film.regions)
+        if reasons.get(index)
+    ]
+    return dataclasses.replace(film, regions=(*kept, *added), rejected=(*film.rejected, *rejected))

@@ -1,0 +1,202 @@
+"""Cleans many films in several processes, a few ahead of the caller.
+
+Owns what happens to one file: read, clean, write, describe. Which films are cleaned is decided by
+:mod:`covid_debug.cleaning.build`.
+"""
+
+import dataclasses
+import multiprocessing
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import cv2
+
+from covid_debug.artifacts import hash_file
+from covid_debug.cleaning.film import CleanedFilm, CleaningParams, RegionRecord, clean_film
+from covid_debug.errors import ArtifactError, CovidDebugError, DataIntegrityError
+from covid_debug.imaging.reading import FilmImage, read_film
+from covid_debug.imaging.writing import write_png
+from covid_debug.records import Film, FilmRegions, TextRegion
+
+Record = dict[str, Any]
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
+FILM_ERRORS: Final = (CovidDebugError, cv2.error, MemoryError)
+_AHEAD: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One film on its way through a worker.
+
+    Attributes:
+        film: The film.
+        source: Its original file.
+        regions: Its text regions.
+        params: How to clean.
+        shapes: Regions whose masks are stamped at ``regions`` (placebo arm), or None.
+        decoys: Further places to fill.
+        output: File to write.
+        name: ``output`` relative to the new data set.
+    """
+
+    film: Film
+    source: Path
+    regions: FilmRegions
+    params: CleaningParams
+    shapes: tuple[TextRegion, ...] | None
+    decoys: tuple[TextRegion, ...]
+    output: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A film that cannot be cleaned; the others go on."""
+
+    film: Film
+    reason: str
+
+
+def run_in_order(
+    work: Callable[[InT], OutT], jobs: Iterable[InT], n_workers: int
+) -> Iterator[OutT]:
+    """Apply a module-level function to jobs, in order, with few jobs in flight.
+
+    Args:
+        work: What to do with one job.
+        jobs: Consumed as room becomes free.
+        n_workers: Processes; 1 works in this process.
+
+    Yields:
+        Results in the order of the jobs.
+
+    Raises:
+        ArtifactError: If a worker process dies.
+    """
+    if n_workers == 1:
+        yield from map(work, jobs)
+        return
+    pool = ProcessPoolExecutor(
+        n_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=cv2.setNumThreads,
+        initargs=(1,),
+    )
+    waiting: deque[Future[OutT]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) >= _AHEAD * n_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ArtifactError(
+            "cleaning: a worker process died, probably for lack of memory; finished films "
+            "are kept; start again with fewer workers to go on"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_and_clean(job: Job) -> tuple[FilmImage, CleanedFilm]:
+    """Read a film and clean it in memory.
+
+    Args:
+        job: What to clean and how.
+
+    Returns:
+        The original and the cleaned film.
+
+    Raises:
+        DataIntegrityError: If the film cannot be read, its regions belong to another film size
+            or the budget is exceeded.
+    """
+    image = read_film(job.source)
+    height, width = image.pixels.shape
+    if (job.regions.width, job.regions.height) != (width, height):
+        raise DataIntegrityError(
+            f"text regions were made for {job.regions.width} x {job.regions.height} pixels, "
+            f"the film has {width} x {height}"
+        )
+    cleaned = clean_film(
+        image.pixels, job.regions.regions, job.params, shapes=job.shapes, decoys=job.decoys
+    )
+    return image, cleaned
+
+
+def clean_to_file(job: Job) -> Record | Refusal:
+    """Clean one film into its file.
+
+    Args:
+        job: What to clean and how.
+
+    Returns:
+        The provenance record, or why the film cannot be cleaned.
+
+    Raises:
+        ArtifactError: If the file cannot be written, for example on a full disk: that is no
+            fault of the film.
+    """
+    try:
+        image, cleaned = read_and_clean(job)
+        input_sha256 = hash_file(job.source)
+    except FILM_ERRORS as error:
+        return Refusal(job.film, str(error) or type(error).__name__)
+    partial = job.output.with_name(f"{job.output.name}.part")
+    try:
+        write_png(partial, cleaned.pixels)
+        partial.replace(job.output)
+    except (DataIntegrityError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise ArtifactError(f"{error}; finished films are kept, start again to go on") from error
+    return _describe(job, cleaned, image.encoding, input_sha256)
+
+
+def _describe(job: Job, cleaned: CleanedFilm, encoding: str, input_sha256: str) -> Record:
+    actions = Counter(record.action for record in cleaned.records)
+    marker = cleaned.marker
+    return {
+        "image_id": job.film.image_id,
+        "path": job.name,
+        "input_sha256": input_sha256,
+        "output_sha256": hash_file(job.output),
+        "encoding": encoding,
+        "bits": 8 * cleaned.pixels.dtype.itemsize,
+        "n_regions": len(cleaned.records) - actions["decoy"],
+        "n_removed": actions["removed"],
+        "n_kept": actions["kept"],
+        "n_replaced": actions["replaced"],
+        "n_outside": actions["outside_film"],
+        "n_clipped": sum(record.clipped for record in cleaned.records),
+        "n_decoys": actions["decoy"],
+        "masked_pixels": int(cleaned.mask.sum()),
+        "changed_pixels": cleaned.n_changed,
+        "changed_share": cleaned.n_changed / cleaned.mask.size,
+        "marker": ""
+        if marker is None
+        else f"R {marker.side} {'assumed' if marker.is_assumed else 'read'}",
+        "width": cleaned.mask.shape[1],
+        "height": cleaned.mask.shape[0],
+        "regions": [_to_json(entry) for entry in cleaned.records if entry.action != "decoy"],
+        "decoys": [_to_json(entry) for entry in cleaned.records if entry.action == "decoy"],
+    }
+
+
+def _to_json(record: RegionRecord) -> Record:
+    line: Record = {
+        **dataclasses.asdict(record.region),
+        "action": record.action,
+        "clipped": record.clipped,
+        "mask": record.mask_kind,
+    }
+    if record.shape_of is not None:
+        line["shape_of"] = dataclasses.asdict(record.shape_of)
+    return line
