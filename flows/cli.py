@@ -4,7 +4,7 @@ Parses arguments, prints results and turns errors into one line; the work is don
 modules are imported inside the commands so that `--help` stays quick.
 """
 
-# ruff: noqa: PLC0415, B008
+# ruff: noqa: PLC0415
 
 import errno
 import sys
@@ -115,7 +115,9 @@ def _run(config_path: Path, overrides: list[str]) -> None:
         console.rich.print(f"  {line}", markup=False)
     console.rich.print(f"\nReport:    {outcome.run_dir / 'report.html'}", markup=False)
     console.rich.print(f"Tables:    {outcome.run_dir}/comparison.csv, flags.csv, summary.json")
-    console.rich.print(f"Dashboard: {outcome.dashboard_hint}", markup=False)
+    console.rich.print(
+        f"Dashboard: run `covid-debug ui`, then open {outcome.mlflow_url}", markup=False
+    )
 
 
 @app.command()
@@ -256,7 +258,7 @@ def train(
     """Train a classifier on a data set."""
     from covid_debug.data.filmset import load_filmset
     from covid_debug.imaging.geometry import ViewSpec
-    from covid_debug.training.loop import TrainingParams
+    from covid_debug.training.params import TrainingParams
     from flows.console import RunConsole
     from flows.training import train_on_filmset
 
@@ -271,7 +273,7 @@ def train(
             out=out,
             inputs={"filmset": data.name},
             device=device,
-            progress=progress,
+            on_epoch=lambda metrics: progress(metrics.epoch, metrics.n_epochs),
         )
     console.say(f"checkpoint: {out}")
 

@@ -120,9 +120,7 @@ def explain_films(
                 model.classifier,
                 batch,
                 classes,
-                seeds=[
-                    derive_seed(seed, name, explainer.name) for name in films.names[group]
-                ],
+                seeds=[derive_seed(seed, name, explainer.name) for name in films.names[group]],
             )
             score = TargetScore(model.classifier, classes, scale="probability", max_batch=64)
             curves = compute_deletion_insertion(
@@ -133,9 +131,7 @@ def explain_films(
                 stem = f"{start + i:05d}-{Path(name).stem}"
                 np.save(draft.path / "maps" / f"{stem}.npy", maps[i])
                 picture = overlay_saliency(films.views[start + i], maps[i])
-                cv2.imwrite(
-                    str(draft.path / "overlays" / f"{stem}.png"), picture[..., ::-1]
-                )
+                cv2.imwrite(str(draft.path / "overlays" / f"{stem}.png"), picture[..., ::-1])
                 writer.writerow(
                     [
                         name,

@@ -11,17 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from covid_debug.artifacts import artifact_key, canonical_json, is_complete, read_manifest
+from covid_debug.artifacts import artifact_key, canonical_json, is_complete
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
-from covid_debug.evaluation.comparison import BASE_ARM, POOLED
+from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.reporting.decisions import read_decisions
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.inputs import ReportInputs
-from covid_debug.reporting.report import build_report
+from covid_debug.reporting.report import add_decisions, build_report
 from covid_debug.tracking.base import TrackedRun, metric_name
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
-from covid_debug.training.loop import EpochMetrics
+from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
 from flows.stages import REGIONS_NAME, Workbench
 
@@ -222,8 +223,18 @@ def write_report(
                 view=config.view,
                 cleaned=filmsets["cleaned"],
                 audit=audited,
-                comparison=_report_rows(comparison),
-                pairs=_report_pairs(comparison),
+                comparison=comparison["rows"],
+                pairs=[
+                    {
+                        "train_a": contrast["against"],
+                        "train_b": contrast["train_data"],
+                        "test_data": contrast["test_data"],
+                        "seed": int(seed),
+                        **paired,
+                    }
+                    for contrast in comparison["contrasts"]
+                    for seed, paired in contrast["per_seed"].items()
+                ],
                 confusions=[
                     {
                         "train_data": cell["train_data"],
@@ -244,3 +255,16 @@ def write_report(
         bench.console.say(f"found finished: {run_dir}")
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     return run_dir, tuple(summary["headlines"])
+
+
+def rewrite_report(run_dir: Path, decisions: Path | None) -> Path:
+    """Show reviewers' decisions in a copy of a run's report.
+
+    Args:
+        run_dir: Folder of a finished run.
+        decisions: JSON lines or CSV exported by the report; None leaves the copy undecided.
+
+    Returns:
+        Path of the copy.
+    """
+    return add_decisions(run_dir, {} if decisions is None else read_decisions(decisions))

@@ -5,6 +5,7 @@ so a finished stage is found again by any later run and a killed one leaves noth
 cache is off; the artifacts are the only truth.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,19 +23,28 @@ from covid_debug.artifacts import (
     remove_partials,
     write_artifact,
 )
+from covid_debug.audit.calibration import calibrate
+from covid_debug.audit.confounds import compute_confounds
 from covid_debug.audit.pipeline import AuditPlan, audit_filmset
 from covid_debug.cleaning.build import clean_filmset, placebo_regions
 from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
+from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.ingest import ingest_covidx, ingest_sources
 from covid_debug.data.phantom import generate_phantom
-from covid_debug.data.views import load_views
 from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.evaluation.comparison import (
+    compare_arms,
+    predict_test_films,
+    write_comparison,
+    write_predictions,
+)
 from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.text.scan import scan_films
-from covid_debug.training.loop import EpochMetrics, train_classifier
+from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
+from flows.training import train_on_filmset
 
 # Raise a number when a change of code changes what the stage writes.
 CODE_VERSION = {
@@ -300,36 +310,22 @@ def train(
     inputs = {"filmset": filmset_dir.name}
 
     def make(target: Path) -> None:
-        filmset = load_filmset(filmset_dir)
-        arrays = []
-        with bench.console.progress("decoding") as progress:
-            for split in ("train", "val"):
-                films = filmset.select(split)
-                labels = [filmset.label_index(film) for film in films]
-                views = load_views(
-                    filmset, films, config.view, bench.view_cache, progress=progress
-                )
-                arrays.append((views, labels))
-        (train_views, train_labels), (val_views, val_labels) = arrays
         with bench.console.progress("epochs") as progress:
 
             def report(metrics: EpochMetrics) -> None:
                 progress(metrics.epoch, metrics.n_epochs)
                 on_epoch(metrics)
 
-            train_classifier(
-                train_views,
-                train_labels,
-                val_views,
-                val_labels,
-                filmset.class_names,
+            train_on_filmset(
+                load_filmset(filmset_dir),
                 config.training,
+                config.view,
                 seed=seed,
-                view=config.view,
+                cache_dir=bench.view_cache,
                 out=target,
                 inputs=inputs,
-                on_epoch=report,
                 device=config.compute.device,
+                on_epoch=report,
             )
 
     parameters = {"training": config.training, "view": config.view, "seed": seed}
@@ -413,9 +409,16 @@ def compare(
             write_comparison(draft.path, comparison)
             write_predictions(draft.path / "predictions.csv", answers, original.class_names)
             confounds = compute_confounds(
-                original, read_regions(regions_dir / REGIONS_NAME), seed=config.seeds[0]
+                original,
+                read_regions(regions_dir / REGIONS_NAME),
+                seed=config.seeds[0],
+                cache_dir=bench.view_cache,
             )
-            write_json(draft.path / "confounds.json", confounds)
-            write_json(draft.path / "calibration.json", calibrate(answers, audit_dir))
+            for name, content in (
+                ("confounds", confounds),
+                ("calibration", calibrate(answers, audit_dir)),
+            ):
+                text = json.dumps(content, indent=1, allow_nan=False)
+                (draft.path / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
     return find_or_make(bench, "comparison", {"seed": config.seeds[0]}, inputs, make)

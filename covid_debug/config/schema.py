@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from covid_debug.audit.pipeline import AuditParams
+from covid_debug.audit.planning import AuditParams
 from covid_debug.cleaning.build import CleaningParams
 from covid_debug.errors import ConfigError
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.training.loop import TrainingParams
+from covid_debug.training.params import TrainingParams
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]

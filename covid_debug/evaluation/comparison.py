@@ -140,6 +140,7 @@ class Comparison:
         """Return the table for ``comparison.json``; undefined numbers are ``null``."""
         return {
             "class_names": list(self.class_names),
+            "rows": self.rows(),
             "cells": [
                 {
                     "train_data": cell.arm,

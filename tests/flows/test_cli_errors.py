@@ -149,9 +149,7 @@ def test_checkpoint_that_is_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
     good = make_source(tmp_path / "nih", n=1) / "images" / "00000000_000.jpg"
 
-    code, error = run_cli(
-        capsys, "explain", good, "--checkpoint", path, "--out", tmp_path / "o"
-    )
+    code, error = run_cli(capsys, "explain", good, "--checkpoint", path, "--out", tmp_path / "o")
 
     assert code == 1
     assert error.count("\n") == 1

@@ -67,7 +67,7 @@ def test_second_start_repeats_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was repeated")
 
-    for name in ("generate_phantom", "scan_films", "clean_filmset", "train_classifier"):
+    for name in ("generate_phantom", "scan_films", "clean_filmset", "train_on_filmset"):
         monkeypatch.setattr(stages, name, refuse)
     for name in ("audit_filmset", "compare_arms"):
         monkeypatch.setattr(stages, name, refuse)
@@ -75,7 +75,9 @@ def test_second_start_repeats_nothing(
     assert run_flow(config) == run_dir
 
 
-@pytest.mark.parametrize("stage", ["scan_films", "clean_filmset", "train_classifier", "audit_filmset"])
+@pytest.mark.parametrize(
+    "stage", ["scan_films", "clean_filmset", "train_on_filmset", "audit_filmset"]
+)
 def test_interrupted_run_ends_with_the_same_files(
     undisturbed: tuple[Path, RunConfig],
     tmp_path: Path,

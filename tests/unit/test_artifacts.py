@@ -53,8 +53,9 @@ def test_write_artifact_leaves_nothing_when_the_body_fails(tmp_path: Path) -> No
 def test_write_artifact_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
 
-    with pytest.raises(ArtifactError, match="already exists"), write_artifact(
-        tmp_path / "a", kind="thing"
+    with (
+        pytest.raises(ArtifactError, match="already exists"),
+        write_artifact(tmp_path / "a", kind="thing"),
     ):
         pass
 
@@ -62,8 +63,9 @@ def test_write_artifact_never_overwrites(tmp_path: Path) -> None:
 def test_write_artifact_names_an_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
 
-    with pytest.raises(ArtifactError, match="file/a: cannot be written"), write_artifact(
-        tmp_path / "file" / "a", kind="thing"
+    with (
+        pytest.raises(ArtifactError, match="file/a: cannot be written"),
+        write_artifact(tmp_path / "file" / "a", kind="thing"),
     ):
         pass
 

@@ -24,6 +24,8 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
+from covid_debug.data.integrity import audit_filmset, write_ingest_audit
+from covid_debug.data.integrity import audit_filmset, write_ingest_audit
 from covid_debug.data.phantom.anatomy import Build, draw_build, render_chest
 from covid_debug.data.phantom.canvas import Pose
 from covid_debug.data.phantom.exposure import expose
@@ -134,10 +136,14 @@ def generate_phantom(
         _write_table(draft.path / TRUTH_NAME, _TRUTH_COLUMNS, [r.truth for r in written])
         twins = [row for record in written for row in record.counterfactuals]
         _write_table(draft.path / COUNTERFACTUALS_NAME, _COUNTERFACTUAL_COLUMNS, twins)
+        drafted = FilmSet(draft.path, "phantom", CLASS_NAMES, tuple(films), len(films))
+        write_ingest_audit(draft.path, audit_filmset(drafted))
         draft.facts |= {
             "name": "phantom", "class_names": list(CLASS_NAMES),
             "n_ok": len(films), "n_total": len(films),
         }  # fmt: skip
+        drawn = FilmSet(draft.path, "phantom", CLASS_NAMES, tuple(films), len(films))
+        write_ingest_audit(draft.path, audit_filmset(drawn))
     return load_filmset(out)
 
 

@@ -96,9 +96,7 @@ def test_bad_overrides_are_named(tmp_path: Path, override: str, message: str) ->
     ("text", "message"),
     [("a: [", "not valid YAML"), ("- 1", "expected a mapping of sections, found list")],
 )
-def test_files_that_are_no_configuration_are_named(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_files_that_are_no_configuration_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "t.yaml"
     path.write_text(text)
 
