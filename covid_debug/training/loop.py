@@ -36,9 +36,10 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.checkpoint import save_checkpoint
 from covid_debug.models.classifier import Classifier
-from covid_debug.models.inference import predict_probabilities
+from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.seeding import derive_seed
 from covid_debug.training.augmentation import augment
+from covid_debug.training.batch_norm import refresh_batch_norm
 from covid_debug.training.batches import BalancedBatches
 from covid_debug.training.metrics import ValidationMetrics, compute_validation_metrics
 from covid_debug.training.params import EpochMetrics, TrainingParams
@@ -47,6 +48,7 @@ __all__ = ["EpochMetrics", "TrainingParams", "TrainingResult", "train_classifier
 
 _LOG = logging.getLogger(__name__)
 _N_PREFETCHED = 2
+_N_NORM_FILMS = 512
 _TIMINGS = ("films_per_s", "seconds_left")
 
 Views = NDArray[np.uint8]
@@ -180,6 +182,7 @@ class _Run:
         self._batches = batches
         self._class_weights = class_weights
         self._seed = seed
+        self._shown: Labels = np.empty(0, dtype=np.int64)
         optimizer = torch.optim.Adam(classifier.parameters(), lr=params.learning_rate)
         self._model, self._optimizer = fabric.setup(classifier, optimizer)
         n_steps = params.n_epochs * batches.n_batches
@@ -213,6 +216,7 @@ class _Run:
             epoch_started = time.perf_counter()
             train_loss = self._train_epoch(epoch, train_views, train_labels)
             duration_s = time.perf_counter() - epoch_started
+            self._refresh_batch_norm(epoch, train_views)
             metrics = self._validate(epoch, val_views, val_labels)
             if self._params.schedule == "plateau":
                 self._plateau.step(metrics.loss)
@@ -257,7 +261,8 @@ class _Run:
         )
         # Each process takes its share of every batch, so that the global batch stays the same.
         shares = (batch[rank::n_ranks] for batch in self._batches.draw_epoch(epoch))
-        loss_sum, n_films = 0.0, 0
+        loss_sum = 0.0
+        shown: list[Labels] = []
         for films, planes in _prefetch(views, shares):
             images = self._fabric.to_device(planes)[:, None].float().div_(255)
             if self._params.augmentation is not None:
@@ -277,8 +282,21 @@ class _Run:
             if self._params.schedule == "cosine":
                 self._cosine.step()
             loss_sum += value * len(films)
-            n_films += len(films)
-        return loss_sum / n_films
+            shown.append(films)
+        self._shown = np.concatenate(shown)
+        return loss_sum / len(self._shown)
+
+    def _refresh_batch_norm(self, epoch: int, views: Views) -> None:
+        """Match batch-norm statistics to the new weights, on balanced and unchanged films."""
+        if not self._fabric.is_global_zero:
+            return  # the first process validates, and sends its buffers with the next batch
+        rng = np.random.default_rng(derive_seed(self._seed, "batch norm", epoch))
+        films = rng.choice(self._shown, min(_N_NORM_FILMS, len(self._shown)), replace=False)
+        parts = np.array_split(films, -(-len(films) // self._params.batch_size))
+        refresh_batch_norm(
+            self._classifier,
+            (to_canonical(views[part], self._fabric.device) for part in parts),
+        )
 
     def _validate(self, epoch: int, views: Views, labels: Labels) -> ValidationMetrics:
         """Measure on the first process and tell the others.
