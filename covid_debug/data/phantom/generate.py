@@ -25,7 +25,6 @@ from covid_debug.data.filmset import (
     write_unusable,
 )
 from covid_debug.data.integrity import audit_filmset, write_ingest_audit
-from covid_debug.data.integrity import audit_filmset, write_ingest_audit
 from covid_debug.data.phantom.anatomy import Build, draw_build, render_chest
 from covid_debug.data.phantom.canvas import Pose
 from covid_debug.data.phantom.exposure import expose
@@ -142,8 +141,6 @@ def generate_phantom(
             "name": "phantom", "class_names": list(CLASS_NAMES),
             "n_ok": len(films), "n_total": len(films),
         }  # fmt: skip
-        drawn = FilmSet(draft.path, "phantom", CLASS_NAMES, tuple(films), len(films))
-        write_ingest_audit(draft.path, audit_filmset(drawn))
     return load_filmset(out)
 
 
