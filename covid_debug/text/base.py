@@ -1,23 +1,37 @@
 """What every text detector promises, and the rules that all of them share.
 
-Owns the detector protocol, the input contract and the rejection of impossible regions. It knows
-no network.
+Owns the detector protocol and the input contract; impossible regions are rejected by
+:mod:`covid_debug.text.screening`. It knows no network.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from covid_debug.errors import InputContractError
 from covid_debug.records import TextRegion
+from covid_debug.text.screening import (
+    MAX_AREA_SHARE,
+    MIN_EDGE,
+    Detections,
+    Gray,
+    clip_region,
+    screen_regions,
+)
 
-Gray = NDArray[np.uint8]
-MAX_AREA_SHARE = 0.05
-_MIN_SIDE_PX = 1.0
+__all__ = [
+    "MAX_AREA_SHARE",
+    "MIN_EDGE",
+    "Detections",
+    "Gray",
+    "RegionDetector",
+    "TextDetector",
+    "check_images",
+    "clip_region",
+    "screen_regions",
+]
 
 
 @runtime_checkable
@@ -34,29 +48,18 @@ class TextDetector(Protocol):
         """Find the text of each film; see :meth:`RegionDetector.detect`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """What a detector says about one film.
-
-    Attributes:
-        regions: Accepted regions, polygons in film pixels, all inside the film.
-        rejected: Regions that were found and dropped, each with the reason.
-    """
-
-    regions: tuple[TextRegion, ...]
-    rejected: tuple[tuple[TextRegion, str], ...] = ()
-
-
 class RegionDetector(ABC):
-    """Base of the detectors here: checks the input, clips, and rejects film-scale regions.
+    """Base of the detectors here: checks the input, clips, and rejects what cannot be text.
 
-    A subclass sets ``name``, ``max_area_share`` and implements :meth:`_find`. The constructor of a
-    subclass only checks its parameters; the network is loaded by :meth:`prepare`, so an unused
+    A subclass sets ``name``, may set ``max_area_share`` and ``min_edge`` (see
+    :func:`~covid_debug.text.screening.screen_regions`), and implements :meth:`_find`. Its
+    constructor only checks its parameters; the network is loaded by :meth:`prepare`, so an unused
     detector is cheap and can be sent to another process.
     """
 
     name: ClassVar[str]
     max_area_share: float = MAX_AREA_SHARE
+    min_edge: float = MIN_EDGE
 
     @abstractmethod
     def prepare(self) -> None:
@@ -103,8 +106,9 @@ class RegionDetector(ABC):
         found = self._find(image)
         if not isinstance(found, Detections):
             found = Detections(tuple(found))
-        height, width = image.shape
-        screened = screen_regions(found.regions, width, height, max_area_share=self.max_area_share)
+        screened = screen_regions(
+            found.regions, image, max_area_share=self.max_area_share, min_edge=self.min_edge
+        )
         return Detections(screened.regions, (*found.rejected, *screened.rejected))
 
 
@@ -130,48 +134,3 @@ def check_images(images: object, *, where: str) -> None:
                 f"{where}: image {index} is {image.dtype} of shape {image.shape}; "
                 "expected a non-empty uint8 (H, W); convert with FilmImage.to_uint8()"
             )
-
-
-def screen_regions(
-    regions: Sequence[TextRegion],
-    width: int,
-    height: int,
-    *,
-    max_area_share: float = MAX_AREA_SHARE,
-) -> Detections:
-    """Clip regions to the film and reject those that cannot be text.
-
-    Args:
-        regions: Raw regions in film pixels.
-        width: Film width in pixels.
-        height: Film height in pixels.
-        max_area_share: Largest bounding-box area of one region as a share of the film, in (0, 1].
-
-    Returns:
-        Accepted regions (clipped, confidence in [0, 1]) and rejected ones with reasons.
-    """
-    kept: list[TextRegion] = []
-    rejected: list[tuple[TextRegion, str]] = []
-    for region in regions:
-        clipped = clip_region(region, width, height)
-        x0, y0, x1, y1 = clipped.box
-        share = (x1 - x0) * (y1 - y0) / (width * height)
-        if min(x1 - x0, y1 - y0) < _MIN_SIDE_PX:
-            rejected.append((clipped, "outside the film or thinner than one pixel"))
-        elif share > max_area_share:
-            rejected.append(
-                (clipped, f"film scale: covers {share:.1%} of the film, limit {max_area_share:.1%}")
-            )
-        else:
-            kept.append(clipped)
-    return Detections(tuple(kept), tuple(rejected))
-
-
-def clip_region(region: TextRegion, width: int, height: int) -> TextRegion:
-    """Return the region with its corners moved into the film and its confidence into [0, 1]."""
-    polygon = tuple(
-        (min(max(float(x), 0.0), float(width)), min(max(float(y), 0.0), float(height)))
-        for x, y in region.polygon
-    )
-    confidence = min(max(float(region.confidence), 0.0), 1.0)
-    return TextRegion(polygon, confidence, region.content, region.detector)

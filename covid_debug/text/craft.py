@@ -27,7 +27,7 @@ from torch import nn
 
 from covid_debug.errors import CheckpointError, InputContractError
 from covid_debug.records import TextRegion
-from covid_debug.text.base import MAX_AREA_SHARE, Gray, RegionDetector
+from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
 from covid_debug.text.heat_maps import group_characters, merge_regions
 
 WEIGHTS_MD5 = "2f8227d2def4037cdb3b34389dcf9ec1"
@@ -61,6 +61,7 @@ class CraftParams:
         scales: The network runs once per factor times ``long_size``; ``(1.0, 2.0)`` finds smaller
             glyphs at five times the cost.
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
+        min_edge: Regions with weaker edges are rejected as anatomy; gray levels/px.
     """
 
     weights: str = ""
@@ -74,6 +75,7 @@ class CraftParams:
     magnification: float = 1.5
     scales: tuple[float, ...] = (1.0,)
     max_area_share: float = MAX_AREA_SHARE
+    min_edge: float = MIN_EDGE
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -111,6 +113,7 @@ class CraftDetector(RegionDetector):
         """
         self.params = params or CraftParams()
         self.max_area_share = self.params.max_area_share
+        self.min_edge = self.params.min_edge
         self._weights = locate_weights(self.params)
         self._network: nn.Module | None = None
 

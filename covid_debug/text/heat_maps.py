@@ -99,17 +99,21 @@ def _rectangle_around(
     )
 
 
-def merge_regions(regions: Sequence[TextRegion], *, min_overlap: float = 0.3) -> list[TextRegion]:
+def merge_regions(
+    regions: Sequence[TextRegion], *, min_overlap: float = 0.3, max_growth: float = 2.0
+) -> list[TextRegion]:
     """Merge regions that see the same text.
 
     Two regions belong together when their bounding boxes share at least ``min_overlap`` of the
-    smaller box. A group becomes the bounding rectangle of its members; a region without partner
-    keeps its polygon. Detector names are joined by ``+`` in alphabetical order, the confidence is
+    smaller box and their common box is at most ``max_growth`` times the larger one. A group becomes
+    the bounding rectangle of its members; a region without partner keeps its polygon. Detector names are joined by ``+`` in alphabetical order, the confidence is
     the highest, the content is that of the most confident member that reads.
 
     Args:
         regions: Regions of one film.
         min_overlap: Shared area over the smaller area, in (0, 1].
+        max_growth: Area of the common box over the larger area, >= 1; two slanted lines that cross
+            stay apart.
 
     Returns:
         The merged regions, in reading order of their top-left corners.
@@ -122,9 +126,15 @@ def merge_regions(regions: Sequence[TextRegion], *, min_overlap: float = 0.3) ->
         for first in range(len(groups)):
             second = first + 1
             while second < len(groups):
-                if _overlap(boxes[first], boxes[second]) >= min_overlap:
+                joint = _join(boxes[first], boxes[second])
+                larger = max(_area(boxes[first]), _area(boxes[second]))
+                if (
+                    _overlap(boxes[first], boxes[second]) >= min_overlap
+                    and _area(joint) <= max_growth * larger
+                ):
                     groups[first] += groups.pop(second)
-                    boxes[first] = _join(boxes[first], boxes.pop(second))
+                    boxes[first] = joint
+                    boxes.pop(second)
                     merged_any = True
                 else:
                     second += 1
@@ -154,8 +164,11 @@ def _overlap(
     height = min(first[3], second[3]) - max(first[1], second[1])
     if width <= 0 or height <= 0:
         return 0.0
-    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return width * height / max(smaller, 1e-9)
+    return width * height / max(min(_area(first), _area(second)), 1e-9)
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _join(

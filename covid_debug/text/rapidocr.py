@@ -2,7 +2,8 @@
 
 Source: PP-OCR detection network (DB, Liao et al. 2020), which the ``rapidocr`` wheel carries as
 ONNX. Only detection is used; recognition is optional. Deviation: the film is resized here (longest
-side to ``max_side``, up or down) instead of by RapidOCR, whose default enlarges every film.
+side to ``max_side``, up or down) instead of by RapidOCR, whose default enlarges every film; at two
+scales, since it overlooks large letters in large films.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 
 from covid_debug.errors import InputContractError
 from covid_debug.records import TextRegion
-from covid_debug.text.base import MAX_AREA_SHARE, Gray, RegionDetector
+from covid_debug.text.base import (
+    MAX_AREA_SHARE,
+    MIN_EDGE,
+    Detections,
+    Gray,
+    RegionDetector,
+    screen_regions,
+)
+from covid_debug.text.heat_maps import merge_regions
 
 _MIN_WORKING_SIDE_PX = 32
 _NO_LIMIT_PX = 1_000_000
@@ -27,19 +36,24 @@ class RapidOcrParams:
 
     Attributes:
         max_side: Longest side of the film as the network sees it, in pixels, at least 32.
+        scales: The network runs once per factor times ``max_side``; large letters are found in the
+            smaller film, small print in the larger one.
         max_enlargement: A film smaller than ``max_side`` is enlarged at most by this factor.
         pixel_threshold: Binarisation of the network's probability map, in (0, 1).
         box_threshold: Least mean probability inside a box, in (0, 1).
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
+        min_edge: Regions with weaker edges are rejected as anatomy; gray levels/px.
         n_threads: Threads of the network.
         read_content: Also recognise the characters (slower).
     """
 
-    max_side: int = 640
+    max_side: int = 736
+    scales: tuple[float, ...] = (0.65, 1.0)
     max_enlargement: float = 2.0
     pixel_threshold: float = 0.3
-    box_threshold: float = 0.5
+    box_threshold: float = 0.3
     max_area_share: float = MAX_AREA_SHARE
+    min_edge: float = MIN_EDGE
     n_threads: int = 1
     read_content: bool = False
 
@@ -49,6 +63,11 @@ class RapidOcrParams:
         Raises:
             InputContractError: If a value is out of its range.
         """
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        if not self.scales or min(self.scales) <= 0:
+            raise InputContractError(
+                f"text.rapidocr: scales are {self.scales}; expected one or more positive factors"
+            )
         if self.max_side < _MIN_WORKING_SIDE_PX:
             raise InputContractError(f"text.rapidocr: max_side is {self.max_side}; expected >= 32")
         if self.max_enlargement < 1:
@@ -73,6 +92,7 @@ class RapidOcrDetector(RegionDetector):
         """Keep the parameters; the network is loaded on first use."""
         self.params = params or RapidOcrParams()
         self.max_area_share = self.params.max_area_share
+        self.min_edge = self.params.min_edge
         self._engine: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,9 +121,24 @@ class RapidOcrDetector(RegionDetector):
             }
         )
 
-    def _find(self, image: Gray) -> Sequence[TextRegion]:
-        height, width = image.shape
-        scale = min(self.params.max_side / max(height, width), self.params.max_enlargement)
+    def _find(self, image: Gray) -> Detections:
+        found = [
+            screen_regions(
+                self._find_at(image, round(self.params.max_side * scale)),
+                image,
+                max_area_share=self.max_area_share,
+                min_edge=self.min_edge,
+            )
+            for scale in self.params.scales
+        ]
+        regions = [region for one in found for region in one.regions]
+        return Detections(
+            tuple(merge_regions(regions) if len(found) > 1 else regions),
+            tuple(entry for one in found for entry in one.rejected),
+        )
+
+    def _find_at(self, image: Gray, max_side: int) -> Sequence[TextRegion]:
+        scale = min(max_side / max(image.shape), self.params.max_enlargement)
         working = _resize(image, scale)
         result = self._engine(
             cv2.cvtColor(working, cv2.COLOR_GRAY2BGR),

@@ -101,5 +101,11 @@ def test_regions_apart_keep_their_polygons_in_reading_order():
     assert merge_regions([low, high]) == [high, low]
 
 
+def test_crossing_regions_with_a_far_larger_common_box_stay_apart():
+    upright, lying = rectangle(20, 0, 24, 40), rectangle(0, 36, 40, 40)
+
+    assert merge_regions([upright, lying]) == [upright, lying]
+
+
 def test_nothing_merges_to_nothing():
     assert merge_regions([]) == []
