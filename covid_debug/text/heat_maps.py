@@ -106,8 +106,9 @@ def merge_regions(
 
     Two regions belong together when their bounding boxes share at least ``min_overlap`` of the
     smaller box and their common box is at most ``max_growth`` times the larger one. A group becomes
-    the bounding rectangle of its members; a region without partner keeps its polygon. Detector names are joined by ``+`` in alphabetical order, the confidence is
-    the highest, the content is that of the most confident member that reads.
+    the bounding rectangle of its members; a region without partner keeps its polygon. Detector
+    names are joined by ``+`` in alphabetical order, the confidence is the highest, the content is
+    that of the most confident member that reads.
 
     Args:
         regions: Regions of one film.
