@@ -222,10 +222,10 @@ def _bars(entry: AuditedFilm) -> list[Bar]:
     rows = [
         ("Film as it is", entry["probability"], (), "asis"),
         ("Text removed", after.get("text_removed"), after.get("null_removed"), "test"),
-        ("Only text, rest blurred", after.get("text_revealed"), after.get("null_revealed"), "test"),
+        ("Only text left", after.get("text_revealed"), after.get("null_revealed"), "test"),
         ("All blurred", after.get("blurred"), (), "test"),
-        ("Top 12 % of map removed", saliency.get("deletion_top12"), (), "map"),
-        ("Top 6 % of map, rest blurred", saliency.get("insertion_top6"), (), "map"),
+        ("Map's top 12 % removed", saliency.get("deletion_top12"), (), "map"),
+        ("Only map's top 6 %", saliency.get("insertion_top6"), (), "map"),
     ]
     return [
         Bar(name, float(value), tuple(float(null) for null in nulls or ()), kind)

@@ -21,6 +21,8 @@ METRIC_NAMES = {
     "recall": "Recall",
     "f1": "F1",
 }
+CLASS_METRIC_NAMES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+COUNTERFACTUALS = ("text_free", "text_swapped")
 Key = tuple[str, str]
 
 

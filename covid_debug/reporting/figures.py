@@ -15,7 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.comparison import METRIC_NAMES, ComparisonTable
+from covid_debug.reporting.comparison import (
+    CLASS_METRIC_NAMES,
+    COUNTERFACTUALS,
+    METRIC_NAMES,
+    ComparisonTable,
+)
 from covid_debug.reporting.verdicts import VERDICT_NAMES, VERDICTS, AuditedFilm
 
 INK = "#1f2933"
@@ -87,14 +92,16 @@ def draw_comparison(table: ComparisonTable) -> Figure:
         table: The comparison.
 
     Returns:
-        The figure; metrics from top to bottom, one colour an arm.
+        The figure; metrics from top to bottom, one colour an arm. Counterfactual films have a
+        figure of their own.
     """
+    tests = [test for test in table.tests if test not in COUNTERFACTUALS]
     keys = [("all", "accuracy"), ("all", "macro_f1")]
     keys += [(name, metric) for name in table.classes for metric in ("precision", "recall", "f1")]
     with _style():
-        figure = Figure(figsize=(2.2 + 3.1 * len(table.tests), 0.9 + 0.34 * len(keys)))
-        panels = figure.subplots(1, len(table.tests), sharey=True, squeeze=False)[0]
-        for axes, test in zip(panels, table.tests, strict=True):
+        figure = Figure(figsize=(2.2 + 3.6 * len(tests), 0.9 + 0.34 * len(keys)))
+        panels = figure.subplots(1, len(tests), sharey=True, squeeze=False)[0]
+        for axes, test in zip(panels, tests, strict=True):
             for i, arm in enumerate(table.arms):
                 shift = (i - (len(table.arms) - 1) / 2) * 0.24
                 _draw_arm(axes, table, arm, test, keys, shift)
@@ -242,5 +249,6 @@ def _style() -> Iterator[None]:
 
 
 def _key_name(class_name: str, metric: str) -> str:
-    name = METRIC_NAMES[metric]
-    return name if class_name == "all" else f"{class_name}: {name.lower()}"
+    if class_name == "all":
+        return METRIC_NAMES[metric]
+    return f"{class_name}: {CLASS_METRIC_NAMES[metric]}"

@@ -62,8 +62,8 @@ def _audit_line(audited: Sequence[AuditedFilm]) -> str:
     counts = Counter(film.verdict for film in audited)
     return (
         f"{counts['text_driven']} of {len(audited)} audited {audited[0]['target_class']}"
-        f" predictions are driven by burned-in text, {counts['text_sensitive']} more are sensitive"
-        f" to it, {counts['inconclusive']} are inconclusive."
+        f" predictions are driven by burned-in text; sensitive to it: {counts['text_sensitive']},"
+        f" inconclusive: {counts['inconclusive']}, not driven: {counts['not_text_driven']}."
     )
 
 

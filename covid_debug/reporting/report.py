@@ -25,6 +25,7 @@ from covid_debug.imaging.writing import encode_jpeg, to_data_uri
 from covid_debug.reporting.cards import Card, build_cards
 from covid_debug.reporting.comparison import (
     BASE,
+    CLASS_METRIC_NAMES,
     METRIC_NAMES,
     ComparisonTable,
     arrange_comparison,
@@ -48,7 +49,13 @@ from covid_debug.reporting.tables import (
     summarise,
     write_csv,
 )
-from covid_debug.reporting.verdicts import VERDICT_NAMES, VERDICTS, AuditedFilm, read_verdicts
+from covid_debug.reporting.verdicts import (
+    VERDICT_NAMES,
+    VERDICTS,
+    AuditedFilm,
+    read_audit_counts,
+    read_verdicts,
+)
 
 REPORT_NAME = "report.html"
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
@@ -75,6 +82,7 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
     cleaned = None if inputs.cleaned is None else load_filmset(inputs.cleaned)
     regions = read_regions(inputs.regions)
     audited = () if inputs.audit is None else read_verdicts(inputs.audit)
+    audit_counts = {} if inputs.audit is None else read_audit_counts(inputs.audit)
     table = arrange_comparison(inputs.comparison, inputs.pairs)
     headlines = write_headlines(audited, table, inputs.baselines, inputs.calibration)
     shown = audited[: inputs.max_cards]
@@ -89,7 +97,9 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
     with write_artifact(run_dir, kind="report", inputs=sources) as draft:
         films = {film.image_id: film for film in filmset.films}
         flags = flag_rows(audited, films, regions, {film.image_id for film in shown})
-        summary = summarise(inputs, filmset, regions, audited, table, headlines, len(cards))
+        summary = summarise(
+            inputs, filmset, regions, audited, audit_counts, table, headlines, len(cards)
+        )
         (draft.path / "figures").mkdir()
         for name, figure in figures.items():
             (draft.path / "figures" / f"{name}.png").write_bytes(to_png(figure))
@@ -203,6 +213,7 @@ def _page_facts(
     return {
         "base": BASE,
         "metric_names": METRIC_NAMES,
+        "class_metric_names": CLASS_METRIC_NAMES,
         "counterfactual_names": COUNTERFACTUAL_NAMES,
         "verdicts": VERDICTS,
         "verdict_names": VERDICT_NAMES,

@@ -28,7 +28,8 @@ FLAG_COLUMNS = (
     *("text_removed", "drop", "text_revealed", "blurred"),
     *("null_removed_min", "null_removed_max", "null_revealed_min", "null_revealed_max", "n_nulls"),
     *("cleaned_class", "enrichment", "mass_in_text", "insertion_top6", "deletion_top12"),
-    *("saliency_void", "void_reason", "verdict", "p_value", "q_value", "reasons", "has_card"),
+    *("saliency_void", "void_reason", "verdict", "direction", "p_value", "q_value", "reasons"),
+    *("error", "has_card"),
 )
 
 
@@ -106,6 +107,7 @@ def summarise(
     filmset: FilmSet,
     regions: Mapping[str, FilmRegions],
     audited: Sequence[AuditedFilm],
+    audit_counts: Row,
     table: ComparisonTable,
     headlines: Sequence[str],
     n_cards: int,
@@ -117,6 +119,7 @@ def summarise(
         filmset: The original films.
         regions: Image id -> text regions.
         audited: The audit.
+        audit_counts: The audit's own summary.
         table: The comparison.
         headlines: Sentences for the reader.
         n_cards: Films shown as cards.
@@ -143,7 +146,9 @@ def summarise(
         },
         "audit": {
             "target_class": audited[0]["target_class"] if audited else None,
+            "n_predicted_target": audit_counts.get("n_predicted_target"),
             "n_audited": len(audited),
+            "not_audited": dict(audit_counts.get("not_audited", {})),
             "n_cards": n_cards,
             "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
         },

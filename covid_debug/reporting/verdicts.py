@@ -4,6 +4,7 @@ Owns reading ``verdicts.jsonl``; the verdicts themselves are made by :mod:`covid
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +54,15 @@ class AuditedFilm:
 
     @property
     def drop(self) -> float:
-        """Probability of the target class that goes away with the text."""
+        """Probability of the target class that goes away with the text; NaN where untested."""
         removed = self.interventions["text_removed"]
-        return 0.0 if removed is None else float(self.record["probability"] - removed)
+        return math.nan if removed is None else float(self.record["probability"] - removed)
 
     @property
     def rank(self) -> tuple[int, float, str]:
         """Sort key: most severe verdict first, then the largest drop."""
         place = VERDICTS.index(self.verdict) if self.verdict in VERDICTS else len(VERDICTS)
-        return place, -self.drop, self.image_id
+        return place, math.inf if math.isnan(self.drop) else -self.drop, self.image_id
 
 
 def read_verdicts(folder: Path) -> tuple[AuditedFilm, ...]:
@@ -86,6 +87,20 @@ def read_verdicts(folder: Path) -> tuple[AuditedFilm, ...]:
         raise ArtifactError(
             f"{path}: has a line that is not a verdict ({error!r}); make the audit again"
         ) from error
+
+
+def read_audit_counts(folder: Path) -> dict[str, Any]:
+    """Return the audit's own ``summary.json``.
+
+    Raises:
+        ArtifactError: If the file is missing or broken.
+    """
+    path = folder / "summary.json"
+    try:
+        counts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: is not readable; make the audit again") from error
+    return counts
 
 
 def read_map(folder: Path, image_id: str) -> NDArray[np.float32] | None:

@@ -96,6 +96,14 @@
     select(shown[next], true);
   }
 
+  const zoom = document.getElementById("zoom");
+  function enlarge(card) {
+    const copies = [...card.querySelectorAll(".pictures figure")].map((figure) => figure.cloneNode(true));
+    zoom.querySelector(".pictures").replaceChildren(...copies);
+    zoom.showModal();
+  }
+  zoom.addEventListener("click", (event) => { if (event.target === zoom) zoom.close(); });
+
   function download(name, type, text) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type }));
@@ -136,13 +144,14 @@
     select(card, false);
     const button = event.target.closest("[data-decide]");
     if (button) decide(card, button.dataset.decide);
+    else if (event.target.closest(".picture")) enlarge(card);
   });
   list.addEventListener("input", (event) => {
     if (!event.target.matches(".note-field")) return;
     record(event.target.closest(".card"), { note: event.target.value });
   });
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || zoom.open) return;
     if (event.target.matches("input, select, textarea")) {
       if (event.key === "Escape") { event.target.blur(); if (current) current.focus({ preventScroll: true }); }
       return;
@@ -150,6 +159,7 @@
     const decision = { a: "accept", r: "reject", u: "unsure" }[event.key];
     if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
+    else if (event.key === "z" && current) enlarge(current);
     else if (event.key === "b") document.body.classList.toggle("no-outlines");
     else if (event.key === "n" && current) { current.querySelector(".note-field").focus(); }
     else if (decision && current) decide(current, decision);

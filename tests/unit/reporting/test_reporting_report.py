@@ -115,6 +115,7 @@ def test_build_report_hostile_strings_stay_text(tmp_path):
         line = fakes.make_verdict(original.films[0], "text_driven", 0.5, explained=False)
         line |= {"path": HOSTILE, "source": HOSTILE, "reasons": [HOSTILE], "target_class": HOSTILE}
         (draft.path / "verdicts.jsonl").write_text(json.dumps(line) + "\n")
+        (draft.path / "summary.json").write_text("{}")
     hostile = fakes.ReportInputs(
         title=HOSTILE,
         filmset=original.root,
@@ -191,8 +192,8 @@ def test_summary_json_has_the_stable_keys(report):
         "improved"
     )
     assert summary["headlines"][0] == (
-        "1 of 4 audited COVID-19 predictions are driven by burned-in text, 1 more are sensitive to"
-        " it, 1 are inconclusive."
+        "1 of 4 audited COVID-19 predictions are driven by burned-in text; sensitive to it: 1,"
+        " inconclusive: 1, not driven: 1."
     )
 
 
