@@ -132,6 +132,8 @@ class Explainer(ABC, Generic[P]):
         stochastic: Whether seeds change the result.
         uses_baseline: Whether the map contrasts the film with a baseline, so that a small score
             gap between the two makes it void.
+        fixed_scale: Scale that the method's rules start from, whatever the caller asked for; the
+            result's ``scale`` says so.
     """
 
     name: ClassVar[str]
@@ -139,6 +141,7 @@ class Explainer(ABC, Generic[P]):
     needs_gradient: ClassVar[bool]
     stochastic: ClassVar[bool]
     uses_baseline: ClassVar[bool] = True
+    fixed_scale: ClassVar[OutputScale | None] = None
     params: P
 
     def __init__(self, params: P) -> None:
@@ -183,7 +186,7 @@ class Explainer(ABC, Generic[P]):
             targets: Class index to explain, per image.
             seeds: One integer per image; decides that image's random draws alone.
             baseline: What replaces removed pixels; the papers' blur where None.
-            scale: What is read from the model.
+            scale: What is read from the model, unless the method has a fixed scale.
             max_batch: Most images in one model call. Bounds memory: images are explained in
                 groups of at most this many.
 
@@ -221,6 +224,7 @@ class Explainer(ABC, Generic[P]):
                 f"{self.name}: needs gradients and cannot run under torch.inference_mode();"
                 " leave that context first"
             )
+        scale = self.fixed_scale or scale
         images, targets = images.detach(), targets.detach()
         baseline = blur_baseline(images) if baseline is None else baseline.detach()
         parts = []

@@ -8,6 +8,27 @@ from typing import Any
 from covid_debug.catalog import Catalog
 from covid_debug.errors import ConfigError, suggest
 from covid_debug.saliency.base import Explainer
+from covid_debug.saliency.captum_adapter import (
+    LIME,
+    LRP,
+    AttributionParams,
+    ContributionParams,
+    Deconvolution,
+    DeepLIFT,
+    GradCAM,
+    GradCAMParams,
+    Gradient,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    IntegratedGradientsParams,
+    KernelSHAP,
+    Occlusion,
+    OcclusionParams,
+    SmoothGrad,
+    SmoothGradParams,
+    SurrogateParams,
+)
 from covid_debug.saliency.igos import IGOS, IGOSParams
 from covid_debug.saliency.igos_plus import IGOSPlus, IGOSPlusParams
 from covid_debug.saliency.igos_pp import IGOSPP, IGOSPPParams
@@ -52,6 +73,18 @@ EXPLAINERS: Catalog[Entry] = Catalog(
         "rise": Entry(RISE, RISEParams),
         "leg": Entry(LEG, LEGParams),
         "leg_tv": Entry(LEGTV, LEGTVParams),
+        "gradient": Entry(Gradient, AttributionParams),
+        "input_x_gradient": Entry(InputXGradient, ContributionParams),
+        "integrated_gradients": Entry(IntegratedGradients, IntegratedGradientsParams),
+        "smooth_grad": Entry(SmoothGrad, SmoothGradParams),
+        "guided_backprop": Entry(GuidedBackprop, AttributionParams),
+        "deconvolution": Entry(Deconvolution, AttributionParams),
+        "deep_lift": Entry(DeepLIFT, ContributionParams),
+        "lrp": Entry(LRP, ContributionParams),
+        "occlusion": Entry(Occlusion, OcclusionParams),
+        "lime": Entry(LIME, SurrogateParams),
+        "kernel_shap": Entry(KernelSHAP, SurrogateParams),
+        "grad_cam": Entry(GradCAM, GradCAMParams),
     },
 )
 
