@@ -437,5 +437,29 @@ def report(
     typer.echo(f"report: {rewrite_report(run_dir, decisions)}")
 
 
+@bench_app.command("text")
+def bench_text_command(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the annotated films' sources.")],
+    out: OutOption,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", help="Boxes; default: the development set.")
+    ] = None,
+    detector: Annotated[
+        list[str] | None, typer.Option("--detector", help="Repeatable; default: all there are.")
+    ] = None,
+) -> None:
+    """Score the text detectors on annotated films: recall, over-cleaning, seconds."""
+    from flows.bench_text import ANNOTATIONS, bench_text, to_markdown
+    from flows.console import RunConsole
+
+    wanted: dict[str, dict[str, object]] | None = None
+    if detector:
+        wanted = {name: {} for name in detector}
+    console = RunConsole()
+    results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
+    typer.echo(to_markdown(results))
+    console.say(f"tables: {out}")
+
+
 if __name__ == "__main__":
     main()

@@ -58,6 +58,7 @@ class RegionDetector(ABC):
     """
 
     name: ClassVar[str]
+    params: object
     max_area_share: float = MAX_AREA_SHARE
     min_edge: float = MIN_EDGE
 

@@ -104,6 +104,7 @@ class CraftDetector(RegionDetector):
     """Finds words by their characters; its known weakness is the single character."""
 
     name: ClassVar[str] = "craft"
+    params: CraftParams
 
     def __init__(self, params: CraftParams | None = None) -> None:
         """Keep the parameters and check that the weights are there.

@@ -87,6 +87,7 @@ class RapidOcrDetector(RegionDetector):
     """Finds lines of text with the detector in the RapidOCR wheel; weak on single letters."""
 
     name: ClassVar[str] = "rapidocr"
+    params: RapidOcrParams
 
     def __init__(self, params: RapidOcrParams | None = None) -> None:
         """Keep the parameters; the network is loaded on first use."""

@@ -83,9 +83,7 @@ def test_illegible_text_counts_neither_way():
 
 
 def test_film_of_another_size_is_refused():
-    with pytest.raises(
-        DataIntegrityError, match=r"a\.jpg is 50x40 px; its annotations expect"
-    ):
+    with pytest.raises(DataIntegrityError, match=r"a\.jpg is 50x40 px; its annotations expect"):
         score_film(film(), [], np.zeros((40, 50), np.uint8))
 
 
