@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from covid_debug.artifacts import canonical_json, read_manifest, write_artifact, write_text_atomic
+from covid_debug.cleaning.decisions import Decision
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError
@@ -30,7 +31,6 @@ from covid_debug.reporting.comparison import (
     ComparisonTable,
     arrange_comparison,
 )
-from covid_debug.reporting.decisions import Decision
 from covid_debug.reporting.figures import (
     COUNTERFACTUAL_NAMES,
     draw_calibration,
