@@ -41,7 +41,7 @@ class TrainingParams:
     weights_path: Path | None = None
     n_epochs: int = 30
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     schedule: Literal["cosine", "plateau"] = "cosine"
     patience: int = 8
     select_by: Literal["loss", "macro_f1"] = "loss"

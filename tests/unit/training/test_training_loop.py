@@ -161,7 +161,7 @@ def test_cosine_ends_at_zero(tmp_path):
     result = train(tmp_path / "model", n_epochs=2)
 
     rates = [line["learning_rate"] for line in result.history]
-    assert rates == pytest.approx([0.5e-3, 0.0])
+    assert rates == pytest.approx([1e-3, 0.0])
 
 
 def test_class_weights_scale_the_loss(tmp_path):
