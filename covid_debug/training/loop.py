@@ -123,6 +123,7 @@ def train_classifier(
         seed=derive_seed(seed, "batches"),
     )
     fabric = _build_fabric(device, params.precision)
+    fabric.launch()
     with ExitStack() as stack:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
         # Weights and dropout draw from torch's global generator; put it back afterwards.
