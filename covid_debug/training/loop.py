@@ -21,17 +21,11 @@ from typing import Any
 import lightning_fabric
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional
 
-from covid_debug.errors import (
-    ConfigError,
-    DataIntegrityError,
-    InputContractError,
-    TrainingError,
-    suggest,
-)
+from covid_debug.errors import ConfigError, InputContractError, TrainingError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.checkpoint import save_checkpoint
@@ -41,6 +35,13 @@ from covid_debug.seeding import derive_seed
 from covid_debug.training.augmentation import augment
 from covid_debug.training.batch_norm import refresh_batch_norm
 from covid_debug.training.batches import BalancedBatches
+from covid_debug.training.checks import (
+    Labels,
+    Views,
+    check_films,
+    find_target_class,
+    order_class_weights,
+)
 from covid_debug.training.metrics import ValidationMetrics, compute_validation_metrics
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
@@ -50,9 +51,6 @@ _LOG = logging.getLogger(__name__)
 _N_PREFETCHED = 2
 _N_NORM_FILMS = 512
 _TIMINGS = ("films_per_s", "seconds_left")
-
-Views = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,12 @@ def train_classifier(
         DataIntegrityError: If a class has no training or no validation film.
         TrainingError: If the loss is not finite.
     """
-    train_y = _check_films("training", train_views, train_labels, class_names, view)
-    val_y = _check_films("validation", val_views, val_labels, class_names, view)
-    weights = _class_weights(params.class_weights, class_names)
+    train_y = check_films("training", train_views, train_labels, class_names, view)
+    val_y = check_films("validation", val_views, val_labels, class_names, view)
+    weights = order_class_weights(params.class_weights, class_names)
     batches = BalancedBatches(
         train_y,
-        target_class=_target_index(params, class_names),
+        target_class=find_target_class(params, class_names),
         target_share=params.target_share,
         batch_size=params.batch_size,
         seed=derive_seed(seed, "batches"),
@@ -390,58 +388,3 @@ def _build_classifier(
     # 1.2 to 1.8 times faster than the default layout on a CPU (benchmarks/train_speed.py).
     classifier.to(memory_format=torch.channels_last)
     return classifier
-
-
-def _check_films(
-    name: str, views: Views, labels: ArrayLike, class_names: Sequence[str], view: ViewSpec
-) -> Labels:
-    """Check that labels fit views and classes.
-
-    Returns:
-        The labels as an array.
-
-    Raises:
-        InputContractError: If shapes, types or indices do not fit.
-        DataIntegrityError: If a class has no film.
-    """
-    indices = np.asarray(labels, dtype=np.int64)
-    expected = (len(indices), view.image_size, view.image_size)
-    if views.dtype != np.uint8 or views.shape != expected:
-        raise InputContractError(
-            f"training: {name} views are {views.dtype} {views.shape}; expected uint8 {expected},"
-            " one per label"
-        )
-    counts = np.bincount(indices[indices >= 0], minlength=len(class_names))
-    if len(counts) > len(class_names) or counts.sum() < len(indices):
-        raise InputContractError(
-            f"training: {name} labels span [{indices.min()}, {indices.max()}]; expected indices"
-            f" in [0, {len(class_names)})"
-        )
-    empty = [label for label, count in zip(class_names, counts, strict=True) if count == 0]
-    if empty:
-        raise DataIntegrityError(
-            f"training: no {name} film of class {', '.join(map(repr, empty))} among"
-            f" {len(indices)}; add films of that class or change the split"
-        )
-    return indices
-
-
-def _target_index(params: TrainingParams, class_names: Sequence[str]) -> int:
-    if not params.target_class:
-        return len(class_names) - 1
-    if params.target_class not in class_names:
-        raise InputContractError(
-            f"training: target_class {params.target_class!r} is not a class"
-            f"{suggest(params.target_class, class_names)} (known: {', '.join(class_names)})"
-        )
-    return list(class_names).index(params.target_class)
-
-
-def _class_weights(weights: Mapping[str, float], class_names: Sequence[str]) -> Tensor:
-    unknown = [name for name in weights if name not in class_names]
-    if unknown:
-        raise InputContractError(
-            f"training: class_weights names {unknown[0]!r}, which is not a class"
-            f"{suggest(unknown[0], class_names)} (known: {', '.join(class_names)})"
-        )
-    return torch.tensor([float(weights.get(name, 1.0)) for name in class_names])
