@@ -35,6 +35,7 @@ class Case:
         view: ``(S, S)`` uint8, what the model sees.
         probabilities: ``(K,)`` of the film as it is.
         seed: Seed of everything random about this film.
+        baseline: ``(S, S)`` uint8, the film with everything removed.
         text_mask: ``(S, S)``, True where text leaks into the view.
         evidence: Predictions under the interventions; None before them or if they failed.
         n_border_matched: Nulls at the text's own distance to the border.
@@ -45,6 +46,7 @@ class Case:
     view: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     seed: int
+    baseline: NDArray[np.uint8]
     text_mask: NDArray[np.bool_] | None = None
     evidence: Evidence | None = None
     n_border_matched: int = 0
@@ -58,6 +60,7 @@ def to_record(
     *,
     class_names: Sequence[str],
     target: int,
+    baseline: str,
     chosen: str | None,
     explained: Explained | None,
 ) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def to_record(
         significance: Its p- and q-values; NaN becomes ``null``.
         class_names: Classes of the model.
         target: Index of the audited class.
+        baseline: What the revealed views and the maps start from; its answer is ``"blurred"``.
         chosen: Why the film was explained: ``"suspected"``, ``"control"``, or None.
         explained: Its map, or why it has none, or None where none was asked for.
 
@@ -99,6 +103,7 @@ def to_record(
         },
         "text_area_share": None if case.text_mask is None else _round(case.text_mask.mean()),
         **_describe_interventions(item),
+        "baseline": baseline,
         "n_border_matched": case.n_border_matched,
         "text_suffices": False if item is None else item.is_sufficient,
         "saliency": saliency,
@@ -133,7 +138,7 @@ def _describe_interventions(item: Evidence | None) -> dict[str, Any]:
         "interventions": {
             "text_removed": _round(item.text_removed.probability),
             "text_revealed": _round(item.text_revealed.probability),
-            "blurred": _round(item.blurred.probability),
+            "blurred": _round(item.baseline.probability),
             "null_removed": [_round(answer.probability) for answer in item.null_removed],
             "null_revealed": [_round(answer.probability) for answer in item.null_revealed],
         },

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from covid_debug.evaluation.deletion_insertion import rank_units
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
-from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.compose import compose
 from covid_debug.saliency.base import Explainer, explain_void_reason
 
@@ -32,8 +31,8 @@ class SaliencyEvidence:
         enrichment: Share of the saliency that lies in text, divided by the text's share of the
             view's area; 1 = no preference. None if the map has no positive value.
         mass_in_text: Share of the saliency that lies in text, in [0, 1], or None.
-        insertion_top6: Target probability when the top 6 % pixels are revealed on the blur.
-        deletion_top12: Target probability when the top 12 % pixels are replaced by the blur.
+        insertion_top6: Target probability when the top 6 % pixels are revealed on the baseline.
+        deletion_top12: Target probability when the top 12 % pixels are replaced by the baseline.
         insertion_restores: Whether the revealed pixels alone are predicted as the target.
         deletion_loses: Whether the film leaves the target class without them.
         void: Whether the map means nothing.
@@ -63,6 +62,7 @@ def explain_films(
     explainer: Explainer[Any],
     classifier: Classifier,
     views: NDArray[np.uint8],
+    baseline_views: NDArray[np.uint8],
     text_masks: NDArray[np.bool_],
     target: int,
     seeds: Sequence[int],
@@ -75,6 +75,7 @@ def explain_films(
         explainer: The method.
         classifier: The audited model.
         views: ``(n, S, S)`` uint8.
+        baseline_views: ``(n, S, S)`` uint8, the films with everything removed.
         text_masks: ``(n, S, S)``, True where text leaks into the view.
         target: Index of the explained class.
         seeds: One a film.
@@ -85,8 +86,10 @@ def explain_films(
     """
     images = to_canonical(views, classifier.device)
     targets = torch.full((len(images),), target, dtype=torch.int64, device=images.device)
-    explanation = explainer.explain(classifier, images, targets, seeds=seeds, max_batch=max_batch)
-    baseline = blur_baseline(images)
+    baseline = to_canonical(baseline_views, classifier.device)
+    explanation = explainer.explain(
+        classifier, images, targets, seeds=seeds, baseline=baseline, max_batch=max_batch
+    )
     ranks = rank_units(explanation.saliency.flatten(1)).view(images.shape)
     n_pixels = images.shape[-2] * images.shape[-1]
     is_top6 = (ranks < round(INSERTED_SHARE * n_pixels)).to(images.dtype)

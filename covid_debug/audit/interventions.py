@@ -2,10 +2,10 @@
 
 Two interventions, each at the text and at matched text-free patches of the same film: *removed*
 (inpainted in the film's own pixels, then rendered to the view) and *revealed* (the only thing left
-of the view on its blurred copy). Models are called elsewhere.
+of the view on its baseline, normally its blurred copy). Models are called elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,28 @@ import torch
 from numpy.typing import NDArray
 
 from covid_debug.audit.nulls import Mask, Patch, clip_to_view, draw_matched_patches, paint
+from covid_debug.catalog import Catalog
 from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view, render_view_mask
 from covid_debug.imaging.inpainting import inpaint
 from covid_debug.imaging.regions import regions_to_mask
-from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.perturbation.baselines import BaselineSpec, make_baseline
 from covid_debug.records import TextRegion
+from covid_debug.saliency.base import MIN_SCORE_GAP
 
 Views = NDArray[np.uint8]
+
+_GROUP = 64  # baselines held at once
+
+BASELINES = Catalog(
+    "audit baseline",
+    {
+        "blur": BaselineSpec("blur"),
+        "black": BaselineSpec("constant", 0.0),
+        "white": BaselineSpec("constant", 1.0),
+        "gray": BaselineSpec("constant", 0.5),
+    },
+)
+"""What a film becomes when everything is removed; ``"blur"`` is the papers'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +43,8 @@ class Intervened:
 
     Attributes:
         text_removed: ``(S, S)`` view of the film whose text is inpainted.
-        text_revealed: ``(S, S)`` blurred view that shows only the text.
-        blurred: ``(S, S)`` blurred view.
+        text_revealed: ``(S, S)`` baseline that shows only the text.
+        baseline: ``(S, S)`` the film with everything removed, normally its blur.
         null_removed: ``(K, S, S)`` as ``text_removed``, at each matched patch.
         null_revealed: ``(K, S, S)`` as ``text_revealed``, at each matched patch.
         text_mask: ``(S, S)`` bool, True where text leaks into the view.
@@ -38,15 +53,15 @@ class Intervened:
 
     text_removed: Views
     text_revealed: Views
-    blurred: Views
+    baseline: Views
     null_removed: Views
     null_revealed: Views
     text_mask: Mask
     n_border_matched: int
 
     def stack(self) -> Views:
-        """Return all views as one batch: removed, revealed, blurred, then the nulls."""
-        singles = np.stack([self.text_removed, self.text_revealed, self.blurred])
+        """Return all views as one batch: removed, revealed, baseline, then the nulls."""
+        singles = np.stack([self.text_removed, self.text_revealed, self.baseline])
         return np.concatenate([singles, self.null_removed, self.null_revealed])
 
 
@@ -80,6 +95,7 @@ def intervene(
     method: str,
     radius_px: float,
     seed: int,
+    baseline: Views,
 ) -> Intervened:
     """Make every intervened view of one film.
 
@@ -93,6 +109,7 @@ def intervene(
         radius_px: Reach of the fill in film pixels; patches keep this distance from text, so
             that a fill never draws from it.
         seed: Seed of this film's patches.
+        baseline: ``(S, S)`` view on which text and patches are revealed.
 
     Returns:
         The views.
@@ -108,7 +125,6 @@ def intervene(
     )
 
     view = render_view(film, spec)
-    blurred = blur_view(view)
     text_mask = render_view_mask(inside, spec)
     size = spec.image_size
     removed = np.empty((len(patches.patches), size, size), np.uint8)
@@ -117,12 +133,12 @@ def intervene(
         mask = paint(patch, height, width)
         filled = _fill_patch(film, patch, mask, method, radius_px)
         removed[k] = render_view(filled, spec)
-        revealed[k] = np.where(render_view_mask(mask, spec), view, blurred)
+        revealed[k] = np.where(render_view_mask(mask, spec), view, baseline)
     text_free = _fill(film, inside, method, radius_px)
     return Intervened(
         text_removed=render_view(text_free, spec),
-        text_revealed=np.where(text_mask, view, blurred),
-        blurred=blurred,
+        text_revealed=np.where(text_mask, view, baseline),
+        baseline=baseline,
         null_removed=removed,
         null_revealed=revealed,
         text_mask=text_mask,
@@ -152,8 +168,49 @@ def _fill_patch(film: Views, patch: Patch, mask: Mask, method: str, radius_px: f
     return filled
 
 
-def blur_view(view: Views) -> Views:
-    """Return the papers' blur of a view ``(S, S)``, rounded to uint8."""
-    image = torch.from_numpy(np.array(view)).to(torch.float32)[None, None] / 255
-    blurred = (blur_baseline(image)[0, 0] * 255).round().clamp(0, 255)
-    return blurred.to(torch.uint8).numpy()
+def make_baseline_views(views: Views, kind: str) -> Views:
+    """Return what films look like with everything removed.
+
+    Args:
+        views: ``(N, S, S)`` uint8.
+        kind: Key of :data:`BASELINES`.
+
+    Returns:
+        ``(N, S, S)`` uint8, rounded.
+    """
+    images = torch.from_numpy(np.array(views)).to(torch.float32)[:, None] / 255
+    baseline = make_baseline(images, BASELINES[kind])[:, 0]
+    return (baseline * 255).round().to(torch.uint8).numpy()
+
+
+def choose_baseline(
+    predict: Callable[[Views], NDArray[np.float32]],
+    views: Views,
+    scores: NDArray[np.float32],
+    kinds: Sequence[str],
+) -> str:
+    """Choose what stands for "nothing" on this model.
+
+    A classifier may call the blurred film itself the target class. Then nothing can be revealed
+    on it and every mask explanation that ends there is void. The first kind in the list is taken
+    for which the median film loses at least :data:`MIN_SCORE_GAP` of its target probability.
+
+    Args:
+        predict: Maps ``(N, S, S)`` views to the target's probability ``(N,)``.
+        views: ``(N, S, S)`` of the audited films.
+        scores: ``(N,)`` target probability of the films as they are.
+        kinds: Keys of :data:`BASELINES`, best first.
+
+    Returns:
+        The kind; the first one if none will do (the explanations will then say that they are
+        void).
+    """
+    for kind in kinds:
+        lost = [
+            scores[start : start + _GROUP]
+            - predict(make_baseline_views(views[start : start + _GROUP], kind))
+            for start in range(0, len(views), _GROUP)
+        ]
+        if lost and np.median(np.concatenate(lost)) >= MIN_SCORE_GAP:
+            return kind
+    return kinds[0]

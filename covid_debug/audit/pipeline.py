@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from covid_debug.artifacts import write_artifact
 from covid_debug.audit.artifact import Case, Explained, to_record, write_audit
 from covid_debug.audit.explanations import explain_films
-from covid_debug.audit.interventions import Intervened, intervene
+from covid_debug.audit.interventions import (
+    Intervened,
+    choose_baseline,
+    intervene,
+    make_baseline_views,
+)
 from covid_debug.audit.planning import (
     AuditParams,
     AuditPlan,
@@ -128,16 +133,19 @@ def audit_filmset(
     selection = select_films(
         films, predicted, target, regions, loaded.view, dilation_px=params.dilation_px
     )
+    auditor = _Auditor(loaded, filmset, regions, params, target)
+    rows = list(selection.candidates)
+    baseline = auditor.choose_baseline(views[rows], probabilities[rows])
     cases = [
         Case(
             films[row],
             np.array(views[row]),
             probabilities[row],
             derive_seed(run_seed, films[row].image_id, "audit"),
+            make_baseline_views(views[row][None], baseline)[0],
         )
-        for row in selection.candidates
+        for row in rows
     ]
-    auditor = _Auditor(loaded, filmset, regions, params, target)
     tell = announce or (lambda _plan: None)
     report = progress or (lambda _done, _total: None)
     prices = auditor.measure(cases)
@@ -166,6 +174,7 @@ def audit_filmset(
             significance,
             class_names=classifier.class_names,
             target=target,
+            baseline=baseline,
             chosen=chosen.get(case.film.image_id),
             explained=explained.get(case.film.image_id),
         )
@@ -179,6 +188,7 @@ def audit_filmset(
         n_unreadable=int(np.sum(~readable)),
         target_class=params.target_class,
         target_index=target,
+        baseline=baseline,
         seed=derive_seed(run_seed, "audit_summary"),
     )
     excluded = dict(selection.excluded)
@@ -213,6 +223,17 @@ class _Auditor:
         self._params = params
         self._target = target
         self._explainer = build_explainer(METHOD, grid_size=params.grid_size, **params.igos)
+
+    def choose_baseline(self, views: Views, probabilities: NDArray[np.float32]) -> str:
+        """Return the first configured baseline that the model does not take for the target."""
+
+        def predict(images: Views) -> NDArray[np.float32]:
+            rows = predict_probabilities(self._classifier, images, max_batch=self._params.max_batch)
+            return rows[:, self._target]
+
+        return choose_baseline(
+            predict, views, probabilities[:, self._target], self._params.baselines
+        )
 
     def measure(self, cases: Sequence[Case]) -> Prices:
         # One film and the start of one map; the results are thrown away.
@@ -281,6 +302,7 @@ class _Auditor:
                 method=params.method,
                 radius_px=params.radius_px,
                 seed=derive_seed(case.seed, "nulls"),
+                baseline=case.baseline,
             )
         except _FILM_ERRORS as error:
             case.error = str(error)
@@ -296,7 +318,7 @@ class _Auditor:
             )
             for row in (case.probabilities, *rows)
         ]
-        film, removed, revealed, blurred, *nulls = answers
+        film, removed, revealed, baseline, *nulls = answers
         n_nulls = len(item.null_removed)
         case.text_mask = item.text_mask
         case.n_border_matched = item.n_border_matched
@@ -305,7 +327,7 @@ class _Auditor:
             film=film,
             text_removed=removed,
             text_revealed=revealed,
-            blurred=blurred,
+            baseline=baseline,
             null_removed=tuple(nulls[:n_nulls]),
             null_revealed=tuple(nulls[n_nulls:]),
         )
@@ -330,6 +352,7 @@ class _Auditor:
                 explainer,
                 self._classifier,
                 np.stack([case.view for case in group]),
+                np.stack([case.baseline for case in group]),
                 np.stack(masks),
                 self._target,
                 [derive_seed(case.seed, METHOD) for case in group],

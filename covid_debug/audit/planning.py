@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.audit.interventions import text_in_view
+from covid_debug.audit.interventions import BASELINES, text_in_view
 from covid_debug.errors import InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.inpainting import FILLS
@@ -39,6 +39,9 @@ class AuditParams:
         control_share: Share of ``max_explained`` kept for films without suspicion, drawn by seed.
         grid_size: Cells of the iGOS++ mask in both directions.
         igos: Further fields of ``IGOSPPParams``.
+        baselines: What may stand for "nothing", best first; the first one that this model does not
+            itself take for the target class is used, see
+            :func:`covid_debug.audit.interventions.choose_baseline`.
         max_batch: Most images in one model call.
     """
 
@@ -54,6 +57,7 @@ class AuditParams:
     control_share: float = 0.2
     grid_size: int = 32
     igos: Mapping[str, Any] = field(default_factory=dict)
+    baselines: tuple[str, ...] = ("blur", "black", "white")
     max_batch: int = 64
 
     def __post_init__(self) -> None:
@@ -61,9 +65,13 @@ class AuditParams:
 
         Raises:
             InputContractError: If a value is out of range.
-            CatalogError: If the fill is unknown.
+            CatalogError: If the fill or a baseline is unknown.
         """
         FILLS[self.method]
+        for kind in self.baselines:
+            BASELINES[kind]
+        if not self.baselines:
+            raise InputContractError("AuditParams: baselines is empty; expected at least 'blur'")
         for name in ("alpha", "min_drop", "strong_drop", "control_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:

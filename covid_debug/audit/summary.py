@@ -25,6 +25,7 @@ def summarise_audit(
     n_unreadable: int,
     target_class: str,
     target_index: int,
+    baseline: str,
     seed: int,
 ) -> dict[str, Any]:
     """Summarise an audit.
@@ -37,6 +38,7 @@ def summarise_audit(
         n_unreadable: Of them, films that could not be read at all.
         target_class: Audited class.
         target_index: Its index in the model.
+        baseline: What stood for "nothing", see ``choose_baseline``.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -53,6 +55,7 @@ def summarise_audit(
     return {
         "target_class": target_class,
         "target_index": target_index,
+        "baseline": baseline,
         "n_films": n_films,
         "n_unreadable": n_unreadable,
         "n_predicted_target": n_predicted,

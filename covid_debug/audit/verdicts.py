@@ -65,17 +65,17 @@ class Evidence:
         target: Name of the audited class, which the film is predicted as.
         film: The film as it is.
         text_removed: Without its text.
-        text_revealed: Only the text on the blurred film.
-        blurred: The blurred film.
+        text_revealed: Only the text on the baseline.
+        baseline: The film with everything removed, normally its blur.
         null_removed: Without each matched patch.
-        null_revealed: Only each matched patch on the blurred film.
+        null_revealed: Only each matched patch on the baseline.
     """
 
     target: str
     film: Answer
     text_removed: Answer
     text_revealed: Answer
-    blurred: Answer
+    baseline: Answer
     null_removed: tuple[Answer, ...]
     null_revealed: tuple[Answer, ...]
 
@@ -91,8 +91,8 @@ class Evidence:
 
     @property
     def is_sufficient(self) -> bool:
-        """Tell whether the text alone makes the blurred film the target class."""
-        return self.text_revealed.predicted_class == self.target != self.blurred.predicted_class
+        """Tell whether the text alone makes the baseline the target class."""
+        return self.text_revealed.predicted_class == self.target != self.baseline.predicted_class
 
     @property
     def null_flip_share(self) -> float:
@@ -112,7 +112,7 @@ class Significance:
         q_towards: Its false discovery rate over the audited films.
         p_away: One-sided p-value that removing the text raises the target's odds.
         q_away: Its false discovery rate.
-        p_revealed: One-sided p-value that the text alone raises the odds on the blurred film.
+        p_revealed: One-sided p-value that the text alone raises the odds on the baseline.
         q_revealed: Its false discovery rate.
         n_exceeded: Matched patches of the same film whose removal lowers the odds less.
     """
@@ -204,11 +204,11 @@ def judge_significance(evidence: Sequence[Evidence | None]) -> list[Significance
             null_drops.append([])
             null_gains.append([])
             continue
-        film, blurred = item.film.log_odds, item.blurred.log_odds
+        film, nothing = item.film.log_odds, item.baseline.log_odds
         drops.append(film - item.text_removed.log_odds)
-        gains.append(item.text_revealed.log_odds - blurred)
+        gains.append(item.text_revealed.log_odds - nothing)
         null_drops.append([film - answer.log_odds for answer in item.null_removed])
-        null_gains.append([answer.log_odds - blurred for answer in item.null_revealed])
+        null_gains.append([answer.log_odds - nothing for answer in item.null_revealed])
     towards = calibrated_p_values(drops, null_drops)
     away = calibrated_p_values(np.negative(drops), [np.negative(x) for x in null_drops])
     revealed = calibrated_p_values(gains, null_gains)
@@ -239,7 +239,7 @@ def decide(
 
     ``text_driven``: beyond the null (``q <= alpha``), and without the text the film leaves the
     class or loses at least ``strong_drop``. ``text_sensitive``: beyond the null, class kept, and
-    at least ``min_drop`` lost; or the text alone turns the blurred film into the class, beyond
+    at least ``min_drop`` lost; or the text alone turns the baseline into the class, beyond
     what matched patches do. ``inconclusive``: the class changes or at least ``min_drop`` is lost,
     but no more than at matched patches, or the film has no room for them.
     ``not_text_driven``: everything else.
@@ -283,8 +283,8 @@ def decide(
     if evidence.is_sufficient:
         beyond = significance.q_revealed <= alpha
         reasons.append(
-            f"the text alone on the blurred film is predicted {evidence.target}"
-            f" ({evidence.blurred.probability:.2f} -> {evidence.text_revealed.probability:.2f}),"
+            f"the text alone, on an empty film, is predicted {evidence.target}"
+            f" ({evidence.baseline.probability:.2f} -> {evidence.text_revealed.probability:.2f}),"
             f" {'beyond' if beyond else 'not beyond'} matched patches"
         )
         if beyond and verdict == "not_text_driven":

@@ -4,7 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_debug.audit.interventions import blur_view, intervene, text_in_view
+from covid_debug.audit.interventions import (
+    choose_baseline,
+    intervene,
+    make_baseline_views,
+    text_in_view,
+)
 from covid_debug.audit.nulls import clip_to_view, draw_matched_patches, paint
 from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view
 from covid_debug.imaging.inpainting import inpaint
@@ -12,6 +17,7 @@ from covid_debug.records import TextRegion
 
 SPEC = ViewSpec(64, 0.0)
 OPTIONS = {"dilation_px": 1, "method": "telea", "radius_px": 3.0, "seed": 5}
+NOTHING = np.full((64, 64), 7, np.uint8)
 
 
 def _region(x0, y0, x1, y1):
@@ -103,19 +109,18 @@ def test_interventions_touch_the_text_alone():
     film, region = _film(100, 100), _region(10, 10, 30, 20)
     view = render_view(film, SPEC)
 
-    made = intervene(film, [region], SPEC, n_nulls=6, **OPTIONS)
+    made = intervene(film, [region], SPEC, n_nulls=6, baseline=NOTHING, **OPTIONS)
 
     outside = ~made.text_mask
     np.testing.assert_array_equal(made.text_removed[outside], view[outside])
     assert (made.text_removed[made.text_mask] != view[made.text_mask]).any()
     np.testing.assert_array_equal(made.text_revealed[made.text_mask], view[made.text_mask])
-    np.testing.assert_array_equal(made.text_revealed[outside], made.blurred[outside])
-    np.testing.assert_array_equal(made.blurred, blur_view(view))
+    np.testing.assert_array_equal(made.text_revealed[outside], NOTHING[outside])
     assert made.stack().shape == (3 + 2 * 6, 64, 64)
     for removed, revealed in zip(made.null_removed, made.null_revealed, strict=True):
         np.testing.assert_array_equal(removed[made.text_mask], view[made.text_mask])
         assert (removed != view).any()
-        assert (revealed != made.blurred).any()
+        assert (revealed != NOTHING).any()
 
 
 def test_fill_of_a_patch_equals_the_fill_of_the_whole_film(monkeypatch):
@@ -127,7 +132,7 @@ def test_fill_of_a_patch_equals_the_fill_of_the_whole_film(monkeypatch):
         return render_view(view_film, spec)
 
     monkeypatch.setattr("covid_debug.audit.interventions.render_view", spy)
-    intervene(film, regions, SPEC, n_nulls=3, **OPTIONS)
+    intervene(film, regions, SPEC, n_nulls=3, baseline=NOTHING, **OPTIONS)
 
     mask = np.zeros_like(film, dtype=bool)
     for filled in calls[1:4]:
@@ -144,7 +149,9 @@ def test_fill_of_a_patch_equals_the_fill_of_the_whole_film(monkeypatch):
 
 
 def test_film_without_room_has_no_nulls_but_is_intervened_on():
-    made = intervene(_film(64, 64), [_region(5, 5, 58, 58)], SPEC, n_nulls=4, **OPTIONS)
+    made = intervene(
+        _film(64, 64), [_region(5, 5, 58, 58)], SPEC, n_nulls=4, baseline=NOTHING, **OPTIONS
+    )
 
     assert made.null_removed.shape == (0, 64, 64)
     assert made.stack().shape == (3, 64, 64)
@@ -152,4 +159,31 @@ def test_film_without_room_has_no_nulls_but_is_intervened_on():
 
 def test_text_over_the_whole_film_is_refused():
     with pytest.raises(ValueError, match="mask covers the whole film"):
-        intervene(_film(64, 64), [_region(0, 0, 64, 64)], SPEC, n_nulls=4, **OPTIONS)
+        intervene(
+            _film(64, 64), [_region(0, 0, 64, 64)], SPEC, n_nulls=4, baseline=NOTHING, **OPTIONS
+        )
+
+
+@pytest.mark.parametrize(
+    ("target_of_mean", "kind"),
+    [
+        (lambda mean: mean, "black"),
+        (lambda mean: 1 - mean, "white"),
+        (lambda mean: 0.5 + 0 * mean, "blur"),
+    ],
+)
+def test_baseline_is_the_first_that_the_model_does_not_take_for_the_target(target_of_mean, kind):
+    views = np.stack([_film(64, 64), _film(64, 64)[::-1]])
+
+    def predict(images):
+        return target_of_mean(images.mean(axis=(1, 2)) / 255).astype(np.float32)
+
+    assert choose_baseline(predict, views, predict(views), ("blur", "black", "white")) == kind
+
+
+def test_baseline_views_are_constant_or_smooth():
+    views = _film(64, 64)[None]
+
+    assert make_baseline_views(views, "black").max() == 0
+    assert make_baseline_views(views, "white").min() == 255
+    assert make_baseline_views(views, "blur").std() < 0.2 * views.std()
