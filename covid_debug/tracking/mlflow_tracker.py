@@ -137,7 +137,7 @@ class MlflowTracker:
             known = run.data.params
             new = {k: v for k, v in flatten_params(params) if k not in known}
             _log_params(self._client, run.info.run_id, new)
-        url = f"{self._runs_page}/{run.info.run_id}"
+        url = f"{self._runs_page}/{run.info.run_id}?workflowType=machine_learning"
         tracked = MlflowRun(self._client, self._uri, key, run.info.run_id, url)
         status = "KILLED"
         try:
@@ -293,6 +293,7 @@ def _as_tracking_error(uri: str) -> Iterator[None]:
 
 def _make_client(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from mlflow import MlflowClient  # noqa: PLC0415  reads the variables above

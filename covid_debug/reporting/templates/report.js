@@ -84,7 +84,7 @@
     card.classList.add("current");
     if (scroll) {
       card.focus({ preventScroll: true });
-      card.scrollIntoView({ block: "start", behavior: "auto" });
+      card.scrollIntoView({ block: "start", behavior: "instant" });
     }
   }
 

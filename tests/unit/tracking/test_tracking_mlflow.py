@@ -125,7 +125,7 @@ def test_urls_open_the_table_of_machine_learning_runs(tracker):
         pass
 
     assert "workflowType=machine_learning&viewStateShareKey=" in tracker.runs_url
-    assert run.url.endswith(f"/runs/{run.run_id}")
+    assert run.url.endswith(f"/runs/{run.run_id}?workflowType=machine_learning")
 
 
 def test_unknown_host_fails_quickly_with_the_remedy():
