@@ -76,14 +76,15 @@ def place_marker(regions: Sequence[TextRegion], width: int, height: int) -> Mark
 
 
 def draw_marker(pixels: Pixels, place: MarkerPlace) -> Pixels:
-    """Return the film with the uniform marker in full white, without anti-aliasing."""
+    """Return the film with the uniform marker in white on a black rim, legible on any ground."""
+    marked = pixels.copy()
     thickness = max(round(place.height / 8), 1)
     scale = cv2.getFontScaleFromHeight(cv2.FONT_HERSHEY_SIMPLEX, place.height, thickness)
-    canvas = np.zeros(pixels.shape, np.uint8)
     origin = (place.x, place.y + place.height)
-    cv2.putText(canvas, _LETTER, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, thickness)
-    marked = pixels.copy()
-    marked[canvas > 0] = np.iinfo(pixels.dtype).max
+    for stroke, grey in ((3 * thickness, 0), (thickness, np.iinfo(pixels.dtype).max)):
+        canvas = np.zeros(pixels.shape, np.uint8)
+        cv2.putText(canvas, _LETTER, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, 1, stroke)
+        marked[canvas > 0] = grey
     return marked
 
 

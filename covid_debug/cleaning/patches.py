@@ -1,0 +1,186 @@
+"""Filled places of cleaned films and what they look like, as numbers.
+
+Owns the features that the scar probe learns from; learns nothing itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.cleaning.glyphs import Stencil
+from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
+from covid_debug.imaging.reading import Pixels, read_film
+
+Mask = NDArray[np.bool_]
+Features = NDArray[np.float64]
+
+GEOMETRY_GRID: Final = 4
+_JOIN_PX: Final = 5
+_RING_PX: Final = 8
+_MIN_AREA_PX: Final = 30
+_MAX_PATCHES: Final = 6
+_EPSILON: Final = 0.25  # grey levels; keeps the ratios of flat patches finite
+
+
+@dataclass(frozen=True, slots=True)
+class FilledPlaces:
+    """Where a film was filled.
+
+    Attributes:
+        shape: ``(H, W)`` of the film.
+        stencils: The largest groups of filled pixels.
+        geometry: Film-level numbers of the mask alone: number of groups, share of the film, share
+            of the largest group, and the filled share of each cell of a 4 x 4 grid.
+    """
+
+    shape: tuple[int, int]
+    stencils: tuple[Stencil, ...]
+    geometry: Features
+
+
+@dataclass(frozen=True, slots=True)
+class PatchJob:
+    """One cleaned film with the places to look at.
+
+    Attributes:
+        job: The cleaning of the film; ``job.output`` is the cleaned file.
+        own: Its filled places.
+        donors: Filled places of other films, looked at here where this film is untouched.
+    """
+
+    job: Job
+    own: FilledPlaces
+    donors: tuple[FilledPlaces, ...]
+
+
+def find_filled_places(job: Job) -> FilledPlaces | None:
+    """Return where a film was filled, by cleaning it again; None where it cannot be cleaned."""
+    try:
+        _, cleaned = read_and_clean(job)
+    except FILM_ERRORS:
+        return None
+    return locate(cleaned.mask)
+
+
+def locate(mask: Mask) -> FilledPlaces:
+    """Group the filled pixels of a film.
+
+    Args:
+        mask: ``(H, W)``, True where the film was filled.
+
+    Returns:
+        The places; no stencils and zero geometry for an empty mask.
+    """
+    side = 2 * _JOIN_PX + 1
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8))
+    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
+    stencils = []
+    for label in range(1, n_labels):
+        left, top, wide, high = (int(value) for value in stats[label, :4])
+        window = (slice(top, top + high), slice(left, left + wide))
+        piece = mask[window] & (labels[window] == label)
+        stencils.append(Stencil(top, left, piece, "box"))
+    stencils.sort(key=lambda stencil: -int(stencil.mask.sum()))
+    areas = [int(stencil.mask.sum()) for stencil in stencils]
+    cells = cv2.resize(
+        mask.astype(np.float32), (GEOMETRY_GRID, GEOMETRY_GRID), interpolation=cv2.INTER_AREA
+    )
+    summary = [len(areas), sum(areas) / mask.size, max(areas, default=0) / mask.size]
+    geometry = np.concatenate([summary, cells.ravel()]).astype(np.float64)
+    shape = (mask.shape[0], mask.shape[1])
+    large = [stencil for stencil, area in zip(stencils, areas, strict=True) if area >= _MIN_AREA_PX]
+    return FilledPlaces(shape, tuple(large[:_MAX_PATCHES]), geometry)
+
+
+def measure_patches(patch_job: PatchJob) -> tuple[list[Features], list[Features]]:
+    """Measure the filled patches of a cleaned film and untouched ones of the same shapes.
+
+    Args:
+        patch_job: The film and the places.
+
+    Returns:
+        Features of the filled patches, and of the untouched places where other films were filled.
+    """
+    pixels = read_film(patch_job.job.output).pixels
+    filled = np.zeros(pixels.shape, np.bool_)
+    for stencil in patch_job.own.stencils:
+        stencil.stamp(filled)
+    touched = cv2.dilate(filled.astype(np.uint8), np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) > 0
+    own = [_place(stencil, pixels.shape) for stencil in patch_job.own.stencils]
+    borrowed = [
+        _place(_scale(stencil, donor.shape, pixels.shape), pixels.shape)
+        for donor in patch_job.donors
+        for stencil in donor.stencils
+    ]
+    clear = [mask for mask in borrowed if mask.any() and not (mask & touched).any()]
+    return _measure_all(pixels, own), _measure_all(pixels, clear)
+
+
+def _measure_all(pixels: Pixels, masks: Sequence[Mask]) -> list[Features]:
+    found = (measure_patch(pixels, mask) for mask in masks)
+    return [features for features in found if features is not None]
+
+
+def measure_patch(pixels: Pixels, mask: Mask) -> Features | None:
+    """Compare the texture inside a patch with that of the ring around it.
+
+    Args:
+        pixels: ``(H, W)``, 8 or 16 bit; 16 bit is scaled to 8-bit grey levels.
+        mask: ``(H, W)``, True inside the patch.
+
+    Returns:
+        Eight numbers: logarithms of inside over ring for fine and medium texture, Laplacian and
+        gradient; the same fine texture inside, absolute; the step over the edge; the difference of
+        the means in ring spreads; the share of exactly flat pixels. None if the film has no room
+        for a ring.
+    """
+    rows, columns = np.nonzero(mask)
+    margin = 2 * _RING_PX
+    window = (
+        slice(max(int(rows.min()) - margin, 0), int(rows.max()) + margin + 1),
+        slice(max(int(columns.min()) - margin, 0), int(columns.max()) + margin + 1),
+    )
+    inside = mask[window]
+    grown = cv2.dilate(inside.astype(np.uint8), np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) > 0
+    ring = grown & ~inside
+    if ring.sum() < _MIN_AREA_PX:
+        return None
+    unit = 1.0 if pixels.dtype == np.uint8 else 257.0
+    crop = pixels[window].astype(np.float64) / unit
+    fine = crop - cv2.GaussianBlur(crop, (0, 0), 1.0)
+    medium = cv2.GaussianBlur(crop, (0, 0), 1.0) - cv2.GaussianBlur(crop, (0, 0), 3.0)
+    laplacian = cv2.Laplacian(crop, cv2.CV_64F)
+    gradient = np.hypot(cv2.Sobel(crop, cv2.CV_64F, 1, 0), cv2.Sobel(crop, cv2.CV_64F, 0, 1))
+    edge = (cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~inside
+    ratios = [
+        np.log((np.std(layer[inside]) + _EPSILON) / (np.std(layer[ring]) + _EPSILON))
+        for layer in (fine, medium, laplacian)
+    ]
+    return np.array(
+        [
+            *ratios,
+            np.log((gradient[inside].mean() + _EPSILON) / (gradient[ring].mean() + _EPSILON)),
+            np.log(np.std(fine[inside]) + _EPSILON),
+            np.log((gradient[edge].mean() + _EPSILON) / (gradient[ring].mean() + _EPSILON)),
+            (crop[inside].mean() - crop[ring].mean()) / (np.std(crop[ring]) + _EPSILON),
+            float((np.abs(laplacian[inside]) < _EPSILON).mean()),
+        ]
+    )
+
+
+def _place(stencil: Stencil, shape: tuple[int, ...]) -> Mask:
+    mask = np.zeros(shape, np.bool_)
+    stencil.stamp(mask)
+    return mask
+
+
+def _scale(stencil: Stencil, old: tuple[int, int], new: tuple[int, ...]) -> Stencil:
+    by_row, by_column = new[0] / old[0], new[1] / old[1]
+    high, wide = stencil.mask.shape
+    size = (max(round(wide * by_column), 1), max(round(high * by_row), 1))
+    mask = cv2.resize(stencil.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return Stencil(round(stencil.top * by_row), round(stencil.left * by_column), mask, "box")

@@ -1,0 +1,317 @@
+"""The scar probe: can a small classifier see where films were filled, and does that tell the class?
+
+Owns the two questions and the warnings. It says what a probe of eight texture numbers can see; a
+network may see more.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+
+from covid_debug.cleaning.patches import (
+    FilledPlaces,
+    PatchJob,
+    find_filled_places,
+    measure_patches,
+)
+from covid_debug.cleaning.verify import plan_jobs
+from covid_debug.cleaning.workers import Job, run_in_order
+from covid_debug.data.filmset import FilmSet
+from covid_debug.errors import InputContractError
+from covid_debug.evaluation.statistics import Estimate, summarise_replicates
+from covid_debug.records import Flag
+from covid_debug.seeding import derive_seed
+
+Progress = Callable[[int, int], None]
+_N_DONORS: Final = 2
+_MIN_SAMPLES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeParams:
+    """How the probe is run.
+
+    Attributes:
+        max_films: Films that are looked at, drawn at random, the classes alike.
+        n_folds: Folds of the cross-validation; a patient is in one fold only.
+        n_trees: Trees of the random forest.
+        n_resamples: Bootstrap resamples of patients.
+        warn_above: An area under the curve whose lower bound is above this is reported.
+        seed: Seed of every draw.
+    """
+
+    max_films: int = 400
+    n_folds: int = 5
+    n_trees: int = 200
+    n_resamples: int = 500
+    warn_above: float = 0.55
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputContractError: If a value is out of range.
+        """
+        if min(self.max_films, self.n_trees, self.n_resamples) < 1 or self.n_folds < 2:
+            raise InputContractError(
+                f"ProbeParams: max_films is {self.max_films}, n_trees {self.n_trees}, "
+                f"n_resamples {self.n_resamples}, n_folds {self.n_folds}; expected at least 1, "
+                "and at least 2 folds"
+            )
+        if not 0.5 <= self.warn_above < 1:
+            raise InputContractError(
+                f"ProbeParams: warn_above is {self.warn_above}; expected in [0.5, 1)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ScarProbe:
+    """What the probe found. Areas under the ROC curve: 0.5 is chance, 1 is certainty.
+
+    Attributes:
+        patch_auc: Filled patches against untouched ones of the same shape and place on other
+            films; held-out patients.
+        class_auc: Class -> that class against the others, from number, size and place of the
+            fills alone; held-out patients.
+        n_films: Films that were looked at.
+        n_filled: Filled patches.
+        n_untouched: Untouched patches.
+        flags: Warnings, empty when the scars do not matter.
+    """
+
+    patch_auc: Estimate
+    class_auc: Mapping[str, Estimate]
+    n_films: int
+    n_filled: int
+    n_untouched: int
+    flags: tuple[Flag, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "patch_auc": self.patch_auc.to_json(),
+            "class_auc": {name: value.to_json() for name, value in self.class_auc.items()},
+            "n_films": self.n_films,
+            "n_filled": self.n_filled,
+            "n_untouched": self.n_untouched,
+            "flags": [dataclasses.asdict(flag) for flag in self.flags],
+        }
+
+
+def probe_scars(
+    cleaned: FilmSet,
+    original: FilmSet,
+    params: ProbeParams | None = None,
+    *,
+    n_workers: int = 1,
+    progress: Progress | None = None,
+) -> ScarProbe:
+    """Try to tell filled patches from untouched ones, and classes from the masks alone.
+
+    Args:
+        cleaned: A cleaned data set.
+        original: The data set that it was made from.
+        params: How to probe.
+        n_workers: Processes.
+        progress: Called with (films done, films in total).
+
+    Returns:
+        Areas under the curve with intervals over patients, and warnings.
+
+    Raises:
+        ArtifactError: If ``cleaned`` is not a cleaned data set.
+        DataIntegrityError: If its provenance cannot be read.
+    """
+    params = params or ProbeParams()
+    jobs = _choose_jobs(cleaned, original, params)
+    found = list(run_in_order(find_filled_places, jobs, n_workers))
+    pairs = [(job, places) for job, places in zip(jobs, found, strict=True) if places is not None]
+    features: list[NDArray[np.float64]] = []
+    is_filled: list[bool] = []
+    patients: list[str] = []
+    patch_jobs = _pair_with_donors(pairs, params.seed)
+    measured = run_in_order(measure_patches, patch_jobs, n_workers)
+    for n_done, ((job, _), (own, clear)) in enumerate(zip(pairs, measured, strict=True), start=1):
+        features += own + clear
+        is_filled += [True] * len(own) + [False] * len(clear)
+        patients += [job.film.patient_id] * (len(own) + len(clear))
+        if progress is not None:
+            progress(n_done, len(pairs))
+    patch_auc = estimate_auc(features, is_filled, patients, params)
+    geometry = [places.geometry for _, places in pairs]
+    film_patients = [job.film.patient_id for job, _ in pairs]
+    class_auc = {
+        name: estimate_auc(
+            geometry, [job.film.label == name for job, _ in pairs], film_patients, params
+        )
+        for name in cleaned.class_names
+    }
+    return ScarProbe(
+        patch_auc,
+        class_auc,
+        len(pairs),
+        sum(is_filled),
+        len(is_filled) - sum(is_filled),
+        raise_flags(patch_auc, class_auc, params.warn_above),
+    )
+
+
+def raise_flags(
+    patch_auc: Estimate, class_auc: Mapping[str, Estimate], warn_above: float
+) -> tuple[Flag, ...]:
+    """Turn the areas under the curve into warnings.
+
+    A scar is a shortcut only if it can be seen *and* its number, size or place tells the class.
+
+    Args:
+        patch_auc: Filled against untouched patches.
+        class_auc: Class against the others from the masks.
+        warn_above: Threshold for the lower bounds.
+
+    Returns:
+        One critical flag for each class that visible scars predict; an info where scars are
+        visible and no class is predicted, or masks predict a class and no scar is visible.
+    """
+    is_visible = patch_auc.is_defined and patch_auc.low > warn_above
+    telling = {
+        name: value
+        for name, value in class_auc.items()
+        if value.is_defined and value.low > warn_above
+    }
+    seen = {"patch_auc": patch_auc.value, "patch_auc_low": patch_auc.low} if is_visible else {}
+    flags = [
+        Flag(
+            "scar_predicts_label" if is_visible else "masks_predict_label",
+            "critical" if is_visible else "info",
+            f"the place and size of the fills tell {name} from the others (AUC {value.value:.2f}, "
+            f"lower bound {value.low:.2f})"
+            + (
+                " and the fills can be seen; build with grain or with decoy_sets"
+                if is_visible
+                else ", but the probe cannot see the fills"
+            ),
+            {"class": name, "class_auc": value.value, "class_auc_low": value.low, **seen},
+        )
+        for name, value in telling.items()
+    ]
+    if is_visible and not telling:
+        flags.append(
+            Flag(
+                "scar_visible",
+                "info",
+                f"filled places can be told from untouched ones (AUC {patch_auc.value:.2f}), but "
+                "they do not tell the classes apart",
+                seen,
+            )
+        )
+    return tuple(flags)
+
+
+def estimate_auc(
+    features: Sequence[NDArray[np.float64]],
+    positive: Sequence[bool],
+    patients: Sequence[str],
+    params: ProbeParams,
+) -> Estimate:
+    """Cross-validate a random forest over patients and bootstrap its AUC over patients.
+
+    Args:
+        features: One row a sample.
+        positive: Which samples are to be found.
+        patients: Patient of each sample; no patient is in training and test fold at once.
+        params: Folds, trees, resamples and seed.
+
+    Returns:
+        The area under the ROC curve of held-out scores; undefined with the reason when there are
+        fewer than 20 samples or too few patients of one kind.
+    """
+    labels = np.asarray(positive, np.bool_)
+    n_groups = [len({p for p, y in zip(patients, labels, strict=True) if y == v}) for v in (0, 1)]
+    if len(labels) < _MIN_SAMPLES or min(n_groups) < params.n_folds:
+        return Estimate.undefined(
+            len(labels),
+            f"too few samples for the probe ({len(labels)} samples, {n_groups[1]} and "
+            f"{n_groups[0]} patients)",
+        )
+    rows = np.stack(features)
+    folds = StratifiedGroupKFold(params.n_folds, shuffle=True, random_state=params.seed % 2**32)
+    scores = np.zeros(len(labels))
+    for train, test in folds.split(rows, labels, patients):
+        if labels[train].all() or not labels[train].any():
+            scores[test] = float(labels[train].mean())
+            continue
+        forest = RandomForestClassifier(
+            params.n_trees,
+            min_samples_leaf=3,
+            class_weight="balanced",
+            random_state=params.seed % 2**32,
+            n_jobs=1,
+        )
+        forest.fit(rows[train], labels[train])
+        scores[test] = forest.predict_proba(rows[test])[:, 1]
+    names, index = np.unique(np.asarray(patients), return_inverse=True)
+    generator = np.random.default_rng(derive_seed(params.seed, "scar"))
+    drawn = generator.integers(len(names), size=(params.n_resamples, len(names)))
+    counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
+    replicates = weighted_auc(scores, labels, counts[:, index].astype(np.float64))
+    value = float(weighted_auc(scores, labels, np.ones((1, len(labels))))[0])
+    return summarise_replicates(
+        value, replicates, n=len(labels), n_clusters=len(names), bounds=(0.0, 1.0)
+    )
+
+
+def weighted_auc(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute areas under the ROC curve for many weightings; ties count one half.
+
+    Args:
+        scores: ``(N,)``, larger = more likely positive.
+        positive: ``(N,)``.
+        weights: ``(R, N)``, one weighting a row.
+
+    Returns:
+        ``(R,)`` in [0, 1]; NaN where one side has no weight.
+    """
+    _, rank = np.unique(scores, return_inverse=True)
+    n_ranks = int(rank.max()) + 1
+    onto_ranks = np.zeros((len(scores), n_ranks))
+    onto_ranks[np.arange(len(scores)), rank] = 1.0
+    above = (weights * positive) @ onto_ranks
+    below = (weights * ~positive) @ onto_ranks
+    lower = np.cumsum(below, axis=1) - below / 2
+    total = above.sum(axis=1) * below.sum(axis=1)
+    area = (above * lower).sum(axis=1)
+    result = np.full(len(weights), np.nan)
+    np.divide(area, total, out=result, where=total > 0)
+    return result
+
+
+def _choose_jobs(cleaned: FilmSet, original: FilmSet, params: ProbeParams) -> list[Job]:
+    by_class: dict[str, list[str]] = {name: [] for name in cleaned.class_names}
+    for film in cleaned.films:
+        by_class[film.label].append(film.image_id)
+    generator = np.random.default_rng(derive_seed(params.seed, "scar films"))
+    share = -(-params.max_films // len(by_class))
+    chosen: set[str] = set()
+    for members in by_class.values():
+        take = min(share, len(members))
+        chosen |= {members[i] for i in generator.choice(len(members), take, replace=False)}
+    return [job for job in plan_jobs(cleaned, original) if job.film.image_id in chosen]
+
+
+def _pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> Iterator[PatchJob]:
+    donors = [at for at, (_, places) in enumerate(pairs) if places.stencils]
+    for at, (job, own) in enumerate(pairs):
+        others = [other for other in donors if other != at]
+        generator = np.random.default_rng(derive_seed(seed, job.film.image_id, "scar donors"))
+        n_taken = min(_N_DONORS, len(others))
+        taken = generator.permutation(len(others))[:n_taken]
+        yield PatchJob(job, own, tuple(pairs[others[i]][1] for i in taken))
