@@ -322,7 +322,6 @@ def _encode_view(columns: Sequence[str]) -> str:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": [
-            "attributes.`Source`",
             *names,
             "tags.`train_data`",
             "tags.`seed`",
