@@ -108,11 +108,11 @@ class SurrogateParams(ContributionParams):
     """Parameters of LIME and kernel SHAP.
 
     Attributes:
-        grid_size: Cells in both directions; each is one interpretable feature.
+        segment_grid: Cells in both directions; each is one interpretable feature.
         n_samples: Perturbed images per film.
     """
 
-    grid_size: int = 7
+    segment_grid: int = 7
     n_samples: int = 500
 
 
@@ -345,10 +345,10 @@ class _Surrogate(CaptumExplainer[SurrogateParams]):
         generators: Sequence[torch.Generator],
     ) -> Tensor:  # fmt: skip
         height, width = images.shape[-2:]
-        side = self.params.grid_size
+        side = self.params.segment_grid
         if side > min(height, width):
             raise InputContractError(
-                f"{self.name}: grid_size is {side} on images of {(height, width)};"
+                f"{self.name}: segment_grid is {side} on images of {(height, width)};"
                 " expected no more cells than pixels"
             )
         rows = torch.arange(height, device=images.device) * side // height

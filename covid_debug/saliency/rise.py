@@ -30,13 +30,13 @@ class RISEParams:
 
     Attributes:
         n_masks: Random masks per image.
-        grid_size: Cells of a mask in both directions.
+        mask_grid: Cells of a mask in both directions.
         p_keep: Probability that a cell is kept.
         fill: What hidden pixels show: black (published) or the baseline.
     """
 
     n_masks: int = 4000
-    grid_size: int = 7
+    mask_grid: int = 7
     p_keep: float = 0.5
     fill: Fill = "zeros"
 
@@ -46,9 +46,9 @@ class RISEParams:
         Raises:
             InputContractError: If a number is out of range or the fill is unknown.
         """
-        if self.n_masks < 1 or self.grid_size < 1:
+        if self.n_masks < 1 or self.mask_grid < 1:
             raise InputContractError(
-                f"RISEParams: n_masks is {self.n_masks} and grid_size {self.grid_size};"
+                f"RISEParams: n_masks is {self.n_masks} and mask_grid {self.mask_grid};"
                 " expected both >= 1"
             )
         if not 0 < self.p_keep <= 1:
@@ -105,11 +105,11 @@ class RISE(Explainer[RISEParams]):
         """Return the weighted sum of masks of one image, ``(1, H, W)``, and the scores' range."""
         p = self.params
         height, width = image.shape[-2:]
-        cell = (math.ceil(height / p.grid_size), math.ceil(width / p.grid_size))
-        rows = upsampling_matrix(p.grid_size, (p.grid_size + 1) * cell[0], image)
-        columns = upsampling_matrix(p.grid_size, (p.grid_size + 1) * cell[1], image)
+        cell = (math.ceil(height / p.mask_grid), math.ceil(width / p.mask_grid))
+        rows = upsampling_matrix(p.mask_grid, (p.mask_grid + 1) * cell[0], image)
+        columns = upsampling_matrix(p.mask_grid, (p.mask_grid + 1) * cell[1], image)
         draws = torch.rand(
-            (p.n_masks, p.grid_size, p.grid_size), generator=generator, device=image.device
+            (p.n_masks, p.mask_grid, p.mask_grid), generator=generator, device=image.device
         )
         grids = (draws < p.p_keep).to(image.dtype)
         shifts = torch.stack(

@@ -12,7 +12,7 @@ CASES: dict[str, Mapping[str, Any]] = {
     "igos": SEARCH,
     "igos_published": {**SEARCH, "n_steps": 3, "n_iterations": 2},
     "mask": {**SEARCH, "area_weight": 0.01},
-    "rise": {"n_masks": 20, "grid_size": 4},
+    "rise": {"n_masks": 20, "mask_grid": 4},
     "leg": {"grid_size": 5, "n_samples": 20},
     "leg_tv": {"grid_size": 5, "n_samples": 20},
     "gradient": {},
@@ -24,7 +24,7 @@ CASES: dict[str, Mapping[str, Any]] = {
     "deep_lift": {},
     "lrp": {},
     "occlusion": {"window_px": 6, "stride_px": 3},
-    "lime": {"grid_size": 3, "n_samples": 20},
-    "kernel_shap": {"grid_size": 3, "n_samples": 20},
+    "lime": {"segment_grid": 3, "n_samples": 20},
+    "kernel_shap": {"segment_grid": 3, "n_samples": 20},
     "grad_cam": {"target_layer": "conv2"},
 }
