@@ -224,8 +224,8 @@ def _bars(entry: AuditedFilm) -> list[Bar]:
         ("Text removed", after.get("text_removed"), after.get("null_removed"), "test"),
         ("Only text left", after.get("text_revealed"), after.get("null_revealed"), "test"),
         ("All blurred", after.get("blurred"), (), "test"),
-        ("Map's top 12 % removed", saliency.get("deletion_top12"), (), "map"),
-        ("Only map's top 6 %", saliency.get("insertion_top6"), (), "map"),
+        ("Map top 12 % removed", saliency.get("deletion_top12"), (), "map"),
+        ("Only map top 6 % left", saliency.get("insertion_top6"), (), "map"),
     ]
     return [
         Bar(name, float(value), tuple(float(null) for null in nulls or ()), kind)
