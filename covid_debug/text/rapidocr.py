@@ -3,7 +3,8 @@
 Source: PP-OCR detection network (DB, Liao et al. 2020), which the ``rapidocr`` wheel carries as
 ONNX. Only detection is used; recognition is optional. Deviation: the film is resized here (longest
 side to ``max_side``, up or down) instead of by RapidOCR, whose default enlarges every film; at two
-scales, since it overlooks large letters in large films.
+scales, since it overlooks large letters in large films; and its generous boxes are fitted to the
+glyphs.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from covid_debug.text.base import (
     screen_regions,
 )
 from covid_debug.text.heat_maps import merge_regions
+from covid_debug.text.refinement import refine_regions
 
 _MIN_WORKING_SIDE_PX = 32
 _NO_LIMIT_PX = 1_000_000
@@ -134,7 +136,7 @@ class RapidOcrDetector(RegionDetector):
         ]
         regions = [region for one in found for region in one.regions]
         return Detections(
-            tuple(merge_regions(regions) if len(found) > 1 else regions),
+            tuple(refine_regions(merge_regions(regions), image)),
             tuple(entry for one in found for entry in one.rejected),
         )
 
