@@ -180,3 +180,51 @@ def _cell(estimate: Estimate | None, *, sign: bool = False) -> str:
         return ""
     style = "+.3f" if sign else ".3f"
     return f"{estimate.value:{style}} ({estimate.low:{style}} to {estimate.high:{style}})"
+
+
+PAPER_ROWS: tuple[tuple[str, str, int, float, float], ...] = (
+    ("grad_cam", "ResNet50", 7, 0.1675, 0.6521),
+    ("integrated_gradients", "ResNet50", 224, 0.0907, 0.2921),
+    ("rise", "ResNet50", 224, 0.1196, 0.5637),
+    ("mask", "ResNet50", 224, 0.0468, 0.4962),
+    ("mask", "ResNet50", 28, 0.1151, 0.5559),
+    ("mask", "ResNet50", 7, 0.2259, 0.6003),
+    ("igos", "ResNet50", 224, 0.0420, 0.5846),
+    ("igos", "ResNet50", 28, 0.1059, 0.5986),
+    ("igos", "ResNet50", 7, 0.1607, 0.6632),
+    ("igos_pp", "ResNet50", 224, 0.0328, 0.7261),
+    ("igos_pp", "ResNet50", 28, 0.0929, 0.7284),
+    ("igos_pp", "ResNet50", 7, 0.1810, 0.7332),
+    ("grad_cam", "VGG19", 14, 0.1527, 0.5938),
+    ("integrated_gradients", "VGG19", 224, 0.0663, 0.2551),
+    ("rise", "VGG19", 224, 0.1082, 0.5139),
+    ("mask", "VGG19", 224, 0.0482, 0.4158),
+    ("mask", "VGG19", 28, 0.1056, 0.5335),
+    ("mask", "VGG19", 14, 0.1753, 0.5647),
+    ("igos", "VGG19", 224, 0.0336, 0.5246),
+    ("igos", "VGG19", 28, 0.0899, 0.5701),
+    ("igos", "VGG19", 14, 0.1213, 0.6387),
+)
+"""Method, network, grid, deletion, insertion as printed in the iGOS++ paper, tables 1 and 2."""
+
+
+def paper_markdown(rows: Sequence[BenchRow]) -> str:
+    """Return the papers' table with this run's numbers beside it, where both have one."""
+    ours = {(row.method, row.grid): row for row in rows}
+    lines = [
+        "### The paper's ImageNet numbers and ours",
+        "",
+        "Other images, another network and another number of classes: the orders compare, the"
+        " values do not.",
+        "",
+        "| method | grid | network | paper deletion | paper insertion | our deletion"
+        " | our insertion |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method, network, grid, deletion, insertion in PAPER_ROWS:
+        row = ours.get((method, grid))
+        lines.append(
+            f"| {method} | {grid} | {network} | {deletion:.4f} | {insertion:.4f}"
+            f" | {_cell(row.deletion) if row else ''} | {_cell(row.insertion) if row else ''} |"
+        )
+    return "\n".join([*lines, ""])
