@@ -360,9 +360,6 @@ def audit(
         Path | None, typer.Option("--regions", help="From detect-text; default: detect now.")
     ] = None,
     target: Annotated[str, typer.Option("--target", help="Audited class.")] = "COVID-19",
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Also plant text with known effect.")
-    ] = False,
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
     device: DeviceOption = "cpu",
@@ -378,7 +375,6 @@ def audit(
         out,
         regions=regions,
         target=target,
-        calibrate=calibrate,
         seed=seed,
         n_workers=workers,
         device=device,
@@ -390,20 +386,51 @@ def audit(
 @app.command()
 def clean(
     data: DataOption,
-    regions: Annotated[Path, typer.Option("--regions", help="JSON lines from detect-text.")],
     out: OutOption,
+    regions: Annotated[
+        Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="Side markers: remove, keep or replace.")] = "remove",
+    method: Annotated[str, typer.Option(help="Fill: telea, navier_stokes, ...")] = "telea",
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Reviewers' decisions from the report.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check an existing COVIDx++ at --out instead.")
+        bool, typer.Option("--verify", help="Check the COVIDx++ that stands at --out instead.")
     ] = False,
     workers: WorkersOption = 2,
 ) -> None:
     """Inpaint every text region of every film: COVIDx++."""
-    from flows.cleaning import clean_data_set
+    from covid_debug.cleaning.film import CleaningParams
+    from flows.cleaning import clean_data_set, verify_data_set
+    from flows.console import RunConsole
 
-    clean_data_set(data, regions, out, decisions=decisions, verify=verify, n_workers=workers)
+    if verify:
+        verify_data_set(data, out, n_workers=workers, console=RunConsole())
+        return
+    if regions is None:
+        raise typer.BadParameter("--regions is needed to clean; make it with detect-text")
+    clean_data_set(
+        data,
+        regions,
+        out,
+        CleaningParams(policy=policy, method=method),  # type: ignore[arg-type]
+        decisions=decisions,
+        n_workers=workers,
+        console=RunConsole(),
+    )
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A COVIDx++ folder.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Say how two COVIDx++ builds differ: parameters, films, regions, pixels."""
+    from flows.cleaning import diff_data_sets
+    from flows.console import RunConsole
+
+    diff_data_sets(first, second, RunConsole())
 
 
 @app.command()
@@ -459,6 +486,77 @@ def bench_text_command(
     results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
     typer.echo(to_markdown(results))
     console.say(f"tables: {out}")
+
+
+@bench_app.command("saliency")
+def bench_saliency_command(
+    data: Annotated[
+        Path, typer.Option("--data", help="Data set (its test films) or folder of images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Checkpoint folder.")
+    ] = None,
+    torchvision: Annotated[
+        str | None, typer.Option("--torchvision", help="Or a torchvision network, e.g. resnet50.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Local weights of that network.")
+    ] = None,
+    factory: Annotated[
+        str | None, typer.Option("--factory", help="module:function of your own network.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Class to explain; default: predicted class.")
+    ] = None,
+    films: Annotated[int, typer.Option("--films", min=1, help="At most so many films.")] = 24,
+    grid: Annotated[
+        list[int] | None, typer.Option("--grid", help="Repeatable; default 7 and 28.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Repeatable; default: all there are.")
+    ] = None,
+    yardstick: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--yardstick", help="Grid at which the plain published iGOS++ runs, too (minutes)."
+        ),
+    ] = None,
+    yardstick_films: Annotated[int, typer.Option("--yardstick-films", min=1)] = 24,
+    paper: Annotated[bool, typer.Option("--paper", help="The papers' tables beside ours.")] = False,
+    sanity: Annotated[bool, typer.Option("--sanity", help="Sanity checks of iGOS++.")] = False,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    max_batch: Annotated[int, typer.Option("--max-batch", min=1)] = 64,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")] = 0,
+    device: Annotated[str, typer.Option("--device")] = "cpu",
+) -> None:
+    """Measure every saliency method: deletion, insertion, cost, void maps, sanity."""
+    import torch
+
+    from flows.bench_saliency_command import ModelChoice, bench_saliency
+    from flows.console import RunConsole
+
+    if threads:
+        torch.set_num_threads(threads)
+    console = RunConsole()
+    text = bench_saliency(
+        ModelChoice(checkpoint, torchvision, weights, factory, device),
+        data,
+        out,
+        target=target,
+        n_films=films,
+        grids=grid or [7, 28],
+        methods=method or [],
+        yardstick=yardstick or [],
+        yardstick_films=yardstick_films,
+        paper=paper,
+        check_sanity=sanity,
+        seed=seed,
+        max_batch=max_batch,
+        say=console.say,
+    )
+    typer.echo(text)
+    console.say(f"tables and figures: {out}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from covid_debug.artifacts import (
 from covid_debug.audit.calibration import calibrate
 from covid_debug.audit.confounds import compute_confounds
 from covid_debug.audit.pipeline import AuditPlan, audit_filmset
-from covid_debug.cleaning.build import clean_filmset, placebo_regions
+from covid_debug.cleaning.build import clean_filmset
+from covid_debug.cleaning.placebo import placebo_regions
 from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet, load_filmset
@@ -182,6 +183,7 @@ def ingest(bench: Workbench) -> Path:
                         seed=data.seed,
                         val_share=data.val_share,
                         test_share=data.test_share,
+                        max_failed_share=bench.config.compute.max_failed_share,
                         progress=progress,
                     )
                 case CovidxData():
@@ -192,6 +194,7 @@ def ingest(bench: Workbench) -> Path:
                         target,
                         seed=data.seed,
                         val_share=data.val_share,
+                        max_failed_share=bench.config.compute.max_failed_share,
                         progress=progress,
                     )
 
@@ -294,6 +297,8 @@ def clean_placebo(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Pat
                 inputs=inputs,
                 n_workers=bench.config.compute.n_workers,
                 progress=progress,
+                shapes_from=regions,
+                name=f"{filmset.name}-placebo",
             )
 
     return find_or_make(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from covid_debug.audit.planning import AuditParams
-from covid_debug.cleaning.build import CleaningParams
+from covid_debug.cleaning.film import CleaningParams
 from covid_debug.errors import ConfigError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.training.params import TrainingParams

@@ -1,0 +1,168 @@
+"""`covid-debug plan`: what a run will cost, measured on this machine in a few seconds.
+
+Counts films without reading them and times one small piece of each expensive stage.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
+from covid_debug.data.covidx import parse_split_file
+from covid_debug.errors import DataIntegrityError
+from covid_debug.models.catalog import build_backbone
+from covid_debug.models.classifier import Classifier
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.text.catalog import build_detector
+from flows.console import format_duration
+
+_FILM_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
+_N_CLASSES = 3
+_FILM_PX = 640  # side of the made films that the detector is timed on
+_FILM_MB = 0.4  # a cleaned film of that side as PNG
+_AUDITED_SHARE = 0.4  # of the test films: predicted as the audited class, with text
+
+
+def describe_plan(config: RunConfig) -> Iterator[str]:
+    """Estimate a run.
+
+    Args:
+        config: The run.
+
+    Yields:
+        Lines for the terminal; the first ones need no measurement.
+    """
+    n_films, n_test = count_films(config)
+    n_trainings = len(config.arms) * len(config.seeds)
+    yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
+    yield f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}: {n_trainings} trainings"
+    yield "measuring this machine ..."
+    train_s, forward_s = _time_model(config)
+    text_s = _time_detector(config)
+    map_s, map_evaluations = _time_map(config)
+    n_train = n_films - n_test
+    n_audited = round(n_test * _AUDITED_SHARE)
+    n_maps = min(config.audit.max_explained, n_audited)
+    stages = {
+        "text detection": n_films * text_s / config.compute.n_workers,
+        "training (all epochs, early stopping may save some)": n_trainings
+        * config.training.n_epochs
+        * n_train
+        * train_s,
+        "text interventions": n_audited * (3 + 2 * config.audit.n_nulls) * forward_s,
+        f"iGOS++ maps (at most {n_maps}, {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
+        "comparison": n_trainings * n_test * 2 * forward_s,
+    }
+    for name, seconds in stages.items():
+        yield f"  {name}: {format_duration(seconds)}"
+    yield f"  total: about {format_duration(sum(stages.values()))} on {config.compute.device}"
+    versions = 1 + len([arm for arm in ("cleaned", "placebo") if arm in {"cleaned", *config.arms}])
+    views_gb = versions * n_films * config.view.image_size**2 / 1e9
+    films_gb = (versions - 1) * n_films * _FILM_MB / 1e3
+    yield f"disk: {views_gb:.1f} GB of decoded views, about {films_gb:.1f} GB of cleaned films"
+    yield f"  at {_FILM_PX} px a side; larger films need more, in proportion to their area"
+    yield f"memory: about {_estimate_memory_gb(config):.1f} GB"
+
+
+def count_films(config: RunConfig) -> tuple[int, int]:
+    """Count films and test films without opening one.
+
+    Args:
+        config: The run.
+
+    Returns:
+        All films (an upper bound for sources, whose recipes drop some) and test films.
+
+    Raises:
+        DataIntegrityError: If a folder is missing.
+    """
+    match config.data:
+        case PhantomData() as data:
+            return data.n_train + data.n_test, data.n_test
+        case CovidxData() as data:
+            n_test = len(parse_split_file(data.test_list))
+            return len(parse_split_file(data.train_list)) + n_test, n_test
+        case SourceData() as data:
+            n_films = sum(_count_files(name, folder) for name, folder in data.sources.items())
+            return n_films, round(n_films * data.test_share)
+
+
+def _count_files(name: str, folder: Path) -> int:
+    if not folder.is_dir():
+        raise DataIntegrityError(
+            f"data.sources.{name}: no such folder {folder} (from {Path.cwd()}); set it with --set"
+            f" data.sources.{name}=DIR"
+        )
+    return sum(path.suffix.lower() in _FILM_SUFFIXES for path in folder.rglob("*"))
+
+
+def _build_model(config: RunConfig) -> Classifier:
+    training = config.training
+    module = build_backbone(training.arch, _N_CLASSES, training.channels, **training.arch_params)
+    size = config.view.image_size
+    classifier = Classifier(
+        module,
+        class_names=("a", "b", "c"),
+        image_size=(size, size),
+        channels=training.channels,
+    )
+    return classifier.to(config.compute.device)
+
+
+def _images(config: RunConfig, n: int) -> torch.Tensor:
+    size = config.view.image_size
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((n, 1, size, size), generator=generator).to(config.compute.device)
+
+
+def _time_model(config: RunConfig) -> tuple[float, float]:
+    """Return seconds per film of one training step and of one prediction."""
+    classifier, n = _build_model(config), config.training.batch_size
+    images = _images(config, n)
+    labels = torch.zeros(n, dtype=torch.long, device=images.device)
+
+    def step() -> None:
+        cross_entropy(classifier.train()(images), labels).backward()
+
+    def predict() -> None:
+        with torch.inference_mode():
+            classifier.eval()(images)
+
+    times = []
+    for work in (step, predict):
+        work()
+        start = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - start) / n)
+    return times[0], times[1]
+
+
+def _time_detector(config: RunConfig) -> float:
+    detector = build_detector(config.text.detector, **config.text.params)
+    film = np.random.default_rng(0).integers(40, 200, (_FILM_PX, _FILM_PX), dtype=np.uint8)
+    detector.detect([film])
+    start = time.perf_counter()
+    detector.detect([film])
+    return time.perf_counter() - start
+
+
+def _time_map(config: RunConfig) -> tuple[float, int]:
+    explainer = build_explainer(
+        "igos_pp", **{"grid_size": config.audit.grid_size, **config.audit.igos}
+    )
+    classifier = _build_model(config).eval()
+    images = _images(config, 2)
+    targets = torch.zeros(2, dtype=torch.long, device=images.device)
+    start = time.perf_counter()
+    explanation = explainer.explain(classifier, images, targets, seeds=[0, 1])
+    return (time.perf_counter() - start) / 2, explanation.n_evaluations // 2
+
+
+def _estimate_memory_gb(config: RunConfig) -> float:
+    size = config.view.image_size
+    activations = config.training.batch_size * size**2 * 64 * 4 * 4  # a wide first stage, 4 copies
+    return 1.2 + activations / 1e9
