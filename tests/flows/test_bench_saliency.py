@@ -1,0 +1,115 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import flows.bench_saliency as bench
+from covid_debug.errors import CovidDebugError, InputContractError
+from covid_debug.evaluation.plain_igos_pp import PublishedConstants, explain_plainly
+from flows.bench_saliency import YARDSTICK, BenchFilms, BenchPlan, run_saliency_benchmark
+from flows.bench_saliency_command import (
+    ModelChoice,
+    check_igos_pp,
+    default_methods,
+    last_spatial_layer,
+    load_model,
+    write_figures,
+)
+from flows.bench_saliency_tables import paper_markdown, summarise, write_tables
+from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, wrap
+
+QUICK = PublishedConstants(n_steps=3, n_iterations=2)
+
+
+@pytest.fixture
+def films() -> BenchFilms:
+    images = bright_patch_images(3)
+    images[2] *= 0.2  # the patch model gives this one no score, so it is void
+    return BenchFilms(images, torch.ones(3, dtype=torch.int64), ["a", "b", "c"], ["p", "p", "q"])
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchPlan:
+    monkeypatch.setattr(bench, "explain_plainly", partial(explain_plainly, constants=QUICK))
+    methods = {"igos_pp": {"n_iterations": 3}, "gradient": {}, "rise": {"n_masks": 10}}
+    return BenchPlan(methods, grids=(4, SIDE), yardstick_grids=(4,), parts=tmp_path / "parts")
+
+
+def test_benchmark_runs_every_method_at_every_grid_and_excludes_void_films_visibly(
+    films: BenchFilms, plan: BenchPlan, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    runs = run_saliency_benchmark(wrap(Patch(4, 4, 6)), films, plan, said.append)
+    rows = summarise(runs, films)
+    text = write_tables(rows, tmp_path, facts={"films": 3})
+
+    found = [(run.method, run.grid) for run in runs]
+    expected = [(m, g) for m in ("igos_pp", "gradient", "rise") for g in (4, SIDE)]
+    assert found == [(YARDSTICK, 4), *expected]
+    row = next(r for r in rows if (r.method, r.grid) == ("igos_pp", 4))
+    assert (row.n_ok, row.n_void, row.n_total) == (2, 1, 3)
+    assert row.speedup is not None
+    assert row.deletion_difference is not None
+    assert row.deletion_difference.n == 2
+    assert next(r for r in rows if r.method == YARDSTICK).n_total == 2
+    assert "| igos_pp | 2 (1) |" in text
+    assert (tmp_path / "saliency.csv").read_text().count("\n") == 1 + len(rows)
+    assert "igos_pp" in paper_markdown(rows)
+
+
+def test_benchmark_repeats_no_finished_part(
+    films: BenchFilms, plan: BenchPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = wrap(Patch(4, 4, 6))
+    first = run_saliency_benchmark(classifier, films, plan, lambda _: None)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(bench, "_run_method", refuse)
+    monkeypatch.setattr(bench, "_explain_one_plainly", refuse)
+    second = run_saliency_benchmark(classifier, films, plan, lambda _: None)
+
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.saliency, b.saliency)
+        np.testing.assert_array_equal(a.seconds, b.seconds)
+
+
+def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_path: Path) -> None:
+    classifier = wrap(Patch(4, 4, 6))
+    runs = run_saliency_benchmark(classifier, films, plan, lambda _: None)
+    views = (films.images[:, 0] * 255).round().to(torch.uint8).numpy()
+
+    write_figures(runs, films, views, classifier.class_names, tmp_path, n_shown=2)
+
+    for name in ("montage_4.png", "curves_4.png", f"montage_{SIDE}.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> None:
+    text = check_igos_pp(wrap(SmallNet(3, 32), 32, 3), films, tmp_path, seed=0, say=lambda _: None)
+
+    assert "randomising down to" in text
+    assert "MI-FGSM" in text
+
+
+def test_default_methods_name_a_spatial_layer_for_grad_cam() -> None:
+    classifier = wrap(SmallNet(3), SIDE, 3)
+
+    assert last_spatial_layer(classifier) == "pool"
+    assert default_methods(classifier)["grad_cam"] == {"target_layer": "pool"}
+    with pytest.raises(InputContractError, match="no layer with a spatial output"):
+        last_spatial_layer(wrap(Patch(4, 4, 6)))
+
+
+def test_model_choice_errors_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputContractError, match="either --checkpoint or --torchvision"):
+        load_model(ModelChoice(None, None, None, None, "cpu"))
+    with pytest.raises(InputContractError, match="needs --weights FILE"):
+        load_model(ModelChoice(None, "resnet50", None, None, "cpu"))
+    with pytest.raises(CovidDebugError, match="nowhere"):
+        load_model(ModelChoice(tmp_path / "nowhere", None, None, None, "cpu"))
