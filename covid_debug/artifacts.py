@@ -26,7 +26,10 @@ _RECORDED_PACKAGES = ("covid_debug", "torch", "torchvision", "numpy", "opencv-py
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hex digits.
+    """Hash a file's bytes.
+
+    Returns:
+        The SHA-256 as 64 hex digits.
 
     Raises:
         ArtifactError: If the file cannot be read.
@@ -42,6 +45,9 @@ def hash_listing(place: Path) -> str:
     """Fingerprint a file or folder by names, sizes and modification times, reading no content.
 
     Cheap enough for folders of 30,000 films; a touched or replaced file changes it.
+
+    Returns:
+        16 hex digits.
 
     Raises:
         ArtifactError: If the place does not exist.
@@ -61,7 +67,8 @@ def hash_listing(place: Path) -> str:
 def canonical_json(value: object) -> str:
     """Serialise parameters so that equal values give equal text.
 
-    Dataclasses become mappings, paths become strings, keys are sorted, NaN is refused.
+    Returns:
+        JSON: dataclasses are mappings, paths strings, keys sorted; NaN is refused.
     """
     return json.dumps(value, sort_keys=True, allow_nan=False, default=_plain)
 

@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 
 from covid_debug.errors import CatalogError, suggest
 
-
 T = TypeVar("T")
 
 
@@ -27,7 +26,10 @@ class Catalog(Mapping[str, T], Generic[T]):
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> T:
-        """Return the entry.
+        """Look a name up.
+
+        Returns:
+            The entry.
 
         Raises:
             CatalogError: If the name is unknown; the message lists the known ones.

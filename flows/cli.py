@@ -47,7 +47,11 @@ FactoryOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line; exit code 0 only on success."""
+    """Run the command line; exit code 0 only on success.
+
+    Raises:
+        OSError: If it is none that a user can mend.
+    """
     try:
         app()
     except CovidDebugError as error:

@@ -52,7 +52,11 @@ class RunConsole:
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:
-        """Announce a stage and, when it ends, its duration."""
+        """Announce a stage and, when it ends, its duration.
+
+        Yields:
+            Nothing; the stage runs inside.
+        """
         self._stage += 1
         number = f"[{self._stage}/{self._n_stages}] " if self._n_stages else ""
         self.headline(f"{number}{title}")
@@ -62,7 +66,11 @@ class RunConsole:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:
-        """Give a callback ``(done, total)`` that keeps the user informed."""
+        """Keep the user informed about a long loop.
+
+        Yields:
+            A callback ``(done, total)``.
+        """
         if self.rich.is_terminal:
             columns = (
                 TextColumn("      {task.description}"),

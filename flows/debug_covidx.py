@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from covid_debug.config.schema import Arm, RunConfig
+from covid_debug.config.schema import RunConfig
 from flows import stages
 from flows.console import RunConsole
 from flows.recording import RunRecorder, write_report
@@ -48,12 +48,12 @@ def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
             regions = stages.detect_text(bench, original)
         with console.stage("Clean: COVIDx++"):
             cleaned = stages.clean(bench, original, regions)
-        filmsets: dict[Arm, Path] = {"original": original, "cleaned": cleaned}
+        filmsets: dict[str, Path] = {"original": original, "cleaned": cleaned}
         if "placebo" in config.arms:
             with console.stage("Clean as much elsewhere: the placebo"):
                 filmsets["placebo"] = stages.clean_placebo(bench, original, regions)
 
-        checkpoints: dict[tuple[Arm, int], Path] = {}
+        checkpoints: dict[tuple[str, int], Path] = {}
         for arm in config.arms:
             for seed in config.seeds:
                 with (

@@ -126,7 +126,8 @@ def _time_model(config: RunConfig) -> tuple[float, float]:
     labels = torch.zeros(n, dtype=torch.long, device=images.device)
 
     def step() -> None:
-        cross_entropy(classifier.train()(images), labels).backward()
+        loss = cross_entropy(classifier.train()(images), labels)
+        torch.autograd.backward(loss)
 
     def predict() -> None:
         with torch.inference_mode():

@@ -79,17 +79,6 @@ class Workbench:
         return self.store / VIEW_CACHE
 
 
-def stage_task(function: Callable[..., Path]) -> Callable[..., Path]:
-    """Make a stage a Prefect task that is never cached or persisted by Prefect itself."""
-    wrapped: Callable[..., Path] = task(
-        function,
-        name=function.__name__.replace("_", "-"),
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
-    return wrapped
-
-
 def find_or_make(
     bench: Workbench,
     stage: str,
@@ -147,7 +136,7 @@ def prepare_store(store: Path) -> None:
         ) from error
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def ingest(bench: Workbench) -> Path:
     """Collect the films, audit them and split them by patient; the artifact is a film set."""
     data = bench.config.data
@@ -219,7 +208,7 @@ def check_failures(config: RunConfig, filmset: FilmSet) -> None:
         )
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
     """Look for burned-in text on every film of every split; the artifact holds regions.jsonl."""
     filmset = load_filmset(filmset_dir)
@@ -256,7 +245,7 @@ def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
     return folder
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
     """Inpaint every text region of every film: COVIDx++."""
     params = bench.config.cleaning
@@ -279,7 +268,7 @@ def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
     return folder
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def clean_placebo(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
     """Inpaint as many, equally large places without text: the placebo arm."""
     params = bench.config.cleaning
@@ -306,7 +295,7 @@ def clean_placebo(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Pat
     )
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def train(
     bench: Workbench, filmset_dir: Path, seed: int, on_epoch: Callable[[EpochMetrics], None]
 ) -> Path:
@@ -337,7 +326,7 @@ def train(
     return find_or_make(bench, "checkpoint", parameters, inputs, make)
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def audit(bench: Workbench, checkpoint_dir: Path, filmset_dir: Path, regions_dir: Path) -> Path:
     """Test whether text drives the predictions of the audited class on the test films."""
     config = bench.config
@@ -372,7 +361,7 @@ def audit(bench: Workbench, checkpoint_dir: Path, filmset_dir: Path, regions_dir
     return find_or_make(bench, "audit", parameters, inputs, make)
 
 
-@stage_task
+@task(cache_policy=NO_CACHE, persist_result=False)
 def compare(
     bench: Workbench,
     checkpoints: Mapping[tuple[str, int], Path],

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave both cores to the test processes instead of to one process' threads."""
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.set_num_threads(1)
 

@@ -1,7 +1,7 @@
 """Models trained on different versions of the films, tested on different versions of the films.
 
 Owns the table "training arm x test set x seed", its pooling over seeds and the paired verdicts
-against the original arm. The metrics themselves live in :mod:`covid_debug.evaluation.classification`.
+against the original arm. The metrics live in :mod:`covid_debug.evaluation.classification`.
 """
 
 import csv

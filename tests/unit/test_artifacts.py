@@ -43,9 +43,13 @@ def test_write_artifact_publishes_files_facts_and_hashes(tmp_path: Path) -> None
 
 
 def test_write_artifact_leaves_nothing_when_the_body_fails(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), write_artifact(tmp_path / "a", kind="thing") as draft:
-        (draft.path / "x.txt").write_text("half")
-        _ = 1 / 0
+    def write_half() -> None:
+        with write_artifact(tmp_path / "a", kind="thing") as draft:
+            (draft.path / "x.txt").write_text("half")
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
 
     assert list(tmp_path.iterdir()) == []
 

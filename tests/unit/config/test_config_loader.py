@@ -37,7 +37,7 @@ def test_unknown_keys_are_reported_together_with_suggestions() -> None:
 def test_unknown_key_in_a_data_section_names_the_chosen_kind() -> None:
     tree = MINIMAL | {"data": {"kind": "covidx", "folder": "d", "train_lst": "x"}}
 
-    with pytest.raises(ConfigError, match="data.train_lst is not a field of CovidxData"):
+    with pytest.raises(ConfigError, match=r"data\.train_lst is not a field of CovidxData"):
         build_config(tree, where="a.yaml")
 
 
@@ -105,5 +105,5 @@ def test_files_that_are_no_configuration_are_named(tmp_path: Path, text: str, me
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"nothing\.yaml: cannot be read"):
         load_config(tmp_path / "nothing.yaml")
