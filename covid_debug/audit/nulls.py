@@ -102,7 +102,7 @@ def draw_matched_patches(
         moved: list[Piece] = []
         all_matched = True
         for piece in pieces:
-            place, matched = _draw_place(piece, taken, geometry, generator)
+            place, matched = draw_place(piece, taken, geometry, generator)
             if place is None:
                 break
             moved.append(place)
@@ -127,9 +127,20 @@ def _pieces(mask: Mask) -> list[Piece]:
     return sorted(found, key=lambda piece: (-int(piece.shape.sum()), piece.top, piece.left))
 
 
-def _draw_place(
+def draw_place(
     piece: Piece, taken: Mask, geometry: ViewGeometry, generator: np.random.Generator
 ) -> tuple[Piece | None, bool]:
+    """Move one piece to a random free place inside the view.
+
+    Args:
+        piece: What to move; its distance to the view's border is kept if possible.
+        taken: ``(H, W)`` bool, True where it may not lie.
+        geometry: Where the view lies on the film.
+        generator: Source of the draws; advanced.
+
+    Returns:
+        The moved piece, or None where no draw was free, and whether it kept its distance.
+    """
     height, width = piece.shape.shape
     free_y, free_x = geometry.side - height, geometry.side - width
     if free_y < 0 or free_x < 0:

@@ -1,0 +1,297 @@
+"""Text of known effect, planted on real films: how often would the audit notice?
+
+Owns the planted text, its known effect and the power curve. The audit itself is used as
+it is; the known effect is explained in :mod:`covid_debug.audit.trials`.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.audit.interventions import choose_baseline, make_baseline_views
+from covid_debug.audit.nulls import Mask
+from covid_debug.audit.planning import AuditParams, target_index
+from covid_debug.audit.trials import Detect, Ground, Trial, run_trial
+from covid_debug.audit.verdicts import decide, judge_significance
+from covid_debug.data.filmset import FilmSet
+from covid_debug.errors import CovidDebugError, InputContractError
+from covid_debug.evaluation.statistics import Estimate, wilson_interval
+from covid_debug.imaging.geometry import render_view
+from covid_debug.imaging.inpainting import inpaint
+from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.models.checkpoint import LoadedModel
+from covid_debug.models.inference import predict_probabilities
+from covid_debug.records import Film, FilmRegions
+from covid_debug.seeding import derive_seed
+
+Views = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PlantingParams:
+    """What is planted.
+
+    Attributes:
+        contents: Words and letters, used in turn.
+        height_shares: Heights of the letters as shares of the view's side.
+        contrasts: Brightness added to the film under the glyphs, in gray levels.
+        effects: Log-odds that the glyphs add to the target class; 0 measures the model itself.
+        n_films: Films that are planted on; each gets every height and contrast.
+    """
+
+    contents: tuple[str, ...] = ("R", "L", "PORTABLE", "AP", "12.03.2020")
+    height_shares: tuple[float, ...] = (0.03, 0.06)
+    contrasts: tuple[int, ...] = (40, 120)
+    effects: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0)
+    n_films: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """One planted text under one effect, and what the audit said.
+
+    Attributes:
+        image_id: Film.
+        content: What was written.
+        height_share: Height of the letters as a share of the view's side.
+        contrast: Added brightness in gray levels.
+        effect: Log-odds added by the sensor.
+        detected: Whether the text was found on the film (always, without a detector).
+        predicted: Whether the planted film is predicted as the target.
+        true_drop: Target probability with the plant minus without it.
+        driven: Whether the plant really drives the prediction: without it the class is another
+            one, or the probability is lower by at least ``strong_drop``.
+        verdict: Verdict of the audit, ``"not_detected"``, or ``""`` where not predicted.
+    """
+
+    image_id: str
+    content: str
+    height_share: float
+    contrast: int
+    effect: float
+    detected: bool
+    predicted: bool
+    true_drop: float
+    driven: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class PowerReport:
+    """What planting showed.
+
+    Attributes:
+        plants: Every planted text under every effect.
+        skipped: ``image_id`` -> why a film could not be planted on.
+        baseline: What stood for "nothing".
+    """
+
+    plants: tuple[Plant, ...]
+    skipped: Mapping[str, str]
+    baseline: str
+
+    def power(self, **equal: object) -> Estimate:
+        """Return the share of truly driven predictions that are flagged, among matching plants."""
+        return _share([p for p in self._matching(equal) if p.driven and p.predicted])
+
+    def false_alarms(self, **equal: object) -> Estimate:
+        """Return the share of predictions that are flagged although the plant does not drive."""
+        return _share([p for p in self._matching(equal) if not p.driven and p.predicted])
+
+    def _matching(self, equal: Mapping[str, object]) -> list[Plant]:
+        return [p for p in self.plants if all(getattr(p, k) == v for k, v in equal.items())]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return power and false alarms, overall and by effect, height and contrast."""
+        groups = [
+            (key, value)
+            for key in ("effect", "height_share", "contrast")
+            for value in sorted({getattr(plant, key) for plant in self.plants})
+        ]
+        rows = [
+            {
+                "by": key,
+                "value": value,
+                "power": self.power(**{key: value}).to_json(),
+                "false_alarms": self.false_alarms(**{key: value}).to_json(),
+            }
+            for key, value in groups
+        ]
+        return {
+            "power": self.power().to_json(),
+            "false_alarms": self.false_alarms().to_json(),
+            "rows": rows,
+            "n_plants": len(self.plants),
+            "n_detected": sum(plant.detected for plant in self.plants),
+            "skipped": dict(self.skipped),
+            "baseline": self.baseline,
+        }
+
+    def describe(self) -> tuple[str, ...]:
+        """Return the result in lines for the terminal."""
+        power, alarms = self.power(), self.false_alarms()
+        return (
+            f"planted text that drives the prediction is flagged in {_words(power)} cases;"
+            f" text that does not is flagged in {_words(alarms)}",
+        )
+
+
+def measure_power(
+    loaded: LoadedModel,
+    filmset: FilmSet,
+    films: Sequence[Film],
+    regions: Mapping[str, FilmRegions],
+    params: AuditParams,
+    planting: PlantingParams,
+    *,
+    run_seed: int,
+    detect: Detect | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PowerReport:
+    """Plant text on films, audit them, and compare the verdicts with what is known.
+
+    Text that a film already has is inpainted first. Films that cannot be used are skipped with
+    the reason until ``n_films`` are planted on.
+
+    Args:
+        loaded: Model with its view specification.
+        filmset: Where the films live.
+        films: Films to draw from.
+        regions: Their own text.
+        params: How the audit works.
+        planting: What to plant.
+        run_seed: Decides films, places and nulls.
+        detect: Text detector on films, to include its misses; None takes the planted box as
+            found.
+        progress: Called with (films done, films in total).
+
+    Returns:
+        Every plant with its truth and verdict.
+
+    Raises:
+        InputContractError: If no film could be planted on, or the model lacks the target class.
+    """
+    target = target_index(loaded.classifier.class_names, params.target_class)
+    order = sorted(films, key=lambda film: derive_seed(run_seed, film.image_id, "planting"))
+    skipped: dict[str, str] = {}
+    bases: list[tuple[Film, Views, Mask]] = []
+    for film in order:
+        if len(bases) == planting.n_films:
+            break
+        try:
+            bases.append((film, *_text_free_film(filmset, film, regions, params)))
+        except CovidDebugError as error:
+            skipped[film.image_id] = str(error)
+    if not bases:
+        raise InputContractError(
+            f"planting: none of {len(order)} films can be planted on; expected scanned, readable"
+            f" films (first: {next(iter(skipped.values()), 'no film given')})"
+        )
+    views = np.stack([render_view(pixels, loaded.view) for _, pixels, _ in bases])
+
+    def predict(images: Views) -> NDArray[np.float32]:
+        return predict_probabilities(loaded.classifier, images, max_batch=params.max_batch)
+
+    base_rows = predict(views)
+    baseline = choose_baseline(
+        lambda images: predict(images)[:, target], views, base_rows[:, target], params.baselines
+    )
+    nothing = make_baseline_views(views, baseline)
+    trials: list[Trial] = []
+    for i, (film, pixels, taken) in enumerate(bases):
+        seed = derive_seed(run_seed, film.image_id, "plant")
+        variants = itertools.product(planting.height_shares, planting.contrasts)
+        for j, (height_share, contrast) in enumerate(variants):
+            content = planting.contents[(i + j) % len(planting.contents)]
+            trial = Trial(film, content, height_share, contrast, base_rows[i])
+            ground = Ground(pixels, taken, views[i], nothing[i])
+            try:
+                trials.append(run_trial(trial, ground, loaded, params, predict, detect, seed + j))
+            except CovidDebugError as error:
+                skipped[f"{film.image_id}/{content}"] = str(error)
+        if progress is not None:
+            progress(i + 1, len(bases))
+    plants = [
+        plant
+        for effect in planting.effects
+        for plant in _judge(trials, effect, target, loaded.classifier.class_names, params)
+    ]
+    return PowerReport(tuple(plants), skipped, baseline)
+
+
+def _judge(
+    trials: Sequence[Trial],
+    effect: float,
+    target: int,
+    class_names: Sequence[str],
+    params: AuditParams,
+) -> list[Plant]:
+    name = class_names[target]
+    answers = [trial.answers(effect, target, class_names) for trial in trials]
+    audited = [
+        i
+        for i, (_, film, evidence) in enumerate(answers)
+        if film.predicted_class == name and evidence is not None
+    ]
+    verdicts: dict[int, str] = {}
+    significances = judge_significance([answers[i][2] for i in audited])
+    for i, significance in zip(audited, significances, strict=True):
+        evidence = answers[i][2]
+        if evidence is not None:
+            verdicts[i] = decide(
+                evidence,
+                significance,
+                alpha=params.alpha,
+                min_drop=params.min_drop,
+                strong_drop=params.strong_drop,
+            ).verdict
+    plants = []
+    for i, (trial, (base, film, evidence)) in enumerate(zip(trials, answers, strict=True)):
+        predicted = film.predicted_class == name
+        drop = film.probability - base.probability
+        plants.append(
+            Plant(
+                image_id=trial.film.image_id,
+                content=trial.content,
+                height_share=trial.height_share,
+                contrast=trial.contrast,
+                effect=effect,
+                detected=evidence is not None,
+                predicted=predicted,
+                true_drop=drop,
+                driven=base.predicted_class != name or drop >= params.strong_drop,
+                verdict=verdicts.get(i, "not_detected") if predicted else "",
+            )
+        )
+    return plants
+
+
+def _text_free_film(
+    filmset: FilmSet, film: Film, regions: Mapping[str, FilmRegions], params: AuditParams
+) -> tuple[Views, Mask]:
+    # The film without its own text, and where nothing may be planted.
+    found = regions.get(film.image_id)
+    if found is None or found.error is not None:
+        raise InputContractError(f"planting: film {film.image_id} was not scanned for text")
+    pixels = read_film(filmset.path_of(film)).to_uint8()
+    height, width = pixels.shape
+    mask = regions_to_mask(found.regions, width, height, dilation_px=params.dilation_px)
+    if not mask.any():
+        return pixels, mask
+    filled = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px)
+    return np.asarray(filled, np.uint8), mask
+
+
+def _share(plants: Sequence[Plant]) -> Estimate:
+    return wilson_interval(sum(p.verdict == "text_driven" for p in plants), len(plants))
+
+
+def _words(estimate: Estimate) -> str:
+    if not estimate.is_defined:
+        return "none of 0"
+    return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}] of {estimate.n}"
