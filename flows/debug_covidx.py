@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from covid_debug.config.schema import RunConfig
 from flows import stages
 from flows.console import RunConsole
-from flows.recording import RunRecorder, write_report
+from flows.recording import RunRecorder, accuracy_table, write_report
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,16 @@ def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
         with console.stage("Report"):
             run_dir, headlines = write_report(bench, filmsets, regions, audited, compared)
             url = recorder.finish(run_dir, compared)
+    create_table_artifact(
+        key="debug-covidx-comparison",
+        table=accuracy_table(compared),
+        description="Accuracy of every arm on every version of the test films, all seeds pooled",
+    )
+    report = (run_dir / "report.html").resolve().as_uri()
     create_markdown_artifact(
         key="debug-covidx-summary",
         markdown="\n".join(
-            [f"# {config.name}", *(f"- {line}" for line in headlines), "", f"Report: {run_dir}"]
+            [f"# {config.name}", *(f"- {line}" for line in headlines), "", f"[Report]({report})"]
         ),
         description="Headline numbers of the run; not for clinical use",
     )

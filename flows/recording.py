@@ -15,7 +15,7 @@ from covid_debug.artifacts import artifact_key, canonical_json, is_complete
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, POOLED
 from covid_debug.reporting.decisions import read_decisions
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.inputs import ReportInputs
@@ -164,6 +164,22 @@ class RunRecorder:
 def child_name(arm: str, seed: int) -> str:
     """Name the run of one training."""
     return f"{arm}-seed{seed}"
+
+
+def accuracy_table(compared: Path) -> list[dict[str, str]]:
+    """Return a row an arm and version of the test films, for Prefect's table of the run."""
+    comparison = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
+    return [
+        {
+            "trained on": row["train_data"],
+            "tested on": row["test_data"],
+            "accuracy": f"{row['value']:.3f}",
+            "95 % interval": f"{row['low']:.3f} to {row['high']:.3f}",
+            "films": str(row["n"]),
+        }
+        for row in comparison["rows"]
+        if (row["seed"], row["metric"]) == (POOLED, "accuracy")
+    ]
 
 
 def _cell_metrics(cell: Mapping[str, Any]) -> dict[str, float | None]:

@@ -14,7 +14,12 @@ from types import FrameType
 import typer
 
 from covid_debug.errors import ConfigError, CovidDebugError
-from covid_debug.tracking.mlflow_tracker import default_artifact_location, default_tracking_uri
+from covid_debug.tracking.mlflow_tracker import (
+    MlflowTracker,
+    default_artifact_location,
+    default_tracking_uri,
+)
+from flows.recording import SHOWN_COLUMNS
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
@@ -48,22 +53,25 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
     ]
     prefect_command = [sys.executable, "-m", "prefect", "server", "start"]
     typer.echo(f"Starting MLflow and Prefect ({data_dir.resolve()}) ...")
-    servers = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
-        for command in (mlflow_command, prefect_command)
-    ]
+    log = data_dir / "ui.log"
+    with log.open("wb") as stream:
+        servers = [
+            subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)  # noqa: S603
+            for command in (mlflow_command, prefect_command)
+        ]
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         mlflow_url = f"http://{HOST}:{mlflow_port}"
         prefect_url = f"http://{HOST}:{prefect_port}"
-        _wait_until_up(f"{mlflow_url}/health", servers)
-        _wait_until_up(f"{prefect_url}/api/health", servers)
-        typer.echo(f"MLflow:  {mlflow_url}/#/experiments (choose covid_debug)")
+        _wait_until_up(f"{mlflow_url}/health", servers, log)
+        _wait_until_up(f"{prefect_url}/api/health", servers, log)
+        runs_url = MlflowTracker(mlflow_url, columns=SHOWN_COLUMNS).runs_url
+        typer.echo(f"MLflow:  {runs_url}")
         typer.echo(f"Prefect: {prefect_url}")
         typer.echo("Press Ctrl-C to stop both.")
         while all(server.poll() is None for server in servers):
             time.sleep(0.5)
-        raise CovidDebugError("ui: a server ended by itself; see its message above")
+        raise CovidDebugError(f"ui: a server ended by itself; its last words are in {log}")
     except KeyboardInterrupt:
         typer.echo("stopped")
     finally:
@@ -90,14 +98,14 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _wait_until_up(url: str, servers: list[subprocess.Popen[bytes]]) -> None:
+def _wait_until_up(url: str, servers: list[subprocess.Popen[bytes]], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if any(server.poll() is not None for server in servers):
-            raise CovidDebugError(f"ui: the server of {url} ended while starting; see above")
+            raise CovidDebugError(f"ui: the server of {url} ended while starting; see {log}")
         try:
             with urllib.request.urlopen(url, timeout=2):  # noqa: S310
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise CovidDebugError(f"ui: {url} did not answer within {START_TIMEOUT_S:.0f} s")
+    raise CovidDebugError(f"ui: {url} did not answer within {START_TIMEOUT_S:.0f} s; see {log}")
