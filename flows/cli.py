@@ -28,7 +28,14 @@ app = typer.Typer(
 bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean.")
 app.add_typer(bench_app, name="bench")
 
-DEMO_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
+_HERE = Path(__file__).resolve().parent
+DEMO_CONFIG = next(  # beside the flows in a wheel, below configs in a checkout
+    (
+        path
+        for path in (_HERE / "demo.yaml", _HERE.parent / "configs" / "demo.yaml")
+        if path.exists()
+    ),
+)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to create; must not exist.")]
 DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]

@@ -1,5 +1,6 @@
 """Environment of Prefect and MLflow; must run before either is imported."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def configure_environment(workdir: Path) -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    for name in ("lightning_fabric", "lightning_fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     home = Path(os.environ["PREFECT_HOME"])
     try:
         home.mkdir(parents=True, exist_ok=True)  # Prefect creates the last folder only

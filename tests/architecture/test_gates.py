@@ -1,0 +1,83 @@
+"""The gates themselves: layers, lint, links, light imports, and that the gates can fail."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+BAD_FILE = "import os\ndef F(x=[]):\n    print(x)\n"
+
+
+def run(*command: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_import_layers_are_kept() -> None:
+    result = run(BIN / "lint-imports", "--no-cache")
+
+    assert result.returncode == 0, result.stdout
+
+
+def test_ruff_gate_fails_on_a_bad_file(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(BAD_FILE)
+
+    result = run(BIN / "ruff", "check", "--config", ROOT / "pyproject.toml", tmp_path)
+
+    assert result.returncode == 1
+    assert {"F401", "B006", "T201", "N802", "ANN001"} <= set(
+        re.findall(r"[A-Z]+\d+", result.stdout)
+    )
+
+
+def test_layer_gate_fails_on_an_upward_import(tmp_path: Path) -> None:
+    package = tmp_path / "covid_debug"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "errors.py").write_text("import covid_debug.records\n")
+    (package / "records.py").write_text("")
+    (tmp_path / ".importlinter").write_text(
+        "[importlinter]\nroot_package = covid_debug\n"
+        "[importlinter:contract:1]\nname = layers\ntype = layers\n"
+        "containers = covid_debug\nlayers =\n  records\n  errors\n"
+    )
+
+    result = run(BIN / "lint-imports", "--no-cache", cwd=tmp_path)
+
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "module", ["flows.cli", "covid_debug.imaging.reading", "covid_debug.cleaning.build"]
+)
+def test_import_stays_light(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'mlflow', 'prefect')))"
+
+    assert run(sys.executable, "-c", code).returncode == 0
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)} -> {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert broken == []
+
+
+def test_lock_file_carries_no_address_and_one_opencv() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+
+    assert not [line for line in lines if "://" in line or line.startswith("--")]
+    pins = [line for line in lines if line.startswith("opencv")]
+    assert [line for line in pins if "never" not in line] == [
+        line for line in pins if line.startswith("opencv-python==")
+    ]
