@@ -59,7 +59,7 @@ def overlay_saliency(
     strength = np.zeros_like(values)
     if high > low:
         strength = np.clip((values - low) / (high - low), 0.0, 1.0)
-    opacity = _MAX_OPACITY * np.sqrt(strength)[..., None]
+    opacity = _MAX_OPACITY * strength[..., None]
     gray = np.repeat(view[..., None].astype(np.float64), 3, axis=2)
     mixed = gray * (1.0 - opacity) + _colour(strength) * opacity
     return np.rint(mixed).astype(np.uint8)

@@ -175,15 +175,16 @@ def _picture_map(
     saliency = read_map(audit_dir, entry.image_id)
     if isinstance(pixels, str):
         return Picture(title, missing=pixels)
+    if (entry["saliency"] or {}).get("void"):
+        return Picture(title, missing="void map: the model gave the method nothing to work with")
     if saliency is None:
         return Picture(title, missing="no map: the cheap interventions settled the verdict")
     if saliency.shape != (view.image_size, view.image_size):
         return Picture(title, missing=f"the map has {saliency.shape} cells, not the view's size")
     picture = overlay_saliency(render_view(pixels, view), saliency)
     geometry = compute_geometry(pixels.shape[1], pixels.shape[0], view)
-    void = (entry["saliency"] or {}).get("void")
     return Picture(
-        f"{title}, void" if void else title,
+        title,
         _uri(picture),
         view.image_size,
         view.image_size,
@@ -219,6 +220,8 @@ def _outlines(texts: Sequence[TextRegion], geometry: ViewGeometry | None) -> tup
 def _bars(entry: AuditedFilm) -> list[Bar]:
     after = entry.interventions
     saliency: Mapping[str, Any] = entry["saliency"] or {}
+    if saliency.get("void"):
+        saliency = {}
     rows = [
         ("Film as it is", entry["probability"], (), "asis"),
         ("Text removed", after.get("text_removed"), after.get("null_removed"), "test"),

@@ -12,6 +12,7 @@ from covid_debug.reporting.inputs import Row
 
 POOLED = "pooled"
 BASE = "original"
+CLEANED = "cleaned"
 # Order of arms and test sets in every table; unknown names come last.
 ORDER = ("original", "cleaned", "placebo", "text_free", "text_swapped")
 METRIC_NAMES = {

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.comparison import BASE, ComparisonTable
+from covid_debug.reporting.comparison import BASE, CLEANED, ComparisonTable
 from covid_debug.reporting.inputs import Row
 from covid_debug.reporting.verdicts import AuditedFilm
 
@@ -41,19 +41,17 @@ def write_headlines(
         lines.append(_audit_line(audited))
     if calibration is not None:
         lines.append(_calibration_line(calibration))
-    lines += [
-        line
-        for arm in table.arms
-        if arm != BASE
-        for test in table.tests
-        if (line := _difference_line(table, arm, test))
-    ]
+    for arm in table.arms:
+        if arm == CLEANED:
+            lines += [line for test in table.tests if (line := _difference_line(table, arm, test))]
+        elif arm != BASE and (line := _control_line(table, arm)):
+            lines.append(line)
     best = max(baselines, key=lambda row: row["value"] or 0.0, default=None)
     if best is not None and best["value"] is not None:
         lines.append(
-            f"{best['name']}, which sees no lung, gets {_percent(best['value'])} of the test films"
-            f" right (n = {best['n']}); always giving the commonest label gets"
-            f" {_percent(best['chance'])}."
+            f"{best['name'][:1].upper()}{best['name'][1:]}, which sees no lung, gets"
+            f" {_percent(best['value'])} of the test films right (n = {best['n']}); always giving"
+            f" the commonest label gets {_percent(best['chance'])}."
         )
     return lines
 
@@ -90,11 +88,21 @@ def _difference_line(table: ComparisonTable, arm: str, test: str) -> str:
     )
 
 
+def _control_line(table: ComparisonTable, arm: str) -> str:
+    """Return one sentence about all test sets of an arm that is only a control."""
+    found = [
+        f"{difference.verdict} on {TEST_NAMES.get(test, test)} ({_points(difference.estimate)})"
+        for test in table.tests
+        if (difference := table.get_difference(arm, test, "all", "accuracy"))
+    ]
+    return f"Control, trained on the {arm} films: {'; '.join(found)}." if found else ""
+
+
 def _points(estimate: Estimate) -> str:
     if not estimate.is_defined:
         return "undefined"
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
+    return f"{value:+.1f} points, {low:+.1f} to {high:+.1f}"
 
 
 def _range(row: Row) -> str:

@@ -123,10 +123,19 @@ def test_write_headlines_states_difference_interval_and_best_baseline():
         " (55.0 % to 88.0 %) of the predictions that really change are flagged (20 flagged, 24"
         " change, 60 audited).",
         "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
-        " trained on the cleaned films: improved (+10.0 points, 95 % interval +5.0 to +15.0,"
-        " n = 10).",
+        " trained on the cleaned films: improved (+10.0 points, +5.0 to +15.0, n = 10).",
         "Source only, which sees no lung, gets 91.0 % of the test films right (n = 120); always"
         " giving the commonest label gets 41.0 %.",
+    ]
+
+
+def test_write_headlines_placebo_takes_one_sentence():
+    pair = _pair(0, 0.02, "no evidence") | {"train_b": "placebo"}
+    rows = [_row("original", 0, 0.7), _row("placebo", 0, 0.72)]
+
+    assert write_headlines((), arrange_comparison(rows, [pair]), (), None) == [
+        "Control, trained on the placebo films: no evidence on the original test films"
+        " (+2.0 points, -3.0 to +7.0)."
     ]
 
 
