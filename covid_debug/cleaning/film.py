@@ -17,6 +17,7 @@ from covid_debug.cleaning.markers import MarkerPlace, draw_marker, is_side_marke
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import FILLS, inpaint
 from covid_debug.imaging.reading import Pixels
+from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
 
 Policy = Literal["remove", "keep", "replace"]
@@ -167,6 +168,9 @@ def clean_film(
         _shift(stencil, sources[index], regions[index]).stamp(mask)
     for decoy in decoys:
         make_box_stencil(decoy, pixels.shape, params.dilation_px).stamp(mask)
+    for region, action in zip(regions, actions, strict=True):
+        if action == "kept":
+            mask &= ~regions_to_mask([region], width, height)
     _check_budget(mask, params)
 
     cleaned = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px)

@@ -86,7 +86,7 @@ def make_glyph_stencil(
 ) -> Stencil:
     """Mask the letters of a region.
 
-    The film that would be there without text is predicted from around the region (Telea). Pixels
+    The film that would be there without text is predicted from around the region (Gaussian mean). Pixels
     that differ from it by more than the texture around the region are letters: a hysteresis of
     six and three noise units, so that dark rims and compression ringing that touch a stroke go
     with it. Strokes, circles and frames may leave the box by up to 35 % of its height.
@@ -119,7 +119,8 @@ def make_glyph_stencil(
         return whole
 
     crop: Pixels = pixels[window].copy()
-    background = inpaint(crop, unseen, radius_px=_BACKGROUND_RADIUS_PX)
+    # Not Telea: it extrapolates gradients, and with them the noise.
+    background = inpaint(crop, unseen, method="blur", radius_px=_BACKGROUND_RADIUS_PX)
     contrast = cv2.absdiff(crop, background).astype(np.float32)
     noise = _texture(crop, ring)
     weak, strong = (max(units * noise, share * grey_range) for units, share in (_WEAK, _STRONG))

@@ -15,7 +15,7 @@ from covid_debug.seeding import derive_seed
 
 PLACEBO_DETECTOR = "placebo"
 _MAX_TRIES = 200
-_GAP_PX = 4.0
+_GAP_PX = 8.0
 
 Box = tuple[float, float, float, float]
 
@@ -110,13 +110,18 @@ def _draw_place(
     if wide > width or high > height:
         return None
     for _ in range(_MAX_TRIES):
-        # Whole pixels keep the shape of the rasterised region.
-        x = float(generator.integers(0, int(width - wide) + 1)) + box[0] % 1
-        y = float(generator.integers(0, int(height - high) + 1)) + box[1] % 1
-        x, y = min(x, width - wide), min(y, height - high)
+        x = _draw_start(width - wide, box[0] % 1, generator)
+        y = _draw_start(height - high, box[1] % 1, generator)
         if not any(_overlaps((x, y, x + wide, y + high), other) for other in taken):
             return x, y
     return None
+
+
+def _draw_start(room: float, fraction: float, generator: np.random.Generator) -> float:
+    # Whole pixels keep the shape of the rasterised region; the gap keeps its letters on the film.
+    gap = _GAP_PX if room >= 3 * _GAP_PX else 0.0
+    start = float(generator.integers(int(gap), int(room - gap) + 1)) + fraction
+    return min(start, room)
 
 
 def _overlaps(box: Box, other: Box) -> bool:

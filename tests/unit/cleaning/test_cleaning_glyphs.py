@@ -1,0 +1,136 @@
+import cv2
+import numpy as np
+import pytest
+
+from covid_debug.cleaning.film import CleaningParams, clean_film
+from covid_debug.cleaning.glyphs import Stencil, make_box_stencil, make_glyph_stencil
+from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.records import TextRegion
+
+SHAPE = (120, 160)
+
+
+def make_region(x: float, y: float, wide: float, high: float) -> TextRegion:
+    polygon = ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high))
+    return TextRegion(polygon, 0.9, None, "made")
+
+
+REGION = make_region(40, 40, 60, 30)
+
+
+def make_background(noise: float = 2.0, dtype: type = np.uint8) -> np.ndarray:
+    ramp = np.linspace(60, 120, SHAPE[1])[None, :].repeat(SHAPE[0], 0)
+    noisy = ramp + np.random.default_rng(0).normal(0, noise, SHAPE)
+    unit = 1 if dtype == np.uint8 else 257
+    return (noisy * unit).astype(dtype)
+
+
+def write(film: np.ndarray, text: str = "AP", grey: int = 250) -> tuple[np.ndarray, np.ndarray]:
+    """Return the film with anti-aliased letters and the mask of every pixel they change."""
+    canvas = np.zeros(SHAPE, np.uint8)
+    cv2.putText(canvas, text, (46, 66), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 255, 3, lineType=cv2.LINE_AA)
+    share = canvas / 255.0
+    unit = 1 if film.dtype == np.uint8 else 257
+    written = (film * (1 - share) + grey * unit * share).astype(film.dtype)
+    return written, written != film
+
+
+def make_stencil_mask(film: np.ndarray, region: TextRegion) -> tuple[np.ndarray, Stencil]:
+    hidden = regions_to_mask([region], SHAPE[1], SHAPE[0], dilation_px=3)
+    grey_range = 255.0 if film.dtype == np.uint8 else 65535.0
+    stencil = make_glyph_stencil(film, region, hidden, dilation_px=3, grey_range=grey_range)
+    mask = np.zeros(SHAPE, np.bool_)
+    stencil.stamp(mask)
+    return mask, stencil
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("grey", [250, 10, 170])
+def test_glyph_stencil_covers_every_pixel_of_the_letters_and_less_than_the_box(grey, dtype):
+    film, letters = write(make_background(dtype=dtype), grey=grey)
+
+    mask, stencil = make_stencil_mask(film, REGION)
+
+    assert stencil.kind == "glyphs"
+    assert not (letters & ~mask).any()
+    box = regions_to_mask([REGION], SHAPE[1], SHAPE[0], dilation_px=3)
+    assert mask.sum() < 0.8 * box.sum()
+
+
+def test_glyph_stencil_follows_strokes_that_leave_the_box():
+    film, letters = write(make_background())
+
+    mask, _ = make_stencil_mask(film, make_region(44, 46, 52, 16))
+
+    assert not (letters & ~mask).any()
+
+
+def test_glyph_stencil_takes_the_circle_around_a_letter():
+    film = make_background()
+    plain = film.copy()
+    cv2.circle(film, (80, 60), 20, 250, 2)
+    cv2.putText(film, "R", (72, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 250, 2)
+
+    mask, _ = make_stencil_mask(film, make_region(64, 44, 32, 32))
+
+    assert not ((film != plain) & ~mask).any()
+
+
+def test_glyph_stencil_without_letters_is_the_whole_box():
+    mask, stencil = make_stencil_mask(make_background(), REGION)
+
+    assert stencil.kind == "box"
+    np.testing.assert_array_equal(
+        mask, regions_to_mask([REGION], SHAPE[1], SHAPE[0], dilation_px=3)
+    )
+
+
+def test_glyph_stencil_of_a_solid_plate_contains_the_whole_box():
+    film = make_background()
+    film[38:72, 38:102] = 5
+    cv2.putText(film, "AP", (46, 66), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 250, 3)
+
+    mask, stencil = make_stencil_mask(film, REGION)
+
+    assert stencil.kind == "box"
+    assert mask[38:72, 38:102].all()
+
+
+def test_glyph_stencil_of_a_region_over_the_whole_film_is_the_box():
+    whole = make_region(0, 0, SHAPE[1], SHAPE[0])
+
+    _, stencil = make_stencil_mask(write(make_background())[0], whole)
+
+    assert stencil.kind == "box"
+
+
+def test_stencil_moved_over_the_edge_is_cut_off():
+    box = make_box_stencil(make_region(10, 10, 20, 10), SHAPE, 0)
+    mask = np.zeros(SHAPE, np.bool_)
+
+    box.moved(-15, 140).stamp(mask)
+
+    assert mask.sum() == 5 * 10
+    assert mask[0:5, 150:160].all()
+
+
+def test_clean_film_by_glyphs_leaves_no_trace_of_the_letters():
+    plain = make_background()
+    film, letters = write(plain)
+
+    cleaned = clean_film(film, [REGION], CleaningParams())
+
+    left = np.abs(cleaned.pixels.astype(float) - plain)[letters]
+    assert left.mean() < 6  # three noise units; the letters stood out by 130 and more
+    assert left.max() < 25
+    np.testing.assert_array_equal(cleaned.pixels[~cleaned.mask], film[~cleaned.mask])
+
+
+def test_clean_film_by_glyphs_of_one_region_ignores_its_neighbour():
+    plain = make_background()
+    film, letters = write(plain)
+    left, right = make_region(44, 40, 26, 30), make_region(70, 40, 26, 30)
+
+    cleaned = clean_film(film, [left, right], CleaningParams())
+
+    assert np.abs(cleaned.pixels.astype(float) - plain)[letters].max() < 25
