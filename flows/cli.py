@@ -202,8 +202,12 @@ def ingest(
     covidx: Annotated[Path | None, typer.Option("--covidx", help="Folder with train/, test/.")] = (
         None
     ),
-    train_list: Annotated[Path | None, typer.Option("--train-list")] = None,
-    test_list: Annotated[Path | None, typer.Option("--test-list")] = None,
+    train_list: Annotated[
+        Path | None, typer.Option("--train-list", help="Leave out for an external test set.")
+    ] = None,
+    test_list: Annotated[Path | None, typer.Option("--test-list", help="COVIDx split file.")] = (
+        None
+    ),
     seed: SeedOption = 0,
     val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.5)] = 0.1,
     test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.5)] = 0.2,
@@ -214,7 +218,7 @@ def ingest(
     from flows.console import RunConsole
 
     console = RunConsole()
-    if covidx is not None and train_list is not None and test_list is not None and not source:
+    if covidx is not None and test_list is not None and not source:
         with console.progress("films") as progress:
             ingest_covidx(
                 covidx,
@@ -238,7 +242,7 @@ def ingest(
             )
     else:
         raise typer.BadParameter(
-            "give either --source NAME=DIR (once per source) or --covidx with both lists"
+            "give either --source NAME=DIR (once per source) or --covidx with --test-list"
         )
     console.say(load_ingest_audit(out).render_markdown())
     console.say(f"data set: {out}")
@@ -291,8 +295,8 @@ def train(
 
 @app.command(name="detect-text")
 def detect_text(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Or a data set folder.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Or a data set or folder.")] = None,
     detector: Annotated[str, typer.Option("--detector")] = "default",
     out: Annotated[Path, typer.Option("--out", help="JSON lines to write.")] = Path(
         "regions.jsonl"
@@ -300,19 +304,13 @@ def detect_text(
     workers: WorkersOption = 2,
 ) -> None:
     """Find burned-in text; writes one line an image, also for images that cannot be read."""
-    from covid_debug.data.filmset import load_filmset
     from covid_debug.imaging.regions import write_regions
     from covid_debug.text.scan import scan_films
     from flows.console import RunConsole
+    from flows.films import collect_films
 
     console = RunConsole()
-    if (data is None) == (not images):
-        raise typer.BadParameter("give either --data DIR or image files")
-    if data is not None:
-        films = load_filmset(data)
-        pairs = [(film.image_id, films.path_of(film)) for film in films.films]
-    else:
-        pairs = [(str(path), path) for path in images or []]
+    pairs = collect_films(images or [], data, console)
     with console.progress("films") as progress:
         found = list(scan_films(pairs, detector, {}, n_workers=workers, progress=progress))
     write_regions(out, found)
@@ -330,7 +328,7 @@ def detect_text(
 def explain(
     checkpoint: CheckpointOption,
     out: OutOption,
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Or a data set: test films.")] = None,
     method: Annotated[str, typer.Option("--method")] = "igos_pp",
     grid: Annotated[int, typer.Option("--grid", min=2, help="Mask grid, cells a side.")] = 32,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covid_debug.artifacts import write_artifact
+from covid_debug.artifacts import is_complete, write_artifact
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.views import load_views, render_film
 from covid_debug.errors import CovidDebugError, InputContractError, suggest
@@ -29,6 +29,7 @@ from covid_debug.saliency.base import explain_void_reason
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 from flows.console import RunConsole
+from flows.films import collect_films
 
 GROUP = 8  # films explained together
 
@@ -72,11 +73,9 @@ def explain_films(
         console: Terminal.
 
     Raises:
-        InputContractError: If the films or the class are not given properly.
+        InputContractError: If the class is not one of the model's.
         CovidDebugError: If no film could be read.
     """
-    if (data is None) == (not images):
-        raise InputContractError("explain: give either --data DIR or image files")
     model = load_checkpoint(
         checkpoint, device=device, factory=load_factory(factory) if factory else None
     )
@@ -87,7 +86,7 @@ def explain_films(
             f" (known: {', '.join(names)})"
         )
     explainer = build_explainer(method, **_grid_parameter(method, grid))
-    films = _collect(model, images, data, limit, out.parent / "views")
+    films = _collect(model, images, data, limit, out.parent / "views", console)
     for name, reason in films.failures:
         console.say(f"not explained: {name}: {reason}")
     if not films.names:
@@ -154,9 +153,14 @@ def _grid_parameter(method: str, grid: int) -> dict[str, int]:
 
 
 def _collect(
-    model: LoadedModel, images: Sequence[Path], data: Path | None, limit: int, cache_dir: Path
+    model: LoadedModel,
+    images: Sequence[Path],
+    data: Path | None,
+    limit: int,
+    cache_dir: Path,
+    console: RunConsole,
 ) -> _Films:
-    if data is not None:
+    if data is not None and is_complete(data):
         filmset = load_filmset(data)
         chosen = filmset.select("test")[:limit]
         if not chosen:
@@ -164,12 +168,12 @@ def _collect(
         views = load_views(filmset, chosen, model.view, cache_dir)
         return _Films([film.image_id for film in chosen], views, [])
     names, rendered, failures = [], [], []
-    for path in images[:limit]:
+    for name, path in collect_films(images, data, console)[:limit]:
         try:
             rendered.append(render_film(path, model.view))
-            names.append(str(path))
+            names.append(name)
         except CovidDebugError as error:
-            failures.append((str(path), str(error)))
+            failures.append((name, str(error)))
     size = model.view.image_size
     views = np.stack(rendered) if rendered else np.empty((0, size, size), dtype=np.uint8)
     return _Films(names, views, failures)

@@ -140,7 +140,7 @@ def ingest_sources(
 
 def ingest_covidx(
     covidx_dir: Path,
-    train_list: Path,
+    train_list: Path | None,
     test_list: Path,
     out: Path,
     *,
@@ -155,7 +155,8 @@ def ingest_covidx(
 
     Args:
         covidx_dir: Folder with ``train/`` and ``test/``.
-        train_list: Split list of the training images, any COVIDx version.
+        train_list: Split list of the training images, any COVIDx version; None for an external
+            test set, which may lack classes.
         test_list: Split list of the test images.
         out: Folder of the new data set; must not exist.
         seed: Run seed of the validation split.
@@ -170,10 +171,12 @@ def ingest_covidx(
         DataIntegrityError: If a list is malformed, names too many absent images, or a class is
             empty.
     """
-    lists: dict[Split, Path] = {"test": test_list, "train": train_list}
+    lists: dict[Split, Path] = {"test": test_list}
+    if train_list is not None:
+        lists["train"] = train_list
     rows = {split: parse_split_file(path) for split, path in lists.items()}
     labels = [row.label for split_rows in rows.values() for row in split_rows]
-    class_names = select_class_names(labels, where=f"{train_list} and {test_list}")
+    class_names = select_class_names(labels, where=" and ".join(map(str, lists.values())))
     if not covidx_dir.is_dir():
         raise DataIntegrityError(
             f"{covidx_dir}: no such folder; expected a COVIDx folder with train/ and test/;"
@@ -181,7 +184,7 @@ def ingest_covidx(
         )
     parameters = {
         "covidx": str(covidx_dir),
-        "train_list": str(train_list),
+        "train_list": None if train_list is None else str(train_list),
         "test_list": str(test_list),
         "seed": seed,
         "val_share": val_share,
@@ -194,8 +197,10 @@ def ingest_covidx(
             candidates += found
         where = f"ingest_covidx ({covidx_dir})"
         admission = _admit(candidates, [], where, max_failed_share, progress)
-        _check_classes(admission, class_names, where)
-        films = _split_off_validation(admission, seed=seed, val_share=val_share)
+        films: Sequence[Film] = admission.films
+        if train_list is not None:
+            _check_classes(admission, class_names, where)
+            films = _split_off_validation(admission, seed=seed, val_share=val_share)
         draft.facts.update(_publish(draft.path, films, admission, class_names))
     return load_filmset(out)
 

@@ -161,7 +161,6 @@ def test_checkpoint_that_is_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         ["ingest", "--out", "o"],
         ["ingest", "--out", "o", "--source", "nih"],
-        ["detect-text"],
     ],
 )
 def test_incomplete_commands_are_usage_errors(
@@ -171,3 +170,38 @@ def test_incomplete_commands_are_usage_errors(
 
     assert code == 2
     assert "Error" in error
+
+
+def test_detect_text_takes_folders_and_names_an_empty_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_source(tmp_path / "nih", n=2)
+    (tmp_path / "empty").mkdir()
+    arguments = ("--detector", "rapidocr", "--workers", 1, "--out", tmp_path / "r.jsonl")
+
+    code, _ = run_cli(capsys, "detect-text", "--data", source, *arguments)
+    code_empty, error = run_cli(capsys, "detect-text", "--data", tmp_path / "empty", *arguments)
+
+    assert code == 0
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+    assert code_empty == 1
+    assert "empty: holds no image" in error
+
+
+def test_external_test_set_needs_no_training_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "external" / "test"
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    (tmp_path / "test.txt").write_text("1 a.png COVID-19 hospital\n")
+
+    code, error = run_cli(
+        capsys,
+        *("ingest", "--covidx", tmp_path / "external", "--test-list", tmp_path / "test.txt"),
+        *("--out", tmp_path / "o"),
+    )
+
+    assert (code, error) == (0, "")
+    assert (tmp_path / "o" / "test.txt").read_text() == "1 a.png COVID-19 hospital\n"
