@@ -1,0 +1,1 @@
+"""Our own marker detector: a small character-region network, its recipe and its weights."""

@@ -1,0 +1,93 @@
+"""Films on which markers are planted, with the text that they already carry.
+
+Owns the list of permitted films (``backgrounds.json``: licence checked, none of them in the
+development set) and their own text, found and reviewed beforehand: true text is a target of its
+own, what could not be decided is left out of the loss.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.data.phantom import plan_pool, render_phantom
+from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.reading import read_film
+
+LIST_PATH = Path(__file__).with_name("backgrounds.json")
+WORKING_SIDE_PX = 640
+Gray = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnText:
+    """A line of text that a background carries: box ``(x0, y0, x1, y1)`` and characters in it."""
+
+    box: tuple[float, float, float, float]
+    n_characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """One film to plant markers on.
+
+    Attributes:
+        pixels: ``(H, W)`` uint8, longest side at most 640.
+        texts: The film's own text, a target like planted text.
+        ignored: Boxes ``(x0, y0, x1, y1)`` that count neither as text nor as background.
+    """
+
+    pixels: Gray
+    texts: tuple[OwnText, ...]
+    ignored: tuple[tuple[float, float, float, float], ...]
+
+
+def load_backgrounds(films: Path, listing: Path = LIST_PATH) -> list[Background]:
+    """Read the permitted films.
+
+    Args:
+        films: Folder that the listing's paths are relative to.
+        listing: JSON ``{path: {"text": [[x0, y0, x1, y1, n_characters], ...], "ignore": [...]}}``
+            in pixels of the film as shared.
+
+    Returns:
+        The films in the order of the listing.
+
+    Raises:
+        DataIntegrityError: If the listing or a film cannot be read.
+    """
+    try:
+        entries: Mapping[str, Any] = json.loads(listing.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataIntegrityError(f"{listing}: cannot be read as JSON ({error})") from error
+    return [_load(films / name, entry) for name, entry in entries.items()]
+
+
+def render_phantom_backgrounds(n_films: int, seed: int) -> Iterator[Background]:
+    """Yield phantoms without text."""
+    for plan in plan_pool("train", n_films, seed=seed, text_correlation=0.5, val_share=0.0):
+        yield Background(render_phantom(seed, plan).bare, (), ())
+
+
+def _load(path: Path, entry: Mapping[str, Any]) -> Background:
+    pixels = read_film(path).to_uint8()
+    scale = min(1.0, WORKING_SIDE_PX / max(pixels.shape))
+    if scale < 1:
+        pixels = np.asarray(
+            cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
+        )
+
+    def scaled(box: list[float]) -> tuple[float, float, float, float]:
+        x0, y0, x1, y1 = (float(value) * scale for value in box[:4])
+        return x0, y0, x1, y1
+
+    return Background(
+        pixels,
+        tuple(OwnText(scaled(item), int(item[4])) for item in entry.get("text", ())),
+        tuple(scaled(item) for item in entry.get("ignore", ())),
+    )
