@@ -86,9 +86,9 @@ def make_glyph_stencil(
 ) -> Stencil:
     """Mask the letters of a region.
 
-    The film that would be there without text is predicted from around the region (Gaussian mean). Pixels
-    that differ from it by more than the texture around the region are letters: a hysteresis of
-    six and three noise units, so that dark rims and compression ringing that touch a stroke go
+    The film that would be there without text is predicted from around the region (Gaussian mean).
+    Pixels that differ from it by more than the texture around the region are letters: a hysteresis
+    of six and three noise units, so that dark rims and compression ringing that touch a stroke go
     with it. Strokes, circles and frames may leave the box by up to 35 % of its height.
 
     Args:
