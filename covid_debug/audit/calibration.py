@@ -15,6 +15,7 @@ from covid_debug.evaluation.comparison import BASE_ARM, FilmPredictions
 from covid_debug.evaluation.statistics import wilson_interval
 
 FLAGGED = "text_driven"
+SUSPICIOUS = frozenset({"text_driven", "text_sensitive"})
 TEXT_FREE = "text_free"
 DEFINITION = (
     "A prediction really changes if the model leaves the audited class on the generator's own copy"
@@ -34,8 +35,9 @@ def measure_flags(
             overlooked, or lies outside the view) counts as not flagged.
 
     Returns:
-        ``precision``, ``recall`` (over all films of ``truth``), ``recall_audited``, each with a
-        Wilson interval; counts; and a table of verdicts by truth.
+        ``precision`` and ``recall`` of the verdict ``text_driven`` (recall over all films of
+        ``truth``), ``recall_audited``, ``recall_driven_or_sensitive``, each with a Wilson
+        interval; counts; and a table of verdicts by truth.
     """
     verdicts = {str(r["image_id"]): str(r["verdict"]) for r in records if r["image_id"] in truth}
     flagged = {image_id for image_id, verdict in verdicts.items() if verdict == FLAGGED}
@@ -50,6 +52,9 @@ def measure_flags(
         "precision": wilson_interval(n_right, len(flagged)).to_json(),
         "recall": wilson_interval(n_right, len(changed)).to_json(),
         "recall_audited": wilson_interval(n_right, len(changed_and_audited)).to_json(),
+        "recall_driven_or_sensitive": wilson_interval(
+            len({i for i in changed if verdicts.get(i) in SUSPICIOUS}), len(changed)
+        ).to_json(),
         "n_predicted": len(truth),
         "n_audited": len(verdicts),
         "n_flagged": len(flagged),

@@ -4,65 +4,38 @@ Owns the order of work: predict, choose films, intervene on all of them in batch
 where it matters, write. The test and its rule live in :mod:`covid_debug.audit.verdicts`.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.artifacts import write_artifact
 from covid_debug.audit.artifact import Case, Explained, to_record, write_audit
-from covid_debug.audit.explanations import explain_films
-from covid_debug.audit.interventions import (
-    Intervened,
-    choose_baseline,
-    intervene,
-    make_baseline_views,
-)
+from covid_debug.audit.auditor import GROUP, Auditor
+from covid_debug.audit.interventions import make_baseline_views
 from covid_debug.audit.planning import (
     AuditParams,
     AuditPlan,
-    Prices,
     choose_explained,
     plan_audit,
     select_films,
     target_index,
 )
 from covid_debug.audit.summary import summarise_audit
-from covid_debug.audit.verdicts import (
-    Answer,
-    Decision,
-    Evidence,
-    Significance,
-    decide,
-    judge_significance,
-    log_odds,
-)
+from covid_debug.audit.verdicts import Decision, Significance, decide, judge_significance
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
-from covid_debug.errors import CovidDebugError, DataIntegrityError, InputContractError
+from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.imaging.reading import read_film
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.records import Film, FilmRegions
-from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
 __all__ = ["AuditParams", "AuditPlan", "AuditResult", "audit_filmset", "plan_audit"]
-
-METHOD = "igos_pp"
-
-_N_WORKERS = 2
-_GROUP = 8  # films whose views are held at once, and films explained together
-_WARM_UP_ITERATIONS = 2
-# What a broken film may raise; anything else is a fault of ours and must surface.
-_FILM_ERRORS = (CovidDebugError, OSError, ValueError, RuntimeError, MemoryError, cv2.error)
 
 Progress = Callable[[int, int], None]
 Announce = Callable[[AuditPlan], None]
@@ -133,7 +106,7 @@ def audit_filmset(
     selection = select_films(
         films, predicted, target, regions, loaded.view, dilation_px=params.dilation_px
     )
-    auditor = _Auditor(loaded, filmset, regions, params, target)
+    auditor = Auditor(loaded, filmset, regions, params, target)
     rows = list(selection.candidates)
     baseline = auditor.choose_baseline(views[rows], probabilities[rows])
     cases = [
@@ -151,8 +124,9 @@ def audit_filmset(
     prices = auditor.measure(cases)
     plan = plan_audit(selection, params, prices)
     tell(plan)
-    for n_done in auditor.intervene_on(cases):
-        report(n_done, len(cases) + plan.n_explained)
+    n_started = min(GROUP, len(cases))
+    for n_done in auditor.intervene_on(cases[n_started:]):
+        report(n_started + n_done, len(cases) + plan.n_explained)
     significances = judge_significance([case.evidence for case in cases])
     decisions = [
         _decide(case, significance, params)
@@ -203,169 +177,6 @@ def audit_filmset(
         draft.facts["n_total"] = len(records)
         draft.facts["n_ok"] = len(records) - int(summary["n_failed"])
     return AuditResult(out, tuple(records), summary)
-
-
-class _Auditor:
-    """Calls the model on intervened and explained films."""
-
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        filmset: FilmSet,
-        regions: Mapping[str, FilmRegions],
-        params: AuditParams,
-        target: int,
-    ) -> None:
-        self._classifier = loaded.classifier
-        self._spec: ViewSpec = loaded.view
-        self._filmset = filmset
-        self._regions = regions
-        self._params = params
-        self._target = target
-        self._explainer = build_explainer(METHOD, grid_size=params.grid_size, **params.igos)
-
-    def choose_baseline(self, views: Views, probabilities: NDArray[np.float32]) -> str:
-        """Return the first configured baseline that the model does not take for the target."""
-
-        def predict(images: Views) -> NDArray[np.float32]:
-            rows = predict_probabilities(self._classifier, images, max_batch=self._params.max_batch)
-            return rows[:, self._target]
-
-        return choose_baseline(
-            predict, views, probabilities[:, self._target], self._params.baselines
-        )
-
-    def measure(self, cases: Sequence[Case]) -> Prices:
-        # One film and the start of one map; the results are thrown away.
-        prices = Prices()
-        if not cases:
-            return prices
-        trial = replace(cases[0])
-        start = time.perf_counter()
-        list(self.intervene_on([trial]))
-        prices = replace(prices, film_s=time.perf_counter() - start)
-        if trial.error is not None or not self._params.max_explained:
-            return prices
-        n_iterations = self._explainer.params.n_iterations
-        n_tried = min(_WARM_UP_ITERATIONS, n_iterations)
-        short = type(self._explainer)(replace(self._explainer.params, n_iterations=n_tried))
-        start = time.perf_counter()
-        outcome = self._explain_group([trial], short)[trial.film.image_id]
-        factor = n_iterations / n_tried
-        if isinstance(outcome, str):
-            return prices
-        return replace(
-            prices,
-            map_s=(time.perf_counter() - start) * factor,
-            map_evaluations=round(outcome[0].n_evaluations * factor),
-        )
-
-    def intervene_on(self, cases: Sequence[Case]) -> Iterator[int]:
-        """Fill in the predictions of the cases under every intervention.
-
-        Yields:
-            How many films are done.
-        """
-        with ThreadPoolExecutor(_N_WORKERS) as pool:
-            for start in range(0, len(cases), _GROUP):
-                group = cases[start : start + _GROUP]
-                made = list(pool.map(self._intervene, group))
-                stacks = [item.stack() for item in made if item is not None]
-                if stacks:
-                    rows = predict_probabilities(
-                        self._classifier, np.concatenate(stacks), max_batch=self._params.max_batch
-                    )
-                for case, item in zip(group, made, strict=True):
-                    if item is not None:
-                        n_views = len(item.stack())
-                        self._fill_in(case, item, rows[:n_views])
-                        rows = rows[n_views:]
-                yield start + len(group)
-
-    def _intervene(self, case: Case) -> Intervened | None:
-        params = self._params
-        found = self._regions[case.film.image_id]
-        path = self._filmset.path_of(case.film)
-        try:
-            film = read_film(path).to_uint8()
-            if film.shape != (found.height, found.width):
-                raise DataIntegrityError(
-                    f"{path}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions are for"
-                    f" {found.width} x {found.height}; detect the text again"
-                )
-            return intervene(
-                film,
-                found.regions,
-                self._spec,
-                n_nulls=params.n_nulls,
-                dilation_px=params.dilation_px,
-                method=params.method,
-                radius_px=params.radius_px,
-                seed=derive_seed(case.seed, "nulls"),
-                baseline=case.baseline,
-            )
-        except _FILM_ERRORS as error:
-            case.error = str(error)
-            return None
-
-    def _fill_in(self, case: Case, item: Intervened, rows: NDArray[np.float32]) -> None:
-        names = self._classifier.class_names
-        answers = [
-            Answer(
-                float(row[self._target]),
-                float(log_odds(row, self._target)),
-                names[int(row.argmax())],
-            )
-            for row in (case.probabilities, *rows)
-        ]
-        film, removed, revealed, baseline, *nulls = answers
-        n_nulls = len(item.null_removed)
-        case.text_mask = item.text_mask
-        case.n_border_matched = item.n_border_matched
-        case.evidence = Evidence(
-            target=names[self._target],
-            film=film,
-            text_removed=removed,
-            text_revealed=revealed,
-            baseline=baseline,
-            null_removed=tuple(nulls[:n_nulls]),
-            null_revealed=tuple(nulls[n_nulls:]),
-        )
-
-    def explain(self, cases: Sequence[Case]) -> Iterator[dict[str, Explained]]:
-        """Explain films group by group; a group that fails is tried film by film.
-
-        Yields:
-            ``image_id`` -> evidence and map, or the error.
-        """
-        for start in range(0, len(cases), _GROUP):
-            yield self._explain_group(cases[start : start + _GROUP], self._explainer)
-
-    def _explain_group(
-        self,
-        group: Sequence[Case],
-        explainer: Any,  # noqa: ANN401
-    ) -> dict[str, Explained]:
-        masks = [case.text_mask for case in group if case.text_mask is not None]
-        try:
-            results = explain_films(
-                explainer,
-                self._classifier,
-                np.stack([case.view for case in group]),
-                np.stack([case.baseline for case in group]),
-                np.stack(masks),
-                self._target,
-                [derive_seed(case.seed, METHOD) for case in group],
-                max_batch=self._params.max_batch,
-            )
-        except _FILM_ERRORS as error:
-            if len(group) == 1:
-                return {group[0].film.image_id: str(error)}
-            merged: dict[str, Explained] = {}
-            for case in group:
-                merged |= self._explain_group([case], explainer)
-            return merged
-        return {case.film.image_id: result for case, result in zip(group, results, strict=True)}
 
 
 def _decide(case: Case, significance: Significance, params: AuditParams) -> Decision:
