@@ -49,11 +49,17 @@ def write_headlines(
     best = max(baselines, key=lambda row: row["value"] or 0.0, default=None)
     if best is not None and best["value"] is not None:
         lines.append(
-            f"{best['name'][:1].upper()}{best['name'][1:]}, which sees no lung, gets"
+            f"{start_sentence(best['name'])}, which sees no lung, gets"
             f" {_percent(best['value'])} of the test films right (n = {best['n']}); always giving"
             f" the commonest label gets {_percent(best['chance'])}."
         )
     return lines
+
+
+def start_sentence(text: str) -> str:
+    """Return the text with a capital, unless its first word has one already (``"iGOS++"``)."""
+    word = text.split(maxsplit=1)[0] if text.strip() else ""
+    return text if word != word.lower() else text[:1].upper() + text[1:]
 
 
 def _audit_line(audited: Sequence[AuditedFilm]) -> str:

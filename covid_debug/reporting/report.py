@@ -40,7 +40,7 @@ from covid_debug.reporting.figures import (
     to_png,
     to_svg_uri,
 )
-from covid_debug.reporting.headlines import write_headlines
+from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.tables import (
     COMPARISON_COLUMNS,
@@ -245,6 +245,7 @@ def _render(context: Mapping[str, Any]) -> str:
     environment.filters["percent"] = _percent
     environment.filters["points"] = _points
     environment.filters["number"] = _number
+    environment.filters["sentence"] = start_sentence
     folder = importlib.resources.files("covid_debug.reporting") / "templates"
     style = (folder / "report.css").read_text(encoding="utf-8")
     script = (folder / "report.js").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from covid_debug.records import TextRegion
 from covid_debug.reporting.cards import build_cards
 from covid_debug.reporting.comparison import ComparisonTable, arrange_comparison
 from covid_debug.reporting.figures import draw_confusion, draw_probability_shift, to_png, to_svg_uri
-from covid_debug.reporting.headlines import write_headlines
+from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.tables import write_csv
 from covid_debug.reporting.verdicts import AuditedFilm, read_verdicts
 
@@ -202,3 +202,9 @@ def test_write_csv_none_and_nan_are_empty():
     text = write_csv(("a", "b", "c"), [{"a": None, "b": math.nan, "c": 0.123456789}])
 
     assert text == "a,b,c\n,,0.123457\n"
+
+
+def test_start_sentence_spares_names():
+    assert start_sentence("without the text") == "Without the text"
+    assert start_sentence("iGOS++: map") == "iGOS++: map"
+    assert start_sentence("") == ""
