@@ -6,16 +6,16 @@ from typing import Any
 from covid_debug.catalog import Catalog
 from covid_debug.errors import ConfigError, suggest
 from covid_debug.text.base import RegionDetector
+from covid_debug.text.combined import CombinedDetector, CombinedParams
 from covid_debug.text.craft import CraftDetector, CraftParams
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
 
-DEFAULT_DETECTOR = "rapidocr"
 DETECTORS: Catalog[tuple[type[Any], type[Any]]] = Catalog(
     "text.catalog",
     {
         "rapidocr": (RapidOcrDetector, RapidOcrParams),
         "craft": (CraftDetector, CraftParams),
-        "default": (RapidOcrDetector, RapidOcrParams),
+        "default": (CombinedDetector, CombinedParams),
     },
 )
 

@@ -39,8 +39,8 @@ class EdgeMap:
     """Steepness of a film at a fixed size.
 
     Attributes:
-        steepness: ``(h, w)`` float32, gray levels per pixel of the reduced film.
-        scale: Reduced pixels per film pixel, ``(x, y)``.
+        steepness: ``(h, w)`` float32, gray levels per pixel of the scaled film.
+        scale: Scaled pixels per film pixel, ``(x, y)``.
     """
 
     steepness: NDArray[np.float32]
@@ -48,19 +48,20 @@ class EdgeMap:
 
 
 def compute_edges(image: Gray) -> EdgeMap:
-    """Measure edges with the longest side reduced to 640 px, so that films are comparable.
+    """Measure edges with the longest side scaled to 640 px, so that films are comparable.
 
     Args:
-        image: Film, ``(H, W)`` uint8; smaller films are not enlarged.
+        image: Film, ``(H, W)`` uint8.
 
     Returns:
         The magnitude of the Sobel gradient, scaled to gray levels per pixel.
     """
     height, width = image.shape
-    ratio = min(_WORKING_SIDE_PX / max(height, width), 1.0)
+    ratio = _WORKING_SIDE_PX / max(height, width)
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    across, down = (cv2.Sobel(reduced, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
+    method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(image, size, interpolation=method).astype(np.float32)
+    across, down = (cv2.Sobel(scaled, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     steepness = np.hypot(across, down) / 8  # the Sobel kernel sums 8 times the slope
     return EdgeMap(steepness.astype(np.float32), (size[0] / width, size[1] / height))
 

@@ -52,8 +52,9 @@ def test_region_without_pixels_is_rejected(region, stripes):
 
 
 def test_ramp_has_its_slope_as_edge_strength():
-    ramp = np.tile(np.arange(0, 200, 2, dtype=np.uint8), (50, 1))
+    ramp = np.tile(np.repeat(np.arange(64, dtype=np.uint8), 2) * 4, (640, 5))
 
+    # Four gray levels every two pixels; the Sobel kernel spreads each step over two pixels.
     assert edge_strength(rectangle(10, 10, 60, 40), compute_edges(ramp)) == pytest.approx(2.0)
 
 
@@ -63,7 +64,7 @@ def test_edges_are_measured_at_a_common_size():
     edges = compute_edges(ramp)
 
     assert edges.steepness.shape == (640, 640)
-    # One gray level every 8 film pixels is one every 4 reduced pixels, seen as half of it twice.
+    # One gray level every 8 film pixels is one every 4 scaled pixels, seen as half of it twice.
     assert edge_strength(rectangle(100, 100, 1100, 1100), edges) == pytest.approx(0.5)
 
 

@@ -1,0 +1,164 @@
+"""The default detector: several detectors that vouch for each other.
+
+Each member looks with low thresholds. A region that two members see is text; a region that one
+member sees alone must be certain. What is dropped is recorded with the reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from covid_debug.errors import CatalogError, InputContractError, suggest
+from covid_debug.records import TextRegion
+from covid_debug.text.base import (
+    MAX_AREA_SHARE,
+    MIN_EDGE,
+    Detections,
+    Gray,
+    RegionDetector,
+)
+from covid_debug.text.craft import CraftDetector, CraftParams, weights_path
+from covid_debug.text.heat_maps import merge_regions
+from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetector, MarkerParams
+from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
+from covid_debug.text.refinement import refine_regions
+
+MEMBERS = ("marker", "rapidocr", "craft")
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedParams:
+    """Parameters of :class:`CombinedDetector`.
+
+    Attributes:
+        members: Detectors to use, of ``marker``, ``rapidocr`` and ``craft``; empty takes those
+            whose weights are there. The detector's own ``params`` name the ones that were taken.
+        rapidocr_alone: Least confidence of a region that only RapidOCR sees, in [0, 1].
+        marker_alone: The same for our marker detector.
+        craft_alone: The same for CRAFT.
+        craft_weights: CRAFT's weight file, see :class:`~covid_debug.text.craft.CraftParams`.
+        read_content: Let RapidOCR recognise the characters (slower).
+        max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
+        min_edge: Regions with weaker edges are rejected as anatomy; gray levels/px.
+    """
+
+    members: tuple[str, ...] = ()
+    rapidocr_alone: float = 0.3
+    marker_alone: float = 0.5
+    craft_alone: float = 0.7
+    craft_weights: str = ""
+    read_content: bool = False
+    max_area_share: float = MAX_AREA_SHARE
+    min_edge: float = MIN_EDGE
+
+    def __post_init__(self) -> None:
+        """Check names and ranges.
+
+        Raises:
+            CatalogError: If a member is unknown.
+            InputContractError: If a value is out of its range.
+        """
+        object.__setattr__(self, "members", tuple(self.members))
+        for name in self.members:
+            if name not in MEMBERS:
+                raise CatalogError(
+                    f"text.combined: unknown member {name!r}{suggest(name, MEMBERS)} "
+                    f"(known: {', '.join(MEMBERS)})"
+                )
+        for name in ("rapidocr_alone", "marker_alone", "craft_alone"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputContractError(
+                    f"text.combined: {name} is {getattr(self, name)}; expected in [0, 1]"
+                )
+
+
+class CombinedDetector(RegionDetector):
+    """Our marker detector, RapidOCR, and CRAFT when its weights are present."""
+
+    name: ClassVar[str] = "default"
+    params: CombinedParams
+
+    def __init__(
+        self,
+        params: CombinedParams | None = None,
+        members: Mapping[str, RegionDetector] | None = None,
+    ) -> None:
+        """Build the members; their networks are loaded on first use.
+
+        Args:
+            params: Parameters.
+            members: Ready detectors by name, instead of building them.
+
+        Raises:
+            CheckpointError: If a member that was asked for by name has no weights.
+        """
+        params = params or CombinedParams()
+        self._members = dict(members) if members is not None else _build_members(params)
+        self.params = replace(params, members=tuple(self._members))
+        self.max_area_share = params.max_area_share
+        self.min_edge = params.min_edge
+
+    def prepare(self) -> None:
+        """Load the networks of all members."""
+        for member in self._members.values():
+            member.prepare()
+
+    def _find(self, image: Gray) -> Detections:
+        found = {name: member.inspect([image])[0] for name, member in self._members.items()}
+        merged = merge_regions([region for one in found.values() for region in one.regions])
+        kept, rejected = [], [entry for one in found.values() for entry in one.rejected]
+        for region in merged:
+            reason = self._reason_against(region)
+            if reason is None:
+                kept.append(region)
+            else:
+                rejected.append((region, reason))
+        return Detections(tuple(refine_regions(kept, image)), tuple(rejected))
+
+    def _reason_against(self, region: TextRegion) -> str | None:
+        seen_by = region.detector.split("+")
+        if len(seen_by) > 1:
+            return None
+        least = {
+            "rapidocr": self.params.rapidocr_alone,
+            "marker": self.params.marker_alone,
+            "craft": self.params.craft_alone,
+        }.get(seen_by[0], 0.0)
+        if region.confidence >= least:
+            return None
+        return (
+            f"uncertain: seen by {seen_by[0]} alone with confidence {region.confidence:.2f}, "
+            f"needs {least:.2f}"
+        )
+
+
+def _build_members(params: CombinedParams) -> dict[str, RegionDetector]:
+    wanted: Sequence[str] = params.members
+    if not wanted:
+        wanted = [
+            name
+            for name, is_there in (
+                ("marker", WEIGHTS_PATH.is_file()),
+                ("rapidocr", True),
+                ("craft", weights_path(params.craft_weights).is_file()),
+            )
+            if is_there
+        ]
+    return {name: _build_member(name, params) for name in wanted}
+
+
+def _build_member(name: str, params: CombinedParams) -> RegionDetector:
+    limit = params.max_area_share
+    if name == "rapidocr":
+        return RapidOcrDetector(
+            RapidOcrParams(
+                read_content=params.read_content, min_edge=params.min_edge, max_area_share=limit
+            )
+        )
+    if name == "craft":
+        return CraftDetector(
+            CraftParams(
+                weights=params.craft_weights, min_edge=params.min_edge, max_area_share=limit
+            )
+        )
+    return MarkerDetector(MarkerParams(max_area_share=limit))

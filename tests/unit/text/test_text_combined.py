@@ -1,0 +1,132 @@
+"""Detectors that vouch for each other, with members made for the test."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from covid_debug.errors import CatalogError, CheckpointError, InputContractError
+from covid_debug.records import TextRegion
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.combined import CombinedDetector, CombinedParams
+
+
+class Told(RegionDetector):
+    """Sees what it is told, in its own name."""
+
+    def __init__(self, name, *boxes, confidence=0.9, content=None):
+        self.name = name
+        self.params = None
+        self.prepared = 0
+        self._regions = [
+            TextRegion(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), confidence, content, name)
+            for x0, y0, x1, y1 in boxes
+        ]
+
+    def prepare(self):
+        self.prepared += 1
+
+    def _find(self, image):
+        return self._regions
+
+
+@pytest.fixture
+def film():
+    """Noise has steep edges everywhere, so nothing in it passes for anatomy or shrinks."""
+    return np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8)
+
+
+def combine(*members, **params):
+    return CombinedDetector(CombinedParams(**params), {member.name: member for member in members})
+
+
+def test_two_members_see_one_region(film):
+    detector = combine(
+        Told("marker", (20, 20, 40, 40), confidence=0.3),
+        Told("rapidocr", (22, 20, 44, 40), confidence=0.4, content="R"),
+        marker_alone=0.9,
+        rapidocr_alone=0.9,
+    )
+
+    (found,) = detector.inspect([film])
+
+    (region,) = found.regions
+    assert region.box == (20, 20, 44, 40)
+    assert region.detector == "marker+rapidocr"
+    assert region.content == "R"
+    assert region.confidence == 0.4
+    assert found.rejected == ()
+
+
+def test_lone_and_uncertain_region_is_rejected_with_the_reason(film):
+    detector = combine(Told("marker", (20, 20, 40, 40), confidence=0.45), Told("rapidocr"))
+
+    (found,) = detector.inspect([film])
+
+    assert found.regions == ()
+    assert found.rejected[0][1] == (
+        "uncertain: seen by marker alone with confidence 0.45, needs 0.50"
+    )
+
+
+def test_lone_but_certain_region_is_kept(film):
+    detector = combine(Told("marker"), Told("craft", (20, 20, 40, 40), confidence=0.8))
+
+    assert detector.detect([film])[0][0].detector == "craft"
+
+
+def test_rejections_of_members_are_kept(film):
+    detector = combine(Told("marker", (0, 0, 150, 150)), Told("rapidocr"))
+
+    (found,) = detector.inspect([film])
+
+    assert found.rejected[0][1].startswith("film scale")
+
+
+def test_default_takes_the_members_that_are_there(monkeypatch, tmp_path):
+    monkeypatch.setattr("covid_debug.text.combined.WEIGHTS_PATH", tmp_path / "none")
+    monkeypatch.setenv("COVID_DEBUG_CRAFT_WEIGHTS", str(tmp_path / "none.pth"))
+
+    assert CombinedDetector().params.members == ("rapidocr",)
+
+
+def test_craft_joins_when_its_weights_are_there(monkeypatch, tmp_path, craft_weights):
+    monkeypatch.setattr("covid_debug.text.combined.WEIGHTS_PATH", tmp_path / "none")
+    monkeypatch.setattr("covid_debug.text.craft.WEIGHTS_VARIABLE", "MADE_WEIGHTS")
+    monkeypatch.setenv("MADE_WEIGHTS", str(craft_weights))
+    monkeypatch.setattr("covid_debug.text.combined.CraftDetector", lambda _: Told("craft"))
+
+    assert CombinedDetector().params.members == ("rapidocr", "craft")
+
+
+def test_broken_craft_weights_are_an_error_and_not_skipped(monkeypatch, tmp_path, craft_weights):
+    monkeypatch.setattr("covid_debug.text.combined.WEIGHTS_PATH", tmp_path / "none")
+
+    with pytest.raises(CheckpointError, match=r"MD5 is .*; expected 2f8227d2"):
+        CombinedDetector(CombinedParams(craft_weights=str(craft_weights)))
+
+
+def test_member_without_weights_that_was_asked_for_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="are not there"):
+        CombinedDetector(
+            CombinedParams(members=("craft",), craft_weights=str(tmp_path / "none.pth"))
+        )
+
+
+def test_unknown_member_is_answered_with_a_suggestion():
+    with pytest.raises(CatalogError, match=r"unknown member 'markers'; did you mean 'marker'"):
+        CombinedParams(members=("markers",))
+
+
+def test_confidence_out_of_range_is_refused():
+    with pytest.raises(InputContractError, match=r"marker_alone is 1.5; expected in \[0, 1\]"):
+        CombinedParams(marker_alone=1.5)
+
+
+def test_pickled_detector_keeps_its_members(film):
+    detector = CombinedDetector(CombinedParams(members=("rapidocr",)))
+
+    twin = pickle.loads(pickle.dumps(detector))  # noqa: S301 - our own bytes
+
+    assert twin.params == detector.params
+    assert twin.detect([film]) == detector.detect([film])
