@@ -208,3 +208,33 @@ def test_start_sentence_spares_names():
     assert start_sentence("without the text") == "Without the text"
     assert start_sentence("iGOS++: map") == "iGOS++: map"
     assert start_sentence("") == ""
+
+
+def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
+    inputs = fakes.make_inputs(tmp_path, n=3)
+    filmset = fakes.load_filmset(inputs.filmset)
+    void, _, foreign = (
+        fakes.make_verdict(film, "inconclusive", 0.1, explained=True) for film in filmset.films
+    )
+    void["saliency"] |= {"void": True, "void_reason": "flat score"}
+    np.save(inputs.audit / "maps" / f"{foreign['image_id']}.npy", np.zeros((8, 8), np.float16))
+    films = [AuditedFilm(void), AuditedFilm(foreign)]
+
+    cards = build_cards(films, filmset, None, {}, inputs.audit, inputs.view)
+
+    assert cards[0].pictures[1].missing.startswith("void map")
+    assert [bar.kind for bar in cards[0].bars] == ["asis", "test", "test", "test"]
+    assert ("Void map", "flat score") in cards[0].facts
+    assert cards[1].pictures[1].missing == "the map has (8, 8) cells, not the view's size"
+    assert cards[1].pictures[2].missing == "no cleaned films"
+
+
+def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_path):
+    inputs = fakes.make_inputs(tmp_path, n=1)
+    filmset = fakes.load_filmset(inputs.filmset)
+    line = fakes.make_verdict(filmset.films[0], "inconclusive", 0.1, explained=False)
+    films = [AuditedFilm(line | {"image_id": "absent"})]
+
+    (card,) = build_cards(films, filmset, filmset, {}, inputs.audit, inputs.view)
+
+    assert {p.missing for p in card.pictures} == {"not in this version of the films"}
