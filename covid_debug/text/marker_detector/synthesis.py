@@ -68,14 +68,12 @@ def render_sample(
         if planted is not None:
             film, new_characters, new_areas = planted
             characters, areas = [*characters, *new_characters], [*areas, *new_areas]
-    degraded = _degrade(film, rng)
     side = CROP_PX // OUTPUT_STRIDE
-    return Sample(
-        degraded,
-        _hills(characters, side),
-        _fill(_shrunk(areas), side, 1.0),
-        1 - _fill(_shrunk(ignored), side, 1.0),
-    )
+    area_map = _fill(_shrunk(areas), side, 1.0)
+    # A text's own surroundings stay in the loss, or its extent would not be learned.
+    near_text = cv2.dilate(area_map, np.ones((3, 3), np.uint8))
+    weights = np.maximum(1 - _fill(_shrunk(ignored), side, 1.0), near_text)
+    return Sample(_degrade(film, rng), _hills(characters, side), area_map, weights)
 
 
 def _crop(

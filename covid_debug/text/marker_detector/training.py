@@ -34,6 +34,7 @@ from covid_debug.text.marker_detector.synthesis import Sample, render_sample
 _LOGGER = logging.getLogger(__name__)
 _FONT_FOLDERS = (Path("/usr/share/fonts"),)
 _LOG_EVERY = 100
+_SAVE_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class MarkerTrainingParams:
         seed: Seed of weights and samples.
     """
 
-    n_steps: int = 6000
+    n_steps: int = 5000
     batch_size: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
@@ -103,9 +104,8 @@ def train_marker_detector(
         from safetensors.torch import load_file  # noqa: PLC0415
 
         network.load_state_dict(load_file(initial))
-    averaged, curve = _optimise(network, backgrounds, fonts, params)
     weights_path = out / "weights.safetensors"
-    save_file(averaged, weights_path)
+    curve = _optimise(network, backgrounds, fonts, params, weights_path)
     with (out / "curve.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["step", "loss", "characters", "areas", "seconds"])
@@ -127,7 +127,9 @@ def _optimise(
     backgrounds: Sequence[Background],
     fonts: Sequence[Path],
     params: MarkerTrainingParams,
-) -> tuple[dict[str, Tensor], list[tuple[int, float, float, float, float]]]:
+    weights_path: Path,
+) -> list[tuple[int, float, float, float, float]]:
+    """Return the training curve; the averaged weights are saved on the way and at the end."""
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), params.learning_rate, weight_decay=params.weight_decay
@@ -169,7 +171,15 @@ def _optimise(
             curve.append((step, *(round(float(v), 5) for v in mean), round(seconds, 1)))  # type: ignore[arg-type]
             _LOGGER.info("step %d/%d loss %.4f (%.0f s)", step, params.n_steps, mean[0], seconds)
             sums[:] = 0
-    return {name: value.contiguous() for name, value in averaged.items()}, curve
+        if step % _SAVE_EVERY == 0 or step == params.n_steps:
+            _save(averaged, weights_path)
+    return curve
+
+
+def _save(averaged: dict[str, Tensor], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({name: value.contiguous() for name, value in averaged.items()}, partial)
+    partial.replace(path)
 
 
 def stack_samples(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
