@@ -34,7 +34,7 @@ SHOWN_COLUMNS = (
     "test_original/COVID-19/precision",
     "test_original/COVID-19/recall",
 )
-REPORT_CODE_VERSION = 1
+REPORT_CODE_VERSION = 2
 
 
 class TrainingLog:
@@ -278,7 +278,7 @@ def rewrite_report(run_dir: Path, decisions: Path | None) -> Path:
 
     Args:
         run_dir: Folder of a finished run.
-        decisions: JSON lines or CSV exported by the report; None leaves the copy undecided.
+        decisions: JSON lines exported by the report; None leaves the copy undecided.
 
     Returns:
         Path of the copy.
