@@ -122,11 +122,11 @@ def _fill_blur(crop: Pixels, hidden: Mask, radius_px: float) -> Pixels:
     # Depth counts from the known pixels only: the edge of the film is no source of values.
     depth = float(cv2.distanceTransform(hidden.astype(np.uint8), cv2.DIST_L2, 5).max())
     sigma = max(radius_px, depth)
-    known = (~hidden).astype(np.float64)
+    known = (~hidden).astype(np.float32)
     weights = cv2.GaussianBlur(known, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
     values = cv2.GaussianBlur(crop * known, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
     top = np.iinfo(crop.dtype).max
-    mean = values / np.maximum(weights, np.finfo(np.float64).tiny)
+    mean = values / np.maximum(weights, np.finfo(np.float32).tiny)
     filled: Pixels = np.clip(np.rint(mean), 0, top).astype(crop.dtype)
     return filled
 
