@@ -96,7 +96,7 @@ def explain_plainly(
         return score((image + noise) * keep + baseline * (1 - keep)).sum()
 
     def price(mask: Tensor) -> Tensor:
-        area = (1 - mask).abs().mean()
+        area = (1 - mask).mean()  # |1 - M|_1 on [0, 1]
         full = upsample(mask)
         smooth = torch.zeros_like(area)
         for axis in (-2, -1):

@@ -12,7 +12,11 @@ from covid_debug.shapes import Images, KeepMask
 
 
 def removed_area(keep_mask: KeepMask) -> Float[Tensor, " N"]:
-    """Price the removed share of the film: ``mean |1 - M|``.
+    """Price the removed share of the film: ``mean |1 - M|``, written as ``mean (1 - M)``.
+
+    The two are equal on [0, 1], but the derivative of the second at ``M = 1``, where every search
+    starts, is the price itself. ``abs`` has the derivative 0 there, so that a gradient of rounding
+    size could move a cell for free and then switch the price on.
 
     Args:
         keep_mask: Values in [0, 1]; 1 keeps the original pixel.
@@ -20,7 +24,7 @@ def removed_area(keep_mask: KeepMask) -> Float[Tensor, " N"]:
     Returns:
         One value in [0, 1] per image; 0 for a mask that keeps everything.
     """
-    return (1 - keep_mask).abs().mean(dim=(1, 2, 3))
+    return (1 - keep_mask).mean(dim=(1, 2, 3))
 
 
 def total_variation(keep_mask: KeepMask, *, power: float = 2.0) -> Float[Tensor, " N"]:

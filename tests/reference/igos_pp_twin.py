@@ -39,7 +39,7 @@ def phi(image, baseline, keep):
 def price(mask, image, area_weight, tv_weight, sigma, smoothness):
     """g(M) = l1 * mean|1 - M| + l2 * (TV, BTV or their mean)."""
     h, w = mask.shape
-    area = sum(abs(1 - mask[i, j]) for i in range(h) for j in range(w)) / (h * w)
+    area = sum(1 - mask[i, j] for i in range(h) for j in range(w)) / (h * w)
     tv = sum((mask[i + 1, j] - mask[i, j]) ** 2 for i in range(h - 1) for j in range(w)) / (
         (h - 1) * w
     )

@@ -1,0 +1,282 @@
+import pytest
+import torch
+
+from covid_debug.errors import InputContractError
+from covid_debug.models.scoring import TargetScore
+from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.mask_search import (
+    MaskObjective,
+    MaskSearchParams,
+    Term,
+    choose_noise,
+    path_nodes,
+)
+from covid_debug.saliency.optimizers import minimise
+from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unchecked, wrap
+
+ONES = torch.ones(1, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(("quadrature", "n_steps"), [("riemann", 7), ("gauss_legendre", 3)])
+def test_path_weights_sum_to_one_and_nodes_lie_on_the_path(quadrature: str, n_steps: int) -> None:
+    nodes, weights = path_nodes(quadrature, n_steps)
+
+    assert len(nodes) == len(weights) == n_steps
+    assert sum(weights) == pytest.approx(1.0)
+    assert all(0 < t <= 1 for t in nodes)
+
+
+def test_gauss_legendre_integrates_a_cubic_exactly_with_two_points() -> None:
+    nodes, weights = path_nodes("gauss_legendre", 2)
+
+    integral = sum(w * t**3 for t, w in zip(nodes, weights, strict=True))
+
+    assert integral == pytest.approx(1 / 4)
+
+
+def test_end_of_the_path_is_the_mask_itself() -> None:
+    assert path_nodes("end", 9) == ([1.0], [1.0])
+
+
+@pytest.mark.parametrize("name", ["igos_pp", "igos", "igos_plus", "mask"])
+@pytest.mark.parametrize("optimizer", ["adam", "fixed", "nesterov", "line_search"])
+def test_cells_that_cannot_matter_stay_exactly_one(name: str, optimizer: str) -> None:
+    images = bright_patch_images(1)
+    explainer = build_explainer(
+        name,
+        grid_size=6,
+        n_iterations=4,
+        optimizer=optimizer,
+        tv_weight=0.0,
+        noise_std=0.0,
+        area_weight=0.5,
+    )
+
+    result = explainer.explain(wrap(Patch(4, 4, 6)), images, ONES, seeds=[1])
+
+    # Nodes lie 3 pixels apart; those at 0, 12 and 15 have no support on pixels 4 to 9.
+    keep = result.keep_mask[0, 0]
+    outside = torch.ones(6, 6, dtype=torch.bool)
+    outside[1:4, 1:4] = False
+    assert bool((keep[outside] == 1).all())
+    assert float(keep[2:4, 2:4].min()) < 1
+
+
+def test_integrated_gradient_of_an_additive_score_is_exact() -> None:
+    images = formula((1, 1, 8, 8))
+    weights = formula((1, 1, 8, 8), seed=4)
+    classifier = wrap(Additive(weights), 8).double()
+    baseline = torch.zeros_like(images)
+    params = MaskSearchParams(grid_size=8, n_steps=3, area_weight=0.0, tv_weight=0.0, noise_std=0.0)
+    objective = MaskObjective(
+        TargetScore(classifier, ONES), images, baseline, params, [Term("deletion", (0,), 1.0)]
+    )
+    masks = 0.5 * torch.ones(1, 1, 8, 8, dtype=torch.float64)
+
+    value, gradient = objective.value_and_gradient(masks, torch.zeros(1, dtype=torch.int64))
+
+    # f(t * M * I) = t * sum w I M, integrated over t: half of it.
+    expected = weights / weights.sum() * images / 2
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(value, (expected * masks).sum()[None])
+    torch.testing.assert_close(objective.value(masks, torch.zeros(1, dtype=torch.int64)), value)
+
+
+class Bowl:
+    """``J = sum (m - target)^2`` per image; counts evaluations."""
+
+    def __init__(self, target: torch.Tensor) -> None:
+        self.target = target
+
+    def draw_noise(self, generators, noise_std) -> None:
+        pass
+
+    def value(self, masks: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return (masks - self.target[rows]).square().flatten(1).sum(dim=1)
+
+    def value_and_gradient(self, masks: torch.Tensor, rows: torch.Tensor):
+        return self.value(masks, rows), 2 * (masks - self.target[rows])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "step_size", "n_iterations"),
+    [("line_search", 1.0, 30), ("adam", 0.05, 150), ("fixed", 0.2, 40), ("nesterov", 0.05, 120)],
+)
+def test_every_optimiser_finds_the_projected_minimum(
+    optimizer: str, step_size: float, n_iterations: int
+) -> None:
+    target = torch.tensor([[0.3, -0.5], [1.4, 0.8]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
+    target[1] = 0.6
+    params = MaskSearchParams(
+        optimizer=optimizer, step_size=step_size, n_iterations=n_iterations, max_step=10.0
+    )
+
+    masks, diagnostics = minimise(Bowl(target), torch.ones(2, 1, 2, 2), [], torch.zeros(2), params)
+
+    torch.testing.assert_close(masks, target.clamp(0, 1), rtol=0, atol=0.03)
+    assert diagnostics["loss"].shape == (2, n_iterations)
+    loss = diagnostics["loss"]
+    assert bool((loss[:, -1] < loss[:, 0]).all())
+
+
+def test_line_search_counts_trials_per_image_and_leaves_others_alone() -> None:
+    target = torch.zeros(2, 1, 2, 2)
+    target[1] = 1.0  # already at its minimum
+    params = MaskSearchParams(optimizer="line_search", n_iterations=1, max_step=1000.0)
+
+    masks, diagnostics = minimise(Bowl(target), torch.ones(2, 1, 2, 2), [], torch.zeros(2), params)
+
+    assert torch.equal(masks[0], torch.zeros(1, 2, 2))
+    assert torch.equal(masks[1], torch.ones(1, 2, 2))
+    # 4 = |TG|^2 / 4; Armijo: 4 >= a * 1e-4 * 16 holds only from a <= 2500, so at the first trial.
+    assert diagnostics["n_line_search"].tolist() == [1, 1]
+
+
+def test_noise_that_moves_the_score_is_halved_until_it_does_not() -> None:
+    images = bright_patch_images(2)
+    score = TargetScore(wrap(Patch(4, 4, 6, steepness=60.0)), torch.ones(2, dtype=torch.int64))
+    generators = [torch.Generator().manual_seed(i) for i in (1, 2)]
+    params = MaskSearchParams(noise_std=4.0)
+
+    noise_std, diagnostics = choose_noise(score, images, 0 * images, generators, params)
+
+    assert float(noise_std.min()) < 4.0
+    assert bool(diagnostics["noise_survives"].all())
+    moved = (diagnostics["score_noisy"] - score(images, torch.arange(2))).abs()
+    assert float(moved.max()) <= 0.1
+
+
+def test_published_noise_that_destroys_the_gap_is_reported_as_void() -> None:
+    images = bright_patch_images(1)
+    explainer = build_explainer(
+        "igos_pp", grid_size=4, n_iterations=3, noise_rule="fixed", noise_std=50.0
+    )
+
+    result = explainer.explain(wrap(Patch(4, 4, 6, steepness=60.0)), images, ONES, seeds=[3])
+
+    assert int(result.diagnostics["void_reason"][0]) in {VOID_NOISE, VOID_UNMOVED}
+
+
+def test_a_price_that_is_too_high_gives_an_unmoved_void_mask() -> None:
+    explainer = build_explainer("igos_pp", grid_size=4, area_weight=1e4, noise_std=0.0)
+
+    result = explainer.explain(wrap(Patch(4, 4, 6)), bright_patch_images(1), ONES, seeds=[3])
+
+    assert int(result.diagnostics["void_reason"][0]) == VOID_UNMOVED
+    assert float(result.saliency.max()) == 0.0
+
+
+def test_saliency_marks_the_patch_that_the_model_reads() -> None:
+    images = bright_patch_images(1)
+
+    result = build_explainer("igos_pp", grid_size=8).explain(
+        wrap(Patch(4, 4, 6)), images, ONES, seeds=[3]
+    )
+
+    inside = result.saliency[..., 4:10, 4:10].mean()
+    outside = (result.saliency.sum() - 36 * inside) / (SIDE**2 - 36)
+    assert not bool(result.diagnostics["void"][0])
+    assert float(inside) > 5 * float(outside)
+
+
+@pytest.mark.parametrize("transform", ["flip", "transpose"])
+def test_map_follows_flips_and_transposition(transform: str) -> None:
+    def change(x: torch.Tensor) -> torch.Tensor:
+        return x.flip(-1) if transform == "flip" else x.mT.contiguous()
+
+    images = bright_patch_images(1, top=2, left=5)
+    explainer = build_explainer("igos_pp", grid_size=6, n_iterations=5, noise_std=0.0)
+    here, there = Patch(2, 5, 6), Patch(2, 5, 6) if transform == "flip" else Patch(5, 2, 6)
+
+    expected = change(explainer.explain(wrap(here), images, ONES, seeds=[1]).saliency)
+    found = explainer.explain(wrap(there), change(images), ONES, seeds=[1]).saliency
+
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("result", ["deletion_mask", "insertion_mask"])
+def test_single_masks_of_igos_pp_can_be_asked_for(result: str) -> None:
+    images = bright_patch_images(1)
+    options = {"grid_size": 6, "n_iterations": 5, "noise_std": 0.0}
+    classifier = wrap(Patch(4, 4, 6))
+
+    alone = build_explainer("igos_pp", result=result, **options)
+    product = build_explainer("igos_pp", **options)
+
+    kept = alone.explain(classifier, images, ONES, seeds=[1]).keep_mask
+    both = product.explain(classifier, images, ONES, seeds=[1]).keep_mask
+    assert bool((kept >= both).all())
+    assert not torch.equal(kept, both)
+
+
+def test_grid_of_the_image_size_uses_the_published_pixel_price() -> None:
+    images = bright_patch_images(1)
+    params = MaskSearchParams(grid_size=SIDE)
+    score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
+
+    pixels = MaskObjective(score, images, blur_baseline(images), params, [])
+    cells = MaskObjective(score, images, images, MaskSearchParams(grid_size=4), [])
+
+    assert pixels.area_weight == 10.0
+    assert cells.area_weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"grid_size": 0}, "grid_size is 0"),
+        ({"step_size": 0.0}, "step_size is 0.0"),
+        ({"noise_std": -1.0}, "noise_std is -1.0"),
+        ({"backtrack_factor": 1.0}, "backtrack_factor is 1.0"),
+        ({"search_objective": "mask"}, "needs a path that ends at the mask"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+    ],
+)
+def test_bad_parameters_are_named(params: dict, message: str) -> None:
+    with unchecked(), pytest.raises(InputContractError, match=message):
+        MaskSearchParams(**params)
+
+
+def test_grid_finer_than_the_image_is_refused() -> None:
+    with pytest.raises(InputContractError, match="grid_size has 17 cells for 16 pixels"):
+        build_explainer("igos_pp", grid_size=17).explain(
+            wrap(Patch(4, 4, 6)), bright_patch_images(1), ONES, seeds=[1]
+        )
+
+
+def test_cost_is_linear_in_images_and_does_not_depend_on_max_batch() -> None:
+    classifier, explainer = wrap(Patch(4, 4, 6)), build_explainer("igos_pp", grid_size=4)
+
+    def evaluations(n: int, max_batch: int) -> int:
+        targets = torch.ones(n, dtype=torch.int64)
+        result = explainer.explain(
+            classifier,
+            bright_patch_images(1).repeat(n, 1, 1, 1),
+            targets,
+            seeds=[1] * n,
+            max_batch=max_batch,
+        )
+        return result.n_evaluations
+
+    assert evaluations(4, 64) == 4 * evaluations(1, 64) == 4 * evaluations(1, 3)
+
+
+def test_model_calls_never_exceed_max_batch() -> None:
+    seen: list[int] = []
+
+    class Watching(Patch):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(len(images))
+            return super().forward(images)
+
+    classifier = wrap(Watching(4, 4, 6))
+    seen.clear()
+
+    build_explainer("igos_pp_published", grid_size=4, n_iterations=1).explain(
+        classifier, bright_patch_images(5), torch.ones(5, dtype=torch.int64), seeds=range(5),
+        max_batch=7,
+    )  # fmt: skip
+
+    assert max(seen) <= 7
