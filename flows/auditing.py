@@ -4,10 +4,13 @@ from pathlib import Path
 
 from covid_debug.audit.pipeline import AuditPlan, audit_filmset
 from covid_debug.audit.planning import AuditParams
+from covid_debug.audit.planting import PlantingParams, measure_power, write_power
+from covid_debug.audit.trials import Detect
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
 from flows.console import RunConsole
 
@@ -19,6 +22,7 @@ def audit_checkpoint(
     *,
     regions: Path | None,
     target: str,
+    calibrate: bool,
     seed: int,
     n_workers: int,
     device: str,
@@ -33,6 +37,7 @@ def audit_checkpoint(
         out: Artifact of kind "audit" to write.
         regions: Text regions; None detects them now with the default detector.
         target: Audited class.
+        calibrate: Also plant text of known effect and write how often the audit notices it.
         seed: Run seed.
         n_workers: Processes of the text scan.
         device: Torch device.
@@ -49,7 +54,10 @@ def audit_checkpoint(
     model = load_checkpoint(
         checkpoint, device=device, factory=load_factory(factory) if factory else None
     )
+    params = AuditParams(target_class=target)
+    detect: Detect | None = None
     if regions is None:
+        detect = build_detector().detect
         pairs = [(film.image_id, filmset.path_of(film)) for film in films]
         with console.progress("text") as progress:
             lines = scan_films(pairs, "default", {}, n_workers=n_workers, progress=progress)
@@ -67,7 +75,7 @@ def audit_checkpoint(
             filmset,
             films,
             found,
-            AuditParams(target_class=target),
+            params,
             run_seed=seed,
             cache_dir=out.parent / "views",
             out=out,
@@ -78,3 +86,28 @@ def audit_checkpoint(
     for verdict, count in sorted(result.summary["verdicts"].items()):
         console.say(f"{verdict}: {count}")
     console.say(f"audit: {out}")
+    if not calibrate:
+        return
+    planting = PlantingParams()
+    n_plants = planting.n_films * len(planting.height_shares) * len(planting.contrasts)
+    console.say(
+        f"planting {n_plants} texts: {n_plants * (4 + 2 * params.n_nulls):,} model evaluations"
+    )
+    with console.progress("films with planted text") as progress:
+        power = measure_power(
+            model,
+            filmset,
+            films,
+            found,
+            params,
+            planting,
+            run_seed=seed,
+            detect=detect,
+            progress=progress,
+        )
+    power_out = out.with_name(f"{out.name}-power")
+    inputs = {"checkpoint": checkpoint.name, "filmset": data.name}
+    write_power(power_out, power, planting, run_seed=seed, inputs=inputs)
+    for line in power.describe():
+        console.say(line)
+    console.say(f"power: {power_out}")

@@ -369,6 +369,12 @@ def audit(
         Path | None, typer.Option("--regions", help="From detect-text; default: detect now.")
     ] = None,
     target: Annotated[str, typer.Option("--target", help="Audited class.")] = "COVID-19",
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Also plant text of known effect; writes OUT-power beside OUT."
+        ),
+    ] = False,
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
     device: DeviceOption = "cpu",
@@ -384,6 +390,7 @@ def audit(
         out,
         regions=regions,
         target=target,
+        calibrate=calibrate,
         seed=seed,
         n_workers=workers,
         device=device,
@@ -495,6 +502,38 @@ def bench_text_command(
     results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
     typer.echo(to_markdown(results))
     console.say(f"tables: {out}")
+
+
+@bench_app.command("clean")
+def bench_clean_command(
+    out: OutOption,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set folder; phantoms when left out.")
+    ] = None,
+    regions: Annotated[
+        Path | None, typer.Option("--regions", help="Its text regions, from detect-text.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option("--detector", help="Second detector, looks for what is left.")
+    ] = None,
+    films: Annotated[
+        int, typer.Option("--films", help="Measure speed and memory on so many phantoms instead.")
+    ] = 0,
+    workers: WorkersOption = 2,
+) -> None:
+    """Compare ways of cleaning: fill error, residual text, scars; or speed and memory."""
+    from flows.bench_clean import bench_clean_command_line
+    from flows.console import RunConsole
+
+    bench_clean_command_line(
+        out,
+        data=data,
+        regions=regions,
+        detector=detector,
+        n_films=films,
+        n_workers=workers,
+        console=RunConsole(),
+    )
 
 
 @bench_app.command("saliency")

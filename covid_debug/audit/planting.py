@@ -4,14 +4,18 @@ Owns the planted text, its known effect and the power curve. The audit itself is
 it is; the known effect is explained in :mod:`covid_debug.audit.trials`.
 """
 
+import csv
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.artifacts import write_artifact
 from covid_debug.audit.interventions import choose_baseline, make_baseline_views
 from covid_debug.audit.nulls import Mask
 from covid_debug.audit.planning import AuditParams, target_index
@@ -222,6 +226,37 @@ def measure_power(
         for plant in _judge(trials, effect, target, loaded.classifier.class_names, params)
     ]
     return PowerReport(tuple(plants), skipped, baseline)
+
+
+def write_power(
+    out: Path,
+    report: PowerReport,
+    planting: PlantingParams,
+    *,
+    run_seed: int,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``power.json`` and ``plants.csv`` as an artifact of kind ``"audit_power"``.
+
+    Args:
+        out: Folder to make; must not exist.
+        report: What planting showed.
+        planting: What was planted.
+        run_seed: Seed of the run.
+        inputs: Names of the artifacts that went in.
+
+    Raises:
+        ArtifactError: If the place is taken or cannot be written.
+    """
+    parameters = {"planting": planting, "run_seed": run_seed}
+    with write_artifact(out, kind="audit_power", parameters=parameters, inputs=inputs) as draft:
+        text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        (draft.path / "power.json").write_text(text + "\n", encoding="utf-8")
+        columns = [item.name for item in fields(Plant)]
+        with (draft.path / "plants.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([getattr(plant, name) for name in columns] for plant in report.plants)
 
 
 def _judge(

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from covid_debug.artifacts import read_manifest
 from covid_debug.audit.pipeline import AuditParams
-from covid_debug.audit.planting import PlantingParams, measure_power
+from covid_debug.audit.planting import PlantingParams, measure_power, write_power
 from covid_debug.audit.trials import Sensor, draw_text
 from covid_debug.errors import InputContractError
 
@@ -50,6 +51,18 @@ def test_a_detector_that_sees_nothing_costs_all_power(world):
 
     assert report.power(effect=12.0).value == 0.0
     assert {p.verdict for p in report.plants} <= {"not_detected", ""}
+
+
+def test_report_is_written_as_an_artifact(world, tmp_path):
+    report = _measure(world, n_films=1)
+
+    write_power(tmp_path / "power", report, PLANTING, run_seed=1)
+
+    assert read_manifest(tmp_path / "power", kind="audit_power")["parameters"]["run_seed"] == 1
+    assert json.loads((tmp_path / "power" / "power.json").read_text())["n_plants"] == 4
+    lines = (tmp_path / "power" / "plants.csv").read_text().splitlines()
+    assert lines[0].startswith("image_id,content,height_share")
+    assert len(lines) == 5
 
 
 def test_plants_repeat_with_the_seed(world):
