@@ -6,7 +6,7 @@ Owns loading, the default list of methods, sanity checks of the run and the figu
 import csv
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from covid_debug.reporting.saliency_figures import (
 )
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
 from covid_debug.seeding import derive_seed
+from flows.bench_phantom import make_phantom_model
 from flows.bench_saliency import (
     BenchFilms,
     BenchPlan,
@@ -82,6 +83,9 @@ class LoadedForBench:
 
 def load_model(choice: ModelChoice) -> LoadedForBench:
     """Load a classifier from a checkpoint, or a torchvision network from local weights.
+
+    Args:
+        choice: Where it comes from.
 
     Returns:
         The classifier in evaluation mode with its view.
@@ -220,7 +224,7 @@ def last_spatial_layer(classifier: Classifier) -> str:
 
 def bench_saliency(
     choice: ModelChoice,
-    source: Path,
+    source: Path | None,
     out: Path,
     *,
     target: str | None,
@@ -231,6 +235,7 @@ def bench_saliency(
     yardstick_films: int,
     paper: bool,
     check_sanity: bool,
+    gallery: Path | None,
     seed: int,
     max_batch: int,
     say: Say,
@@ -239,7 +244,7 @@ def bench_saliency(
 
     Args:
         choice: The classifier.
-        source: Data set or folder of images.
+        source: Data set or folder of images; phantom films where it and the classifier are None.
         out: Folder of results; finished parts in it are not repeated.
         target: Class to explain; predicted class where None.
         n_films: At most so many films.
@@ -249,15 +254,24 @@ def bench_saliency(
         yardstick_films: At most so many films for it.
         paper: Lay the papers' numbers beside ours.
         check_sanity: Run the sanity checks of iGOS++.
+        gallery: Folder for the page of maps and curves, or None.
         seed: Run seed.
         max_batch: Most images in one model call.
         say: Receives progress lines.
 
     Returns:
         The Markdown tables.
+
+    Raises:
+        InputContractError: If only one of classifier and films is named.
     """
-    model = load_model(choice)
     out.mkdir(parents=True, exist_ok=True)
+    if source is None and choice.checkpoint is None and choice.torchvision is None:
+        checkpoint, source = make_phantom_model(out / "phantom_model", say)
+        choice = replace(choice, checkpoint=checkpoint)
+    if source is None:
+        raise InputContractError("bench saliency: give --data DIR for this model")
+    model = load_model(choice)
     films, views = load_films(model, source, out, target=target, n_films=n_films, say=say)
     say(f"{len(films.names)} films")
     defaults = default_methods(model.classifier)
@@ -300,7 +314,45 @@ def bench_saliency(
     if check_sanity:
         text += "\n" + check_igos_pp(model.classifier, films, out, seed=seed, say=say)
         write_text_atomic(out / "saliency.md", text)
+    if gallery is not None:
+        write_gallery(gallery, out, text, n_films=len(films.names))
     return text
+
+
+def write_gallery(gallery: Path, out: Path, table: str, *, n_films: int) -> None:
+    """Write a page that shows the montage, the curves and the table of a benchmark.
+
+    Args:
+        gallery: Folder of the page, ``README.md`` and its pictures.
+        out: Folder of the benchmark.
+        table: Its Markdown tables.
+        n_films: Films behind the averages.
+    """
+    gallery.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# Gallery: every method on the same films",
+        "",
+        "Made by `covid-debug bench saliency --gallery docs/gallery --out DIR`. Bright: evidence for",
+        "the class above the film. Below each map: deletion (lower is better) / insertion (higher is",
+        "better). Pale maps are void: they mean nothing and are in no average.",
+        "",
+    ]
+    for montage in sorted(out.glob("montage_*.png"), key=lambda path: len(path.name)):
+        curves = out / montage.name.replace("montage", "curves")
+        for picture in (montage, curves):
+            if picture.is_file():
+                (gallery / picture.name).write_bytes(picture.read_bytes())
+        grid = montage.stem.removeprefix("montage_")
+        lines += [
+            f"## {grid} x {grid}",
+            "",
+            f"![Maps of every method at {grid} x {grid}]({montage.name})",
+            "",
+            f"![Mean deletion and insertion curves at {grid} x {grid}]({curves.name})",
+            "",
+        ]
+    lines += [f"## Averages over {n_films} films", "", table]
+    write_text_atomic(gallery / "README.md", "\n".join(lines))
 
 
 def write_figures(

@@ -163,7 +163,7 @@ class LEG(_LEGBase):
 
     name: ClassVar[str] = "leg"
     source: ClassVar[Source] = Source(
-        paper="leg2020",
+        paper="luo2021leg",
         equations="Lemma 1, empirical estimate (3), perturbation scheme of section 4.2",
         deviations="perturbed films are clipped to [0, 1]; one gray channel",
     )
@@ -185,7 +185,7 @@ class LEGTV(_LEGBase):
 
     name: ClassVar[str] = "leg_tv"
     source: ClassVar[Source] = Source(
-        paper="leg2020",
+        paper="luo2021leg",
         equations="Definition 2, program (4), L = K * L_max",
         deviations="solved by HiGHS instead of a commercial solver",
     )

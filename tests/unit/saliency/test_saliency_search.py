@@ -134,6 +134,7 @@ def test_line_search_counts_trials_per_image_and_leaves_others_alone() -> None:
     assert diagnostics["n_line_search"].tolist() == [1, 1]
 
 
+@torch.no_grad()
 def test_noise_that_moves_the_score_is_halved_until_it_does_not() -> None:
     images = bright_patch_images(2)
     score = TargetScore(wrap(Patch(4, 4, 6, steepness=60.0)), torch.ones(2, dtype=torch.int64))
