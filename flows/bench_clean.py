@@ -28,8 +28,15 @@ from covid_debug.cleaning.residual import ResidualScan, scan_residual
 from covid_debug.cleaning.scar import ProbeParams, ScarProbe, probe_scars
 from covid_debug.cleaning.verify import plan_jobs
 from covid_debug.cleaning.workers import read_and_clean
-from covid_debug.data.filmset import FilmSet, write_films, write_split_lists, write_unusable
+from covid_debug.data.filmset import (
+    FilmSet,
+    load_filmset,
+    write_films,
+    write_split_lists,
+    write_unusable,
+)
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions
@@ -53,6 +60,7 @@ TABLE_NAME: Final = "clean.csv"
 SUMMARY_NAME: Final = "clean.md"
 _N_PHANTOMS: Final = 60
 _N_DISTINCT: Final = 24
+_MIN_FILMS: Final = 10
 _MEGABYTE: Final = 2**20
 
 
@@ -119,6 +127,54 @@ class Throughput:
             f"{self.n_films} films of {self.side_px} px on {self.n_workers} processes: "
             f"{self.films_per_s:.1f} films/s; memory at a tenth / half / the end: {memory} MiB"
         )
+
+
+def bench_clean_command_line(
+    out: Path,
+    *,
+    data: Path | None,
+    regions: Path | None,
+    detector: str | None,
+    n_films: int,
+    n_workers: int,
+    console: RunConsole,
+) -> None:
+    """Run the benchmark that the command line asks for and print its table.
+
+    Args:
+        out: Folder to write; must not exist.
+        data: Data set folder, or None for phantoms.
+        regions: Its text regions; needed with ``data``.
+        detector: Second detector, or None.
+        n_films: Phantoms for speed and memory; 0 compares ways of cleaning instead.
+        n_workers: Processes.
+        console: Terminal.
+
+    Raises:
+        InputContractError: If only one of ``data`` and ``regions`` is given, or ``n_films`` is
+            below 10.
+    """
+    if n_films:
+        if n_films < _MIN_FILMS:
+            raise InputContractError(f"--films {n_films}: expected at least {_MIN_FILMS}")
+        with write_artifact(out, kind="bench-clean", parameters={"n_films": n_films}) as draft:
+            with tempfile.TemporaryDirectory(dir=draft.path.parent, prefix=".bench-") as scratch:
+                found = measure_throughput(Path(scratch), n_films=n_films, n_workers=n_workers)
+            (draft.path / SUMMARY_NAME).write_text(found.describe() + "\n", encoding="utf-8")
+        console.say(found.describe())
+        return
+    if (data is None) != (regions is None):
+        raise InputContractError("--data and --regions: expected both, or none for phantoms")
+    results = bench_clean(
+        out,
+        filmset=None if data is None else load_filmset(data),
+        regions=None if regions is None else read_regions(regions),
+        detector=detector,
+        n_workers=n_workers,
+        console=console,
+    )
+    console.say(to_markdown(results))
+    console.say(f"tables: {out}")
 
 
 def bench_clean(

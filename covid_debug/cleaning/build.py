@@ -19,7 +19,7 @@ from covid_debug.cleaning.names import choose_file_names
 from covid_debug.cleaning.placebo import match_shapes, placebo_regions
 from covid_debug.cleaning.provenance import compute_facts, write_decisions, write_provenance
 from covid_debug.cleaning.staging import Staging
-from covid_debug.cleaning.workers import Job, Record, Refusal, clean_to_file, run_in_order
+from covid_debug.cleaning.workers import Job, Record, Refusal, clean_to_file
 from covid_debug.data.filmset import (
     FilmSet,
     load_filmset,
@@ -28,7 +28,8 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
-from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
+from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.pool import run_in_order
 from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
@@ -85,8 +86,6 @@ def clean_filmset(
         InputContractError: If ``n_workers`` is less than 1.
     """
     _check_places(filmset, out)
-    if n_workers < 1:
-        raise InputContractError(f"clean_filmset: n_workers is {n_workers}; expected at least 1")
     revised = apply_decisions(regions, decisions)
     shapes = {} if shapes_from is None else match_shapes(revised, shapes_from)
     staging = Staging(out, _build_key(filmset.films, revised, shapes, params))
@@ -94,7 +93,7 @@ def clean_filmset(
     refusals: dict[str, str] = {}
 
     jobs = _plan_jobs(filmset, revised, shapes, params, staging.path, finished, refusals)
-    for result in run_in_order(clean_to_file, jobs, n_workers):
+    for result in run_in_order(clean_to_file, jobs, n_workers, where="clean_filmset"):
         if isinstance(result, Refusal):
             refusals[result.film.image_id] = result.reason
         else:

@@ -21,10 +21,11 @@ from covid_debug.cleaning.patches import (
     measure_patches,
 )
 from covid_debug.cleaning.verify import plan_jobs
-from covid_debug.cleaning.workers import Job, run_in_order
+from covid_debug.cleaning.workers import Job
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, summarise_replicates
+from covid_debug.pool import run_in_order
 from covid_debug.records import Flag
 from covid_debug.seeding import derive_seed
 
@@ -131,13 +132,13 @@ def probe_scars(
     """
     params = params or ProbeParams()
     jobs = _choose_jobs(cleaned, original, params)
-    found = list(run_in_order(find_filled_places, jobs, n_workers))
+    found = list(run_in_order(find_filled_places, jobs, n_workers, where="probe_scars"))
     pairs = [(job, places) for job, places in zip(jobs, found, strict=True) if places is not None]
     features: list[NDArray[np.float64]] = []
     is_filled: list[bool] = []
     patients: list[str] = []
     patch_jobs = _pair_with_donors(pairs, params.seed)
-    measured = run_in_order(measure_patches, patch_jobs, n_workers)
+    measured = run_in_order(measure_patches, patch_jobs, n_workers, where="probe_scars")
     for n_done, ((job, _), (own, clear)) in enumerate(zip(pairs, measured, strict=True), start=1):
         features += own + clear
         is_filled += [True] * len(own) + [False] * len(clear)

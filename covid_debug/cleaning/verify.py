@@ -14,10 +14,11 @@ import numpy as np
 from covid_debug.artifacts import find_damage, hash_file, read_manifest
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.provenance import read_actions, read_provenance
-from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean, run_in_order
+from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
 from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.errors import ArtifactError
 from covid_debug.imaging.reading import read_film
+from covid_debug.pool import run_in_order
 
 Progress = Callable[[int, int], None]
 _N_SHOWN: Final = 5
@@ -86,8 +87,6 @@ def verify_cleaned(
         DataIntegrityError: If its provenance cannot be read.
         InputContractError: If ``n_workers`` is less than 1.
     """
-    if n_workers < 1:
-        raise InputContractError(f"verify_cleaned: n_workers is {n_workers}; expected at least 1")
     manifest = read_manifest(cleaned_dir, kind="filmset")
     problems = [
         f"{name}: missing or not as written" for name in find_damage(cleaned_dir, kind="filmset")
@@ -105,7 +104,8 @@ def verify_cleaned(
     if n_lost:
         problems.append(f"{n_lost} films have no original or no provenance")
     n_verified = 0
-    for n_done, found in enumerate(run_in_order(_check_film, checks, n_workers), start=1):
+    results = run_in_order(_check_film, checks, n_workers, where="verify_cleaned")
+    for n_done, found in enumerate(results, start=1):
         n_verified += found is None
         if found is not None:
             problems.append(found)

@@ -1,18 +1,14 @@
-"""Cleans many films in several processes, a few ahead of the caller.
+"""What a worker process does with one film.
 
 Owns what happens to one file: read, clean, write, describe. Which films are cleaned is decided by
 :mod:`covid_debug.cleaning.build`.
 """
 
 import dataclasses
-import multiprocessing
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import cv2
 
@@ -24,11 +20,8 @@ from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
 
 Record = dict[str, Any]
-InT = TypeVar("InT")
-OutT = TypeVar("OutT")
 
 FILM_ERRORS: Final = (CovidDebugError, cv2.error, MemoryError)
-_AHEAD: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +55,6 @@ class Refusal:
 
     film: Film
     reason: str
-
-
-def run_in_order(
-    work: Callable[[InT], OutT], jobs: Iterable[InT], n_workers: int
-) -> Iterator[OutT]:
-    """Apply a module-level function to jobs, in order, with few jobs in flight.
-
-    Args:
-        work: What to do with one job.
-        jobs: Consumed as room becomes free.
-        n_workers: Processes; 1 works in this process.
-
-    Yields:
-        Results in the order of the jobs.
-
-    Raises:
-        ArtifactError: If a worker process dies.
-    """
-    if n_workers == 1:
-        yield from map(work, jobs)
-        return
-    pool = ProcessPoolExecutor(
-        n_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=cv2.setNumThreads,
-        initargs=(1,),
-    )
-    waiting: deque[Future[OutT]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) >= _AHEAD * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise ArtifactError(
-            "cleaning: a worker process died, probably for lack of memory; finished films "
-            "are kept; start again with fewer workers to go on"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def read_and_clean(job: Job) -> tuple[FilmImage, CleanedFilm]:

@@ -30,6 +30,7 @@ from covid_debug.errors import (
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions, regions_to_mask
 from covid_debug.records import Film, FilmRegions, TextRegion
+from tests.films import write_dicom
 
 CLASS_NAMES = ("normal", "COVID-19")
 SIZE = (90, 70)
@@ -399,6 +400,29 @@ def test_cleaning_params_out_of_range_name_the_field(wrong, message):
 def test_cleaning_params_with_unknown_method_suggest_one():
     with pytest.raises(CatalogError, match="did you mean 'navier_stokes'"):
         CleaningParams(method="navier-stokes")
+
+
+def test_clean_filmset_turns_dicom_into_png_of_its_own_depth(tmp_path):
+    deep = (np.arange(70 * 90).reshape(70, 90) % 4096).astype(np.uint16)
+    paths = [
+        write_dicom(tmp_path / "deep.dcm", deep, BitsStored=12),
+        write_dicom(tmp_path / "plain.dcm", make_pixels(0)),
+    ]
+    films = tuple(
+        Film(hash_file(path)[:16], str(path), path.stem, "normal", "rsna", "PA", "train", 90, 70)
+        for path in paths
+    )
+    found = {film.image_id: FilmRegions(film.image_id, 90, 70, ()) for film in films}
+    source = FilmSet(tmp_path / "source", "made", CLASS_NAMES, films, 2)
+
+    cleaned = clean_filmset(source, found, BOX, tmp_path / "out")
+
+    assert [film.path for film in cleaned.films] == ["train/deep.png", "train/plain.png"]
+    for path, film in zip(paths, cleaned.films, strict=True):
+        written = read_film(cleaned.path_of(film)).pixels
+        np.testing.assert_array_equal(written, read_film(path).pixels)
+    assert read_film(cleaned.path_of(cleaned.films[0])).pixels.dtype == np.uint16
+    assert read_film(cleaned.path_of(cleaned.films[1])).pixels.dtype == np.uint8
 
 
 def test_staging_with_a_damaged_film_makes_it_again(source, regions, tmp_path):
