@@ -1,9 +1,8 @@
 """What `covid-debug bench saliency` does from its arguments to the written files.
 
-Owns loading, the default list of methods, sanity checks of the run and the figures' selection.
+Owns loading and the default list of methods; runs, tables, figures and checks are its neighbours'.
 """
 
-import csv
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,33 +18,20 @@ from covid_debug.artifacts import write_text_atomic
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.views import load_views, render_film
 from covid_debug.errors import CovidDebugError, InputContractError, suggest
-from covid_debug.evaluation import sanity
-from covid_debug.evaluation.deletion_insertion import (
-    PerturbationProtocol,
-    compute_deletion_insertion,
-)
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
-from covid_debug.models.scoring import TargetScore
-from covid_debug.reporting.figures import to_png
-from covid_debug.reporting.saliency_figures import (
-    MeanCurve,
-    MontageCell,
-    draw_curves,
-    draw_montage,
-)
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
-from covid_debug.seeding import derive_seed
 from flows.bench_phantom import make_phantom_model
 from flows.bench_saliency import (
     BenchFilms,
     BenchPlan,
-    MethodRun,
     run_saliency_benchmark,
 )
+from flows.bench_saliency_figures import write_figures, write_gallery
+from flows.bench_saliency_sanity import check_igos_pp
 from flows.bench_saliency_tables import paper_markdown, summarise, write_tables
 
 Say = Callable[[str], None]
@@ -317,176 +303,3 @@ def bench_saliency(
     if gallery is not None:
         write_gallery(gallery, out, text, n_films=len(films.names))
     return text
-
-
-def write_gallery(gallery: Path, out: Path, table: str, *, n_films: int) -> None:
-    """Write a page that shows the montage, the curves and the table of a benchmark.
-
-    Args:
-        gallery: Folder of the page, ``README.md`` and its pictures.
-        out: Folder of the benchmark.
-        table: Its Markdown tables.
-        n_films: Films behind the averages.
-    """
-    gallery.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "# Gallery: every method on the same films",
-        "",
-        "Made by `covid-debug bench saliency --gallery docs/gallery --out DIR`. Bright: evidence for",
-        "the class above the film. Below each map: deletion (lower is better) / insertion (higher is",
-        "better). Pale maps are void: they mean nothing and are in no average.",
-        "",
-    ]
-    for montage in sorted(out.glob("montage_*.png"), key=lambda path: len(path.name)):
-        curves = out / montage.name.replace("montage", "curves")
-        for picture in (montage, curves):
-            if picture.is_file():
-                (gallery / picture.name).write_bytes(picture.read_bytes())
-        grid = montage.stem.removeprefix("montage_")
-        lines += [
-            f"## {grid} x {grid}",
-            "",
-            f"![Maps of every method at {grid} x {grid}]({montage.name})",
-            "",
-            f"![Mean deletion and insertion curves at {grid} x {grid}]({curves.name})",
-            "",
-        ]
-    lines += [f"## Averages over {n_films} films", "", table]
-    write_text_atomic(gallery / "README.md", "\n".join(lines))
-
-
-def write_figures(
-    runs: Sequence[MethodRun],
-    films: BenchFilms,
-    views: NDArray[np.uint8],
-    class_names: Sequence[str],
-    out: Path,
-    *,
-    n_shown: int = 6,
-) -> None:
-    """Write a montage and mean curves per grid as PNG files.
-
-    Args:
-        runs: What was measured.
-        films: The films.
-        views: Their views.
-        class_names: For the titles.
-        out: Folder.
-        n_shown: Films in the montage: the first that are not void for iGOS++, then others.
-    """
-    for grid in sorted({run.grid for run in runs}):
-        at_grid = [run for run in runs if run.grid == grid]
-        leading = next((r for r in at_grid if r.method == "igos_pp"), at_grid[0])
-        order = np.argsort(leading.void_reason != 0, kind="stable")[:n_shown]
-        montage = {
-            run.method: [
-                MontageCell(
-                    run.saliency[i],
-                    f"{run.deletion[i]:.2f} / {run.insertion[i]:.2f}",
-                    bool(run.void_reason[i] != 0),
-                )
-                for i in order
-            ]
-            for run in at_grid
-        }
-        titles = [class_names[int(films.targets[i])] for i in order]
-        figure = draw_montage([views[i] for i in order], titles, montage)
-        (out / f"montage_{grid}.png").write_bytes(to_png(figure))
-        curves = {}
-        for run in at_grid:
-            ok = (run.void_reason == 0) & np.isfinite(run.deletion)
-            if ok.any():
-                curves[run.method] = MeanCurve(
-                    run.fraction,
-                    run.deletion_curve[ok].mean(axis=0),
-                    run.insertion_curve[ok].mean(axis=0),
-                )
-        if curves:
-            figure = draw_curves(curves, f"{grid} x {grid}")
-            (out / f"curves_{grid}.png").write_bytes(to_png(figure))
-
-
-def check_igos_pp(
-    classifier: Classifier, films: BenchFilms, out: Path, *, seed: int, say: Say, n_films: int = 8
-) -> str:
-    """Run the sanity checks of iGOS++ and write ``sanity.csv``.
-
-    Args:
-        classifier: The model.
-        films: The first ``n_films`` are used.
-        out: Folder.
-        seed: Run seed.
-        say: Receives progress lines.
-        n_films: How many.
-
-    Returns:
-        A Markdown section.
-    """
-    images, targets = films.images[:n_films], films.targets[:n_films]
-    explainer = build_explainer("igos_pp")
-
-    def explain(model: Classifier, run_seed: int = seed) -> sanity.MapSample:
-        seeds = [derive_seed(run_seed, name, "sanity") for name in films.names[:n_films]]
-        result = explainer.explain(model, images, targets, seeds=seeds)
-        return sanity.MapSample(result.saliency, result.diagnostics["void"])
-
-    lines = [["check", "value", "detail"]]
-    for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4):
-        similarity = step.similarity[~step.void & ~step.similarity.isnan()]
-        shown = f"{float(similarity.mean()):.3f}" if len(similarity) else "all void"
-        lines.append(
-            [
-                f"rank correlation after randomising down to {step.layer}",
-                shown,
-                f"{int(step.void.sum())} of {len(step.void)} void",
-            ]
-        )
-    say("sanity: parameters randomised")
-    repeat = sanity.measure_repeatability(lambda s: explain(classifier, s), [seed, seed + 1])
-    lines.append(
-        ["rank correlation between two seeds", f"{float(repeat.nanmean()):.3f}", "noise on"]
-    )
-    lines += _adversarial_lines(classifier, images, targets, seed)
-    say("sanity: adversarial films")
-    trace = explainer.explain(classifier, images, targets, seeds=list(range(len(images))))
-    settled = sanity.settle_iteration(trace.diagnostics["loss"])
-    lines.append(
-        [
-            "iteration with 95 % of the decrease (median)",
-            str(int(settled.median())),
-            f"of {trace.diagnostics['loss'].shape[1]}",
-        ]
-    )
-    with (out / "sanity.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(lines)
-    table = "\n".join(f"| {a} | {b} | {c} |" for a, b, c in lines[1:])
-    return f"### Sanity checks of igos_pp\n\n| check | value | detail |\n|---|---|---|\n{table}\n"
-
-
-def _adversarial_lines(
-    classifier: Classifier, images: Tensor, targets: Tensor, seed: int
-) -> list[list[str]]:
-    """Return lines that compare natural films with films attacked towards another class."""
-    wanted = (targets + 1) % classifier.n_classes
-    explainer = build_explainer("igos_pp")
-    seeds = [derive_seed(seed, "adversarial", i) for i in range(len(images))]
-    attack_score = TargetScore(classifier.eval(), wanted)
-    with torch.no_grad():
-        adversarial = sanity.attack_mi_fgsm(attack_score, images)
-        reached = attack_score(adversarial, torch.arange(len(images), device=images.device))
-    insertion = []
-    for pictures, classes in ((images, targets), (adversarial, wanted)):
-        maps = explainer.explain(classifier, pictures, classes, seeds=seeds)
-        scores = compute_deletion_insertion(
-            TargetScore(classifier, classes), pictures, maps.saliency, PerturbationProtocol()
-        )
-        insertion.append(scores.insertion_score)
-    auc = sanity.separation(insertion[0], insertion[1])
-    return [
-        ["probability of the attacked class after MI-FGSM", f"{float(reached.mean()):.3f}", ""],
-        [
-            "insertion score, natural and adversarial",
-            f"{float(insertion[0].mean()):.3f} / {float(insertion[1].mean()):.3f}",
-            f"area under the ROC curve of the warning {auc:.2f}",
-        ],
-    ]

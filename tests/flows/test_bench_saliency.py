@@ -11,12 +11,12 @@ from covid_debug.evaluation.plain_igos_pp import PublishedConstants, explain_pla
 from flows.bench_saliency import YARDSTICK, BenchFilms, BenchPlan, run_saliency_benchmark
 from flows.bench_saliency_command import (
     ModelChoice,
-    check_igos_pp,
     default_methods,
     last_spatial_layer,
     load_model,
-    write_figures,
 )
+from flows.bench_saliency_figures import write_figures, write_gallery
+from flows.bench_saliency_sanity import check_igos_pp
 from flows.bench_saliency_tables import paper_markdown, summarise, write_tables
 from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, wrap
 
@@ -87,6 +87,13 @@ def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_
 
     for name in ("montage_4.png", "curves_4.png", f"montage_{SIDE}.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+    write_gallery(tmp_path / "gallery", tmp_path, "| a table |", n_films=3)
+
+    page = (tmp_path / "gallery" / "README.md").read_text()
+    assert "(montage_4.png)" in page
+    assert "| a table |" in page
+    assert (tmp_path / "gallery" / "curves_4.png").is_file()
 
 
 @pytest.mark.slow
