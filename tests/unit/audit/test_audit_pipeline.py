@@ -1,13 +1,16 @@
 """The audit finds exactly the films whose prediction the text makes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from covid_debug.artifacts import find_damage
+from covid_debug.audit import auditor
 from covid_debug.audit.pipeline import AuditParams, audit_filmset
-from covid_debug.errors import InputContractError
+from covid_debug.data.views import render_film
+from covid_debug.errors import ExplanationError, InputContractError
 
 PARAMS = AuditParams(
     grid_size=8,
@@ -156,3 +159,53 @@ def test_unknown_target_class_is_refused_with_a_suggestion(world, tmp_path):
         _audit(world, tmp_path / "audit", params=AuditParams(target_class="COVID19"))
     with pytest.raises(InputContractError, match="films is empty"):
         _audit(world, tmp_path / "audit", films=[])
+
+
+def test_a_map_that_fails_is_a_reason_and_the_others_are_explained(world, tmp_path, monkeypatch):
+    real = auditor.explain_films
+
+    def fail_on_driven0(explainer, classifier, views, *rest, **options):
+        if (views == world_view).all(axis=(1, 2)).any():
+            raise ExplanationError("igos_pp: saliency of image 0 is not finite")
+        return real(explainer, classifier, views, *rest, **options)
+
+    film = world.filmset.films[0]
+    world_view = render_film(world.filmset.path_of(film), world.loaded.view)
+    monkeypatch.setattr(auditor, "explain_films", fail_on_driven0)
+
+    result = _audit(world, tmp_path / "audit")
+
+    records = _by_id(result)
+    assert records["driven0"]["saliency"] is None
+    assert records["driven0"]["reasons"][-1].startswith("no map: igos_pp")
+    assert records["driven1"]["saliency"] is not None
+    assert records["driven0"]["verdict"] == "text_driven"
+
+
+def test_no_map_is_made_without_a_budget_and_one_iteration_is_priced(world, tmp_path):
+    plans = []
+
+    none = _audit(world, tmp_path / "none", params=replace(PARAMS, max_explained=0))
+    _audit(
+        world,
+        tmp_path / "one",
+        params=replace(PARAMS, igos={"n_iterations": 1}),
+        announce=plans.append,
+    )
+
+    assert all(record["saliency"] is None for record in none.records)
+    assert list((tmp_path / "none" / "maps").iterdir()) == []
+    assert plans[0].duration_s > 0
+    assert plans[-1].n_evaluations > 0
+
+
+def test_void_map_is_named_in_the_reasons(world, tmp_path):
+    params = replace(PARAMS, baselines=("white",))
+
+    result = _audit(world, tmp_path / "audit", params=params)
+
+    record = _by_id(result)["driven0"]
+    assert record["baseline"] == "white"
+    assert record["saliency"]["void"]
+    assert record["reasons"][-1].startswith("the iGOS++ map is void: the score does not fall")
+    assert result.summary["saliency"]["suspected"]["n_void"] == 2
