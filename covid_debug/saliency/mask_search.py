@@ -28,7 +28,7 @@ from covid_debug.saliency.regularizers import (
 )
 from covid_debug.shapes import Images
 
-Quadrature = Literal["riemann", "gauss_legendre", "end"]
+Quadrature = Literal["riemann", "gauss_legendre", "stratified", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
 NoiseRule = Literal["fixed", "survive"]
 SearchObjective = Literal["path", "mask"]
@@ -46,7 +46,8 @@ class MaskSearchParams:
         n_iterations: Steps of the optimiser.
         n_steps: Points of the integrated gradient's path.
         quadrature: ``"riemann"``: ``s/S`` for s = 1..S (published); ``"gauss_legendre"``: the
-            nodes of that rule, far fewer points for the same integral; ``"end"``: the mask
+            nodes of that rule, far fewer points for the same integral; ``"stratified"``: one
+            random point in each of S equal parts, new in every iteration; ``"end"``: the mask
             itself, the ordinary gradient.
         optimizer: ``"line_search"`` (published), ``"adam"``, ``"fixed"`` (one constant step) or
             ``"nesterov"``.
@@ -126,7 +127,7 @@ class MaskSearchParams:
                 f"{type(self).__name__}: backtrack_factor is {self.backtrack_factor};"
                 " expected a number between 0 and 1"
             )
-        if self.search_objective == "mask" and self.quadrature == "gauss_legendre":
+        if self.search_objective == "mask" and self.quadrature not in {"riemann", "end"}:
             raise InputContractError(
                 f"{type(self).__name__}: search_objective 'mask' needs a path that ends at the"
                 " mask; choose quadrature 'riemann' or 'end'"
@@ -149,9 +150,14 @@ class Term:
 
 
 def path_nodes(quadrature: Quadrature, n_steps: int) -> tuple[list[float], list[float]]:
-    """Return positions in (0, 1] and weights (sum 1) of the path's points."""
+    """Return positions in (0, 1] and weights (sum 1) of the path's points.
+
+    Of a stratified path these are the middles of the parts, before the random shift.
+    """
     if quadrature == "end":
         return [1.0], [1.0]
+    if quadrature == "stratified":
+        return [(s + 0.5) / n_steps for s in range(n_steps)], [1 / n_steps] * n_steps
     if quadrature == "riemann":
         return [s / n_steps for s in range(1, n_steps + 1)], [1 / n_steps] * n_steps
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
@@ -199,7 +205,7 @@ class MaskObjective:
         self.area_weight = default_area if params.area_weight is None else params.area_weight
         nodes, weights = path_nodes(params.quadrature, params.n_steps)
         n_terms, self.n_path = len(self._terms), len(nodes)
-        self._nodes = images.new_tensor(nodes).repeat(n_terms)
+        self._nodes = images.new_tensor(nodes).expand(len(images), -1)
         signs = [term.weight * (1 if term.kind == "deletion" else -1) for term in self._terms]
         self._weights = (
             images.new_tensor(signs)[:, None] * images.new_tensor(weights)[None, :]
@@ -212,7 +218,8 @@ class MaskObjective:
         self._product_of_item = torch.tensor(
             [self._products.index(term.masks) for term in self._terms], device=images.device
         ).repeat_interleave(self.n_path)
-        points = torch.arange(len(self._nodes), device=images.device)
+        points = torch.arange(n_terms * self.n_path, device=images.device)
+        self._points = points
         self._value_points = points
         self._value_weights = self._weights
         if params.search_objective == "mask":
@@ -220,25 +227,27 @@ class MaskObjective:
             self._value_weights = images.new_tensor(signs)
         self.noise: Tensor | None = None
 
-    def draw_noise(
-        self, generators: Sequence[torch.Generator], noise_std: Float[Tensor, " N"]
-    ) -> None:
-        """Replace the noise of every image, each from its own generator.
+    def draw(self, generators: Sequence[torch.Generator], noise_std: Float[Tensor, " N"]) -> None:
+        """Replace the noise, and the points of a stratified path, from each image's generator.
 
-        Both sides of a comparison of masks must see the same draws, so noise changes only here.
+        Both sides of a comparison of masks must see the same draws, so they change only here.
 
         Args:
             generators: One per image.
-            noise_std: Standard deviation per image; where all are 0 nothing is drawn.
+            noise_std: Standard deviation per image; where all are 0 no noise is drawn.
         """
+        device, dtype = self.images.device, self.images.dtype
+        if self.params.quadrature == "stratified":
+            shifts = [
+                torch.rand(self.n_path, generator=g, device=device, dtype=dtype) for g in generators
+            ]
+            parts = torch.arange(self.n_path, device=device)
+            self._nodes = (torch.stack(shifts) + parts) / self.n_path
         if not bool((noise_std > 0).any()):
             self.noise = None
             return
         shape = (self.n_path, *self.images.shape[1:])
-        draws = [
-            torch.randn(shape, generator=g, device=self.images.device, dtype=self.images.dtype)
-            for g in generators
-        ]
+        draws = [torch.randn(shape, generator=g, device=device, dtype=dtype) for g in generators]
         self.noise = torch.stack(draws) * noise_std.view(-1, 1, 1, 1, 1)
 
     def value(
@@ -272,7 +281,7 @@ class MaskObjective:
             rows: Which images of the group they belong to.
         """
         products = self._stack_products(masks).requires_grad_()
-        points = torch.arange(len(self._nodes), device=rows.device)
+        points = self._points
         scores, gradient = self._score.accumulate_gradient(
             lambda items: self._perturb(products, rows, points, items),
             len(rows) * len(points),
@@ -300,12 +309,14 @@ class MaskObjective:
         item = torch.arange(items.start, items.stop, device=rows.device)
         row, point = item // len(points), points[item % len(points)]
         image_index = rows[row]
-        grids = products[row, self._product_of_item[point]] * self._nodes[point].view(-1, 1, 1)
+        step = point % self.n_path
+        fraction = self._nodes[image_index, step].view(-1, 1, 1)
+        grids = products[row, self._product_of_item[point]] * fraction
         keep = self.upsampler.upsample(grids).unsqueeze(1)
         keep = torch.where(self._is_insertion[point].view(-1, 1, 1, 1), 1 - keep, keep)
         images = self.images[image_index]
         if self.noise is not None:
-            images = images + self.noise[image_index, point % self.n_path]
+            images = images + self.noise[image_index, step]
         return compose(images, self.baseline[image_index], keep), image_index
 
     def _price(self, masks: Tensor, rows: Tensor) -> Tensor:

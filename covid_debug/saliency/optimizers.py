@@ -40,7 +40,7 @@ class SearchParams(Protocol):
 class Objective(Protocol):
     """A per-image function of masks; see ``MaskObjective``."""
 
-    def draw_noise(self, generators: Sequence[torch.Generator], noise_std: Tensor) -> None: ...  # noqa: D102
+    def draw(self, generators: Sequence[torch.Generator], noise_std: Tensor) -> None: ...  # noqa: D102
     def value(self, masks: Tensor, rows: Tensor) -> Tensor: ...  # noqa: D102
     def value_and_gradient(self, masks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]: ...  # noqa: D102
 
@@ -74,7 +74,7 @@ def minimise(
     n_trials = torch.zeros_like(rows)
     losses = []
     for iteration in range(1, params.n_iterations + 1):
-        objective.draw_noise(generators, noise_std)
+        objective.draw(generators, noise_std)
         if params.optimizer == "nesterov":
             ahead = (masks + _MOMENTUM * first).clamp(0, 1)
             loss, gradient = objective.value_and_gradient(ahead, rows)

@@ -19,7 +19,9 @@ from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unch
 ONES = torch.ones(1, dtype=torch.int64)
 
 
-@pytest.mark.parametrize(("quadrature", "n_steps"), [("riemann", 7), ("gauss_legendre", 3)])
+@pytest.mark.parametrize(
+    ("quadrature", "n_steps"), [("riemann", 7), ("gauss_legendre", 3), ("stratified", 4)]
+)
 def test_path_weights_sum_to_one_and_nodes_lie_on_the_path(quadrature: str, n_steps: int) -> None:
     nodes, weights = path_nodes(quadrature, n_steps)
 
@@ -90,7 +92,7 @@ class Bowl:
     def __init__(self, target: torch.Tensor) -> None:
         self.target = target
 
-    def draw_noise(self, generators, noise_std) -> None:
+    def draw(self, generators, noise_std) -> None:
         pass
 
     def value(self, masks: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
