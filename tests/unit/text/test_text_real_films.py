@@ -1,0 +1,31 @@
+"""The detectors keep what was measured on the development set of real films."""
+
+import pytest
+
+from covid_debug.imaging.reading import read_film
+from covid_debug.text.catalog import build_detector
+from covid_debug.text.scoring import load_annotations, score_film, summarise
+from flows.bench_text import ANNOTATIONS
+
+# Measured, less two boxes: recall of legible boxes, of single letters; mean and worst excess area.
+FLOORS = {"rapidocr": (0.85, 0.72, 0.003, 0.03)}
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", sorted(FLOORS))
+def test_detector_keeps_its_recall_without_touching_more(shared_data, name):
+    detector = build_detector(name)
+    scores = []
+    for film in load_annotations(ANNOTATIONS):
+        pixels = read_film(shared_data / "covidx-sources" / film.path).to_uint8()
+        scores.append(score_film(film, detector.detect([pixels])[0], pixels))
+
+    rows = {(row["group"], row["value"]): row for row in summarise(scores)}
+
+    recall, letters, mean_excess, worst_excess = FLOORS[name]
+    assert rows["all", "legible"]["share"] >= recall
+    assert rows["kind", "single_letter"]["share"] >= letters
+    assert rows["excess area", "mean"]["share"] <= mean_excess
+    assert rows["excess area", "worst film"]["share"] <= worst_excess
+    assert rows["text-free films", "touched"]["n_found"] == 0
