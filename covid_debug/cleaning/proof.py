@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from covid_debug.artifacts import write_artifact
+from covid_debug.cleaning.provenance import write_decisions
 from covid_debug.cleaning.residual import ResidualScan, Scan, scan_residual
 from covid_debug.cleaning.scar import ProbeParams, ScarProbe, probe_scars
 from covid_debug.cleaning.verify import Verification, verify_cleaned
@@ -87,7 +88,8 @@ def prove_cleaning(
         progress: Called with (films done, films in total), for verification and probe in turn.
 
     Returns:
-        The proof; also written as ``proof.json`` and ``PROOF.md``.
+        The proof; also written as ``proof.json`` and ``PROOF.md``, and what is left as ``add``
+        decisions for a second build in ``decisions.jsonl``.
 
     Raises:
         ArtifactError: If ``out`` exists, cannot be written, or ``cleaned`` is no cleaned data set.
@@ -116,6 +118,7 @@ def prove_cleaning(
         text = json.dumps(content, indent=2, allow_nan=False)
         (draft.path / "proof.json").write_text(text + "\n", encoding="utf-8")
         (draft.path / PROOF_NAME).write_text(proof.to_markdown(), encoding="utf-8")
+        write_decisions(draft.path, proof.residual.to_decisions())
         draft.facts.update(
             n_ok=verification.n_verified,
             n_total=verification.n_films,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from covid_debug.artifacts import read_manifest
+from covid_debug.cleaning.decisions import Decision
 from covid_debug.cleaning.provenance import FilmActions, read_actions
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
@@ -29,12 +30,14 @@ class ResidualFilm:
         label: Its class.
         n_in_filled: Regions that touch a cleaned region: the fill left something.
         n_elsewhere: Regions at other places: missed by the first detector, or a false alarm.
+        boxes: ``(x_min, y_min, x_max, y_max)`` of all of them in film pixels.
     """
 
     image_id: str
     label: str
     n_in_filled: int
     n_elsewhere: int
+    boxes: tuple[tuple[float, float, float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,14 @@ class ResidualScan:
     n_failed: int
     films: tuple[ResidualFilm, ...]
     flags: tuple[Flag, ...]
+
+    def to_decisions(self) -> tuple[Decision, ...]:
+        """Return the residual text as ``add`` decisions, for a review or a second build."""
+        return tuple(
+            Decision(film.image_id, "add", self.detector, box=box, note="second scan")
+            for film in self.films
+            for box in film.boxes
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -119,8 +130,16 @@ def scan_residual(cleaned: FilmSet, scan: Scan, detector: str) -> ResidualScan:
         ]
         n_in = sum(_touches_filled(region, done) for region in regions)
         if regions:
-            residual.append(ResidualFilm(film.image_id, film.label, n_in, len(regions) - n_in))
-    made_with = {region.detector for film in actions.values() for region in film.found.regions}
+            boxes = tuple(region.box for region in regions)
+            residual.append(
+                ResidualFilm(film.image_id, film.label, n_in, len(regions) - n_in, boxes)
+            )
+    made_with = {
+        name
+        for film in actions.values()
+        for region in film.found.regions
+        for name in region.detector.split("+")  # a merged region names all that saw it
+    }
     share = wilson_interval(len(residual), len(scanned))
     is_independent = detector not in made_with
     return ResidualScan(

@@ -6,6 +6,7 @@ import pytest
 
 from covid_debug.artifacts import read_manifest
 from covid_debug.cleaning.build import CleaningParams, clean_filmset, placebo_regions
+from covid_debug.cleaning.decisions import Decision, read_decisions
 from covid_debug.cleaning.film import clean_film
 from covid_debug.cleaning.patches import locate, measure_patch
 from covid_debug.cleaning.proof import prove_cleaning
@@ -20,6 +21,7 @@ from covid_debug.cleaning.scar import (
 from covid_debug.cleaning.verify import verify_cleaned
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.statistics import Estimate
+from covid_debug.imaging.reading import read_film
 from covid_debug.records import FilmRegions, TextRegion
 
 FAST = ProbeParams(n_trees=10, n_resamples=50, n_folds=3)
@@ -132,6 +134,9 @@ def test_scan_residual_counts_films_and_places(built):
     assert residual.by_class["COVID-19"].value == 0.0
     assert residual.is_independent
     assert [flag.rule for flag in residual.flags] == ["residual_text"]
+    assert residual.to_decisions()[1] == Decision(
+        ids[2], "add", "second", box=(60, 60, 69, 69), note="second scan"
+    )
 
 
 def test_scan_residual_by_the_same_detector_is_called_not_independent(built):
@@ -306,6 +311,28 @@ def test_probe_scars_with_decoys_finds_that_masks_tell_less(lopsided, tmp_path):
 def test_probe_params_out_of_range_name_the_field(wrong, message):
     with pytest.raises(InputContractError, match=message):
         ProbeParams(**wrong)
+
+
+def test_prove_cleaning_leaves_decisions_that_clean_the_rest(make_set, tmp_path):
+    original, regions = make_set([[TEXT], [TEXT]])
+    missed = original.films[1].image_id
+    seen = dict(regions) | {missed: FilmRegions(missed, 96, 80, ())}
+    first = clean_filmset(original, seen, CleaningParams(), tmp_path / "first")
+    scan = scan_with({missed: [make_region(TEXT)]})
+    prove_cleaning(first, original, scan, "second", tmp_path / "proof", params=FAST)
+
+    second = clean_filmset(
+        original,
+        seen,
+        CleaningParams(),
+        tmp_path / "second-build",
+        decisions=read_decisions(tmp_path / "proof/decisions.jsonl"),
+    )
+
+    paths = [folder.path_of(folder.films[1]) for folder in (original, first, second)]
+    before, once, twice = (read_film(path).pixels for path in paths)
+    np.testing.assert_array_equal(before, once)
+    assert twice[12:22, 12:38].max() < 200 < once[12:22, 12:38].max()
 
 
 def test_prove_cleaning_writes_one_artifact_with_all_parts(built, tmp_path):
