@@ -1,0 +1,90 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from covid_debug.cleaning.film import CleaningParams, clean_film
+from covid_debug.cleaning.names import choose_file_names
+from covid_debug.errors import DataIntegrityError
+from covid_debug.records import Film, TextRegion
+
+FILMS = st.sampled_from([np.uint8, np.uint16]).flatmap(
+    lambda dtype: arrays.arrays(dtype, st.tuples(st.integers(12, 40), st.integers(12, 40)))
+)
+COORDINATES = st.floats(-20, 60, allow_nan=False)
+REGIONS = st.lists(
+    st.builds(
+        lambda x, y, wide, high, content: TextRegion(
+            ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high)), 0.5, content, "made"
+        ),
+        COORDINATES,
+        COORDINATES,
+        st.floats(0, 20),
+        st.floats(0, 20),
+        st.sampled_from([None, "L", "R", "AP"]),
+    ),
+    max_size=4,
+)
+PARAMS = st.builds(
+    CleaningParams,
+    method=st.sampled_from(["telea", "navier_stokes", "local_median", "blur"]),
+    radius_px=st.sampled_from([1.0, 10.0]),
+    mask_shape=st.sampled_from(["glyphs", "box"]),
+    dilation_px=st.integers(0, 4),
+    policy=st.sampled_from(["remove", "keep", "replace"]),
+    max_changed_share=st.just(0.9),
+    grain=st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(pixels=FILMS, regions=REGIONS, params=PARAMS)
+def test_clean_film_never_changes_a_pixel_outside_its_mask(pixels, regions, params):
+    before = pixels.copy()
+    try:
+        cleaned = clean_film(pixels, regions, params)
+    except DataIntegrityError:
+        return
+
+    assert cleaned.pixels.dtype == before.dtype
+    np.testing.assert_array_equal(cleaned.pixels[~cleaned.mask], before[~cleaned.mask])
+    np.testing.assert_array_equal(pixels, before)
+    assert cleaned.n_changed == np.count_nonzero(cleaned.pixels != before)
+    assert [record.region for record in cleaned.records] == regions
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(pixels=FILMS, regions=REGIONS)
+def test_clean_film_masks_grow_with_the_dilation(pixels, regions):
+    masks = []
+    for dilation_px in (0, 2, 4):
+        params = CleaningParams(mask_shape="box", dilation_px=dilation_px, max_changed_share=1.0)
+        try:
+            masks.append(clean_film(pixels, regions, params).mask)
+        except ValueError:  # the whole film is masked
+            return
+
+    assert not (masks[0] & ~masks[1]).any()
+    assert not (masks[1] & ~masks[2]).any()
+
+
+NAMES = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "A", "b c", "d"]), st.sampled_from(["png", "PNG", "jpg", "dcm", ""])
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(NAMES)
+def test_choose_file_names_are_unique_and_png(names):
+    films = [
+        Film(f"{at:016x}", f"/{at}/{stem}.{suffix}", "p", "normal", "made", "", "train", 1, 1)
+        for at, (stem, suffix) in enumerate(names)
+    ]
+
+    chosen = choose_file_names(films)
+
+    assert len({name.casefold() for name in chosen.values()}) == len(films)
+    assert all(name.startswith("train/") and name.endswith(".png") for name in chosen.values())
