@@ -69,6 +69,8 @@ class MethodRun:
         fraction: ``(T,)``.
         void_reason: ``(N,)`` codes of ``VOID_REASONS``; -1 where the film was not given to it.
         seconds: ``(N,)`` seconds a map (a group's time shared by its films).
+        cpu_seconds: ``(N,)`` the same in processor time over all threads; unlike the clock it
+            does not depend on what else the machine does.
         evaluations: ``(N,)`` images passed through the model.
         peak_mb: Most memory above the start, MiB; device memory on a GPU.
     """
@@ -83,6 +85,7 @@ class MethodRun:
     fraction: NDArray[np.float64]
     void_reason: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    cpu_seconds: NDArray[np.float64]
     evaluations: NDArray[np.float64]
     peak_mb: float
 
@@ -172,11 +175,11 @@ def _run_method(
     explainer = build_explainer(name, **params)
     n, side = len(films.images), films.images.shape[-1]
     if shared is None:
-        maps, reasons, seconds, evaluations = [], [], [], []
+        maps, reasons, seconds, cpu_seconds, evaluations = [], [], [], [], []
         with _MemoryPeak(films.images.device) as peak:
             for start in range(0, n, GROUP):
                 group = slice(start, start + GROUP)
-                started = _now(films.images.device)
+                started, cpu = _now(films.images.device), time.process_time()
                 result = explainer.explain(
                     classifier,
                     films.images[group],
@@ -185,10 +188,12 @@ def _run_method(
                     max_batch=plan.max_batch,
                 )
                 elapsed = _now(films.images.device) - started
+                cpu = time.process_time() - cpu
                 size = len(result.saliency)
                 maps.append(result.saliency)
                 reasons.append(result.diagnostics["void_reason"])
                 seconds += [elapsed / size] * size
+                cpu_seconds += [cpu / size] * size
                 evaluations += [result.n_evaluations / size] * size
         saliency, reason = torch.cat(maps), torch.cat(reasons).cpu().numpy()
         peak_mb = peak.megabytes
@@ -196,6 +201,7 @@ def _run_method(
         saliency = torch.from_numpy(shared.saliency)[:, None].to(films.images.device)
         reason, peak_mb = shared.void_reason, shared.peak_mb
         seconds, evaluations = list(shared.seconds), list(shared.evaluations)
+        cpu_seconds = list(shared.cpu_seconds)
     score = TargetScore(classifier, films.targets, max_batch=plan.max_batch)
     scores = compute_deletion_insertion(score, films.images, saliency, _protocol(grid, side))
     return MethodRun(
@@ -209,6 +215,7 @@ def _run_method(
         fraction=scores.perturbed_fraction.double().cpu().numpy(),
         void_reason=reason,
         seconds=np.array(seconds),
+        cpu_seconds=np.array(cpu_seconds),
         evaluations=np.array(evaluations),
         peak_mb=peak_mb,
     )
@@ -250,7 +257,7 @@ def _run_yardstick(
         curve = np.full((n, 2), np.nan)
         return MethodRun(
             YARDSTICK, grid, blank, empty, empty, curve, curve, np.array([0.0, 1.0]),
-            np.full(n, -1), empty, empty, 0.0,
+            np.full(n, -1), empty, empty, empty, 0.0,
         )  # fmt: skip
     return MethodRun(
         method=YARDSTICK,
@@ -263,6 +270,7 @@ def _run_yardstick(
         fraction=parts[0].fraction,
         void_reason=spread([p.void_reason for p in parts], -1),
         seconds=spread([p.seconds for p in parts], np.nan),
+        cpu_seconds=spread([p.cpu_seconds for p in parts], np.nan),
         evaluations=spread([p.evaluations for p in parts], np.nan),
         peak_mb=max(p.peak_mb for p in parts),
     )
@@ -278,7 +286,7 @@ def _explain_one_plainly(
         classifier, image, film.targets, seeds=[seed]
     )
     with _MemoryPeak(device) as peak, _frozen(classifier):
-        started = _now(device)
+        started, cpu = _now(device), time.process_time()
         saliency, n_evaluations = explain_plainly(
             classifier,
             image,
@@ -288,7 +296,7 @@ def _explain_one_plainly(
             noise_std=float(probe.diagnostics["noise_std"][0]),
             generator=torch.Generator(device).manual_seed(seed),
         )
-        elapsed = _now(device) - started
+        elapsed, cpu = _now(device) - started, time.process_time() - cpu
     score = TargetScore(classifier, film.targets, max_batch=plan.max_batch)
     scores = compute_deletion_insertion(score, image, saliency, _protocol(grid, image.shape[-1]))
     moved = bool(saliency.max() > saliency.min())
@@ -303,6 +311,7 @@ def _explain_one_plainly(
         fraction=scores.perturbed_fraction.double().cpu().numpy(),
         void_reason=np.array([0 if moved else 2]),
         seconds=np.array([elapsed]),
+        cpu_seconds=np.array([cpu]),
         evaluations=np.array([float(n_evaluations)]),
         peak_mb=peak.megabytes,
     )

@@ -24,6 +24,7 @@ from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
+from covid_debug.seeding import derive_seed
 from flows.bench_phantom import make_phantom_model
 from flows.bench_saliency import (
     BenchFilms,
@@ -108,16 +109,24 @@ def _weights_key(classifier: Classifier) -> str:
 
 
 def load_films(
-    model: LoadedForBench, source: Path, out: Path, *, target: str | None, n_films: int, say: Say
+    model: LoadedForBench,
+    source: Path,
+    out: Path,
+    *,
+    target: str | None,
+    n_films: int,
+    seed: int,
+    say: Say,
 ) -> tuple[BenchFilms, NDArray[np.uint8]]:
-    """Collect films that the classifier assigns to the class to explain, most confident first.
+    """Draw films that the classifier assigns to the class to explain.
 
     Args:
         model: Decides the view and the predictions.
         source: A data set folder (its test films) or a folder of images.
         out: Holds the cache of views.
         target: Class to explain; each film's predicted class where None.
-        n_films: At most so many.
+        n_films: At most so many, drawn by the seed.
+        seed: Run seed.
         say: Receives one line per unreadable film.
 
     Returns:
@@ -138,8 +147,8 @@ def load_films(
     wanted = np.arange(len(views))
     if target is not None:
         wanted = wanted[predicted == classes.index(target)]
-    confidence = probabilities[wanted, predicted[wanted]]
-    chosen = wanted[np.argsort(-confidence, kind="stable")][:n_films]
+    keys = [derive_seed(seed, "bench", names[i]) for i in wanted]
+    chosen = wanted[np.argsort(keys, kind="stable")][:n_films]
     if len(chosen) == 0:
         raise CovidDebugError(f"{source}: no film is predicted as {target!r}; choose another class")
     images = to_canonical(views[chosen], model.classifier.device)
@@ -258,7 +267,9 @@ def bench_saliency(
     if source is None:
         raise InputContractError("bench saliency: give --data DIR for this model")
     model = load_model(choice)
-    films, views = load_films(model, source, out, target=target, n_films=n_films, say=say)
+    films, views = load_films(
+        model, source, out, target=target, n_films=n_films, seed=seed, say=say
+    )
     say(f"{len(films.names)} films")
     defaults = default_methods(model.classifier)
     plan = BenchPlan(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covid_debug.artifacts import canonical_json, write_text_atomic
 from covid_debug.evaluation.statistics import Estimate, paired_bootstrap_difference
@@ -31,9 +32,11 @@ class BenchRow:
         deletion: Mean with interval, lower is better.
         insertion: Mean with interval, higher is better.
         seconds: Median seconds a map.
+        cpu_seconds: Median processor seconds a map.
         evaluations: Mean images passed through the model a map.
         peak_mb: MiB above the start.
-        speedup: Yardstick's seconds over this method's, medians on the common films.
+        speedup: Yardstick's processor seconds over this method's (seconds on a GPU), medians on
+            the common films.
         deletion_difference: Mean of this minus yardstick on common films, with interval.
         insertion_difference: Likewise.
         void_reasons: How often each reason occurred.
@@ -47,6 +50,7 @@ class BenchRow:
     deletion: Estimate
     insertion: Estimate
     seconds: float
+    cpu_seconds: float
     evaluations: float
     peak_mb: float
     speedup: float | None
@@ -68,7 +72,11 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
         if reference is not None and run is not reference:
             both = ok & (reference.void_reason == 0)
             if both.any():
-                speedup = float(np.median(reference.seconds[both]) / np.median(run.seconds[both]))
+                speedup = float(
+                    np.median(reference.cpu_seconds[both]) / np.median(run.cpu_seconds[both])
+                    if films.images.device.type == "cpu"
+                    else np.median(reference.seconds[both]) / np.median(run.seconds[both])
+                )
                 deletion_difference = paired_bootstrap_difference(
                     reference.deletion[both], run.deletion[both], patients[both], seed=seed
                 )
@@ -89,7 +97,8 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
                 insertion=paired_bootstrap_difference(
                     zeros, run.insertion[ok], patients[ok], seed=seed
                 ),
-                seconds=float(np.median(run.seconds[ok])) if ok.any() else float("nan"),
+                seconds=_median(run.seconds[ok]),
+                cpu_seconds=_median(run.cpu_seconds[ok]),
                 evaluations=float(run.evaluations[ok].mean()) if ok.any() else float("nan"),
                 peak_mb=run.peak_mb,
                 speedup=speedup,
@@ -117,7 +126,8 @@ def write_tables(rows: Sequence[BenchRow], out: Path, *, facts: Mapping[str, Any
     out.mkdir(parents=True, exist_ok=True)
     header = [
         "method", "grid", "n_ok", "n_void", "n_total", "deletion", "deletion_low", "deletion_high",
-        "insertion", "insertion_low", "insertion_high", "seconds_per_map", "evaluations_per_map",
+        "insertion", "insertion_low", "insertion_high", "seconds_per_map", "cpu_seconds_per_map",
+        "evaluations_per_map",
         "peak_mb", "speedup", "deletion_difference", "deletion_difference_low",
         "deletion_difference_high", "insertion_difference", "insertion_difference_low",
         "insertion_difference_high", "n_pairs", "void_reasons",
@@ -131,7 +141,8 @@ def write_tables(rows: Sequence[BenchRow], out: Path, *, facts: Mapping[str, Any
                 [
                     row.method, row.grid, row.n_ok, row.n_void, row.n_total,
                     *_numbers(row.deletion), *_numbers(row.insertion),
-                    f"{row.seconds:.4f}", f"{row.evaluations:.1f}", f"{row.peak_mb:.0f}",
+                    f"{row.seconds:.4f}", f"{row.cpu_seconds:.4f}", f"{row.evaluations:.1f}",
+                    f"{row.peak_mb:.0f}",
                     "" if row.speedup is None else f"{row.speedup:.1f}",
                     *_numbers(row.deletion_difference), *_numbers(row.insertion_difference),
                     "" if pair is None else pair.n, json.dumps(dict(row.void_reasons)),
@@ -141,6 +152,10 @@ def write_tables(rows: Sequence[BenchRow], out: Path, *, facts: Mapping[str, Any
     write_text_atomic(out / "saliency.md", text)
     write_text_atomic(out / "facts.json", json.dumps(json.loads(canonical_json(facts)), indent=2))
     return text
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(np.median(values)) if values.size else float("nan")
 
 
 def _numbers(estimate: Estimate | None) -> list[str]:
@@ -159,13 +174,14 @@ def to_markdown(rows: Sequence[BenchRow]) -> str:
             f"### {grid} x {grid}",
             "",
             "| method | films (void) | deletion, lower is better | insertion, higher is better"
-            " | s a map | evaluations | MiB | faster than published | deletion difference"
-            " | insertion difference |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            " | s a map | CPU s a map | evaluations | MiB | faster than published"
+            " | deletion difference | insertion difference |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {row.method} | {row.n_ok} ({row.n_void}) | {_cell(row.deletion)}"
-            f" | {_cell(row.insertion)} | {row.seconds:.2f} | {row.evaluations:.0f}"
+            f" | {_cell(row.insertion)} | {row.seconds:.2f} | {row.cpu_seconds:.2f}"
+            f" | {row.evaluations:.0f}"
             f" | {row.peak_mb:.0f} | {'' if row.speedup is None else f'{row.speedup:.1f}x'}"
             f" | {_cell(row.deletion_difference, sign=True)}"
             f" | {_cell(row.insertion_difference, sign=True)} |"

@@ -28,11 +28,12 @@ from covid_debug.saliency.regularizers import (
 )
 from covid_debug.shapes import Images
 
-Quadrature = Literal["riemann", "gauss_legendre", "stratified", "end"]
+Quadrature = Literal["riemann", "gauss_legendre", "rotating", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
 NoiseRule = Literal["fixed", "survive"]
 SearchObjective = Literal["path", "mask"]
 TermKind = Literal["deletion", "insertion"]
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 NOISE_TOLERANCE = 0.1
 """Share of the score gap that noise may move the film's or the baseline's score."""
 
@@ -46,9 +47,10 @@ class MaskSearchParams:
         n_iterations: Steps of the optimiser.
         n_steps: Points of the integrated gradient's path.
         quadrature: ``"riemann"``: ``s/S`` for s = 1..S (published); ``"gauss_legendre"``: the
-            nodes of that rule, far fewer points for the same integral; ``"stratified"``: one
-            random point in each of S equal parts, new in every iteration; ``"end"``: the mask
-            itself, the ordinary gradient.
+            nodes of that rule, far fewer points for the same integral; ``"rotating"``: one
+            point in each of S equal parts, moved on by the golden ratio in every iteration, so
+            that few points an iteration cover the whole path over a few iterations; ``"end"``:
+            the mask itself, the ordinary gradient.
         optimizer: ``"line_search"`` (published), ``"adam"``, ``"fixed"`` (one constant step) or
             ``"nesterov"``.
         step_size: Step of all optimisers but the line search.
@@ -71,9 +73,9 @@ class MaskSearchParams:
     """
 
     grid_size: int = 28
-    n_iterations: int = 20
-    n_steps: int = 2
-    quadrature: Quadrature = "gauss_legendre"
+    n_iterations: int = 15
+    n_steps: int = 1
+    quadrature: Quadrature = "rotating"
     optimizer: OptimizerName = "adam"
     step_size: float = 0.1
     area_weight: float | None = None
@@ -152,11 +154,11 @@ class Term:
 def path_nodes(quadrature: Quadrature, n_steps: int) -> tuple[list[float], list[float]]:
     """Return positions in (0, 1] and weights (sum 1) of the path's points.
 
-    Of a stratified path these are the middles of the parts, before the random shift.
+    Of a rotating path these are the middles of the parts, before the first shift.
     """
     if quadrature == "end":
         return [1.0], [1.0]
-    if quadrature == "stratified":
+    if quadrature == "rotating":
         return [(s + 0.5) / n_steps for s in range(n_steps)], [1 / n_steps] * n_steps
     if quadrature == "riemann":
         return [s / n_steps for s in range(1, n_steps + 1)], [1 / n_steps] * n_steps
@@ -226,9 +228,10 @@ class MaskObjective:
             self._value_points = points[self.n_path - 1 :: self.n_path]
             self._value_weights = images.new_tensor(signs)
         self.noise: Tensor | None = None
+        self._shift: Tensor | None = None
 
     def draw(self, generators: Sequence[torch.Generator], noise_std: Float[Tensor, " N"]) -> None:
-        """Replace the noise, and the points of a stratified path, from each image's generator.
+        """Replace the noise, and move on a rotating path, from each image's generator.
 
         Both sides of a comparison of masks must see the same draws, so they change only here.
 
@@ -237,12 +240,16 @@ class MaskObjective:
             noise_std: Standard deviation per image; where all are 0 no noise is drawn.
         """
         device, dtype = self.images.device, self.images.dtype
-        if self.params.quadrature == "stratified":
-            shifts = [
-                torch.rand(self.n_path, generator=g, device=device, dtype=dtype) for g in generators
-            ]
+        if self.params.quadrature == "rotating":
+            if self._shift is None:
+                starts = [
+                    torch.rand(1, generator=g, device=device, dtype=dtype) for g in generators
+                ]
+                self._shift = torch.stack(starts)
+            else:
+                self._shift = (self._shift + GOLDEN_RATIO) % 1
             parts = torch.arange(self.n_path, device=device)
-            self._nodes = (torch.stack(shifts) + parts) / self.n_path
+            self._nodes = (self._shift + parts) / self.n_path
         if not bool((noise_std > 0).any()):
             self.noise = None
             return

@@ -81,14 +81,18 @@ def path_objective(f, image, baseline, noise, mx, my, nodes, weights):
 
 def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, step_size=0.1,
             a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4):  # fmt: skip
-    """Return ``Mx * My`` after ``len(noises)`` iterations of one rule."""
+    """Return ``Mx * My`` after ``len(noises)`` iterations of one rule.
+
+    ``nodes``: the path points, or one list of them per iteration.
+    """
     mx = torch.ones(grid, grid, dtype=torch.float64)
     my = torch.ones(grid, grid, dtype=torch.float64)
     moment = [torch.zeros_like(mx), torch.zeros_like(my)]
     square = [torch.zeros_like(mx), torch.zeros_like(my)]
 
     def objective(mx, my, noise):
-        data = path_objective(f, image, baseline, noise, mx, my, nodes, weights)
+        points = nodes[k - 1] if isinstance(nodes[0], list) else nodes
+        data = path_objective(f, image, baseline, noise, mx, my, points, weights)
         return data + price(mx * my, image, **prices)
 
     for k, noise in enumerate(noises, start=1):

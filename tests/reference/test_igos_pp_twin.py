@@ -18,6 +18,7 @@ SIDE, GRID, ITERATIONS = 8, 4, 3
         ("line_search", "riemann", "both"),
         ("adam", "gauss_legendre", "both"),
         ("adam", "gauss_legendre", "plain"),
+        ("adam", "rotating", "bilateral"),
     ],
 )
 def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothness: str) -> None:
@@ -50,6 +51,14 @@ def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothnes
     for i in range(2):
         generator = torch.Generator().manual_seed(11 + i)
         torch.randn(1, SIDE, SIDE, generator=generator, dtype=torch.float64)  # the noise probe
+        path = nodes
+        if quadrature == "rotating":
+            golden = (5**0.5 - 1) / 2
+            shift = float(torch.rand(1, generator=generator, dtype=torch.float64))
+            path = [
+                [((shift + k * golden) % 1 + part) / 3 for part in range(3)]
+                for k in range(ITERATIONS)
+            ]
         noises = [
             0.02 * torch.randn(3, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)[:, 0]
             for _ in range(ITERATIONS)
@@ -59,7 +68,7 @@ def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothnes
             return classifier(image[None, None])[0, target]
 
         expected = explain(
-            f, images[i, 0], baseline[i, 0], noises, grid=GRID, nodes=nodes, weights=weights,
+            f, images[i, 0], baseline[i, 0], noises, grid=GRID, nodes=path, weights=weights,
             rule=optimizer, prices=prices,
         )  # fmt: skip
         assert float((1 - expected).max()) > 1e-3

@@ -20,7 +20,7 @@ ONES = torch.ones(1, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
-    ("quadrature", "n_steps"), [("riemann", 7), ("gauss_legendre", 3), ("stratified", 4)]
+    ("quadrature", "n_steps"), [("riemann", 7), ("gauss_legendre", 3), ("rotating", 4)]
 )
 def test_path_weights_sum_to_one_and_nodes_lie_on_the_path(quadrature: str, n_steps: int) -> None:
     nodes, weights = path_nodes(quadrature, n_steps)
