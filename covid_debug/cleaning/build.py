@@ -35,7 +35,7 @@ from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
 Progress = Callable[[int, int], None]
-_CODE_VERSION: Final = 2
+_CODE_VERSION: Final = 3
 
 
 def clean_filmset(

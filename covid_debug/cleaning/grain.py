@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from covid_debug.imaging.reading import Pixels
 
-_SIGMA_PX: Final = 2.0
+_SIGMA_PX: Final = 4.0
 _GAP_PX: Final = 6
+_SEAM_PX: Final = 1.6
 _DIRECTIONS: Final = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 
 
 def add_grain(filled: Pixels, mask: NDArray[np.bool_]) -> Pixels:
-    """Lay the fine texture from beside each filled place over its fill.
+    """Exchange the fine part of each fill for that of a place beside it.
 
-    The texture is what a Gaussian of 2 px removes, taken at the same shape shifted by its own
-    size in the first of eight directions that shows an unmasked part of the film. Nothing is
-    random, so the result needs no seed.
+    The fine part is what a Gaussian of 4 px removes. It is taken from the same shape shifted by
+    its own size, in the first of eight directions that shows an unmasked part of the film.
+    Nothing is random, so the result needs no seed.
 
     Args:
         filled: ``(H, W)`` after the fill, 8 or 16 bit.
@@ -41,11 +42,18 @@ def add_grain(filled: Pixels, mask: NDArray[np.bool_]) -> Pixels:
         if source is None:
             continue
         piece = labels[y : y + high, x : x + wide] == label
-        texture = _fine_texture(filled, *source, wide, high)
+        coarse, _ = _split(filled, x, y, wide, high)
+        _, fine = _split(filled, *source, wide, high)
         target = result[y : y + high, x : x + wide]
-        grained = target.astype(np.float32) + texture
-        target[piece] = np.clip(np.rint(grained), 0, top).astype(filled.dtype)[piece]
+        depth = cv2.distanceTransform(_padded(piece), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        weight = np.minimum(depth / _SEAM_PX, 1.0)  # the fill itself meets its border best
+        mixed = weight * (coarse + fine) + (1 - weight) * target
+        target[piece] = np.clip(np.rint(mixed), 0, top).astype(filled.dtype)[piece]
     return result
+
+
+def _padded(piece: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.pad(piece.astype(np.uint8), 1)
 
 
 def _find_source(
@@ -60,10 +68,13 @@ def _find_source(
     return None
 
 
-def _fine_texture(film: Pixels, x: int, y: int, wide: int, high: int) -> NDArray[np.float32]:
+def _split(
+    film: Pixels, x: int, y: int, wide: int, high: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the coarse and the fine part of a window of the film; their sum is the window."""
     margin = int(3 * _SIGMA_PX)
     top, left = max(y - margin, 0), max(x - margin, 0)
     crop = film[top : y + high + margin, left : x + wide + margin].astype(np.float32)
-    fine = crop - cv2.GaussianBlur(crop, (0, 0), _SIGMA_PX)
-    texture: NDArray[np.float32] = fine[y - top : y - top + high, x - left : x - left + wide]
-    return texture
+    coarse = cv2.GaussianBlur(crop, (0, 0), _SIGMA_PX)
+    window = (slice(y - top, y - top + high), slice(x - left, x - left + wide))
+    return coarse[window], (crop - coarse)[window]
