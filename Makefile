@@ -28,10 +28,10 @@ demo: $(STAMP)  ## Run the whole loop on the embedded phantom radiographs (minut
 
 test: $(STAMP)  ## Run the test suite (minutes)
 	@echo "==> Running the tests on 2 processes"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP)  ## Run the slow tests as well (tens of minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "slow and not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu"
 
 lint: $(STAMP)  ## Check style, types and import layers
 	@$(BIN)/ruff check .

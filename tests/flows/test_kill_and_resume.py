@@ -11,7 +11,7 @@ import pytest
 
 from covid_debug.artifacts import hash_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.slow
 
 CONFIG = """\
 name: tiny
