@@ -450,6 +450,24 @@ def diff(
 
 
 @app.command()
+def prove(
+    data: DataOption,
+    cleaned: Annotated[Path, typer.Option("--cleaned", help="Folder of the COVIDx++ to prove.")],
+    out: OutOption,
+    detector: Annotated[
+        str, typer.Option("--detector", help="Second detector: one that found none of the text.")
+    ] = "rapidocr",
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+) -> None:
+    """Prove a COVIDx++: verify every film, scan for text again, probe for inpainting scars."""
+    from flows.console import RunConsole
+    from flows.proving import prove_data_set
+
+    prove_data_set(data, cleaned, detector, out, seed=seed, n_workers=workers, console=RunConsole())
+
+
+@app.command()
 def compare(
     arm: Annotated[
         list[str], typer.Option("--arm", metavar="NAME=CHECKPOINT", help="One name 'original'.")
@@ -504,6 +522,18 @@ def bench_text_command(
     console.say(f"tables: {out}")
 
 
+@bench_app.command("audit")
+def bench_audit_command(
+    out: Annotated[Path, typer.Option("--out", help="Folder of tables; what stands is reused.")],
+    seed: SeedOption = 0,
+) -> None:
+    """Score the audit's flags on phantoms with known truth, and their cost."""
+    from flows.bench_audit import bench_audit
+    from flows.console import RunConsole
+
+    bench_audit(out, seed=seed, console=RunConsole())
+
+
 @bench_app.command("clean")
 def bench_clean_command(
     out: OutOption,
@@ -538,10 +568,15 @@ def bench_clean_command(
 
 @bench_app.command("saliency")
 def bench_saliency_command(
-    data: Annotated[
-        Path, typer.Option("--data", help="Data set (its test films) or folder of images.")
-    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Data set (its test films) or folder of images; phantoms and a model trained on"
+            " them when both are left out.",
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Checkpoint folder.")
     ] = None,
@@ -573,6 +608,9 @@ def bench_saliency_command(
     yardstick_films: Annotated[int, typer.Option("--yardstick-films", min=1)] = 24,
     paper: Annotated[bool, typer.Option("--paper", help="The papers' tables beside ours.")] = False,
     sanity: Annotated[bool, typer.Option("--sanity", help="Sanity checks of iGOS++.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option("--gallery", help="Write the page of maps and curves there.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     max_batch: Annotated[int, typer.Option("--max-batch", min=1)] = 64,
     threads: Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")] = 0,
@@ -599,6 +637,7 @@ def bench_saliency_command(
         yardstick_films=yardstick_films,
         paper=paper,
         check_sanity=sanity,
+        gallery=gallery,
         seed=seed,
         max_batch=max_batch,
         say=console.say,
