@@ -35,7 +35,7 @@ from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
 Progress = Callable[[int, int], None]
-_CODE_VERSION: Final = 3
+_CODE_VERSION: Final = 4
 
 
 def clean_filmset(
@@ -103,6 +103,7 @@ def clean_filmset(
             progress(len(finished) + len(refusals), len(filmset.films))
 
     if not finished:
+        staging.remove()
         first = next(iter(refusals.values()), "the data set is empty")
         raise DataIntegrityError(
             f"{filmset.root}: none of {len(filmset.films)} films could be cleaned (first: {first});"

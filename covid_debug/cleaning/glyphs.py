@@ -24,8 +24,8 @@ _BACKGROUND_RADIUS_PX: Final = 4.0
 _RING_PX: Final = 8
 _MIN_RING_SHARE: Final = 0.05
 _TEXTURE_LAG_PX: Final = 4
-_MAX_OVERHANG_PX: Final = 20
-_OVERHANG_SHARE: Final = 0.35
+_MAX_OVERHANG_PX: Final = 10
+_OVERHANG_SHARE: Final = 0.2
 _WEAK: Final = (3.0, 0.02)  # noise units, share of the grey range; the larger one counts
 _STRONG: Final = (6.0, 0.06)
 _MIN_SHARE: Final = 0.02
@@ -89,7 +89,7 @@ def make_glyph_stencil(
     The film that would be there without text is predicted from around the region (Gaussian mean).
     Pixels that differ from it by more than the texture around the region are letters: a hysteresis
     of six and three noise units, so that dark rims and compression ringing that touch a stroke go
-    with it. Strokes, circles and frames may leave the box by up to 35 % of its height.
+    with it. Strokes, circles and frames may leave the box by up to 20 % of its height.
 
     Args:
         pixels: ``(H, W)``, 8 or 16 bit.

@@ -49,7 +49,9 @@ class Staging:
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
             key_file.write_text(key)
         except OSError as error:
-            raise ArtifactError(_word_unwritable(self.path, error)) from error
+            raise ArtifactError(
+                f"{target}: cannot be written ({error.strerror}); choose a writable folder"
+            ) from error
 
     def read_finished(self) -> dict[str, Record]:
         """Return the journalled records by ``image_id`` whose files are intact.

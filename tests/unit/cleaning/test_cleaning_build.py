@@ -290,6 +290,15 @@ def test_clean_filmset_without_any_regions_line_says_what_to_do(source, tmp_path
     with pytest.raises(DataIntegrityError, match=r"none of 6 films.*detect text on this data set"):
         clean_filmset(source, {}, BOX, tmp_path / "out")
 
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_clean_filmset_into_a_place_that_cannot_be_written_says_so(source, regions, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ArtifactError, match=r"file/out: cannot be written \(.*writable folder"):
+        clean_filmset(source, regions, BOX, tmp_path / "file/out")
+
 
 def test_clean_filmset_over_an_existing_folder_is_refused(source, regions, tmp_path):
     (tmp_path / "out").mkdir()
