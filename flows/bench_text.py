@@ -29,7 +29,7 @@ from covid_debug.text.scoring import (
 from flows.console import ProgressCallback, RunConsole
 
 ANNOTATIONS = Path(__file__).resolve().parent.parent / "tests" / "data" / "markers_dev.json"
-DETECTORS = ("rapidocr", "craft", "default")
+DETECTORS = ("rapidocr", "marker", "craft", "default")
 TABLE_NAME = "text.csv"
 SUMMARY_NAME = "text.md"
 MISSED_NAME = "missed.csv"

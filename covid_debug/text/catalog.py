@@ -8,6 +8,7 @@ from covid_debug.errors import ConfigError, suggest
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.combined import CombinedDetector, CombinedParams
 from covid_debug.text.craft import CraftDetector, CraftParams
+from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
 
 DETECTORS: Catalog[tuple[type[Any], type[Any]]] = Catalog(
@@ -15,6 +16,7 @@ DETECTORS: Catalog[tuple[type[Any], type[Any]]] = Catalog(
     {
         "rapidocr": (RapidOcrDetector, RapidOcrParams),
         "craft": (CraftDetector, CraftParams),
+        "marker": (MarkerDetector, MarkerParams),
         "default": (CombinedDetector, CombinedParams),
     },
 )

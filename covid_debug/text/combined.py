@@ -18,12 +18,14 @@ from covid_debug.text.base import (
     RegionDetector,
 )
 from covid_debug.text.craft import CraftDetector, CraftParams, weights_path
-from covid_debug.text.heat_maps import merge_regions
+from covid_debug.text.heat_maps import group_regions
 from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetector, MarkerParams
+from covid_debug.text.marker_detector.postprocess import RegionThresholds
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
-from covid_debug.text.refinement import refine_regions
+from covid_debug.text.refinement import choose_tightest, refine_regions
 
 MEMBERS = ("marker", "rapidocr", "craft")
+_THRESHOLDS = RegionThresholds(character=0.25, area=0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class CombinedParams:
 
     members: tuple[str, ...] = ()
     rapidocr_alone: float = 0.3
-    marker_alone: float = 0.5
+    marker_alone: float = 0.45
     craft_alone: float = 0.7
     craft_weights: str = ""
     read_content: bool = False
@@ -105,30 +107,31 @@ class CombinedDetector(RegionDetector):
 
     def _find(self, image: Gray) -> Detections:
         found = {name: member.inspect([image])[0] for name, member in self._members.items()}
-        merged = merge_regions([region for one in found.values() for region in one.regions])
-        kept, rejected = [], [entry for one in found.values() for entry in one.rejected]
-        for region in merged:
-            reason = self._reason_against(region)
-            if reason is None:
-                kept.append(region)
-            else:
-                rejected.append((region, reason))
+        kept: list[TextRegion] = []
+        rejected = [entry for one in found.values() for entry in one.rejected]
+        for group in group_regions([region for one in found.values() for region in one.regions]):
+            if len({region.detector for region in group}) > 1:
+                kept += choose_tightest(group, image)
+                continue
+            for region in group:
+                reason = self._reason_against(region)
+                if reason is None:
+                    kept.append(region)
+                else:
+                    rejected.append((region, reason))
         return Detections(tuple(refine_regions(kept, image)), tuple(rejected))
 
     def _reason_against(self, region: TextRegion) -> str | None:
-        seen_by = region.detector.split("+")
-        if len(seen_by) > 1:
-            return None
         least = {
             "rapidocr": self.params.rapidocr_alone,
             "marker": self.params.marker_alone,
             "craft": self.params.craft_alone,
-        }.get(seen_by[0], 0.0)
+        }.get(region.detector, 0.0)
         if region.confidence >= least:
             return None
         return (
-            f"uncertain: seen by {seen_by[0]} alone with confidence {region.confidence:.2f}, "
-            f"needs {least:.2f}"
+            f"uncertain: seen by {region.detector} alone with confidence "
+            f"{region.confidence:.2f}, needs {least:.2f}"
         )
 
 
@@ -161,4 +164,4 @@ def _build_member(name: str, params: CombinedParams) -> RegionDetector:
                 weights=params.craft_weights, min_edge=params.min_edge, max_area_share=limit
             )
         )
-    return MarkerDetector(MarkerParams(max_area_share=limit))
+    return MarkerDetector(MarkerParams(thresholds=_THRESHOLDS, max_area_share=limit))

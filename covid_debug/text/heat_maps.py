@@ -5,6 +5,7 @@ region and affinity scores, label connected components, minimum-area rectangles.
 threshold for a component's extent follows the authors' released parameters.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,6 +120,24 @@ def merge_regions(
     Returns:
         The merged regions, in reading order of their top-left corners.
     """
+    groups = group_regions(regions, min_overlap=min_overlap, max_growth=max_growth)
+    joined = [_merge_group(group) for group in groups]
+    return sorted(joined, key=lambda region: (region.box[1], region.box[0]))
+
+
+def group_regions(
+    regions: Sequence[TextRegion], *, min_overlap: float = 0.3, max_growth: float = 2.0
+) -> list[list[TextRegion]]:
+    """Put regions that see the same text into one group, transitively.
+
+    Args:
+        regions: Regions of one film.
+        min_overlap: As for :func:`merge_regions`.
+        max_growth: As for :func:`merge_regions`.
+
+    Returns:
+        The groups; every region is in one of them.
+    """
     groups = [[region] for region in regions]
     boxes = [region.box for region in regions]
     merged_any = True
@@ -139,19 +158,23 @@ def merge_regions(
                     merged_any = True
                 else:
                     second += 1
-    joined = [_merge_group(group, box) for group, box in zip(groups, boxes, strict=True)]
-    return sorted(joined, key=lambda region: (region.box[1], region.box[0]))
+    return groups
 
 
-def _merge_group(group: Sequence[TextRegion], box: tuple[float, float, float, float]) -> TextRegion:
+def _merge_group(group: Sequence[TextRegion]) -> TextRegion:
     if len(group) == 1:
         return group[0]
-    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = functools.reduce(_join, (region.box for region in group))
+    return attribute(group, ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+
+
+def attribute(group: Sequence[TextRegion], polygon: tuple[Point, ...]) -> TextRegion:
+    """Return a region with this polygon, seen and read by all of the group."""
     names = sorted({name for region in group for name in region.detector.split("+")})
     readers = [region for region in group if region.content is not None]
     content = max(readers, key=lambda region: region.confidence).content if readers else None
     return TextRegion(
-        polygon=((x0, y0), (x1, y0), (x1, y1), (x0, y1)),
+        polygon=polygon,
         confidence=max(region.confidence for region in group),
         content=content,
         detector="+".join(names),
