@@ -8,6 +8,7 @@ scars be seen. Computes nothing itself.
 import csv
 import dataclasses
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +112,8 @@ class Throughput:
         side_px: Side of the square films.
         n_workers: Processes.
         films_per_s: Films a second from first to last, start of the processes included.
+        processor_s: Processor seconds a film, all processes together: what the speed is on free
+            cores, whatever else the machine does.
         memory_mb: Memory of all processes together, MiB, at a tenth, half and the end of the films.
     """
 
@@ -118,6 +121,7 @@ class Throughput:
     side_px: int
     n_workers: int
     films_per_s: float
+    processor_s: float
     memory_mb: tuple[float, float, float]
 
     def describe(self) -> str:
@@ -125,7 +129,9 @@ class Throughput:
         memory = " / ".join(f"{value:.0f}" for value in self.memory_mb)
         return (
             f"{self.n_films} films of {self.side_px} px on {self.n_workers} processes: "
-            f"{self.films_per_s:.1f} films/s; memory at a tenth / half / the end: {memory} MiB"
+            f"{self.films_per_s:.1f} films/s, {self.processor_s:.3f} processor seconds a film "
+            f"({self.n_workers / self.processor_s:.1f} films/s on free cores); "
+            f"memory at a tenth / half / the end: {memory} MiB"
         )
 
 
@@ -265,7 +271,7 @@ def measure_throughput(
             family = [process, *process.children(recursive=True)]
             memory.append(sum(member.memory_info().rss for member in family) / _MEGABYTE)
 
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), _processor_seconds()
     clean_filmset(
         filmset,
         regions,
@@ -275,7 +281,15 @@ def measure_throughput(
         progress=watch,
     )
     rate = n_films / (time.perf_counter() - start)
-    return Throughput(n_films, side_px, n_workers, rate, (memory[0], memory[1], memory[2]))
+    processor_s = (_processor_seconds() - processor_start) / n_films
+    return Throughput(
+        n_films, side_px, n_workers, rate, processor_s, (memory[0], memory[1], memory[2])
+    )
+
+
+def _processor_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _run_variant(
