@@ -22,13 +22,14 @@ from covid_debug.imaging.reading import read_film
 LIST_PATH = Path(__file__).with_name("backgrounds.json")
 WORKING_SIDE_PX = 640
 Gray = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class OwnText:
     """A line of text that a background carries: box ``(x0, y0, x1, y1)`` and characters in it."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     n_characters: int
 
 
@@ -40,11 +41,13 @@ class Background:
         pixels: ``(H, W)`` uint8, longest side at most 640.
         texts: The film's own text, a target like planted text.
         ignored: Boxes ``(x0, y0, x1, y1)`` that count neither as text nor as background.
+        hard: Boxes of real things that were once taken for text; crops dwell on them.
     """
 
     pixels: Gray
-    texts: tuple[OwnText, ...]
-    ignored: tuple[tuple[float, float, float, float], ...]
+    texts: tuple[OwnText, ...] = ()
+    ignored: tuple[Box, ...] = ()
+    hard: tuple[Box, ...] = ()
 
 
 def load_backgrounds(films: Path, listing: Path = LIST_PATH) -> list[Background]:
@@ -53,7 +56,7 @@ def load_backgrounds(films: Path, listing: Path = LIST_PATH) -> list[Background]
     Args:
         films: Folder that the listing's paths are relative to.
         listing: JSON ``{path: {"text": [[x0, y0, x1, y1, n_characters], ...], "ignore": [...]}}``
-            in pixels of the film as shared.
+            and ``"hard"`` likewise, in pixels of the film as shared.
 
     Returns:
         The films in the order of the listing.
@@ -71,7 +74,7 @@ def load_backgrounds(films: Path, listing: Path = LIST_PATH) -> list[Background]
 def render_phantom_backgrounds(n_films: int, seed: int) -> Iterator[Background]:
     """Yield phantoms without text."""
     for plan in plan_pool("train", n_films, seed=seed, text_correlation=0.5, val_share=0.0):
-        yield Background(render_phantom(seed, plan).bare, (), ())
+        yield Background(render_phantom(seed, plan).bare)
 
 
 def _load(path: Path, entry: Mapping[str, Any]) -> Background:
@@ -82,7 +85,7 @@ def _load(path: Path, entry: Mapping[str, Any]) -> Background:
             cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
         )
 
-    def scaled(box: list[float]) -> tuple[float, float, float, float]:
+    def scaled(box: list[float]) -> Box:
         x0, y0, x1, y1 = (float(value) * scale for value in box[:4])
         return x0, y0, x1, y1
 
@@ -90,4 +93,5 @@ def _load(path: Path, entry: Mapping[str, Any]) -> Background:
         pixels,
         tuple(OwnText(scaled(item), int(item[4])) for item in entry.get("text", ())),
         tuple(scaled(item) for item in entry.get("ignore", ())),
+        tuple(scaled(item) for item in entry.get("hard", ())),
     )

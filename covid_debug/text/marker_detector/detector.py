@@ -37,7 +37,7 @@ class MarkerParams:
         weights: The network's weights.
     """
 
-    max_side: int = 768
+    max_side: int = 896
     max_enlargement: float = 1.5
     thresholds: RegionThresholds = field(default_factory=RegionThresholds)
     max_area_share: float = MAX_AREA_SHARE

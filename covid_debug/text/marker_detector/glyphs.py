@@ -85,9 +85,9 @@ def _has_letters(path: Path) -> bool:
 def draw_mark(rng: np.random.Generator, fonts: Sequence[Path]) -> Mark:
     """Return one random mark: a side letter, a lead marker with initials, or lines of text."""
     kind = rng.choice(
-        ["letter", "lead", "initials", "lines", "circled"], p=[0.25, 0.27, 0.08, 0.27, 0.13]
+        ["letter", "lead", "initials", "lines", "circled"], p=[0.24, 0.24, 0.08, 0.32, 0.12]
     )
-    size = float(np.exp(rng.uniform(np.log(7), np.log(38))))
+    size = float(np.exp(rng.uniform(np.log(6), np.log(38))))
     if kind == "lead":
         return _lead_marker(rng, fonts, size)
     if kind == "initials":

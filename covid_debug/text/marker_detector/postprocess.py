@@ -28,10 +28,10 @@ class RegionThresholds:
         min_side: Regions with a shorter side below this are dropped, in heat-map pixels, >= 0.
     """
 
-    character: float = 0.45
+    character: float = 0.4
     area: float = 0.5
-    growth: float = 0.05
-    growth_px: float = 0.3
+    growth: float = 0.04
+    growth_px: float = 0.1
     min_side: float = 2.0
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ Plane = NDArray[np.float32]
 CROP_PX = 256
 _TEMPLATE_PX = 64
 _SIGMA = 0.36  # of the half box; a character's map falls to 0.02 at the box's edge
-_OWN_TEXT_SHARE = 0.5
+_DWELL_SHARE = 0.6  # of crops, on films that have own text or known hard negatives
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,9 @@ def _crop(
     side = min(CROP_PX / scale, height, width)
     scale = CROP_PX / side
     x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
-    if background.texts and rng.random() < _OWN_TEXT_SHARE:
-        box = background.texts[int(rng.integers(len(background.texts)))].box
+    dwell_on = [*(text.box for text in background.texts), *background.hard]
+    if dwell_on and rng.random() < _DWELL_SHARE:
+        box = dwell_on[int(rng.integers(len(dwell_on)))]
         x = (box[0] + box[2]) / 2 - rng.uniform(0.1, 0.9) * side
         y = (box[1] + box[3]) / 2 - rng.uniform(0.1, 0.9) * side
     elif rng.random() < 0.35:

@@ -237,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fonts", type=Path, nargs="*", default=list(_FONT_FOLDERS))
     parser.add_argument("--initial", type=Path)
     parser.add_argument("--steps", type=int, default=defaults.n_steps)
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args(arguments)
@@ -245,7 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train_marker_detector(
         chosen.films,
         chosen.out,
-        MarkerTrainingParams(n_steps=chosen.steps, seed=chosen.seed),
+        MarkerTrainingParams(
+            n_steps=chosen.steps, learning_rate=chosen.learning_rate, seed=chosen.seed
+        ),
         listing=chosen.listing,
         font_folders=chosen.fonts,
         initial=chosen.initial,

@@ -9,7 +9,7 @@ import pytest
 from covid_debug.text.marker_detector.backgrounds import Background, OwnText
 from covid_debug.text.marker_detector.clutter import draw_clutter
 from covid_debug.text.marker_detector.glyphs import draw_mark, find_fonts
-from covid_debug.text.marker_detector.synthesis import render_sample
+from covid_debug.text.marker_detector.synthesis import _crop, render_sample
 
 FLAT = Background(np.full((300, 320), 60, np.uint8), (), ())
 
@@ -57,6 +57,19 @@ def test_own_text_is_a_target_and_ignored_boxes_have_no_weight(fonts: list[Path]
     assert np.mean(has_target) > 0.7
     assert not without_weight.weights.any()
     assert not without_weight.areas.any()
+
+
+def test_crops_dwell_on_hard_negatives() -> None:
+    pixels = np.full((300, 1500), 60, np.uint8)
+    pixels[130:160, 300:330] = 255
+    film = Background(pixels, hard=((300.0, 130.0, 330.0, 160.0),))
+
+    n_dwelling, n_plain = (
+        sum(int(_crop(shown, np.random.default_rng(seed))[0].max() > 200) for seed in range(40))
+        for shown in (film, Background(pixels))
+    )
+
+    assert n_dwelling > n_plain + 8
 
 
 def test_marks_know_their_characters(fonts: list[Path]) -> None:
