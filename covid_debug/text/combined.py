@@ -1,7 +1,8 @@
 """The default detector: several detectors that vouch for each other.
 
 Each member looks with low thresholds. A region that two members see is text; a region that one
-member sees alone must be certain. What is dropped is recorded with the reason.
+member sees alone must be certain, or hold a side letter that can be read. What is dropped is
+recorded with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from covid_debug.text.heat_maps import group_regions
 from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetector, MarkerParams
 from covid_debug.text.marker_detector.postprocess import RegionThresholds
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
+from covid_debug.text.reading import SideLetterReader
 from covid_debug.text.refinement import choose_tightest, refine_regions
 
 MEMBERS = ("marker", "rapidocr", "craft")
@@ -37,6 +39,8 @@ class CombinedParams:
             whose weights are there. The detector's own ``params`` name the ones that were taken.
         rapidocr_alone: Least confidence of a region that only RapidOCR sees, in [0, 1].
         marker_alone: The same for our marker detector.
+        marker_if_read: The same for our marker detector when a side letter is read in the region,
+            in any of eight directions; used when RapidOCR is a member.
         craft_alone: The same for CRAFT.
         craft_weights: CRAFT's weight file, see :class:`~covid_debug.text.craft.CraftParams`.
         read_content: Let RapidOCR recognise the characters (slower).
@@ -46,7 +50,8 @@ class CombinedParams:
 
     members: tuple[str, ...] = ()
     rapidocr_alone: float = 0.3
-    marker_alone: float = 0.45
+    marker_alone: float = 0.65
+    marker_if_read: float = 0.38
     craft_alone: float = 0.7
     craft_weights: str = ""
     read_content: bool = False
@@ -67,7 +72,7 @@ class CombinedParams:
                     f"text.combined: unknown member {name!r}{suggest(name, MEMBERS)} "
                     f"(known: {', '.join(MEMBERS)})"
                 )
-        for name in ("rapidocr_alone", "marker_alone", "craft_alone"):
+        for name in ("rapidocr_alone", "marker_alone", "marker_if_read", "craft_alone"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputContractError(
                     f"text.combined: {name} is {getattr(self, name)}; expected in [0, 1]"
@@ -84,18 +89,23 @@ class CombinedDetector(RegionDetector):
         self,
         params: CombinedParams | None = None,
         members: Mapping[str, RegionDetector] | None = None,
+        reader: SideLetterReader | None = None,
     ) -> None:
         """Build the members; their networks are loaded on first use.
 
         Args:
             params: Parameters.
             members: Ready detectors by name, instead of building them.
+            reader: Reads lone uncertain regions; built with the members if they are built here.
 
         Raises:
             CheckpointError: If a member that was asked for by name has no weights.
         """
         params = params or CombinedParams()
         self._members = dict(members) if members is not None else _build_members(params)
+        if members is None and {"marker", "rapidocr"} <= self._members.keys():
+            reader = SideLetterReader()
+        self._reader = reader
         self.params = replace(params, members=tuple(self._members))
         self.max_area_share = params.max_area_share
         self.min_edge = params.min_edge
@@ -104,6 +114,8 @@ class CombinedDetector(RegionDetector):
         """Load the networks of all members."""
         for member in self._members.values():
             member.prepare()
+        if self._reader is not None:
+            self._reader.prepare()
 
     def _find(self, image: Gray) -> Detections:
         found = {name: member.inspect([image])[0] for name, member in self._members.items()}
@@ -114,22 +126,28 @@ class CombinedDetector(RegionDetector):
                 kept += choose_tightest(group, image)
                 continue
             for region in group:
-                reason = self._reason_against(region)
+                judged, reason = self._judge_alone(region, image)
                 if reason is None:
-                    kept.append(region)
+                    kept.append(judged)
                 else:
                     rejected.append((region, reason))
         return Detections(tuple(refine_regions(kept, image)), tuple(rejected))
 
-    def _reason_against(self, region: TextRegion) -> str | None:
+    def _judge_alone(self, region: TextRegion, image: Gray) -> tuple[TextRegion, str | None]:
+        """Return the region, with its letter if that was read, and the reason to drop it."""
         least = {
             "rapidocr": self.params.rapidocr_alone,
             "marker": self.params.marker_alone,
             "craft": self.params.craft_alone,
         }.get(region.detector, 0.0)
         if region.confidence >= least:
-            return None
-        return (
+            return region, None
+        may_read = region.detector == "marker" and region.confidence >= self.params.marker_if_read
+        if self._reader is not None and may_read:
+            letter = self._reader.read(region, image)
+            if letter is not None:
+                return replace(region, content=letter), None
+        return region, (
             f"uncertain: seen by {region.detector} alone with confidence "
             f"{region.confidence:.2f}, needs {least:.2f}"
         )

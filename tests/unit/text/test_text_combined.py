@@ -65,7 +65,7 @@ def test_lone_and_uncertain_region_is_rejected_with_the_reason(film):
 
     assert found.regions == ()
     assert found.rejected[0][1] == (
-        "uncertain: seen by marker alone with confidence 0.40, needs 0.45"
+        "uncertain: seen by marker alone with confidence 0.40, needs 0.65"
     )
 
 
@@ -73,6 +73,37 @@ def test_lone_but_certain_region_is_kept(film):
     detector = combine(Told("marker"), Told("craft", (20, 20, 40, 40), confidence=0.8))
 
     assert detector.detect([film])[0][0].detector == "craft"
+
+
+class Reading:
+    """Reads the same letter everywhere."""
+
+    def __init__(self, letter):
+        self.letter = letter
+
+    def prepare(self):
+        pass
+
+    def read(self, region, image):
+        return self.letter
+
+
+@pytest.mark.parametrize(
+    ("confidence", "letter", "is_kept"),
+    [(0.5, "L", True), (0.5, None, False), (0.3, "L", False), (0.7, None, True)],
+)
+def test_lone_marker_needs_confidence_or_a_letter(film, confidence, letter, is_kept):
+    members = {
+        "marker": Told("marker", (20, 20, 40, 40), confidence=confidence),
+        "rapidocr": Told("rapidocr"),
+    }
+    detector = CombinedDetector(CombinedParams(), members, Reading(letter))
+
+    regions = detector.detect([film])[0]
+
+    assert bool(regions) is is_kept
+    if is_kept:
+        assert regions[0].content == letter
 
 
 def test_rejections_of_members_are_kept(film):
