@@ -25,7 +25,7 @@ class SearchParams(Protocol):
     @property
     def optimizer(self) -> OptimizerName: ...  # noqa: D102
     @property
-    def step_size(self) -> float: ...  # noqa: D102
+    def step_size(self) -> float | None: ...  # noqa: D102
     @property
     def max_step(self) -> float: ...  # noqa: D102
     @property
@@ -69,6 +69,7 @@ def minimise(
         ``n_line_search (N,)``, the trial points of the line search.
     """
     rows = torch.arange(len(masks), device=masks.device)
+    step_size = 1.0 if params.step_size is None else params.step_size
     masks = masks.clone()
     first, second = torch.zeros_like(masks), torch.zeros_like(masks)
     n_trials = torch.zeros_like(rows)
@@ -78,7 +79,7 @@ def minimise(
         if params.optimizer == "nesterov":
             ahead = (masks + _MOMENTUM * first).clamp(0, 1)
             loss, gradient = objective.value_and_gradient(ahead, rows)
-            first = (ahead - params.step_size * gradient).clamp(0, 1) - masks
+            first = (ahead - step_size * gradient).clamp(0, 1) - masks
             masks = masks + first
         else:
             loss, gradient = objective.value_and_gradient(masks, rows)
@@ -86,13 +87,13 @@ def minimise(
             masks, trials = _line_search_step(objective, masks, rows, loss, gradient, params)
             n_trials = n_trials + trials
         elif params.optimizer == "fixed":
-            masks = (masks - params.step_size * gradient).clamp(0, 1)
+            masks = (masks - step_size * gradient).clamp(0, 1)
         elif params.optimizer == "adam":
             first = _ADAM_DECAY * first + (1 - _ADAM_DECAY) * gradient
             second = _ADAM_DECAY_SQUARED * second + (1 - _ADAM_DECAY_SQUARED) * gradient**2
             mean = first / (1 - _ADAM_DECAY**iteration)
             spread = (second / (1 - _ADAM_DECAY_SQUARED**iteration)).sqrt()
-            masks = (masks - params.step_size * mean / (spread + _ADAM_EPSILON)).clamp(0, 1)
+            masks = (masks - step_size * mean / (spread + _ADAM_EPSILON)).clamp(0, 1)
         losses.append(loss)
     return masks, {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
 

@@ -5,7 +5,7 @@ from single_mask_twin import explain
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.mask_search import path_nodes
+from covid_debug.saliency.mask_search import path_nodes, resolve_step_size
 from tests.toys import SmallNet, bright_patch_images, wrap
 
 SIDE, GRID, ITERATIONS, STEPS = 8, 4, 3, 3
@@ -19,7 +19,7 @@ SEARCH = {"optimizer": "line_search", "quadrature": "riemann", "n_steps": STEPS}
         ("igos", {**SEARCH}, "deletion"),
         ("igos_plus", {**SEARCH, "optimizer": "fixed", "step_size": 0.5}, "both"),
         ("igos_plus", {**SEARCH, "optimizer": "nesterov", "step_size": 0.2}, "both"),
-        ("igos_plus", {"losses": "insertion", "n_steps": 2}, "insertion"),
+        ("igos_plus", {"losses": "insertion", "n_steps": 2, "quadrature": "gauss_legendre"}, "insertion"),
         ("mask", {}, "deletion"),
     ],
 )
@@ -71,7 +71,7 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
             "sigma": 5e-4,
             "smoothness": used.smoothness,
         },
-        step_size=used.step_size,
+        step_size=resolve_step_size(used, is_pixel_mask=False),
         at_mask=used.search_objective == "mask",
     )
     assert float((1 - expected).max()) > 1e-3

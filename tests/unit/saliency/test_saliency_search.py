@@ -12,6 +12,7 @@ from covid_debug.saliency.mask_search import (
     Term,
     choose_noise,
     path_nodes,
+    resolve_step_size,
 )
 from covid_debug.saliency.optimizers import minimise
 from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unchecked, wrap
@@ -224,6 +225,23 @@ def test_grid_of_the_image_size_uses_the_published_pixel_price() -> None:
 
     assert pixels.area_weight == 10.0
     assert cells.area_weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("params", "is_pixel_mask", "expected"),
+    [
+        ({}, False, 0.1),
+        ({}, True, 0.3),
+        ({"optimizer": "fixed"}, True, 1.0),
+        ({"step_size": 0.7}, True, 0.7),
+    ],
+)
+def test_open_step_size_follows_the_optimiser_and_the_grid(
+    params: dict, is_pixel_mask: bool, expected: float
+) -> None:
+    found = resolve_step_size(MaskSearchParams(**params), is_pixel_mask=is_pixel_mask)
+
+    assert found == expected
 
 
 @pytest.mark.parametrize(
