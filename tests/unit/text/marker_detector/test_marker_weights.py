@@ -1,0 +1,68 @@
+"""What ships: permitted films only, and weights that find letters."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from covid_debug.data.phantom import plan_pool, render_phantom
+from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.text.marker_detector.backgrounds import LIST_PATH
+from covid_debug.text.marker_detector.detector import MarkerDetector
+
+DEVELOPMENT = Path(__file__).parents[3] / "data" / "markers_dev_films.txt"
+
+
+def _nih_patients(names: set[str]) -> set[str]:
+    return {Path(name).name.split("_")[0] for name in names if name.startswith("nih")}
+
+
+def test_no_development_film_or_patient_is_a_background() -> None:
+    development = set(DEVELOPMENT.read_text(encoding="utf-8").split())
+    listed = set(json.loads(LIST_PATH.read_text(encoding="utf-8")))
+
+    assert not development & listed
+    assert not _nih_patients(development) & _nih_patients(listed)
+    assert {name.split("/")[0] for name in listed} == {
+        "covid-chestxray-dataset",
+        "nih-cxr14-subset",
+    }
+
+
+@pytest.mark.real_data
+def test_cohen_backgrounds_are_free_and_of_other_patients(shared_data: Path) -> None:
+    table = shared_data / "covidx-sources" / "covid-chestxray-dataset" / "metadata.csv"
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = {row["filename"]: row for row in csv.DictReader(stream)}
+    listed = {Path(name).name for name in json.loads(LIST_PATH.read_text(encoding="utf-8"))}
+    development = {Path(name).name for name in DEVELOPMENT.read_text(encoding="utf-8").split()}
+
+    used = {name: rows[name] for name in listed & set(rows)}
+
+    assert {row["license"] for row in used.values()} <= {"CC BY", "CC BY 3.0", "CC BY 4.0", "CC0"}
+    seen = {rows[name]["patientid"] for name in development & set(rows)}
+    assert not seen & {row["patientid"] for row in used.values()}
+
+
+def test_shipped_weights_find_the_text_of_phantoms() -> None:
+    plans = plan_pool("test", 6, seed=21, text_correlation=0.5, val_share=0.0)
+    films = [render_phantom(21, plan) for plan in plans]
+
+    found = MarkerDetector().detect([film.marked for film in films])
+
+    shares = []
+    for film, regions in zip(films, found, strict=True):
+        height, width = film.marked.shape
+        covered = regions_to_mask(regions, width, height)
+        for text in film.regions:
+            text_mask = regions_to_mask((text,), width, height)
+            shares.append(float(covered[text_mask].mean()))
+    assert np.mean([share > 0.5 for share in shares]) >= 0.85
+
+
+def test_shipped_weights_see_nothing_on_flat_films() -> None:
+    films = [np.full((400, 360), level, np.uint8) for level in (0, 90, 255)]
+
+    assert MarkerDetector().detect(films) == [[], [], []]
