@@ -19,7 +19,11 @@ SEARCH = {"optimizer": "line_search", "quadrature": "riemann", "n_steps": STEPS}
         ("igos", {**SEARCH}, "deletion"),
         ("igos_plus", {**SEARCH, "optimizer": "fixed", "step_size": 0.5}, "both"),
         ("igos_plus", {**SEARCH, "optimizer": "nesterov", "step_size": 0.2}, "both"),
-        ("igos_plus", {"losses": "insertion", "n_steps": 2, "quadrature": "gauss_legendre"}, "insertion"),
+        (
+            "igos_plus",
+            {"losses": "insertion", "n_steps": 2, "quadrature": "gauss_legendre"},
+            "insertion",
+        ),
         ("mask", {}, "deletion"),
     ],
 )
