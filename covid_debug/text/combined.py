@@ -1,8 +1,8 @@
 """The default detector: several detectors that vouch for each other.
 
 Each member looks with low thresholds. A region that two members see is text; a region that one
-member sees alone must be certain, or hold a side letter that can be read. What is dropped is
-recorded with the reason.
+member sees alone must be certain, or hold a side letter that can be read. A single member is
+believed. What is dropped is recorded with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class CombinedParams:
     """
 
     members: tuple[str, ...] = ()
-    rapidocr_alone: float = 0.3
+    rapidocr_alone: float = 0.5
     marker_alone: float = 0.65
     marker_if_read: float = 0.38
     craft_alone: float = 0.7
@@ -135,6 +135,8 @@ class CombinedDetector(RegionDetector):
 
     def _judge_alone(self, region: TextRegion, image: Gray) -> tuple[TextRegion, str | None]:
         """Return the region, with its letter if that was read, and the reason to drop it."""
+        if len(self._members) == 1:
+            return region, None  # nobody could vouch for it
         least = {
             "rapidocr": self.params.rapidocr_alone,
             "marker": self.params.marker_alone,

@@ -106,6 +106,12 @@ def test_lone_marker_needs_confidence_or_a_letter(film, confidence, letter, is_k
         assert regions[0].content == letter
 
 
+def test_single_member_is_believed(film):
+    detector = combine(Told("rapidocr", (20, 20, 40, 40), confidence=0.1))
+
+    assert len(detector.detect([film])[0]) == 1
+
+
 def test_rejections_of_members_are_kept(film):
     detector = combine(Told("marker", (0, 0, 150, 150)), Told("rapidocr"))
 
