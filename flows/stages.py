@@ -51,8 +51,8 @@ from flows.training import train_on_filmset
 CODE_VERSION = {
     "filmset": 1,
     "regions": 1,
-    "cleaned": 1,
-    "placebo": 1,
+    "cleaned": 2,
+    "placebo": 2,
     "checkpoint": 1,
     "audit": 1,
     "comparison": 1,
@@ -261,6 +261,7 @@ def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
                 inputs=inputs,
                 n_workers=bench.config.compute.n_workers,
                 progress=progress,
+                detection=read_manifest(regions_dir, kind="regions")["parameters"],
             )
 
     folder = find_or_make(bench, "cleaned", params, inputs, make)
