@@ -42,6 +42,7 @@ from covid_debug.evaluation.comparison import (
 )
 from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
 from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
@@ -50,7 +51,7 @@ from flows.training import train_on_filmset
 # Raise a number when a change of code changes what the stage writes.
 CODE_VERSION = {
     "filmset": 1,
-    "regions": 1,
+    "regions": 2,
     "cleaned": 2,
     "placebo": 2,
     "checkpoint": 1,
@@ -236,7 +237,9 @@ def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
             draft.facts["n_with_text"] = sum(bool(line.regions) for line in found)
             draft.facts["n_regions"] = sum(len(line.regions) for line in found)
 
-    folder = find_or_make(bench, "regions", text, {"filmset": filmset_dir.name}, make)
+    # The default detector uses the members whose weights are there: its resolved parameters count.
+    parameters = {"text": text, "resolved": build_detector(text.detector, **text.params).params}
+    folder = find_or_make(bench, "regions", parameters, {"filmset": filmset_dir.name}, make)
     facts = read_manifest(folder, kind="regions")["facts"]
     bench.console.say(
         f"{facts['n_regions']} text regions on {facts['n_with_text']} of {facts['n_total']} films"
