@@ -139,7 +139,8 @@ def run_saliency_benchmark(
         for grid in plan.grids:
             own = {**params, "grid_size": grid} if has_grid else dict(params)
             make = partial(_run_method, classifier, films, plan, name, own, grid, shared)
-            run = _load_or(plan, films, name, grid, own, make)
+            executed = vars(build_explainer(name, **own).params)  # defaults may change
+            run = _load_or(plan, films, name, grid, executed, make)
             shared = None if has_grid else run
             runs.append(run)
             say(_describe(run))

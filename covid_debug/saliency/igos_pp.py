@@ -58,7 +58,7 @@ class IGOSPP(Explainer[IGOSPPParams]):
         paper="khorram2021igospp",
         equations="objective (4), integrated gradients of deletion and insertion, bilateral TV,"
         " line search over the path intervals",
-        deviations="default optimiser is Adam on one rotating path point; preset igos_pp_published"
+        deviations="default optimiser is Adam on two rotating path points; preset igos_pp_published"
         " is the paper's. Noise draws are common to both sides of the line search.",
     )
     needs_gradient: ClassVar[bool] = True

@@ -74,8 +74,8 @@ class MaskSearchParams:
     """
 
     grid_size: int = 28
-    n_iterations: int = 15
-    n_steps: int = 1
+    n_iterations: int = 12
+    n_steps: int = 2
     quadrature: Quadrature = "rotating"
     optimizer: OptimizerName = "adam"
     step_size: float | None = None
