@@ -4,8 +4,10 @@ Owns the life of the processes: they limit themselves to one thread of OpenCV, a
 the process that started them dies, however it dies.
 """
 
+import itertools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -32,20 +34,25 @@ def run_in_order(
     *,
     where: str,
     prepare: Callable[[], None] | None = None,
+    name: Callable[[InT], object] = str,
 ) -> Iterator[OutT]:
     """Apply a function to items, in order, with few items in flight.
 
     Memory does not grow with the number of items, and the results do not depend on ``n_workers``.
+    When a worker dies, the oldest item in flight is worked on again with no other beside it, and
+    the others in flight after it.
 
     Args:
-        work: Module-level function.
+        work: Module-level function; may run twice on an item.
         items: Consumed as room becomes free.
         n_workers: Processes; 1 works in this process.
         where: Name of the caller, for messages.
-        prepare: Module-level function that each process calls once, first.
+        prepare: Picklable function that each process calls once, first.
+        name: Names an item in messages.
 
     Returns:
-        Results in the order of the items.
+        Results in the order of the items. Consuming them raises :class:`ArtifactError` when a
+        worker dies on an item that it had for itself.
 
     Raises:
         InputContractError: If ``n_workers`` is less than 1.
@@ -56,7 +63,7 @@ def run_in_order(
         if prepare is not None:
             prepare()
         return map(work, items)
-    return _run_in_pool(work, items, n_workers, where, prepare)
+    return _run_in_pool(work, items, n_workers, where, prepare, name)
 
 
 def _run_in_pool(
@@ -65,33 +72,63 @@ def _run_in_pool(
     n_workers: int,
     where: str,
     prepare: Callable[[], None] | None,
+    name: Callable[[InT], object],
 ) -> Iterator[OutT]:
-    pool = ProcessPoolExecutor(
+    source = iter(items)
+    waiting: deque[InT] = deque()
+    futures: deque[Future[OutT]] = deque()
+    pool = _start_pool(n_workers, prepare)
+    try:
+        while True:
+            waiting.extend(itertools.islice(source, _AHEAD * n_workers - len(waiting)))
+            if not waiting:
+                return
+            try:
+                while len(futures) < len(waiting):
+                    futures.append(pool.submit(work, waiting[len(futures)]))
+                result = futures[0].result()
+                futures.popleft()
+            except BrokenProcessPool:
+                pool.shutdown()
+                futures.clear()
+                result = _run_alone(work, waiting[0], where, prepare, name)
+                pool = _start_pool(n_workers, prepare)
+            waiting.popleft()
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_alone(
+    work: Callable[[InT], OutT],
+    item: InT,
+    where: str,
+    prepare: Callable[[], None] | None,
+    name: Callable[[InT], object],
+) -> OutT:
+    try:
+        with _start_pool(1, prepare) as pool:
+            return pool.submit(work, item).result()
+    except BrokenProcessPool as error:
+        raise ArtifactError(
+            f"{where}: a worker process died twice on {name(item)}, probably for lack of memory; "
+            "what is finished is kept; free memory or take it off the list and start again to go on"
+        ) from error
+
+
+def _start_pool(n_workers: int, prepare: Callable[[], None] | None) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
         n_workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(os.getpid(), prepare),
     )
-    waiting: deque[Future[OutT]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= _AHEAD * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise ArtifactError(
-            f"{where}: a worker process died, probably for lack of memory; what is finished is "
-            "kept; start again with fewer workers to go on"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
     # A killed parent closes no pipe that its workers do not hold open themselves.
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     cv2.setNumThreads(1)
     if prepare is not None:
         prepare()

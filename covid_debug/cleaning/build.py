@@ -93,7 +93,10 @@ def clean_filmset(
     refusals: dict[str, str] = {}
 
     jobs = _plan_jobs(filmset, revised, shapes, params, staging.path, finished, refusals)
-    for result in run_in_order(clean_to_file, jobs, n_workers, where="clean_filmset"):
+    results = run_in_order(
+        clean_to_file, jobs, n_workers, where="clean_filmset", name=lambda job: job.source
+    )
+    for result in results:
         if isinstance(result, Refusal):
             refusals[result.film.image_id] = result.reason
         else:

@@ -1,26 +1,23 @@
 """Detects text on many films, in order, in several processes, without losing one.
 
-Owns the process pool and the conversion of failures into records.
+Owns the conversion of failures into records; the processes belong to :mod:`covid_debug.pool`.
 """
 
-import multiprocessing
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from covid_debug.errors import CovidDebugError, InputContractError
+from covid_debug.errors import CovidDebugError
 from covid_debug.imaging.reading import read_film
+from covid_debug.pool import run_in_order
 from covid_debug.records import FilmRegions
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 
 Progress = Callable[[int, int], None]
-_AHEAD = 4
 _FILM_ERRORS = (CovidDebugError, OSError, ValueError, RuntimeError, MemoryError, cv2.error)
 _worker: dict[str, RegionDetector] = {}
 
@@ -55,15 +52,16 @@ def scan_films(
         ConfigError: If a detector parameter is unknown.
         CheckpointError: If the detector's weights are missing.
     """
-    if n_workers < 1:
-        raise InputContractError(f"text.scan: n_workers is {n_workers}; expected at least 1")
-    params = dict(detector_params or {})
-    detector = build_detector(detector_name, **params)
-    records: Iterator[FilmRegions]
-    if n_workers == 1 or len(paths) <= 1:
-        records = (_scan_one(detector, image, path) for image, path in paths)
-    else:
-        records = _scan_in_pool(paths, detector_name, params, min(n_workers, len(paths)))
+    detector = build_detector(detector_name, **dict(detector_params or {}))
+    n_workers = min(n_workers, max(len(paths), 1))
+    work, prepare = (
+        (partial(_scan_one, detector), None)
+        if n_workers == 1
+        else (_scan_in_worker, partial(_start_worker, detector))
+    )
+    records = run_in_order(
+        work, paths, n_workers, where="text.scan", prepare=prepare, name=lambda film: film[1]
+    )
     return _report(records, len(paths), progress)
 
 
@@ -76,48 +74,19 @@ def _report(
         yield record
 
 
-def _scan_in_pool(
-    paths: Sequence[tuple[str, Path]], name: str, params: dict[str, Any], n_workers: int
-) -> Iterator[FilmRegions]:
-    pool = ProcessPoolExecutor(
-        n_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(name, params),
-    )
-    waiting: deque[Future[FilmRegions]] = deque()
-    todo = iter(paths)
-    try:
-        for image, path in todo:
-            waiting.append(pool.submit(_scan_in_worker, image, path))
-            if len(waiting) >= _AHEAD * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise CovidDebugError(
-            "text.scan: a worker process died, probably for lack of memory; "
-            f"expected {n_workers} to survive; run again with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(name: str, params: dict[str, Any]) -> None:
+def _start_worker(detector: RegionDetector) -> None:
     import torch  # noqa: PLC0415 - only a worker limits the threads of its whole process
 
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    detector = build_detector(name, **params)
-    detector.prepare()
     _worker["detector"] = detector
 
 
-def _scan_in_worker(image: str, path: Path) -> FilmRegions:
-    return _scan_one(_worker["detector"], image, path)
+def _scan_in_worker(film: tuple[str, Path]) -> FilmRegions:
+    return _scan_one(_worker["detector"], film)
 
 
-def _scan_one(detector: RegionDetector, image: str, path: Path) -> FilmRegions:
+def _scan_one(detector: RegionDetector, film: tuple[str, Path]) -> FilmRegions:
+    image, path = film
     try:
         pixels = read_film(path).to_uint8()
         found = detector.inspect([pixels])[0]

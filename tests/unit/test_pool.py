@@ -35,6 +35,14 @@ def _die(value: int) -> None:
     os._exit(1)
 
 
+def _die_once_on_nine(item: tuple[int, Path]) -> int:
+    value, mark = item
+    if value == 9 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_run_in_order_keeps_the_order(n_workers):
     assert list(run_in_order(_double, range(20), n_workers, where="test")) == list(range(0, 40, 2))
@@ -61,9 +69,17 @@ def test_run_in_order_without_workers_names_the_caller():
         run_in_order(_double, [1], 0, where="clean_filmset")
 
 
-def test_run_in_order_with_a_dead_worker_says_what_to_do():
-    with pytest.raises(ArtifactError, match=r"test: a worker process died.*fewer workers"):
+def test_run_in_order_with_an_item_that_kills_its_worker_twice_names_it():
+    with pytest.raises(ArtifactError, match=r"test: a worker process died twice on 1, .*go on"):
         list(run_in_order(_die, [1], 2, where="test"))
+
+
+def test_run_in_order_with_a_worker_that_dies_once_loses_nothing(tmp_path):
+    items = [(value, tmp_path / "died") for value in range(20)]
+
+    results = list(run_in_order(_die_once_on_nine, items, 2, where="test"))
+
+    assert results == list(range(20))
 
 
 def test_run_in_order_workers_end_when_their_parent_is_killed(tmp_path):
