@@ -298,24 +298,24 @@ def detect_text(
     workers: WorkersOption = 2,
 ) -> None:
     """Find burned-in text; writes one line an image, also for images that cannot be read."""
-    from covid_debug.imaging.regions import write_regions
-    from covid_debug.text.scan import scan_films
+    from covid_debug.imaging.regions import iter_regions
+    from covid_debug.text.scan import scan_to_file
     from flows.console import RunConsole
     from flows.films import collect_films
 
     console = RunConsole()
     pairs = collect_films(images or [], data, console)
     with console.progress("films") as progress:
-        found = list(scan_films(pairs, detector, {}, n_workers=workers, progress=progress))
-    write_regions(out, found)
-    n_failed = sum(film.error is not None for film in found)
-    n_regions = sum(len(film.regions) for film in found)
-    console.say(f"{n_regions} regions on {len(found) - n_failed} of {len(found)} films: {out}")
-    for film in found:
+        scan_to_file(pairs, out, detector, {}, n_workers=workers, progress=progress)
+    n_regions = n_failed = 0
+    for film in iter_regions(out):
+        n_regions += len(film.regions)
         if film.error is not None:
+            n_failed += 1
             console.say(f"not read: {film.error}")
-    if n_failed == len(found):
-        raise CovidDebugError(f"detect-text: none of {len(found)} films could be read; see {out}")
+    console.say(f"{n_regions} regions on {len(pairs) - n_failed} of {len(pairs)} films: {out}")
+    if n_failed == len(pairs):
+        raise CovidDebugError(f"detect-text: none of {len(pairs)} films could be read; see {out}")
 
 
 @app.command()
@@ -449,8 +449,9 @@ def prove(
     cleaned: Annotated[Path, typer.Option("--cleaned", help="Folder of the COVIDx++ to prove.")],
     out: OutOption,
     detector: Annotated[
-        str, typer.Option("--detector", help="Second detector: one that found none of the text.")
-    ] = "rapidocr",
+        str | None,
+        typer.Option("--detector", help="Second detector; by default one that took no part."),
+    ] = None,
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
 ) -> None:

@@ -56,9 +56,9 @@ def clean_filmset(
 
     Every film of every class and split goes through the same reader, rule and PNG encoder, with
     text or without, so that the encoding does not tell which films were cleaned; 8 and 16 bits
-    stay what they were (DICOM becomes PNG of its own depth). Films in flight are few, so memory
-    does not grow with the pixels. A killed build goes on where it stopped when it is started again
-    with the same arguments; the result is the same.
+    stay what they were (DICOM becomes PNG of its own depth). Films in flight are few and records
+    go to disk, so memory does not grow while films are cleaned. A killed build goes on where it
+    stopped when it is started again with the same arguments; the result is the same.
 
     Args:
         filmset: What to clean; only read.
@@ -89,7 +89,7 @@ def clean_filmset(
     revised = apply_decisions(regions, decisions)
     shapes = {} if shapes_from is None else match_shapes(revised, shapes_from)
     staging = Staging(out, _build_key(filmset.films, revised, shapes, params))
-    finished = staging.read_finished()
+    finished = staging.open_records()
     refusals: dict[str, str] = {}
 
     jobs = _plan_jobs(filmset, revised, shapes, params, staging.path, finished, refusals)
@@ -100,8 +100,7 @@ def clean_filmset(
         if isinstance(result, Refusal):
             refusals[result.film.image_id] = result.reason
         else:
-            staging.add(result)
-            finished[str(result["image_id"])] = result
+            finished.add(result)
         if progress is not None:
             progress(len(finished) + len(refusals), len(filmset.films))
 

@@ -101,11 +101,12 @@ def write_contact_sheet(
 
 def _choose_films(films: Sequence[Film], finished: Mapping[str, Record]) -> list[Film]:
     by_class: dict[str, list[Film]] = defaultdict(list)
+    shares = {film.image_id: float(finished[film.image_id]["changed_share"]) for film in films}
     for film in films:
-        if finished[film.image_id]["changed_pixels"]:
+        if shares[film.image_id]:
             by_class[film.label].append(film)
     for members in by_class.values():
-        members.sort(key=lambda film: -float(finished[film.image_id]["changed_share"]))
+        members.sort(key=lambda film: -shares[film.image_id])
     chosen = []
     for place in range(_N_FILMS):
         chosen += [members[place] for members in by_class.values() if place < len(members)]
@@ -132,22 +133,21 @@ def _make_tile(
 def _tabulate(
     films: Sequence[Film], finished: Mapping[str, Record], title: str, key: str
 ) -> list[str]:
-    groups: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for film in films:
-        groups[getattr(film, key)].append(finished[film.image_id])
+        record = finished[film.image_id]
+        groups[getattr(film, key)].append((record["n_regions"], record["changed_share"]))
     order = [name for name in SPLITS if name in groups] if key == "split" else sorted(groups)
     lines = [
         f"| {title} | films | with regions | regions | mean changed share |",
         "|---|---:|---:|---:|---:|",
     ]
     for name in order:
-        records = groups[name]
-        n_with = sum(record["n_regions"] > 0 for record in records)
-        mean = sum(record["changed_share"] for record in records) / len(records)
-        n_regions = sum(record["n_regions"] for record in records)
+        counts, shares = zip(*groups[name], strict=True)
+        n_with = sum(count > 0 for count in counts)
         lines.append(
-            f"| {name} | {len(records)} | {n_with} ({n_with / len(records):.0%}) | {n_regions} |"
-            f" {mean:.3%} |"
+            f"| {name} | {len(counts)} | {n_with} ({n_with / len(counts):.0%}) | {sum(counts)} |"
+            f" {sum(shares) / len(shares):.3%} |"
         )
     return lines
 

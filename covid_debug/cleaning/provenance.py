@@ -39,6 +39,15 @@ PROVENANCE_COLUMNS: Final = (
     "changed_share",
     "marker",
 )
+_TOTALS: Final = (
+    "n_regions",
+    "n_removed",
+    "n_kept",
+    "n_replaced",
+    "n_outside",
+    "n_clipped",
+    "n_decoys",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,15 +112,20 @@ def compute_facts(
     decisions: Sequence[Decision],
 ) -> dict[str, Any]:
     """Return counts of what was done, for the manifest."""
-    records = [finished[film.image_id] for film in films]
-    names = ("n_regions", "n_removed", "n_kept", "n_replaced", "n_outside", "n_clipped", "n_decoys")
-    detectors = Counter(region["detector"] for record in records for region in record["regions"])
+    totals: Counter[str] = Counter()
+    detectors: Counter[str] = Counter()
+    shares = []
+    for film in films:
+        record = finished[film.image_id]
+        totals.update({name: record[name] for name in _TOTALS})
+        totals["n_films_changed"] += record["changed_pixels"] > 0
+        detectors.update(region["detector"] for region in record["regions"])
+        shares.append(record["changed_share"])
     return {
-        **{name: sum(record[name] for record in records) for name in names},
+        **{name: totals[name] for name in (*_TOTALS, "n_films_changed")},
         "n_refused": len(refusals),
-        "n_films_changed": sum(record["changed_pixels"] > 0 for record in records),
-        "mean_changed_share": sum(record["changed_share"] for record in records) / len(records),
-        "max_changed_share": max(record["changed_share"] for record in records),
+        "mean_changed_share": sum(shares) / len(shares),
+        "max_changed_share": max(shares),
         "detectors": dict(sorted(detectors.items())),
         "n_decisions": len(decisions),
         "n_disagreements": count_disagreements(decisions),

@@ -5,7 +5,7 @@ Finding the regions belongs to :mod:`covid_debug.text`.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def regions_to_view_mask(
 
 def write_regions(path: Path, films: Iterable[FilmRegions]) -> None:
     """Write ``regions.jsonl``, one line a film, whole or not at all."""
-    lines = [json.dumps(_to_record(film), ensure_ascii=False, allow_nan=False) for film in films]
+    lines = [json.dumps(to_record(film), ensure_ascii=False, allow_nan=False) for film in films]
     write_text_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -106,32 +106,54 @@ def read_regions(path: Path) -> dict[str, FilmRegions]:
     Raises:
         DataIntegrityError: If the file is missing or a line is not a valid record.
     """
+    return {film.image: film for film in iter_regions(path)}
+
+
+def iter_regions(path: Path) -> Iterator[FilmRegions]:
+    """Read ``regions.jsonl`` film by film.
+
+    Args:
+        path: The file; unknown keys are ignored.
+
+    Yields:
+        One record a line.
+
+    Raises:
+        DataIntegrityError: If the file is missing, a line is not a valid record or a film appears
+            twice.
+    """
+    seen: set[str] = set()
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with path.open(encoding="utf-8", newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                film = _parse_line(line, f"{path}:{number}")
+                if film.image in seen:
+                    raise DataIntegrityError(
+                        f"{path}:{number}: film {film.image!r} appears twice; expected one line a"
+                        " film"
+                    )
+                seen.add(film.image)
+                yield film
     except (OSError, UnicodeDecodeError) as error:
         raise DataIntegrityError(
             f"{path}: cannot be read; expected a regions.jsonl made by detect-text"
         ) from error
-    films: dict[str, FilmRegions] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            film = _from_record(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataIntegrityError(
-                f"{path}:{number}: is not a film's regions ({error}); expected image, width,"
-                " height and regions or error; run detect-text again"
-            ) from error
-        if film.image in films:
-            raise DataIntegrityError(
-                f"{path}:{number}: film {film.image!r} appears twice; expected one line a film"
-            )
-        films[film.image] = film
-    return films
 
 
-def _to_record(film: FilmRegions) -> dict[str, Any]:
+def _parse_line(line: str, where: str) -> FilmRegions:
+    try:
+        return _from_record(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataIntegrityError(
+            f"{where}: is not a film's regions ({error}); expected image, width,"
+            " height and regions or error; run detect-text again"
+        ) from error
+
+
+def to_record(film: FilmRegions) -> dict[str, Any]:
+    """Return the line of a film as plain values."""
     record: dict[str, Any] = {"image": film.image, "width": film.width, "height": film.height}
     if film.error is not None:
         return {**record, "error": film.error}

@@ -1,8 +1,10 @@
 """Detects text on many films, in order, in several processes, without losing one.
 
-Owns the conversion of failures into records; the processes belong to :mod:`covid_debug.pool`.
+Owns the conversion of failures into records; the processes belong to :mod:`covid_debug.pool`, the
+lines of a scan that was killed to :mod:`covid_debug.journal`.
 """
 
+import glob
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import Any
 
 import cv2
 
+from covid_debug.artifacts import artifact_key
 from covid_debug.errors import CovidDebugError
 from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.regions import to_record
+from covid_debug.journal import Journal
 from covid_debug.pool import run_in_order
 from covid_debug.records import FilmRegions
 from covid_debug.text.base import RegionDetector
@@ -65,10 +70,62 @@ def scan_films(
     return _report(records, len(paths), progress)
 
 
+def scan_to_file(
+    paths: Sequence[tuple[str, Path]],
+    out: Path,
+    detector_name: str = "default",
+    detector_params: Mapping[str, Any] | None = None,
+    *,
+    n_workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Find the text of many films and write ``regions.jsonl``, line by line.
+
+    Memory does not grow with the films. A killed scan left its lines in a hidden file beside
+    ``out`` and goes on from there when it is started again with the same films and detector.
+
+    Args:
+        paths: As for :func:`scan_films`; every image once.
+        out: File to write; replaced when the scan is complete.
+        detector_name: As for :func:`scan_films`.
+        detector_params: As for :func:`scan_films`.
+        n_workers: As for :func:`scan_films`.
+        progress: As for :func:`scan_films`; films of the first start are counted.
+
+    Raises:
+        ArtifactError: If ``out`` cannot be written or a worker dies; finished lines are kept.
+        InputContractError: If ``n_workers`` is less than 1.
+        CatalogError: If the detector is unknown.
+        ConfigError: If a detector parameter is unknown.
+        CheckpointError: If the detector's weights are missing.
+    """
+    params = build_detector(detector_name, **dict(detector_params or {})).params
+    facts = [(image, str(path), *_stat(path)) for image, path in paths]
+    key = artifact_key("scan", 1, [detector_name, params], facts)
+    place = out.with_name(f".{out.name}.{key}.partial")
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.scan-*.partial"):
+        if stale != place:
+            stale.unlink(missing_ok=True)
+    journal = Journal(place, "image")
+    todo = [(image, path) for image, path in paths if image not in journal]
+    records = scan_films(todo, detector_name, detector_params, n_workers=n_workers)
+    for record in _report(records, len(paths), progress, n_before=len(paths) - len(todo)):
+        journal.add(to_record(record))
+    journal.publish(out)
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
+
+
 def _report(
-    records: Iterator[FilmRegions], n_total: int, progress: Progress | None
+    records: Iterator[FilmRegions], n_total: int, progress: Progress | None, n_before: int = 0
 ) -> Iterator[FilmRegions]:
-    for n_done, record in enumerate(records, start=1):
+    for n_done, record in enumerate(records, start=n_before + 1):
         if progress is not None:
             progress(n_done, n_total)
         yield record

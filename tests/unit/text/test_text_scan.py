@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_debug.errors import CatalogError, CheckpointError, InputContractError
+from covid_debug.errors import ArtifactError, CatalogError, CheckpointError, InputContractError
+from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.records import FilmRegions
 from covid_debug.text.catalog import build_detector
-from covid_debug.text.scan import scan_films
+from covid_debug.text.scan import scan_films, scan_to_file
 
 
 @pytest.fixture
@@ -93,3 +94,52 @@ def test_detector_fault_is_a_record(films, monkeypatch):
     records = list(scan_films(films[:1], "rapidocr"))
 
     assert records[0].error == "network fault"
+
+
+def test_scan_to_file_writes_what_write_regions_writes(films, tmp_path):
+    write_regions(tmp_path / "whole.jsonl", scan_films(films, "rapidocr"))
+
+    scan_to_file(films, tmp_path / "out.jsonl", "rapidocr")
+
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+def test_scan_to_file_killed_in_the_middle_goes_on(films, tmp_path, monkeypatch):
+    out, done = tmp_path / "out.jsonl", []
+
+    def stop_after_two(n_done, n_total):
+        if n_done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_to_file(films, out, "rapidocr", progress=stop_after_two)
+    assert not out.exists()
+
+    scan_to_file(films, out, "rapidocr", progress=lambda n_done, n_total: done.append(n_done))
+
+    assert done == [3, 4]
+    assert list(read_regions(out)) == ["word", "broken", "blank", "absent"]
+
+
+def test_scan_to_file_of_changed_films_starts_anew(films, tmp_path, word_film):
+    out, done = tmp_path / "out.jsonl", []
+
+    def stop(n_done, n_total):
+        if n_done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_to_file(films, out, "rapidocr", progress=stop)
+    cv2.imwrite(str(tmp_path / "broken.png"), word_film)
+
+    scan_to_file(films, out, "rapidocr", progress=lambda n_done, n_total: done.append(n_done))
+
+    assert done == [1, 2, 3, 4]
+    assert read_regions(out)["broken"].error is None
+    assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+def test_scan_to_file_into_no_folder_says_what_to_do(films, tmp_path):
+    with pytest.raises(ArtifactError, match="choose a writable folder"):
+        scan_to_file(films, tmp_path / "absent" / "out.jsonl", "rapidocr")
