@@ -1,5 +1,6 @@
 """The text detectors by name."""
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -7,9 +8,10 @@ from covid_debug.catalog import Catalog
 from covid_debug.errors import ConfigError, suggest
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.combined import CombinedDetector, CombinedParams
-from covid_debug.text.craft import CraftDetector, CraftParams
+from covid_debug.text.craft import CraftDetector, CraftParams, weights_path
 from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
+from covid_debug.text.strokes import StrokeDetector, StrokeParams
 
 DETECTORS: Catalog[tuple[type[Any], type[Any]]] = Catalog(
     "text.catalog",
@@ -17,6 +19,7 @@ DETECTORS: Catalog[tuple[type[Any], type[Any]]] = Catalog(
         "rapidocr": (RapidOcrDetector, RapidOcrParams),
         "craft": (CraftDetector, CraftParams),
         "marker": (MarkerDetector, MarkerParams),
+        "strokes": (StrokeDetector, StrokeParams),
         "default": (CombinedDetector, CombinedParams),
     },
 )
@@ -47,3 +50,23 @@ def build_detector(name: str = "default", **params: object) -> RegionDetector:
             )
     detector: RegionDetector = detector_class(params_class(**params))
     return detector
+
+
+def members_of(detector: RegionDetector) -> frozenset[str]:
+    """Return the names of the detectors that take part in a detector; its own, if it is simple."""
+    return frozenset(getattr(detector.params, "members", ()) or (detector.name,))
+
+
+def choose_second(used: Collection[str]) -> str:
+    """Choose a detector to check the work of others.
+
+    Args:
+        used: Names of the detectors whose work is checked, see :func:`members_of`.
+
+    Returns:
+        ``craft`` where its weights are, else ``rapidocr``, ``marker`` or ``strokes``: the first
+        that took no part; ``strokes`` if all did.
+    """
+    has_craft = weights_path("").is_file()
+    order = (*(("craft",) if has_craft else ()), "rapidocr", "marker")
+    return next((name for name in order if name not in used), "strokes")
