@@ -4,21 +4,48 @@ Owns the artifact; each part belongs to its own module.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from covid_debug.artifacts import write_artifact
+from covid_debug.artifacts import read_manifest, write_artifact
 from covid_debug.cleaning.provenance import write_decisions
 from covid_debug.cleaning.residual import ResidualScan, Scan, scan_residual
-from covid_debug.cleaning.scar import ProbeParams, ScarProbe, probe_scars
+from covid_debug.cleaning.scar import ProbeParams, ScarProbe, draw_films, probe_scars
 from covid_debug.cleaning.verify import Verification, verify_cleaned
 from covid_debug.data.filmset import FilmSet
+from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.statistics import Estimate
+from covid_debug.records import Flag
 
 Progress = Callable[[int, int], None]
+PROOF_KIND: Final = "cleaning-proof"
 PROOF_NAME: Final = "PROOF.md"
+PROOF_JSON: Final = "proof.json"
+
+
+@dataclass(frozen=True)
+class ProofParams:
+    """How much of a cleaned data set the main flow proves.
+
+    Attributes:
+        max_films: Films that are scanned again and probed, drawn at random, the classes alike; 0
+            leaves the proof out.
+    """
+
+    max_films: int = 240
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            InputContractError: If it is negative.
+        """
+        if self.max_films < 0:
+            raise InputContractError(
+                f"ProofParams: max_films is {self.max_films}; expected 0 (no proof) or more"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +53,85 @@ class CleaningProof:
     """All that is known about how clean a data set is.
 
     Attributes:
-        verification: Is every file what the manifest says?
+        verification: Is every file what the manifest says? None where that was not asked.
         residual: What another detector still sees.
         scars: What a probe sees of the fills.
+        n_total: Films of the data set.
     """
 
-    verification: Verification
+    verification: Verification | None
     residual: ResidualScan
     scars: ScarProbe
+    n_total: int
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """All findings."""
+        return (*self.residual.flags, *self.scars.flags)
+
+    def describe(self) -> tuple[str, ...]:
+        """Return the findings as lines of plain text."""
+        residual, scars = self.residual, self.scars
+        kind = "" if residual.is_independent else " (not independent)"
+        before = residual.share_before
+        return (
+            f"residual text, seen by {residual.detector}{kind} on {residual.n_scanned} of "
+            f"{self.n_total} films: {_percent(residual.share)} of films"
+            + (f" (before cleaning {_percent(before)})" if before.is_defined else "")
+            + f"; at cleaned places {_percent(residual.share_in_filled)};"
+            f" {residual.n_failed} films could not be scanned",
+            f"scar probe, AUC of filled against untouched patches: {_auc(scars.patch_auc)}"
+            f" ({scars.n_filled} against {scars.n_untouched} patches of {scars.n_films} films)",
+            "class from number, size and place of the fills, AUC: "
+            + ", ".join(f"{name} {_auc(value)}" for name, value in scars.class_auc.items()),
+        )
 
     def to_markdown(self) -> str:
         """Return the proof as a short page."""
         residual, scars = self.residual, self.scars
-        kind = "" if residual.is_independent else " (not independent)"
+        verified = () if self.verification is None else (self.verification.describe(),)
         lines = [
             "# Proof of cleaning",
             "",
-            f"- {self.verification.describe()}",
-            f"- residual text, seen by {residual.detector}{kind}: {_percent(residual.share)} of"
-            f" films; at cleaned places {_percent(residual.share_in_filled)};"
-            f" {residual.n_failed} films could not be scanned",
-            f"- scar probe, AUC of filled against untouched patches: {_auc(scars.patch_auc)}"
-            f" ({scars.n_filled} against {scars.n_untouched} patches)",
+            *(f"- {line}" for line in (*verified, *self.describe())),
             "",
-            "| class | residual text | AUC from the masks alone |",
-            "|---|---:|---:|",
+            "| class | text before | residual text | at cleaned places | AUC from the masks |",
+            "|---|---:|---:|---:|---:|",
         ]
         lines += [
-            f"| {name} | {_percent(residual.by_class[name])} | {_auc(scars.class_auc[name])} |"
+            f"| {name} | "
+            + " | ".join(
+                _percent(shares[name]) if name in shares else ""
+                for shares in (
+                    residual.by_class_before,
+                    residual.by_class,
+                    residual.by_class_in_filled,
+                )
+            )
+            + f" | {_auc(scars.class_auc[name])} |"
             for name in residual.by_class
         ]
-        flags = (*residual.flags, *scars.flags)
-        lines += ["", *(f"- **{flag.severity}** {flag.message}" for flag in flags), ""]
+        lines += ["", *(f"- **{flag.severity}** {flag.message}" for flag in self.flags), ""]
         lines.append("AUC: 0.5 is chance, 1 is certainty; held-out patients, 95 % intervals.")
         return "\n".join(lines) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        done = self.verification
+        return {
+            "n_total": self.n_total,
+            "lines": [*(() if done is None else (done.describe(),)), *self.describe()],
+            "flags": [asdict(flag) for flag in self.flags],
+            "verification": None
+            if done is None
+            else {
+                "n_films": done.n_films,
+                "n_verified": done.n_verified,
+                "problems": list(done.problems),
+            },
+            "residual": self.residual.to_json(),
+            "scars": self.scars.to_json(),
+        }
 
 
 def prove_cleaning(
@@ -69,12 +141,18 @@ def prove_cleaning(
     detector: str,
     out: Path,
     *,
+    members: Collection[str] = (),
+    made_with: Collection[str] = (),
     params: ProbeParams | None = None,
+    is_sample: bool = False,
     inputs: Mapping[str, str] | None = None,
     n_workers: int = 1,
     progress: Progress | None = None,
 ) -> CleaningProof:
     """Verify, scan again and probe a cleaned data set; keep it as a ``cleaning-proof``.
+
+    The second detector is also asked what it sees on the originals: one that is blind to this
+    text proves nothing.
 
     Args:
         cleaned: A cleaned data set.
@@ -82,7 +160,11 @@ def prove_cleaning(
         scan: The second detector, see :func:`covid_debug.cleaning.residual.scan_residual`.
         detector: Its name.
         out: Folder to write; must not exist.
+        members: Detectors that take part in it; empty means itself alone.
+        made_with: Detectors known to have found what was cleaned.
         params: How to probe for scars.
+        is_sample: Look at ``params.max_films`` films only, the same for text and scars, and leave
+            out the verification.
         inputs: Name -> key of the artifacts that went in, for the manifest.
         n_workers: Processes.
         progress: Called with (films done, films in total), for verification and probe in turn.
@@ -97,35 +179,44 @@ def prove_cleaning(
         InputContractError: If the scan leaves films out.
     """
     params = params or ProbeParams()
-    with write_artifact(out, kind="cleaning-proof", parameters=params, inputs=inputs) as draft:
-        verification = verify_cleaned(
-            cleaned.root, original, n_workers=n_workers, progress=progress
+    with write_artifact(out, kind=PROOF_KIND, parameters=params, inputs=inputs) as draft:
+        part = draw_films(cleaned, params.max_films, params.seed) if is_sample else cleaned
+        verification = (
+            None
+            if is_sample
+            else verify_cleaned(cleaned.root, original, n_workers=n_workers, progress=progress)
         )
-        proof = CleaningProof(
-            verification,
-            scan_residual(cleaned, scan, detector),
-            probe_scars(cleaned, original, params, n_workers=n_workers, progress=progress),
+        residual = scan_residual(
+            part, scan, detector, original=original, members=members, made_with=made_with
         )
-        content = {
-            "verification": {
-                "n_films": verification.n_films,
-                "n_verified": verification.n_verified,
-                "problems": list(verification.problems),
-            },
-            "residual": proof.residual.to_json(),
-            "scars": proof.scars.to_json(),
-        }
-        text = json.dumps(content, indent=2, allow_nan=False)
-        (draft.path / "proof.json").write_text(text + "\n", encoding="utf-8")
+        scars = probe_scars(part, original, params, n_workers=n_workers, progress=progress)
+        proof = CleaningProof(verification, residual, scars, len(cleaned.films))
+        text = json.dumps(proof.to_json(), indent=2, allow_nan=False)
+        (draft.path / PROOF_JSON).write_text(text + "\n", encoding="utf-8")
         (draft.path / PROOF_NAME).write_text(proof.to_markdown(), encoding="utf-8")
         write_decisions(draft.path, proof.residual.to_decisions())
         draft.facts.update(
-            n_ok=verification.n_verified,
-            n_total=verification.n_films,
+            n_ok=residual.n_scanned,
+            n_total=len(cleaned.films),
             n_residual=len(proof.residual.films),
             patch_auc=proof.scars.patch_auc.to_json(),
         )
     return proof
+
+
+def read_proof(folder: Path) -> dict[str, Any]:
+    """Return what :meth:`CleaningProof.to_json` wrote.
+
+    Raises:
+        ArtifactError: If the folder is no readable proof.
+    """
+    read_manifest(folder, kind=PROOF_KIND)
+    path = folder / PROOF_JSON
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: is not a readable proof; prove the cleaning again") from error
+    return content
 
 
 def _percent(value: Estimate) -> str:

@@ -30,6 +30,7 @@ from covid_debug.records import Flag
 from covid_debug.seeding import derive_seed
 
 Progress = Callable[[int, int], None]
+REMEDY: Final = "clean with mask_shape: box and decoy_sets: 3, or with grain: true"
 _N_DONORS: Final = 2
 _MIN_SAMPLES: Final = 20
 
@@ -49,7 +50,7 @@ class ProbeParams:
 
     max_films: int = 400
     n_folds: int = 5
-    n_trees: int = 200
+    n_trees: int = 100
     n_resamples: int = 500
     warn_above: float = 0.55
     seed: int = 0
@@ -131,7 +132,7 @@ def probe_scars(
         DataIntegrityError: If its provenance cannot be read.
     """
     params = params or ProbeParams()
-    jobs = _choose_jobs(cleaned, original, params)
+    jobs = list(plan_jobs(draw_films(cleaned, params.max_films, params.seed), original))
     found = list(run_in_order(find_filled_places, jobs, n_workers, where="probe_scars"))
     pairs = [(job, places) for job, places in zip(jobs, found, strict=True) if places is not None]
     features: list[NDArray[np.float64]] = []
@@ -164,6 +165,30 @@ def probe_scars(
     )
 
 
+def draw_films(filmset: FilmSet, max_films: int, seed: int) -> FilmSet:
+    """Draw films at random, the classes alike.
+
+    Args:
+        filmset: A data set.
+        max_films: About how many films; a class with fewer than its share gives all it has.
+        seed: Seed of the draw.
+
+    Returns:
+        The same data set with fewer films, in their order.
+    """
+    by_class: dict[str, list[str]] = {name: [] for name in filmset.class_names}
+    for film in filmset.films:
+        by_class[film.label].append(film.image_id)
+    generator = np.random.default_rng(derive_seed(seed, "scar films"))
+    share = -(-max_films // len(by_class))
+    chosen: set[str] = set()
+    for members in by_class.values():
+        take = min(share, len(members))
+        chosen |= {members[i] for i in generator.choice(len(members), take, replace=False)}
+    films = tuple(film for film in filmset.films if film.image_id in chosen)
+    return dataclasses.replace(filmset, films=films)
+
+
 def raise_flags(
     patch_auc: Estimate, class_auc: Mapping[str, Estimate], warn_above: float
 ) -> tuple[Flag, ...]:
@@ -177,8 +202,8 @@ def raise_flags(
         warn_above: Threshold for the lower bounds.
 
     Returns:
-        One critical flag for each class that visible scars predict; an info where scars are
-        visible and no class is predicted, or masks predict a class and no scar is visible.
+        At most one flag: critical when the fills can be seen and tell classes, a warning when only
+        the masks tell classes, an info when the fills can be seen and tell none.
     """
     is_visible = patch_auc.is_defined and patch_auc.low > warn_above
     telling = {
@@ -187,32 +212,33 @@ def raise_flags(
         if value.is_defined and value.low > warn_above
     }
     seen = {"patch_auc": patch_auc.value, "patch_auc_low": patch_auc.low} if is_visible else {}
-    flags = [
-        Flag(
-            "scar_predicts_label" if is_visible else "masks_predict_label",
-            "critical" if is_visible else "info",
-            f"the place and size of the fills tell {name} from the others (AUC {value.value:.2f}, "
-            f"lower bound {value.low:.2f})"
-            + (
-                " and the fills can be seen; build with grain or with decoy_sets"
-                if is_visible
-                else ", but the probe cannot see the fills"
-            ),
-            {"class": name, "class_auc": value.value, "class_auc_low": value.low, **seen},
+    if telling:
+        names = ", ".join(f"{name} (AUC {value.value:.2f})" for name, value in telling.items())
+        sight = (
+            f"and the fills can be seen (AUC {patch_auc.value:.2f})"
+            if is_visible
+            else "though the probe cannot see the fills themselves"
         )
-        for name, value in telling.items()
-    ]
-    if is_visible and not telling:
-        flags.append(
+        return (
             Flag(
-                "scar_visible",
-                "info",
-                f"filled places can be told from untouched ones (AUC {patch_auc.value:.2f}), but "
-                "they do not tell the classes apart",
-                seen,
-            )
+                "scar_predicts_label" if is_visible else "masks_predict_label",
+                "critical" if is_visible else "warning",
+                f"number, size and place of the fills tell the class: {names}, {sight}; a model "
+                f"may learn the cleaning; {REMEDY}",
+                {"classes": ", ".join(telling), **seen},
+            ),
         )
-    return tuple(flags)
+    if not is_visible:
+        return ()
+    return (
+        Flag(
+            "scar_visible",
+            "info",
+            f"filled places can be told from untouched ones (AUC {patch_auc.value:.2f}), but "
+            "they do not tell the classes apart",
+            seen,
+        ),
+    )
 
 
 def estimate_auc(
@@ -293,19 +319,6 @@ def weighted_auc(
     result = np.full(len(weights), np.nan)
     np.divide(area, total, out=result, where=total > 0)
     return result
-
-
-def _choose_jobs(cleaned: FilmSet, original: FilmSet, params: ProbeParams) -> list[Job]:
-    by_class: dict[str, list[str]] = {name: [] for name in cleaned.class_names}
-    for film in cleaned.films:
-        by_class[film.label].append(film.image_id)
-    generator = np.random.default_rng(derive_seed(params.seed, "scar films"))
-    share = -(-params.max_films // len(by_class))
-    chosen: set[str] = set()
-    for members in by_class.values():
-        take = min(share, len(members))
-        chosen |= {members[i] for i in generator.choice(len(members), take, replace=False)}
-    return [job for job in plan_jobs(cleaned, original) if job.film.image_id in chosen]
 
 
 def _pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> Iterator[PatchJob]:

@@ -9,10 +9,11 @@ from covid_debug.cleaning.build import CleaningParams, clean_filmset, placebo_re
 from covid_debug.cleaning.decisions import Decision, read_decisions
 from covid_debug.cleaning.film import clean_film
 from covid_debug.cleaning.patches import locate, measure_patch
-from covid_debug.cleaning.proof import prove_cleaning
+from covid_debug.cleaning.proof import ProofParams, prove_cleaning, read_proof
 from covid_debug.cleaning.residual import scan_residual
 from covid_debug.cleaning.scar import (
     ProbeParams,
+    draw_films,
     estimate_auc,
     probe_scars,
     raise_flags,
@@ -139,6 +140,34 @@ def test_scan_residual_counts_films_and_places(built):
     )
 
 
+def test_scan_residual_with_the_originals_tells_what_the_detector_can_see(built):
+    original, cleaned = built
+    ids = [film.image_id for film in cleaned.films]
+    found = {f"before cleaning: {one}": [make_region(TEXT)] for one in (ids[0], ids[1])}
+    found[ids[0]] = [make_region((60, 60, 9, 9))]
+
+    residual = scan_residual(cleaned, scan_with(found), "second", original=original)
+
+    assert (residual.share_before.value, residual.share.value) == (0.5, 0.25)
+    assert residual.by_class_before["normal"].value == 0.5
+    assert residual.by_class_in_filled["normal"].value == 0.0
+    assert "on 0.0% at cleaned places" in residual.flags[0].message
+
+
+@pytest.mark.parametrize(
+    ("detector", "members", "made_with"),
+    [("default", {"made", "other"}, ()), ("second", (), {"second"})],
+)
+def test_scan_residual_by_a_detector_that_took_part_is_not_independent(
+    built, detector, members, made_with
+):
+    _, cleaned = built
+
+    residual = scan_residual(cleaned, scan_with({}), detector, members=members, made_with=made_with)
+
+    assert not residual.is_independent
+
+
 def test_scan_residual_by_the_same_detector_is_called_not_independent(built):
     _, cleaned = built
 
@@ -258,7 +287,7 @@ def interval(low: float, high: float) -> Estimate:
     [
         (interval(0.9, 1.0), interval(0.7, 0.8), [("scar_predicts_label", "critical")]),
         (interval(0.9, 1.0), interval(0.4, 0.6), [("scar_visible", "info")]),
-        (interval(0.4, 0.6), interval(0.7, 0.8), [("masks_predict_label", "info")]),
+        (interval(0.4, 0.6), interval(0.7, 0.8), [("masks_predict_label", "warning")]),
         (interval(0.4, 0.6), interval(0.4, 0.6), []),
         (Estimate.undefined(3, "few"), interval(0.4, 0.6), []),
     ],
@@ -267,6 +296,28 @@ def test_raise_flags_needs_a_visible_scar_and_a_telling_place(patch, geometry, r
     flags = raise_flags(patch, {"COVID-19": geometry}, 0.55)
 
     assert [(flag.rule, flag.severity) for flag in flags] == rules
+
+
+def test_raise_flags_names_the_classes_and_the_remedy_once():
+    tell, blind = interval(0.7, 0.8), interval(0.4, 0.6)
+
+    (flag,) = raise_flags(tell, {"normal": tell, "pneumonia": blind, "COVID-19": tell}, 0.55)
+
+    assert flag.message == (
+        "number, size and place of the fills tell the class: normal (AUC 0.75), COVID-19 (AUC"
+        " 0.75), and the fills can be seen (AUC 0.75); a model may learn the cleaning; clean with"
+        " mask_shape: box and decoy_sets: 3, or with grain: true"
+    )
+
+
+def test_draw_films_takes_the_classes_alike_and_keeps_the_order(make_set):
+    original, _ = make_set([[]] * 9, ["normal"] * 7 + ["COVID-19"] * 2)
+
+    part = draw_films(original, 6, seed=1)
+
+    assert [film.label for film in part.films] == ["normal"] * 3 + ["COVID-19"] * 2
+    assert part.films == draw_films(original, 6, seed=1).films
+    assert [film for film in original.films if film in part.films] == list(part.films)
 
 
 @pytest.fixture
@@ -350,3 +401,36 @@ def test_prove_cleaning_writes_one_artifact_with_all_parts(built, tmp_path):
     assert content["residual"]["share"]["value"] == 0.0
     assert content["scars"]["patch_auc"]["value"] is None
     assert read_manifest(tmp_path / "proof", kind="cleaning-proof")["facts"]["n_residual"] == 0
+
+
+def test_prove_cleaning_of_a_sample_looks_at_few_films_and_skips_the_verification(built, tmp_path):
+    original, cleaned = built
+    seen = []
+
+    def scan(pairs):
+        seen.extend(image for image, _ in pairs)
+        return scan_with({})(pairs)
+
+    params = ProbeParams(max_films=2, n_trees=10, n_resamples=50, n_folds=3)
+    out = tmp_path / "proof"
+    proof = prove_cleaning(cleaned, original, scan, "second", out, params=params, is_sample=True)
+
+    assert len(seen) == 4  # two films, before and after
+    assert (proof.residual.n_scanned, proof.scars.n_films, proof.n_total) == (2, 2, 4)
+    content = read_proof(out)
+    assert content["verification"] is None
+    assert content["lines"][0].startswith("residual text, seen by second on 2 of 4 films: 0.0%")
+
+
+def test_proof_params_below_zero_are_refused():
+    with pytest.raises(InputContractError, match="max_films is -1; expected 0"):
+        ProofParams(max_films=-1)
+
+
+def test_read_proof_of_a_damaged_file_names_it(built, tmp_path):
+    original, cleaned = built
+    prove_cleaning(cleaned, original, scan_with({}), "second", tmp_path / "proof", params=FAST)
+    (tmp_path / "proof/proof.json").write_text("{")
+
+    with pytest.raises(ArtifactError, match=r"proof.json: is not a readable proof"):
+        read_proof(tmp_path / "proof")
