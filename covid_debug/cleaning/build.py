@@ -35,7 +35,7 @@ from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
 Progress = Callable[[int, int], None]
-_CODE_VERSION: Final = 4
+_CODE_VERSION: Final = 5
 
 
 def clean_filmset(

@@ -103,7 +103,7 @@ def clean_to_file(job: Job) -> Record | Refusal:
         return Refusal(job.film, str(error) or type(error).__name__)
     partial = job.output.with_name(f"{job.output.name}.part")
     try:
-        write_png(partial, cleaned.pixels)
+        write_png(partial, cleaned.pixels, quick=True)
         partial.replace(job.output)
     except (DataIntegrityError, OSError) as error:
         partial.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ Owns the bytes that leave the program; which film goes where is decided by the c
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -14,13 +14,22 @@ import numpy.typing as npt
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.reading import Pixels
 
+_SMALL: Final = (cv2.IMWRITE_PNG_COMPRESSION, 3)
+_QUICK: Final = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+)
 
-def write_png(path: Path, pixels: Pixels) -> None:
+
+def write_png(path: Path, pixels: Pixels, *, quick: bool = False) -> None:
     """Write a gray film without loss; equal pixels give equal bytes.
 
     Args:
         path: File to write; its folder must exist.
         pixels: ``(H, W)`` uint8 or uint16.
+        quick: Whether to encode films in a third of the time to about the same size. Not the
+            default, because films are named after the hash of the bytes that the other way gives.
 
     Raises:
         InputContractError: If ``pixels`` has another shape or type.
@@ -31,7 +40,7 @@ def write_png(path: Path, pixels: Pixels) -> None:
             f"write_png: pixels has shape {pixels.shape} and type {pixels.dtype};"
             " expected (H, W) of uint8 or uint16"
         )
-    encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    encoded = cv2.imencode(".png", pixels, _QUICK if quick else _SMALL)[1]
     try:
         path.write_bytes(encoded.tobytes())
     except OSError as error:

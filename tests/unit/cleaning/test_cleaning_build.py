@@ -1,7 +1,11 @@
 import csv
 import json
 import os
+import re
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 
 from covid_debug.artifacts import find_damage, hash_file, read_manifest, write_artifact
-from covid_debug.cleaning import build, workers
+from covid_debug.cleaning import build
 from covid_debug.cleaning.build import CleaningParams, clean_filmset
 from covid_debug.cleaning.film import clean_film
 from covid_debug.cleaning.names import choose_file_names
@@ -232,28 +236,39 @@ def test_clean_filmset_resumed_with_other_parameters_starts_anew(source, regions
     assert hashes(tmp_path / "out") == hashes(tmp_path / "fresh")
 
 
-def test_clean_filmset_on_a_full_disk_says_so_and_goes_on_later(
-    source, regions, tmp_path, monkeypatch
+@contextmanager
+def largest_file(n_bytes: int) -> Iterator[None]:
+    """Let every write beyond a size fail half-way, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_clean_filmset_on_a_full_disk_says_so_and_goes_on_whatever_could_not_be_written(
+    source, regions, tmp_path
 ):
-    real, written = workers.write_png, []
+    out, journal = tmp_path / "out", tmp_path / ".out.staging/journal.jsonl"
+    clean_filmset(source, regions, BOX, tmp_path / "whole")
+    reached, messages = [], []
 
-    def fill_up(path: Path, pixels: np.ndarray) -> None:
-        if len(written) == 3:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        real(path, pixels)
-        written.append(path)
+    for n_bytes in (10, 30, 2_000, 5_000, *range(9_000, 100_000, 500)):
+        try:
+            with largest_file(n_bytes):
+                clean_filmset(source, regions, BOX, out)
+            break
+        except ArtifactError as error:
+            messages.append(str(error))
+            reached.append(journal.read_bytes().count(b"\n") if journal.exists() else 0)
 
-    monkeypatch.setattr(workers, "write_png", fill_up)
-    with pytest.raises(ArtifactError, match=r"No space left on device.*start again to go on"):
-        clean_filmset(source, regions, BOX, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(workers, "write_png", real)
-
-    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
-
-    assert len(cleaned.films) == 6
-    assert [path.name for path in (tmp_path / "out").rglob("*.part")] == []
+    one_line = re.compile(r".*cannot be written \(File too large\); .+")
+    assert [message for message in messages if not one_line.fullmatch(message)] == []
+    assert reached == sorted(reached)
+    assert {0, len(source.films)} < set(reached)  # at films, at records, at the last tables
+    assert hashes(out) == hashes(tmp_path / "whole")
+    assert list(tmp_path.rglob("*.part*")) == []
 
 
 def test_clean_filmset_records_films_it_cannot_clean(source, regions, tmp_path):

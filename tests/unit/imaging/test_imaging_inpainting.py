@@ -39,6 +39,19 @@ def test_inpaint_on_crops_equals_opencv_on_the_whole_film(method, flag, dtype, s
     np.testing.assert_array_equal(filled, cv2.inpaint(film, mask.astype(np.uint8), 10, flag))
 
 
+def test_inpaint_fills_a_group_inside_a_ring():
+    film = make_film(np.uint8)
+    mask = np.zeros(film.shape, np.bool_)
+    mask[10:150, 10:190] = True
+    mask[14:146, 14:186] = False
+    mask[70:80, 90:100] = True
+
+    filled = inpaint(film, mask, radius_px=5)
+
+    expected = cv2.inpaint(film, mask.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+    np.testing.assert_array_equal(filled, expected)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("method", FILLS)
 def test_inpaint_leaves_every_pixel_outside_the_mask_bit_identical(method, dtype):
