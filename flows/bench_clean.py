@@ -114,7 +114,8 @@ class Throughput:
         films_per_s: Films a second from first to last, start of the processes included.
         processor_s: Processor seconds a film, all processes together: what the speed is on free
             cores, whatever else the machine does.
-        memory_mb: Memory of all processes together, MiB, at a tenth, half and the end of the films.
+        memory_mb: Resident memory of this process and of its largest worker, MiB, after each
+            tenth of the films.
     """
 
     n_films: int
@@ -122,16 +123,19 @@ class Throughput:
     n_workers: int
     films_per_s: float
     processor_s: float
-    memory_mb: tuple[float, float, float]
+    memory_mb: tuple[tuple[float, float], ...]
 
     def describe(self) -> str:
         """Return one line."""
-        memory = " / ".join(f"{value:.0f}" for value in self.memory_mb)
+        parent, worker = (
+            " ".join(f"{value:.0f}" for value in values)
+            for values in zip(*self.memory_mb, strict=True)
+        )
         return (
             f"{self.n_films} films of {self.side_px} px on {self.n_workers} processes: "
             f"{self.films_per_s:.1f} films/s, {self.processor_s:.3f} processor seconds a film "
-            f"({self.n_workers / self.processor_s:.1f} films/s on free cores); "
-            f"memory at a tenth / half / the end: {memory} MiB"
+            f"({self.n_workers / self.processor_s:.1f} films/s on free cores); MiB after each "
+            f"tenth: this process {parent}; largest worker {worker}"
         )
 
 
@@ -142,6 +146,7 @@ def bench_clean_command_line(
     regions: Path | None,
     detector: str | None,
     n_films: int,
+    side_px: int,
     n_workers: int,
     console: RunConsole,
 ) -> None:
@@ -153,6 +158,7 @@ def bench_clean_command_line(
         regions: Its text regions; needed with ``data``.
         detector: Second detector, or None.
         n_films: Phantoms for speed and memory; 0 compares ways of cleaning instead.
+        side_px: Side of these phantoms in pixels.
         n_workers: Processes.
         console: Terminal.
 
@@ -163,9 +169,12 @@ def bench_clean_command_line(
     if n_films:
         if n_films < _MIN_FILMS:
             raise InputContractError(f"--films {n_films}: expected at least {_MIN_FILMS}")
-        with write_artifact(out, kind="bench-clean", parameters={"n_films": n_films}) as draft:
+        sizes = {"n_films": n_films, "side_px": side_px}
+        with write_artifact(out, kind="bench-clean", parameters=sizes) as draft:
             with tempfile.TemporaryDirectory(dir=draft.path.parent, prefix=".bench-") as scratch:
-                found = measure_throughput(Path(scratch), n_films=n_films, n_workers=n_workers)
+                found = measure_throughput(
+                    Path(scratch), n_films=n_films, side_px=side_px, n_workers=n_workers
+                )
             (draft.path / SUMMARY_NAME).write_text(found.describe() + "\n", encoding="utf-8")
         console.say(found.describe())
         return
@@ -263,13 +272,14 @@ def measure_throughput(
     """
     filmset, regions = _multiply_phantoms(folder, n_films, side_px)
     process = psutil.Process()
-    memory: list[float] = []
-    marks = [max(n_films // 10, 1), n_films // 2, n_films]
+    memory: list[tuple[float, float]] = []
+    period = n_films // 10
 
     def watch(n_done: int, _n_total: int) -> None:
-        if n_done in marks:
-            family = [process, *process.children(recursive=True)]
-            memory.append(sum(member.memory_info().rss for member in family) / _MEGABYTE)
+        if n_done % period == 0:
+            workers = [child.memory_info().rss for child in process.children()]
+            own = process.memory_info().rss
+            memory.append((own / _MEGABYTE, max(workers, default=0) / _MEGABYTE))
 
     start, processor_start = time.perf_counter(), _processor_seconds()
     clean_filmset(
@@ -282,9 +292,7 @@ def measure_throughput(
     )
     rate = n_films / (time.perf_counter() - start)
     processor_s = (_processor_seconds() - processor_start) / n_films
-    return Throughput(
-        n_films, side_px, n_workers, rate, processor_s, (memory[0], memory[1], memory[2])
-    )
+    return Throughput(n_films, side_px, n_workers, rate, processor_s, tuple(memory))
 
 
 def _processor_seconds() -> float:

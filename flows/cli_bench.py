@@ -63,6 +63,7 @@ def bench_clean_command(
     films: Annotated[
         int, typer.Option("--films", help="Measure speed and memory on so many phantoms instead.")
     ] = 0,
+    side: Annotated[int, typer.Option("--side", help="Side of these phantoms in pixels.")] = 1024,
     workers: WorkersOption = 2,
 ) -> None:
     """Compare ways of cleaning: fill error, residual text, scars; or speed and memory."""
@@ -75,6 +76,7 @@ def bench_clean_command(
         regions=regions,
         detector=detector,
         n_films=films,
+        side_px=side,
         n_workers=workers,
         console=RunConsole(),
     )
