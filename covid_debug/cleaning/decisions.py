@@ -17,7 +17,7 @@ from covid_debug.records import FilmRegions, TextRegion
 
 Box = tuple[float, float, float, float]
 
-DECISIONS: Final = ("accept", "reject", "add", "unsure")
+DECISIONS: Final = ("accept", "reject", "keep", "add", "unsure")
 REVIEWER_DETECTOR: Final = "reviewer"
 _MIN_OVERLAP: Final = 0.5
 
@@ -29,12 +29,13 @@ class Decision:
     Attributes:
         image_id: Film.
         decision: ``"accept"`` (it is text: clean it), ``"reject"`` (it is not: leave it),
-            ``"add"`` (text that no detector saw; needs ``box``) or ``"unsure"`` (cleaned like
-            every other region).
+            ``"keep"`` (it is text, and stays), ``"add"`` (text that no detector saw; needs
+            ``box``) or ``"unsure"`` (cleaned like every other region).
         reviewer: Who decided.
         region_index: Place of the region in the film's list, or None.
         box: ``(x_min, y_min, x_max, y_max)`` in film pixels, or None. The region meant is the one
-            that overlaps it most, at least by half.
+            that overlaps it most, at least by half; a region named by its place must overlap it
+            so too.
         note: Free text.
 
     A line with neither ``region_index`` nor ``box`` is about the film's verdict; it is kept with
@@ -91,8 +92,8 @@ def apply_decisions(
 ) -> dict[str, FilmRegions]:
     """Return the regions as the reviewers want them.
 
-    Where several lines name the same region, the last one counts. A rejected region moves to
-    ``rejected`` with the reviewer's name as reason.
+    Where several lines name the same region, the last one counts. A rejected or kept region moves
+    to ``rejected`` with the reviewer's name as reason.
 
     Args:
         regions: Detected regions by ``image_id``.
@@ -120,11 +121,8 @@ def apply_decisions(
             additions.setdefault(film.image, []).append(_to_region(decision))
             continue
         index = _find_region(film, decision)
-        reason = (
-            f"rejected by {decision.reviewer or 'a reviewer'}"
-            if decision.decision == "reject"
-            else None
-        )
+        verb = {"reject": "rejected", "keep": "kept"}.get(decision.decision)
+        reason = f"{verb} by {decision.reviewer or 'a reviewer'}" if verb else None
         rejections.setdefault(film.image, {})[index] = reason
     return {
         image_id: _revise(film, rejections.get(film.image, {}), additions.get(film.image, []))
@@ -155,6 +153,8 @@ def _parse(record: Mapping[str, Any]) -> Decision:
         raise ValueError(f"decision is {record['decision']!r}")
     if record["decision"] == "add" and box is None:
         raise ValueError("decision add has no box")
+    if record["decision"] == "keep" and box is None and index is None:
+        raise ValueError("decision keep names no region")
     return Decision(
         str(record["image_id"]),
         str(record["decision"]),
@@ -172,15 +172,20 @@ def _to_region(decision: Decision) -> TextRegion:
 
 
 def _find_region(film: FilmRegions, decision: Decision) -> int:
-    if decision.region_index is not None:
-        if decision.region_index < len(film.regions):
-            return decision.region_index
-        raise DataIntegrityError(
-            f"decisions: film {film.image!r} has {len(film.regions)} regions, the decision is "
-            f"about number {decision.region_index}; expected decisions about these regions"
-        )
-    box = decision.box or (0.0, 0.0, 0.0, 0.0)
+    index, box = decision.region_index, decision.box or (0.0, 0.0, 0.0, 0.0)
     overlaps = [_overlap(box, region.box) for region in film.regions]
+    if index is not None:
+        if index >= len(film.regions):
+            raise DataIntegrityError(
+                f"decisions: film {film.image!r} has {len(film.regions)} regions, the decision is "
+                f"about number {index}; expected decisions about these regions"
+            )
+        if decision.box is not None and overlaps[index] < _MIN_OVERLAP:
+            raise DataIntegrityError(
+                f"decisions: region {index} of film {film.image!r} is not at box {list(box)}; "
+                "expected decisions about these regions, not about another scan"
+            )
+        return index
     if not overlaps or max(overlaps) < _MIN_OVERLAP:
         raise DataIntegrityError(
             f"decisions: film {film.image!r} has no region at box {list(box)}; expected one that "

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from covid_debug.artifacts import read_manifest
-from covid_debug.cleaning.decisions import Decision
-from covid_debug.cleaning.provenance import FilmActions, read_actions
+from covid_debug.cleaning.decisions import Box, Decision, read_decisions
+from covid_debug.cleaning.provenance import DECISIONS_NAME, FilmActions, read_actions
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
@@ -113,7 +113,8 @@ def scan_residual(
     """Look for text on cleaned films with another detector.
 
     Side markers that the policy kept or replaced are not residual: regions that touch a kept
-    region, or lie where the uniform marker is drawn, are not counted.
+    region, or lie where the uniform marker is drawn, are not counted; nor are those at a box that
+    a reviewer kept or called no text.
 
     Args:
         cleaned: A cleaned data set, or a part of its films.
@@ -135,6 +136,7 @@ def scan_residual(
     """
     actions = read_actions(cleaned.root)
     manifest = read_manifest(cleaned.root, kind="filmset")
+    reviewed = _read_left_boxes(cleaned.root)
     has_markers = manifest["parameters"].get("policy") == "replace"
     pairs = [(film.image_id, cleaned.path_of(film)) for film in cleaned.films]
     if original is not None:
@@ -150,6 +152,7 @@ def scan_residual(
             region
             for region in found[film.image_id].regions
             if not _is_wanted(region, done, has_markers=has_markers)
+            and not any(_touch(region.box, box) for box in reviewed.get(film.image_id, ()))
         ]
         n_in = sum(_touches_filled(region, done) for region in regions)
         if regions:
@@ -193,6 +196,16 @@ def find_makers(actions: Mapping[str, FilmActions]) -> set[str]:
         for region in film.found.regions
         for name in region.detector.split("+")  # a merged region names all that saw it
     }
+
+
+def _read_left_boxes(folder: Path) -> dict[str, list[Box]]:
+    """Return the boxes that reviewers wanted left as they are, by film."""
+    path = folder / DECISIONS_NAME
+    boxes: dict[str, list[Box]] = {}
+    for line in read_decisions(path) if path.is_file() else ():
+        if line.box is not None and line.decision in {"keep", "reject"}:
+            boxes.setdefault(line.image_id, []).append(line.box)
+    return boxes
 
 
 def _scan_all(scan: Scan, pairs: Sequence[tuple[str, Path]]) -> dict[str, FilmRegions]:
@@ -255,16 +268,15 @@ def _is_wanted(region: TextRegion, done: FilmActions, *, has_markers: bool) -> b
         if action == "kept"
     ]
     in_marker_rows = region.box[3] <= 0.08 * done.found.height
-    return any(_touch(region, other) for other in kept) or (has_markers and in_marker_rows)
+    return any(_touch(region.box, other.box) for other in kept) or (has_markers and in_marker_rows)
 
 
 def _touches_filled(region: TextRegion, done: FilmActions) -> bool:
     return any(
-        action in {"removed", "replaced"} and _touch(region, other)
+        action in {"removed", "replaced"} and _touch(region.box, other.box)
         for other, action in zip(done.found.regions, done.actions, strict=True)
     )
 
 
-def _touch(region: TextRegion, other: TextRegion) -> bool:
-    a, b = region.box, other.box
+def _touch(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -38,6 +38,15 @@ def test_apply_decisions_reject_by_box_takes_the_region_that_overlaps_most():
     assert revised["a"].regions == (FIRST,)
 
 
+def test_apply_decisions_keep_leaves_the_region_and_says_who_wanted_it():
+    line = Decision("a", "keep", "AB", region_index=1, box=(50.0, 50.0, 70.0, 60.0))
+
+    revised = apply_decisions(REGIONS, [line])
+
+    assert revised["a"].regions == (FIRST,)
+    assert revised["a"].rejected == ((SECOND, "kept by AB"),)
+
+
 def test_apply_decisions_last_line_about_a_region_counts():
     lines = [
         Decision("a", "reject", "AB", region_index=0),
@@ -66,6 +75,10 @@ def test_apply_decisions_about_a_verdict_change_nothing():
     [
         (Decision("z", "reject", "AB", region_index=0), "film 'z' has no text regions"),
         (Decision("a", "reject", "AB", region_index=2), "has 2 regions.*about number 2"),
+        (
+            Decision("a", "keep", "AB", region_index=0, box=(50, 50, 70, 60)),
+            "region 0 of film 'a' is not at box.*not about another scan",
+        ),
         (Decision("a", "reject", "AB", box=(80, 80, 90, 90)), "no region at box.*decision 'add'"),
         (Decision("b", "reject", "AB", box=(80, 80, 90, 90)), "no region at box"),
     ],
@@ -100,6 +113,7 @@ def test_read_decisions_reads_what_a_report_exports(tmp_path):
         ('{"image_id": "a", "decision": "reject", "region_index": -1}', "region_index is -1"),
         ('{"image_id": "a", "decision": "reject", "box": [3, 2, 1, 4]}', "x_min < x_max"),
         ('{"image_id": "a", "decision": "add"}', "add has no box"),
+        ('{"image_id": "a", "decision": "keep"}', "keep names no region"),
         ('["a"]', "is not a decision"),
     ],
 )

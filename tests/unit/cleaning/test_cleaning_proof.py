@@ -186,6 +186,20 @@ def test_scan_residual_does_not_count_kept_markers(make_set, tmp_path):
     assert scan_residual(cleaned, scan_with(found), "second").films == ()
 
 
+@pytest.mark.parametrize("decision", ["keep", "reject"])
+def test_scan_residual_does_not_count_what_reviewers_left(make_set, tmp_path, decision):
+    original, regions = make_set([[TEXT], []])
+    image_id = original.films[0].image_id
+    x, y, wide, high = TEXT
+    box = (x, y, x + wide, y + high)
+    line = Decision(image_id, decision, "AB", region_index=0, box=box)
+    cleaned = clean_filmset(original, regions, CleaningParams(), tmp_path / "out", decisions=[line])
+
+    residual = scan_residual(cleaned, scan_with({image_id: [make_region(TEXT)]}), "second")
+
+    assert residual.films == ()
+
+
 def test_scan_residual_with_failed_films_counts_them(built):
     _, cleaned = built
 
