@@ -25,6 +25,8 @@ from covid_debug.reporting.verdicts import VERDICT_NAMES, AuditedFilm, read_map
 THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80
 _N_THREADS = 2
+_MARGIN_PX = 4.0
+_CUT_OUT_PX = (180, 48)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Picture:
         width: Width of the coordinates that ``outlines`` use.
         height: Height of those coordinates.
         outlines: SVG ``points`` of the text regions.
+        numbers: Where the outlines' numbers stand, ``x, y``; empty shows none.
         frame: ``x, y, side`` of the model's view on the film, or None.
         missing: Why there is no picture.
     """
@@ -46,6 +49,7 @@ class Picture:
     width: int = 1
     height: int = 1
     outlines: tuple[str, ...] = ()
+    numbers: tuple[tuple[float, float], ...] = ()
     frame: tuple[int, int, int] | None = None
     missing: str = ""
 
@@ -68,6 +72,21 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionRow:
+    """A text region that a reviewer can decide about.
+
+    Attributes:
+        title: What was read, who saw it and how sure it was.
+        box: ``x_min,y_min,x_max,y_max`` in film pixels.
+        uri: ``data:`` address of the region cut out; empty where the film cannot be read.
+    """
+
+    title: str
+    box: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """Everything that one card shows."""
 
@@ -77,7 +96,7 @@ class Card:
     verdict_name: str
     pictures: tuple[Picture, ...]
     bars: tuple[Bar, ...]
-    found_text: tuple[str, ...]
+    regions: tuple[RegionRow, ...]
     facts: tuple[tuple[str, str], ...]
 
 
@@ -123,7 +142,7 @@ def build_cards(
                 _picture_cleaned(copy, texts, view),
             ),
             bars=tuple(_bars(entry)),
-            found_text=tuple(text.content for text in texts if text.content),
+            regions=tuple(_region_row(original, text) for text in texts),
             facts=tuple(_facts(entry, film)),
         )
 
@@ -160,8 +179,30 @@ def _picture_film(
         width,
         height,
         _outlines(texts, None),
+        tuple(text.box[:2] for text in texts),
         (geometry.x0, geometry.y0, geometry.side),
     )
+
+
+def _region_row(pixels: NDArray[np.uint8] | str, text: TextRegion) -> RegionRow:
+    read = f"\u201c{text.content}\u201d, " if text.content else ""
+    title = f"{read}seen by {text.detector.replace('+', ' and ')}, confidence {text.confidence:.2f}"
+    box = ",".join(f"{value:.1f}" for value in text.box)
+    return RegionRow(title, box, "" if isinstance(pixels, str) else _cut_out(pixels, text))
+
+
+def _cut_out(pixels: NDArray[np.uint8], text: TextRegion) -> str:
+    x_min, y_min, x_max, y_max = text.box
+    margin = max(0.3 * (y_max - y_min), _MARGIN_PX)
+    rows = slice(max(int(y_min - margin), 0), int(np.ceil(y_max + margin)))
+    columns = slice(max(int(x_min - margin), 0), int(np.ceil(x_max + margin)))
+    piece = pixels[rows, columns]
+    if not piece.size:
+        return ""
+    scale = min(_CUT_OUT_PX[1] / piece.shape[0], _CUT_OUT_PX[0] / piece.shape[1])
+    size = (max(1, round(piece.shape[1] * scale)), max(1, round(piece.shape[0] * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return _uri(np.asarray(cv2.resize(piece, size, interpolation=method), np.uint8))
 
 
 def _picture_map(

@@ -1,7 +1,6 @@
-"""Reviewers' decisions about films, as the report exports and shows them.
+"""Reviewers' decisions about films and their regions, as the report exports and shows them.
 
-The file format and the decisions about single regions belong to
-:mod:`covid_debug.cleaning.decisions`.
+The file format and the effect on a build belong to :mod:`covid_debug.cleaning.decisions`.
 """
 
 from pathlib import Path
@@ -11,15 +10,32 @@ from covid_debug.cleaning.decisions import read_decisions as read_all
 
 
 def read_decisions(path: Path) -> dict[str, Decision]:
-    """Read what reviewers decided about the verdicts of films.
+    """Read what reviewers decided.
 
     Args:
-        path: JSON lines exported by a report; lines about single regions are left out.
+        path: JSON lines exported by a report, or written by hand.
 
     Returns:
-        Image id -> decision; a later line about a film replaces an earlier one.
+        Decisions by what they are about, see :func:`subject_of`; a later line about the same
+        subject replaces an earlier one.
 
     Raises:
         DataIntegrityError: If the file or one of its lines is not readable.
     """
-    return {d.image_id: d for d in read_all(path) if not d.is_about_region}
+    return {subject_of(line): line for line in read_all(path)}
+
+
+def subject_of(decision: Decision) -> str:
+    """Return the key of the film or region that a decision is about, as the page's script makes it.
+
+    Args:
+        decision: A decision.
+
+    Returns:
+        ``"<image id>"``, ``"<image id>#<place of the region>"`` or ``"<image id>#box:<box>"``.
+    """
+    if not decision.is_about_region:
+        return decision.image_id
+    if decision.region_index is not None:
+        return f"{decision.image_id}#{decision.region_index}"
+    return f"{decision.image_id}#box:{','.join(f'{value:g}' for value in decision.box or ())}"

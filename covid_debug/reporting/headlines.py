@@ -24,6 +24,7 @@ def write_headlines(
     table: ComparisonTable,
     baselines: Sequence[Row],
     calibration: Row | None,
+    proof: Row | None = None,
 ) -> list[str]:
     """Write the headline sentences.
 
@@ -32,6 +33,7 @@ def write_headlines(
         table: The comparison.
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth, or None.
+        proof: The proof of cleaning, or None.
 
     Returns:
         Sentences, the most important first.
@@ -46,6 +48,12 @@ def write_headlines(
             lines += [line for test in table.tests if (line := _difference_line(table, arm, test))]
         elif arm != BASE and (line := _control_line(table, arm)):
             lines.append(line)
+    if proof is not None:
+        lines += [
+            f"Warning: {flag['message']}."
+            for flag in proof["scars"]["flags"]
+            if flag["severity"] != "info"
+        ]
     best = max(baselines, key=lambda row: row["value"] or 0.0, default=None)
     if best is not None and best["value"] is not None:
         lines.append(

@@ -24,6 +24,7 @@ class ReportInputs:
         view: What the model sees of a film.
         cleaned: Artifact of the cleaned films, or None.
         audit: Artifact of kind ``"audit"``, or None.
+        proof: Artifact of kind ``"cleaning-proof"`` about ``cleaned``, or None.
         comparison: Rows with ``train_data, test_data, seed, class_name, metric, value, low, high,
             n``; ``class_name`` is ``"all"`` for accuracy and macro_f1, undefined values are None;
             ``seed`` is ``"pooled"`` for rows over all seeds.
@@ -48,6 +49,7 @@ class ReportInputs:
     view: ViewSpec
     cleaned: Path | None = None
     audit: Path | None = None
+    proof: Path | None = None
     comparison: Sequence[Row] = ()
     pairs: Sequence[Row] = ()
     confusions: Sequence[Row] = ()

@@ -4,6 +4,7 @@ Joins what the other modules of this package prepare; computes no result.
 """
 
 import base64
+import dataclasses
 import hashlib
 import importlib.resources
 import json
@@ -17,6 +18,7 @@ from markupsafe import Markup
 
 from covid_debug.artifacts import canonical_json, read_manifest, write_artifact, write_text_atomic
 from covid_debug.cleaning.decisions import Decision
+from covid_debug.cleaning.proof import read_proof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError
@@ -84,7 +86,8 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
     audited = () if inputs.audit is None else read_verdicts(inputs.audit)
     audit_counts = {} if inputs.audit is None else read_audit_counts(inputs.audit)
     table = arrange_comparison(inputs.comparison, inputs.pairs)
-    headlines = write_headlines(audited, table, inputs.baselines, inputs.calibration)
+    proof = None if inputs.proof is None else read_proof(inputs.proof)
+    headlines = write_headlines(audited, table, inputs.baselines, inputs.calibration, proof)
     shown = audited[: inputs.max_cards]
     cards = (
         build_cards(shown, filmset, cleaned, regions, inputs.audit, inputs.view)
@@ -98,7 +101,7 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
         films = {film.image_id: film for film in filmset.films}
         flags = flag_rows(audited, films, regions, {film.image_id for film in shown})
         summary = summarise(
-            inputs, filmset, regions, audited, audit_counts, table, headlines, len(cards)
+            inputs, filmset, regions, audited, audit_counts, table, headlines, len(cards), proof
         )
         (draft.path / "figures").mkdir()
         for name, figure in figures.items():
@@ -117,6 +120,7 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
             "table": table,
             "cards": cards,
             "ingest": ingest,
+            "proof": proof,
             "sources": sources,
             "figures": {n: to_svg_uri(figures[n]) for n in _INLINED_FIGURES if n in figures},
             **_page_facts(inputs, audited, cards, summary),
@@ -130,7 +134,7 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
 
     Args:
         run_dir: Folder of the run; its own files stay as they are.
-        decisions: Image id -> decision.
+        decisions: As :func:`covid_debug.reporting.decisions.read_decisions` returns them.
 
     Returns:
         Path of ``report-reviewed.html`` in that folder.
@@ -147,8 +151,12 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
     except (OSError, ValueError, IndexError) as error:
         raise ArtifactError(f"{path}: is not a report of covid-debug; run report again") from error
     rows = {
-        key: {"decision": d.decision, "reviewer": d.reviewer, "note": d.note}
-        for key, d in decisions.items()
+        key: {
+            name: value
+            for name, value in dataclasses.asdict(decision).items()
+            if name != "image_id" and value is not None
+        }
+        for key, decision in decisions.items()
     }
     target = run_dir / "report-reviewed.html"
     parts = (head, _DECISIONS_OPEN, _safe_json(rows), _DECISIONS_CLOSE, tail)
@@ -195,6 +203,7 @@ def _source_names(inputs: ReportInputs) -> dict[str, str]:
         "films": inputs.filmset,
         "regions": inputs.regions.parent,
         "cleaned films": inputs.cleaned,
+        "proof of cleaning": inputs.proof,
         "audit": inputs.audit,
     }
     return {name: place.name for name, place in places.items() if place is not None}

@@ -16,6 +16,7 @@ from covid_debug.records import SPLITS, Film, FilmRegions
 from covid_debug.reporting.comparison import ComparisonTable
 from covid_debug.reporting.inputs import ReportInputs, Row
 from covid_debug.reporting.verdicts import VERDICTS, AuditedFilm
+from covid_debug.text.statistics import count_by_group
 
 SUMMARY_VERSION = 1
 COMPARISON_COLUMNS = (
@@ -111,6 +112,7 @@ def summarise(
     table: ComparisonTable,
     headlines: Sequence[str],
     n_cards: int,
+    proof: Row | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``.
 
@@ -123,11 +125,13 @@ def summarise(
         table: The comparison.
         headlines: Sentences for the reader.
         n_cards: Films shown as cards.
+        proof: The proof of cleaning, or None.
 
     Returns:
         Plain values; the keys are stable.
     """
     verdicts = Counter(film.verdict for film in audited)
+    films = filmset.films
     return {
         "schema_version": SUMMARY_VERSION,
         "title": inputs.title,
@@ -143,7 +147,10 @@ def summarise(
             "n_failed": sum(found.error is not None for found in regions.values()),
             "n_films_with_text": sum(bool(found.regions) for found in regions.values()),
             "n_regions": sum(len(found.regions) for found in regions.values()),
+            "by_source": _count_text(regions, {film.image_id: film.source for film in films}),
+            "by_class": _count_text(regions, {film.image_id: film.label for film in films}),
         },
+        "proof": None if proof is None else _summarise_proof(proof),
         "audit": {
             "target_class": audited[0]["target_class"] if audited else None,
             "n_predicted_target": audit_counts.get("n_predicted_target"),
@@ -173,6 +180,29 @@ def summarise(
         "n_seeds": table.n_seeds,
         "baselines": [dict(row) for row in inputs.baselines],
         "calibration": None if inputs.calibration is None else dict(inputs.calibration),
+    }
+
+
+def _count_text(
+    regions: Mapping[str, FilmRegions], group_of: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    return [group.to_json() for group in count_by_group(regions.values(), group_of)]
+
+
+def _summarise_proof(proof: Row) -> dict[str, Any]:
+    residual, scars = proof["residual"], proof["scars"]
+    return {
+        "n_total": proof["n_total"],
+        "n_scanned": residual["n_scanned"],
+        "detector": residual["detector"],
+        "is_independent": residual["is_independent"],
+        "text_before": residual["share_before"],
+        "residual_text": residual["share"],
+        "residual_text_in_filled": residual["share_in_filled"],
+        "residual_text_by_class": residual["by_class"],
+        "scar_auc": scars["patch_auc"],
+        "mask_auc": scars["class_auc"],
+        "flags": [flag["rule"] for flag in proof["flags"]],
     }
 
 

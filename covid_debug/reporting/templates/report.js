@@ -18,21 +18,50 @@
   reviewerField.value = load("covid_debug:reviewer") || "";
   reviewerField.addEventListener("input", () => save("covid_debug:reviewer", reviewerField.value));
 
+  // A decision about a film is kept under its id, one about a region under "<id>#<place>".
   const entryOf = (card) => decisions[card.dataset.id] || {};
+  const regionsOf = (card) => [...card.querySelectorAll(".region")];
+  const keyOf = (card, region) => `${card.dataset.id}#${region.dataset.region}`;
 
-  function record(card, change) {
-    const entry = { decision: "", note: "", ...entryOf(card), ...change, reviewer: reviewerField.value };
-    if (entry.decision || entry.note) decisions[card.dataset.id] = entry;
-    else delete decisions[card.dataset.id];
+  function put(card, key, change) {
+    const entry = { decision: "", note: "", ...decisions[key], ...change, reviewer: reviewerField.value };
+    if (entry.decision || entry.note) decisions[key] = entry;
+    else delete decisions[key];
     save(storageKey, JSON.stringify(decisions));
     show(card);
     count();
+  }
+
+  const record = (card, change) => put(card, card.dataset.id, change);
+
+  function decideRegion(card, region, decision) {
+    const key = keyOf(card, region);
+    put(card, key, {
+      decision: decisions[key]?.decision === decision ? "" : decision,
+      region_index: Number(region.dataset.region),
+      box: region.dataset.box.split(",").map(Number),
+    });
+  }
+
+  function stepRegion(card, region) {
+    const steps = ["accept", "keep", "reject"];
+    const now = decisions[keyOf(card, region)]?.decision;
+    decideRegion(card, region, steps[steps.indexOf(now) + 1] || now);  // the last step takes it back
   }
 
   function show(card) {
     const entry = entryOf(card);
     for (const button of card.querySelectorAll("[data-decide]")) {
       button.setAttribute("aria-pressed", String(button.dataset.decide === entry.decision));
+    }
+    for (const region of regionsOf(card)) {
+      const state = decisions[keyOf(card, region)]?.decision || "";
+      for (const button of region.querySelectorAll("[data-region-decide]")) {
+        button.setAttribute("aria-pressed", String(button.dataset.regionDecide === state));
+      }
+      for (const outline of card.querySelectorAll(`polygon[data-region="${region.dataset.region}"]`)) {
+        outline.dataset.state = state;
+      }
     }
     const note = card.querySelector(".note-field");
     if (document.activeElement !== note) note.value = entry.note || "";
@@ -47,8 +76,9 @@
   function count() {
     const shown = visible();
     const done = cards.filter((card) => entryOf(card).decision).length;
+    const nRegions = Object.keys(decisions).filter((key) => key.includes("#") && decisions[key].decision).length;
     document.getElementById("count").textContent =
-      `${shown.length} of ${cards.length} films shown, ${done} reviewed`;
+      `${shown.length} of ${cards.length} films shown, ${done} reviewed, ${nRegions} regions decided`;
   }
 
   function applyFilters() {
@@ -115,10 +145,12 @@
   function rows() {
     return Object.entries(decisions)
       .filter(([, entry]) => entry.decision)
-      .map(([image_id, entry]) => ({
-        image_id, decision: entry.decision, reviewer: entry.reviewer || "", note: entry.note || "",
+      .map(([key, entry]) => ({
+        image_id: key.split("#")[0], decision: entry.decision, reviewer: entry.reviewer || "", note: entry.note || "",
+        ...(entry.region_index !== undefined && { region_index: entry.region_index }), ...(entry.box && { box: entry.box }),
       }))
-      .sort((a, b) => (a.image_id < b.image_id ? -1 : 1));
+      .sort((a, b) => (a.image_id < b.image_id ? -1 : a.image_id > b.image_id ? 1
+        : (a.region_index ?? -1) - (b.region_index ?? -1)));
   }
 
   function exportDecisions(format) {
@@ -128,8 +160,8 @@
       return;
     }
     const quote = (value) => `"${String(value).replaceAll('"', '""')}"`;
-    const head = ["image_id", "decision", "reviewer", "note"];
-    const lines = [head, ...rows().map((row) => head.map((key) => quote(row[key])))];
+    const head = ["image_id", "decision", "reviewer", "note", "region_index", "box"];
+    const lines = [head, ...rows().map((row) => head.map((key) => quote(row[key] ?? "")))];
     download("decisions.csv", "text/csv", lines.map((line) => line.join(",") + "\n").join(""));
   }
 
@@ -143,7 +175,9 @@
     if (!card) return;
     select(card, false);
     const button = event.target.closest("[data-decide]");
+    const regionButton = event.target.closest("[data-region-decide]");
     if (button) decide(card, button.dataset.decide);
+    else if (regionButton) decideRegion(card, regionButton.closest(".region"), regionButton.dataset.regionDecide);
     else if (event.target.closest(".picture")) enlarge(card);
   });
   list.addEventListener("input", (event) => {
@@ -157,12 +191,14 @@
       return;
     }
     const decision = { a: "accept", r: "reject", u: "unsure" }[event.key];
+    const region = current && /^[1-9]$/.test(event.key) && regionsOf(current)[event.key - 1];
     if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
     else if (event.key === "z" && current) enlarge(current);
     else if (event.key === "b") document.body.classList.toggle("no-outlines");
     else if (event.key === "n" && current) { current.querySelector(".note-field").focus(); }
     else if (decision && current) decide(current, decision);
+    else if (region) stepRegion(current, region);
     else return;
     event.preventDefault();
   });

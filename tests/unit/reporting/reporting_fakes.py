@@ -216,6 +216,53 @@ CALIBRATION = {
 }
 
 
+def make_proof(folder: Path) -> None:
+    share = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 40, "reason": ""}
+    area = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 40, "reason": ""}
+    none = {"value": None, "low": None, "high": None, "n": 3, "reason": "too few samples"}
+    per_class = dict.fromkeys(CLASSES, share)
+    scar_flags = [
+        {
+            "rule": "scar_predicts_label",
+            "severity": "critical",
+            "message": "number, size and place of the fills tell the class; clean with"
+            " decoy_sets: 3",
+            "evidence": {},
+        },
+        {"rule": "scar_visible", "severity": "info", "message": "seen", "evidence": {}},
+    ]
+    content = {
+        "n_total": 90,
+        "lines": ["residual text"],
+        "flags": scar_flags,
+        "verification": None,
+        "residual": {
+            "detector": "strokes",
+            "is_independent": True,
+            "share": share,
+            "share_in_filled": share,
+            "share_before": share,
+            "by_class": per_class,
+            "by_class_before": per_class,
+            "by_class_in_filled": per_class,
+            "n_scanned": 40,
+            "n_failed": 1,
+            "films": [],
+            "flags": [],
+        },
+        "scars": {
+            "patch_auc": area,
+            "class_auc": {"normal": area, "pneumonia": none, "COVID-19": area},
+            "n_films": 40,
+            "n_filled": 50,
+            "n_untouched": 60,
+            "flags": scar_flags,
+        },
+    }
+    with write_artifact(folder, kind="cleaning-proof") as draft:
+        write_text_atomic(draft.path / "proof.json", json.dumps(content))
+
+
 def make_inputs(folder: Path, n: int = 4, **changes: object) -> ReportInputs:
     original = make_filmset(folder / "films-1", n)
     make_filmset(folder / "cleaned-1", n)

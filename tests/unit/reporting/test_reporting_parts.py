@@ -181,7 +181,10 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
     assert whole.outlines == ("5.0,20.0 15.0,20.0 15.0,26.0 5.0,26.0",)
     assert evidence.outlines == ("4.0,10.4 12.0,10.4 12.0,15.2 4.0,15.2",)
     assert cleaned.outlines == evidence.outlines
-    assert card.found_text == ("R",)
+    assert whole.numbers == ((5.0, 20.0),)
+    assert [region.box for region in card.regions] == ["5.0,20.0,15.0,26.0"]
+    assert card.regions[0].title.startswith("\u201cR\u201d, seen by ")
+    assert card.regions[0].uri.startswith("data:image/jpeg;base64,")
     assert read_film(filmset.path_of(film)).pixels.shape == (whole.height, whole.width)
     assert [bar.name for bar in card.bars][:2] == ["Film as it is", "Text removed"]
     assert card.bars[1].nulls == (0.94, 0.9, 0.93)

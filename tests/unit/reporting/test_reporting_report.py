@@ -181,6 +181,7 @@ def test_summary_json_has_the_stable_keys(report):
         "n_seeds",
         "baselines",
         "calibration",
+        "proof",
     }
     assert summary["audit"]["verdicts"] == {
         "text_driven": 1,
@@ -277,12 +278,89 @@ def test_add_decisions_foreign_folder_is_refused(tmp_path):
         add_decisions(tmp_path / "absent", {})
 
 
-def test_read_decisions_last_line_about_a_film_counts(tmp_path):
+def test_read_decisions_last_line_about_a_film_or_region_counts(tmp_path):
     lines = tmp_path / "d.jsonl"
     lines.write_text(
         '{"image_id": "a", "decision": "accept", "reviewer": "x", "note": "n, \\"q\\""}\n\n'
         '{"image_id": "a", "decision": "unsure", "reviewer": "y"}\n'
         '{"image_id": "b", "decision": "reject", "reviewer": "x", "region_index": 0}\n'
+        '{"image_id": "b", "decision": "keep", "reviewer": "x", "region_index": 0}\n'
+        '{"image_id": "b", "decision": "add", "reviewer": "x", "box": [1, 2, 3.5, 4]}\n'
     )
 
-    assert read_decisions(lines) == {"a": Decision("a", "unsure", "y")}
+    assert read_decisions(lines) == {
+        "a": Decision("a", "unsure", "y"),
+        "b#0": Decision("b", "keep", "x", 0),
+        "b#box:1,2,3.5,4": Decision("b", "add", "x", box=(1, 2, 3.5, 4)),
+    }
+
+
+def test_add_decisions_about_regions_carry_what_names_them(report):
+    line = Decision("a", "keep", "me", 1, (1.0, 2.0, 3.0, 4.0))
+
+    page = add_decisions(report.parent, {"a#1": line}).read_text()
+    block = re.search(r'id="decisions">(.*?)</script>', page).group(1)
+
+    assert json.loads(block) == {
+        "a#1": {
+            "decision": "keep",
+            "reviewer": "me",
+            "note": "",
+            "region_index": 1,
+            "box": [1, 2, 3, 4],
+        }
+    }
+
+
+def test_build_report_lists_the_regions_of_each_film_for_review(report):
+    page = _Page(report.read_text())
+
+    regions = [attrs for attrs in page.all("li") if attrs.get("class") == "region"]
+    buttons = [b["data-region-decide"] for b in page.all("button") if "data-region-decide" in b]
+
+    assert [region["data-box"] for region in regions] == ["5.0,20.0,15.0,26.0"] * 4
+    assert buttons == ["accept", "keep", "reject"] * 4
+
+
+def test_build_report_counts_text_by_source_and_class(report):
+    text = json.loads((report.parent / "summary.json").read_text())["text"]
+
+    assert [row["group"] for row in text["by_source"]] == ["all", "cohen"]
+    assert [row["group"] for row in text["by_class"]] == ["all", "COVID-19"]
+    assert text["by_source"][1] | {"mean_area_share": 0} == {
+        "group": "cohen",
+        "n_total": 4,
+        "n_ok": 4,
+        "n_with_text": 4,
+        "n_regions": 4,
+        "n_single_letters": 4,
+        "mean_area_share": 0,
+        "seen_by": {"rapidocr": 4},
+        "rejected": {},
+    }
+
+
+def test_build_report_with_a_proof_warns_first_and_shows_its_numbers(tmp_path, plain):
+    fakes.make_proof(tmp_path / "cleaning-proof-1")
+    inputs = fakes.make_inputs(tmp_path, proof=tmp_path / "cleaning-proof-1", **plain)
+
+    report = build_report(tmp_path / "out", inputs)
+    summary = json.loads((report.parent / "summary.json").read_text())
+
+    assert summary["headlines"][-1] == (
+        "Warning: number, size and place of the fills tell the class; clean with decoy_sets: 3."
+    )
+    assert summary["proof"]["flags"] == ["scar_predicts_label", "scar_visible"]
+    assert summary["proof"]["mask_auc"]["normal"]["value"] == 0.8
+    assert "40 of 90 cleaned films, drawn at random" in report.read_text()
+    assert "took no part in finding what was cleaned" in report.read_text()
+    assert "cleaning-proof-1" in report.read_text()
+
+
+def test_build_report_broken_proof_names_the_file(tmp_path, plain):
+    fakes.make_proof(tmp_path / "cleaning-proof-1")
+    (tmp_path / "cleaning-proof-1" / "proof.json").write_text("no json")
+    inputs = fakes.make_inputs(tmp_path, proof=tmp_path / "cleaning-proof-1", **plain)
+
+    with pytest.raises(ArtifactError, match=r"proof.json: is not a readable proof"):
+        build_report(tmp_path / "out", inputs)

@@ -3,7 +3,7 @@
 import pytest
 
 from covid_debug.records import FilmRegions, TextRegion
-from covid_debug.text.statistics import count_by_source
+from covid_debug.text.statistics import count_by_group, is_single_letter
 
 
 def region(detector, side=10):
@@ -19,23 +19,39 @@ SCAN = [
 
 
 def test_total_and_sources_are_counted():
-    total, cohen, nih = count_by_source(
-        SCAN, {"a": "cohen", "b": "cohen", "c": "cohen", "d": "nih"}
-    )
+    total, cohen, nih = count_by_group(SCAN, {"a": "cohen", "b": "cohen", "c": "cohen", "d": "nih"})
 
     assert (total.n_total, total.n_ok, total.n_with_text, total.n_regions) == (4, 3, 2, 3)
-    assert (cohen.source, cohen.n_total, cohen.n_ok) == ("cohen", 3, 2)
+    assert (cohen.group, cohen.n_total, cohen.n_ok) == ("cohen", 3, 2)
     assert cohen.mean_area_share == pytest.approx((0.05 + 0) / 2)
     assert cohen.seen_by == {"marker+rapidocr": 1, "rapidocr": 1}
     assert cohen.rejected == {"film scale": 1}
     assert nih.mean_area_share == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize(
+    ("width", "content", "is_letter"),
+    [(10, None, True), (14, None, True), (15, None, False), (60, "R", True), (10, "PA", False)],
+)
+def test_single_letter_is_told_by_content_or_shape(width, content, is_letter):
+    polygon = ((0, 0), (width, 0), (width, 10), (0, 10))
+
+    assert is_single_letter(TextRegion(polygon, 0.9, content, "x")) is is_letter
+
+
+def test_describe_is_one_line_with_the_reasons():
+    (_, cohen) = count_by_group(SCAN[:3], dict.fromkeys("abc", "cohen"))
+
+    assert cohen.describe() == (
+        "cohen: text on 1 of 2 films, 2 regions, about 2 single letters; dropped: 1 film scale"
+    )
+
+
 def test_image_without_source_is_unknown():
-    assert [s.source for s in count_by_source(SCAN[:1], {})] == ["all", "unknown"]
+    assert [s.group for s in count_by_group(SCAN[:1], {})] == ["all", "unknown"]
 
 
 def test_empty_scan_counts_nothing():
-    (total,) = count_by_source([], {})
+    (total,) = count_by_group([], {})
 
     assert (total.n_total, total.mean_area_share, total.seen_by) == (0, 0.0, {})
