@@ -402,6 +402,11 @@ def clean(
     ] = None,
     policy: Annotated[str, typer.Option(help="Side markers: remove, keep or replace.")] = "remove",
     method: Annotated[str, typer.Option(help="Fill: telea, navier_stokes, ...")] = "telea",
+    mask_shape: Annotated[str, typer.Option(help="What is filled: glyphs or box.")] = "glyphs",
+    decoy_sets: Annotated[
+        int, typer.Option(help="Fill every film at the places of so many films; needs box.")
+    ] = 0,
+    grain: Annotated[bool, typer.Option("--grain", help="Lay texture over the fills.")] = False,
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Reviewers' decisions from the report.")
     ] = None,
@@ -424,7 +429,13 @@ def clean(
         data,
         regions,
         out,
-        CleaningParams(policy=policy, method=method),  # type: ignore[arg-type]
+        CleaningParams(
+            policy=policy,  # type: ignore[arg-type]
+            method=method,
+            mask_shape=mask_shape,  # type: ignore[arg-type]
+            decoy_sets=decoy_sets,
+            grain=grain,
+        ),
         decisions=decisions,
         n_workers=workers,
         console=RunConsole(),

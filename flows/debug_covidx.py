@@ -32,7 +32,8 @@ class RunOutcome:
 
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
-    return 6 + len(config.seeds) * len(config.arms) + ("placebo" in config.arms)
+    n_optional = ("placebo" in config.arms) + (config.proof.max_films > 0)
+    return 6 + len(config.seeds) * len(config.arms) + n_optional
 
 
 @flow(name="debug-covidx", validate_parameters=False)
@@ -48,6 +49,11 @@ def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
             regions = stages.detect_text(bench, original)
         with console.stage("Clean: COVIDx++"):
             cleaned = stages.clean(bench, original, regions)
+        proved: Path | None = None
+        if config.proof.max_films:
+            with console.stage("Prove: is text left, did cleaning leave a scar?"):
+                proved = stages.prove(bench, original, cleaned)
+                recorder.log_proof(proved)
         filmsets: dict[str, Path] = {"original": original, "cleaned": cleaned}
         if "placebo" in config.arms:
             with console.stage("Clean as much elsewhere: the placebo"):
@@ -69,7 +75,7 @@ def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
         with console.stage("Compare the models"):
             compared = stages.compare(bench, checkpoints, filmsets, regions, audited)
         with console.stage("Report"):
-            run_dir, headlines = write_report(bench, filmsets, regions, audited, compared)
+            run_dir, headlines = write_report(bench, filmsets, regions, audited, compared, proved)
             url = recorder.finish(run_dir, compared)
     create_table_artifact(
         key="debug-covidx-comparison",

@@ -11,19 +11,24 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from covid_debug.cleaning.scar import ProbeParams, estimate_auc
 from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
 from covid_debug.data.covidx import parse_split_file
 from covid_debug.errors import DataIntegrityError
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.text.catalog import build_detector
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.catalog import build_detector, choose_second, members_of
 from flows.console import format_duration
 
 _FILM_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
 _N_CLASSES = 3
 _FILM_PX = 640  # side of the made films that the detector is timed on
 _FILM_MB = 0.4  # a cleaned film of that side as PNG
+_FILL_S = 0.06  # a film of that side, cleaned again and looked at
+_N_GEOMETRY = 19  # numbers that describe the fills of a film
+_TIMED_TREES = 10
 _AUDITED_SHARE = 0.4  # of the test films: predicted as the audited class, with text
 
 
@@ -42,13 +47,19 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     yield f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}: {n_trainings} trainings"
     yield "measuring this machine ..."
     train_s, forward_s = _time_model(config)
-    text_s = _time_detector(config)
+    text_s = _time_detector(build_detector(config.text.detector, **config.text.params))
     map_s, map_evaluations = _time_map(config)
+    n_proved = min(config.proof.max_films, n_films)
     n_train = n_films - n_test
     n_audited = round(n_test * _AUDITED_SHARE)
     n_maps = min(config.audit.max_explained, n_audited)
     stages = {
         "text detection": n_films * text_s / config.compute.n_workers,
+        **(
+            {f"proof of cleaning ({n_proved} of {n_films} films)": _time_proof(config, n_proved)}
+            if n_proved
+            else {}
+        ),
         "training (all epochs, early stopping may save some)": n_trainings
         * config.training.n_epochs
         * n_train
@@ -142,8 +153,21 @@ def _time_model(config: RunConfig) -> tuple[float, float]:
     return times[0], times[1]
 
 
-def _time_detector(config: RunConfig) -> float:
-    detector = build_detector(config.text.detector, **config.text.params)
+def _time_proof(config: RunConfig, n_films: int) -> float:
+    """Return seconds: films scanned before and after, cleaned again, a forest a question."""
+    used = members_of(build_detector(config.text.detector, **config.text.params))
+    scan_s = _time_detector(build_detector(choose_second(used)))
+    rows = np.random.default_rng(0).random((n_films, _N_GEOMETRY))
+    params = ProbeParams(n_trees=_TIMED_TREES)
+    start = time.perf_counter()
+    estimate_auc(
+        list(rows), [bool(i % 2) for i in range(n_films)], list(map(str, range(n_films))), params
+    )
+    forest_s = (time.perf_counter() - start) * ProbeParams().n_trees / _TIMED_TREES
+    return n_films * (2 * scan_s + _FILL_S) / config.compute.n_workers + (1 + _N_CLASSES) * forest_s
+
+
+def _time_detector(detector: RegionDetector) -> float:
     film = np.random.default_rng(0).integers(40, 200, (_FILM_PX, _FILM_PX), dtype=np.uint8)
     detector.detect([film])
     start = time.perf_counter()

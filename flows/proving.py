@@ -1,12 +1,16 @@
 """`covid-debug prove`: is a COVIDx++ what it claims, is text left, did cleaning leave a scar?"""
 
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from covid_debug.cleaning.proof import prove_cleaning
+from covid_debug.cleaning.proof import CleaningProof, prove_cleaning, read_proof
+from covid_debug.cleaning.provenance import read_actions
+from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
-from covid_debug.data.filmset import load_filmset
-from covid_debug.text.catalog import build_detector
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
 from flows.console import RunConsole
 
@@ -14,7 +18,7 @@ from flows.console import RunConsole
 def prove_data_set(
     data: Path,
     cleaned: Path,
-    detector: str,
+    detector: str | None,
     out: Path,
     *,
     seed: int,
@@ -26,25 +30,75 @@ def prove_data_set(
     Args:
         data: The data set that was cleaned.
         cleaned: The COVIDx++ folder.
-        detector: Name of the second detector.
+        detector: Name of the second detector; None chooses one that took no part.
         out: Folder to write; must not exist.
         seed: Seed of the probe's draws.
         n_workers: Processes.
         console: Terminal.
     """
-    build_detector(detector)
-    scan = partial(scan_films, detector_name=detector, n_workers=n_workers)
+    cleaned_set = load_filmset(cleaned)
+    detector = detector or choose_second(find_makers(read_actions(cleaned)))
     with console.progress("films") as progress:
-        proof = prove_cleaning(
-            load_filmset(cleaned),
-            load_filmset(data),
-            scan,
+        prove_with(
             detector,
+            load_filmset(data),
+            cleaned_set,
             out,
             params=ProbeParams(seed=seed),
             inputs={"filmset": data.name, "cleaned": cleaned.name},
             n_workers=n_workers,
             progress=progress,
         )
-    console.say(proof.to_markdown())
+    show_proof(read_proof(out), console)
     console.say(f"proof: {out}")
+
+
+def prove_with(
+    detector: str,
+    original: FilmSet,
+    cleaned: FilmSet,
+    out: Path,
+    *,
+    made_with: Collection[str] = (),
+    params: ProbeParams,
+    is_sample: bool = False,
+    inputs: Mapping[str, str],
+    n_workers: int,
+    progress: Callable[[int, int], None],
+) -> CleaningProof:
+    """Prove a cleaned data set with a detector of the catalogue.
+
+    Returns:
+        The proof, see :func:`covid_debug.cleaning.proof.prove_cleaning`.
+    """
+    scan = partial(scan_films, detector_name=detector, n_workers=n_workers, progress=progress)
+    return prove_cleaning(
+        cleaned,
+        original,
+        scan,
+        detector,
+        out,
+        members=members_of(build_detector(detector)),
+        made_with=made_with,
+        params=params,
+        is_sample=is_sample,
+        inputs=inputs,
+        n_workers=n_workers,
+        progress=progress,
+    )
+
+
+def show_proof(proof: Mapping[str, Any], console: RunConsole) -> None:
+    """Print a proof and what the user should act on.
+
+    Args:
+        proof: As :func:`covid_debug.cleaning.proof.read_proof` returns it.
+        console: Terminal.
+    """
+    for line in proof["lines"]:
+        console.say(line)
+    for flag in proof["flags"]:
+        if flag["severity"] == "info":
+            console.say(flag["message"])
+        else:
+            console.warn(flag["message"])

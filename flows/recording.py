@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from covid_debug.artifacts import artifact_key, canonical_json, is_complete
+from covid_debug.cleaning.proof import PROOF_NAME, read_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
@@ -34,7 +35,7 @@ SHOWN_COLUMNS = (
     "test_original/COVID-19/precision",
     "test_original/COVID-19/recall",
 )
-REPORT_CODE_VERSION = 2
+REPORT_CODE_VERSION = 3
 
 
 class TrainingLog:
@@ -131,6 +132,26 @@ class RunRecorder:
             )
             yield TrainingLog(run)
 
+    def log_proof(self, folder: Path) -> None:
+        """Record how clean the cleaned films are."""
+        proof = read_proof(folder)
+        residual, scars = proof["residual"], proof["scars"]
+        for name, estimate in (
+            ("text_before", residual["share_before"]),
+            ("residual_text", residual["share"]),
+            ("residual_text_in_filled", residual["share_in_filled"]),
+            ("scar_auc", scars["patch_auc"]),
+            *((f"mask_auc/{label}", value) for label, value in scars["class_auc"].items()),
+        ):
+            bounds = {"": "value", "_low": "low", "_high": "high"}
+            self._parent.log_metrics(
+                {
+                    metric_name("proof", *f"{name}{end}".split("/")): estimate[key]
+                    for end, key in bounds.items()
+                }
+            )
+        self._parent.log_file(folder / PROOF_NAME)
+
     def finish(self, run_dir: Path, compared: Path) -> str:
         """Record the test results and the report.
 
@@ -209,6 +230,7 @@ def write_report(
     regions: Path,
     audited: Path,
     compared: Path,
+    proved: Path | None,
 ) -> tuple[Path, tuple[str, ...]]:
     """Write the run's folder, unless it stands already.
 
@@ -218,12 +240,15 @@ def write_report(
         regions: Artifact of the text regions.
         audited: Artifact of the audit.
         compared: Artifact of the comparison.
+        proved: Artifact of the proof of cleaning, or None.
 
     Returns:
         The folder and the headline sentences.
     """
     config = bench.config
     inputs = {"audit": audited.name, "comparison": compared.name}
+    if proved is not None:
+        inputs["proof"] = proved.name
     key = artifact_key(config.name, REPORT_CODE_VERSION, config.without_places(), inputs)
     run_dir = config.reports_dir / key
     if not is_complete(run_dir):
@@ -239,6 +264,7 @@ def write_report(
                 view=config.view,
                 cleaned=filmsets["cleaned"],
                 audit=audited,
+                proof=proved,
                 comparison=comparison["rows"],
                 pairs=[
                     {

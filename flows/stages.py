@@ -28,6 +28,8 @@ from covid_debug.audit.confounds import compute_confounds
 from covid_debug.audit.pipeline import AuditPlan, audit_filmset
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.placebo import placebo_regions
+from covid_debug.cleaning.proof import PROOF_KIND, read_proof
+from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet, load_filmset
@@ -42,10 +44,12 @@ from covid_debug.evaluation.comparison import (
 )
 from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.models.checkpoint import load_checkpoint
-from covid_debug.text.catalog import build_detector
+from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
+from covid_debug.text.statistics import count_by_group
 from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
+from flows.proving import prove_with, show_proof
 from flows.training import train_on_filmset
 
 # Raise a number when a change of code changes what the stage writes.
@@ -54,6 +58,7 @@ CODE_VERSION = {
     "regions": 2,
     "cleaned": 2,
     "placebo": 2,
+    "cleaning-proof": 1,
     "checkpoint": 1,
     "audit": 1,
     "comparison": 1,
@@ -245,6 +250,10 @@ def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
         f"{facts['n_regions']} text regions on {facts['n_with_text']} of {facts['n_total']} films"
         f" ({facts['n_total'] - facts['n_ok']} unreadable)"
     )
+    records = read_regions(folder / REGIONS_NAME).values()
+    _, *sources = count_by_group(records, {film.image_id: film.source for film in filmset.films})
+    for source in sources:
+        bench.console.say(source.describe())
     return folder
 
 
@@ -269,6 +278,36 @@ def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
 
     folder = find_or_make(bench, "cleaned", params, inputs, make)
     check_failures(bench.config, load_filmset(folder))
+    return folder
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def prove(bench: Workbench, filmset_dir: Path, cleaned_dir: Path) -> Path:
+    """Look for text that is left and for scars on a sample of the cleaned films."""
+    config = bench.config
+    used = members_of(build_detector(config.text.detector, **config.text.params))
+    second = build_detector(choose_second(used))
+    params = ProbeParams(max_films=config.proof.max_films, seed=config.seeds[0])
+    inputs = {"filmset": filmset_dir.name, "cleaned": cleaned_dir.name}
+
+    def make(target: Path) -> None:
+        with bench.console.progress("films") as progress:
+            prove_with(
+                second.name,
+                load_filmset(filmset_dir),
+                load_filmset(cleaned_dir),
+                target,
+                made_with=used,
+                params=params,
+                is_sample=True,
+                inputs=inputs,
+                n_workers=config.compute.n_workers,
+                progress=progress,
+            )
+
+    parameters = {"probe": params, "detector": second.name, "resolved": second.params}
+    folder = find_or_make(bench, PROOF_KIND, parameters, inputs, make)
+    show_proof(read_proof(folder), bench.console)
     return folder
 
 

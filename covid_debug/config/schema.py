@@ -13,6 +13,7 @@ from pydantic import Field
 
 from covid_debug.audit.planning import AuditParams
 from covid_debug.cleaning.film import CleaningParams
+from covid_debug.cleaning.proof import ProofParams
 from covid_debug.errors import ConfigError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.training.params import TrainingParams
@@ -138,6 +139,7 @@ class RunConfig:
         training: Recipe, the same for every arm.
         audit: Text interventions and iGOS++.
         cleaning: How text is removed.
+        proof: How much of the cleaned films is scanned again and probed for scars.
         tracking: MLflow.
         compute: Device, processes, tolerated failures.
         data_dir: Folder of artifacts and caches.
@@ -153,6 +155,7 @@ class RunConfig:
     training: TrainingParams = field(default_factory=TrainingParams)
     audit: AuditParams = field(default_factory=AuditParams)
     cleaning: CleaningParams = field(default_factory=CleaningParams)
+    proof: ProofParams = field(default_factory=ProofParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
     compute: ComputeParams = field(default_factory=ComputeParams)
     data_dir: Path = Path("data")

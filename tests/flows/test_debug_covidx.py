@@ -1,11 +1,13 @@
 """The whole loop on tiny phantoms: complete, resumable, and the same after an interruption."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from covid_debug.artifacts import hash_file
+from covid_debug.cleaning.proof import ProofParams
 from covid_debug.config.loader import build_config
 from covid_debug.config.schema import RunConfig
 
@@ -23,6 +25,7 @@ def make_config(folder: Path, **changes: object) -> RunConfig:
         "view": {"image_size": 64},
         "text": {"detector": "rapidocr", "params": {"max_side": 256, "scales": [1.0]}},
         "training": {"arch": "resnet18_half", "n_epochs": 1},
+        "proof": {"max_films": 12},
         "audit": {"grid_size": 8, "max_explained": 2, "n_nulls": 4},
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
         "compute": {"n_workers": 1},
@@ -66,16 +69,16 @@ def test_second_start_repeats_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was repeated")
 
-    for name in ("generate_phantom", "scan_films", "clean_filmset", "train_on_filmset"):
+    for name in ("generate_phantom", "scan_films", "clean_filmset", "prove_with"):
         monkeypatch.setattr(stages, name, refuse)
-    for name in ("audit_filmset", "compare_arms"):
+    for name in ("train_on_filmset", "audit_filmset", "compare_arms"):
         monkeypatch.setattr(stages, name, refuse)
 
     assert run_flow(config) == run_dir
 
 
 @pytest.mark.parametrize(
-    "stage", ["scan_films", "clean_filmset", "train_on_filmset", "audit_filmset"]
+    "stage", ["scan_films", "clean_filmset", "prove_with", "train_on_filmset", "audit_filmset"]
 )
 def test_interrupted_run_ends_with_the_same_files(
     undisturbed: tuple[Path, RunConfig],
@@ -110,6 +113,41 @@ def test_mlflow_holds_the_comparison(undisturbed: tuple[Path, RunConfig]) -> Non
     assert set(runs["status"]) == {"FINISHED"}
     assert runs["tags.mlflow.parentRunId"].notna().sum() == 2
     assert any(name.startswith("metrics.") and "macro_f1" in name for name in runs.columns)
+
+
+def test_proof_of_cleaning_is_a_stage_with_metrics_and_a_section(
+    undisturbed: tuple[Path, RunConfig],
+) -> None:
+    import mlflow
+
+    run_dir, config = undisturbed
+    summary = json.loads((run_dir / "summary.json").read_text())["proof"]
+    (folder,) = config.data_dir.glob("cleaning-proof-*")
+    mlflow.set_tracking_uri(config.tracking.uri)
+    runs = mlflow.search_runs(experiment_names=[config.tracking.experiment])
+    (parent,) = runs[runs["tags.mlflow.parentRunId"].isna()].to_dict("records")
+
+    assert (summary["detector"], summary["is_independent"]) == ("marker", True)
+    assert (summary["n_scanned"], summary["n_total"]) == (12, 42)
+    assert parent["metrics.proof/residual_text"] == summary["residual_text"]["value"]
+    assert parent["metrics.proof/text_before_low"] == summary["text_before"]["low"]
+    assert folder.name in (run_dir / "report.html").read_text()
+
+
+def test_proof_can_be_left_out(
+    undisturbed: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import stages
+    from flows.debug_covidx import count_stages
+
+    _, config = undisturbed
+    without = dataclasses.replace(config, proof=ProofParams(0))
+    monkeypatch.setattr(stages, "prove", None)
+
+    summary = json.loads((run_flow(without) / "summary.json").read_text())
+
+    assert count_stages(without) == count_stages(config) - 1
+    assert summary["proof"] is None
 
 
 def test_damaged_artifact_is_made_again(undisturbed: tuple[Path, RunConfig]) -> None:

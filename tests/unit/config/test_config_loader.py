@@ -78,6 +78,8 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("proof.max_films=-1", "max_films is -1; expected 0"),
+        ("proof.max_film=9", "did you mean 'max_films'"),
         ("n_epochs", "expected KEY=VALUE"),
         ("name.first=1", "name is a value, not a section"),
         ("seeds=[1", "the value is not valid YAML"),
