@@ -4,7 +4,6 @@ Finding the regions belongs to :mod:`covid_debug.text`.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from covid_debug.imaging.geometry import ViewSpec, render_view_mask
 from covid_debug.records import FilmRegions, TextRegion
 
 _SUBPIXEL_BITS = 6
+_MAX_COORDINATE = 1_000_000  # larger ones would overflow where polygons are drawn
 
 
 def regions_to_mask(
@@ -191,8 +191,9 @@ def _from_record(record: Mapping[str, Any]) -> FilmRegions:
 
 def _region_from_record(item: Mapping[str, Any]) -> TextRegion:
     polygon = tuple((float(x), float(y)) for x, y in item["polygon"])
-    if len(polygon) < 3 or not all(math.isfinite(value) for point in polygon for value in point):
-        raise ValueError("polygon has fewer than 3 finite corners")
+    is_near = all(abs(value) <= _MAX_COORDINATE for point in polygon for value in point)
+    if len(polygon) < 3 or not is_near:
+        raise ValueError(f"polygon lacks 3 corners or leaves +-{_MAX_COORDINATE} pixels")
     return TextRegion(
         polygon, float(item["confidence"]), item.get("content"), str(item.get("detector", ""))
     )

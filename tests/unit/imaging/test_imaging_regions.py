@@ -129,7 +129,15 @@ def test_read_regions_ignores_unknown_keys(tmp_path: Path) -> None:
     [
         ("not json\n", "regions.jsonl:1: is not a film's regions"),
         ('{"image": "a"}\n', "regions.jsonl:1: is not a film's regions .'regions'"),
-        ('{"image": "a", "regions": [{"polygon": [[0, 0]], "confidence": 1}]}\n', "3 finite"),
+        ('{"image": "a", "regions": [{"polygon": [[0, 0]], "confidence": 1}]}\n', "3 corners"),
+        (
+            '{"image": "a", "regions": [{"polygon": [[0, 0], [1e9, 3], [5, 5]], "confidence": 1}]}',
+            r"leaves \+-1000000 pixels",
+        ),
+        (
+            '{"image": "a", "regions": [{"polygon": [[0, 0], [NaN, 3], [5, 5]], "confidence": 1}]}',
+            r"leaves \+-1000000 pixels",
+        ),
         ('{"image": "a", "regions": []}\n' * 2, "regions.jsonl:2: film 'a' appears twice"),
         ("[]\n", "regions.jsonl:1: is not a film's regions"),
     ],
