@@ -320,7 +320,7 @@ def test_raise_flags_names_the_classes_and_the_remedy_once():
     assert flag.message == (
         "number, size and place of the fills tell the class: normal (AUC 0.75), COVID-19 (AUC"
         " 0.75), and the fills can be seen (AUC 0.75); a model may learn the cleaning; clean with"
-        " mask_shape: box and decoy_sets: 3, or with grain: true"
+        " mask_shape: box and decoy_sets: 3; grain: true makes the fills harder to see"
     )
 
 
