@@ -19,12 +19,13 @@ data: {{kind: phantom, n_train: 30, n_test: 12, seed: 3}}
 view: {{image_size: 64}}
 text: {{detector: rapidocr, params: {{max_side: 320, scales: [1.0]}}}}
 training: {{arch: resnet18_half, n_epochs: 1}}
+proof: {{max_films: 12}}
 audit: {{grid_size: 8, max_explained: 2, n_nulls: 4}}
 tracking: {{uri: "sqlite:///{folder}/mlflow.db"}}
 data_dir: {folder}/data
 reports_dir: {folder}/reports
 """
-N_STAGES = 8
+N_STAGES = 9
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
