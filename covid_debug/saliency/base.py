@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from covid_debug.errors import ExplanationError, InputContractError
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.fast_copy import HOOK_TABLES, make_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
@@ -132,6 +133,7 @@ class Explainer(ABC, Generic[P]):
         stochastic: Whether seeds change the result.
         uses_baseline: Whether the map contrasts the film with a baseline, so that a small score
             gap between the two makes it void.
+        repeats_model: Whether a map takes so many evaluations that a fast copy of the model pays.
         fixed_scale: Scale that the method's rules start from, whatever the caller asked for; the
             result's ``scale`` says so.
     """
@@ -141,6 +143,7 @@ class Explainer(ABC, Generic[P]):
     needs_gradient: ClassVar[bool]
     stochastic: ClassVar[bool]
     uses_baseline: ClassVar[bool] = True
+    repeats_model: ClassVar[bool] = False
     fixed_scale: ClassVar[OutputScale | None] = None
     params: P
 
@@ -230,9 +233,10 @@ class Explainer(ABC, Generic[P]):
         parts = []
         n_evaluations = 0
         with _preserved(classifier), torch.no_grad():
+            model = make_fast_copy(classifier) if self.repeats_model else classifier
             for start in range(0, len(images), max_batch):
                 group = slice(start, start + max_batch)
-                score = TargetScore(classifier, targets[group], scale=scale, max_batch=max_batch)
+                score = TargetScore(model, targets[group], scale=scale, max_batch=max_batch)
                 parts.append(
                     self._explain_group(
                         score, images[group], baseline[group], seeds[group], offset=start
@@ -380,17 +384,11 @@ def _check_targets(name: str, targets: Tensor, images: Tensor, classifier: Class
         )
 
 
-_HOOK_TABLES = (
-    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
-    "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called",
-)  # fmt: skip
-
-
 @contextmanager
 def _preserved(classifier: nn.Module) -> Iterator[None]:
     """Freeze the model in evaluation mode and put back everything an explainer may disturb."""
     modules = [
-        (module, module.training, {table: dict(getattr(module, table)) for table in _HOOK_TABLES})
+        (module, module.training, {table: dict(getattr(module, table)) for table in HOOK_TABLES})
         for module in classifier.modules()
     ]
     parameters = [(p, p.requires_grad, p.grad) for p in classifier.parameters()]

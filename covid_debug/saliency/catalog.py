@@ -54,10 +54,12 @@ class Entry:
 
 PUBLISHED_SEARCH: Mapping[str, Any] = {
     "optimizer": "line_search",
+    "term_order": "joint",
     "quadrature": "riemann",
     "n_steps": 20,
     "n_iterations": 15,
     "noise_rule": "fixed",
+    "tie_break": "none",
 }
 """The papers' search, shared by I-GOS and iGOS++."""
 

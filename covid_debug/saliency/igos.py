@@ -25,7 +25,7 @@ class IGOS(SingleMaskExplainer[IGOSParams]):
     source: ClassVar[Source] = Source(
         paper="qi2020igos",
         equations="objective (2), integrated gradient (4), total gradient (6), revised Armijo (8)",
-        deviations="default optimiser is Adam on two rotating path points; preset igos_published is"
+        deviations="default optimiser is Adam on one rotating path point; preset igos_published is"
         " the paper's",
     )
     params: IGOSParams

@@ -25,6 +25,6 @@ class IGOSPlus(SingleMaskExplainer[IGOSPlusParams]):
     source: ClassVar[Source] = Source(
         paper="khorram2021igospp",
         equations="the naive extension of section 3.2: an insertion loss added to I-GOS",
-        deviations="default optimiser is Adam on two rotating path points",
+        deviations="default optimiser is Adam on one rotating path point",
     )
     params: IGOSPlusParams

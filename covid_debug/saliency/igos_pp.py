@@ -58,11 +58,12 @@ class IGOSPP(Explainer[IGOSPPParams]):
         paper="khorram2021igospp",
         equations="objective (4), integrated gradients of deletion and insertion, bilateral TV,"
         " line search over the path intervals",
-        deviations="default optimiser is Adam on two rotating path points; preset igos_pp_published"
+        deviations="default optimiser is Adam on one rotating path point; preset igos_pp_published"
         " is the paper's. Noise draws are common to both sides of the line search.",
     )
     needs_gradient: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    repeats_model: ClassVar[bool] = True
     params: IGOSPPParams
 
     terms: ClassVar[tuple[Term, ...]] = (
@@ -79,12 +80,6 @@ class IGOSPP(Explainer[IGOSPPParams]):
         baseline: Images,
         generators: Sequence[torch.Generator],
     ) -> RawExplanation:
-        objective, masks, diagnostics = search_masks(
-            self.params, self.terms, 2, score, images, baseline, generators
-        )
-        keep = {
-            "product": masks[:, :1] * masks[:, 1:],
-            "deletion_mask": masks[:, :1],
-            "insertion_mask": masks[:, 1:],
-        }[self.params.result]
-        return RawExplanation(1 - objective.upsampler.upsample(keep), keep, diagnostics)
+        found = search_masks(self.params, self.terms, 2, score, images, baseline, generators)
+        picked = {"product": (0, 1), "deletion_mask": (0,), "insertion_mask": (1,)}
+        return found.explain(*picked[self.params.result])

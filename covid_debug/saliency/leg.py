@@ -80,6 +80,7 @@ class _LEGBase(Explainer[LEGParams]):
 
     needs_gradient: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
+    repeats_model: ClassVar[bool] = True
     uses_baseline: ClassVar[bool] = False
 
     def _estimate(self, moment: Grid) -> Grid:

@@ -19,7 +19,7 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.base import VOID_NOISE
+from covid_debug.saliency.base import VOID_NOISE, RawExplanation
 from covid_debug.saliency.optimizers import OptimizerName, minimise
 from covid_debug.saliency.regularizers import (
     bilateral_total_variation,
@@ -32,8 +32,12 @@ Quadrature = Literal["riemann", "gauss_legendre", "rotating", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
 NoiseRule = Literal["fixed", "survive"]
 SearchObjective = Literal["path", "mask"]
+TermOrder = Literal["joint", "alternating"]
+TieBreak = Literal["gradient", "none"]
 TermKind = Literal["deletion", "insertion"]
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+TIE_SHARE = 0.01
+"""Share of the map's range in which ``tie_break="gradient"`` orders equal mask values."""
 NOISE_TOLERANCE = 0.1
 """Share of the score gap that noise may move the film's or the baseline's score."""
 
@@ -51,6 +55,9 @@ class MaskSearchParams:
             point in each of S equal parts, moved on by the golden ratio in every iteration, so
             that few points an iteration cover the whole path over a few iterations; ``"end"``:
             the mask itself, the ordinary gradient.
+        term_order: ``"joint"``: every iteration takes all terms (published); ``"alternating"``:
+            the terms of single masks and those of their product in turn, at twice the weight.
+            Methods with terms of one kind only are not affected.
         optimizer: ``"line_search"`` (published), ``"adam"``, ``"fixed"`` (one constant step) or
             ``"nesterov"``.
         step_size: Step of all optimisers but the line search; None: for Adam 0.3 for a pixel mask
@@ -69,14 +76,19 @@ class MaskSearchParams:
         min_step: Line search: step below which the search gives up, ``a_l``.
         backtrack_factor: Line search: ``eta``.
         armijo_slope: Line search: ``b`` of the sufficient decrease.
+        tie_break: How cells of equal mask value are ordered in the map. ``"gradient"``: by their
+            mean integrated gradient over the search, in a hundredth of the map's range; more than
+            half of the cells end at exactly 1, where the mask alone leaves their order to chance.
+            ``"none"``: not at all (published).
         search_objective: Line search: measure the decrease over the path (iGOS++) or at the mask
             itself (I-GOS).
     """
 
     grid_size: int = 28
-    n_iterations: int = 12
-    n_steps: int = 2
+    n_iterations: int = 50
+    n_steps: int = 1
     quadrature: Quadrature = "rotating"
+    term_order: TermOrder = "alternating"
     optimizer: OptimizerName = "adam"
     step_size: float | None = None
     area_weight: float | None = None
@@ -86,6 +98,7 @@ class MaskSearchParams:
     edge_sigma: float = 5e-4
     noise_std: float = 0.045
     noise_rule: NoiseRule = "survive"
+    tie_break: TieBreak = "gradient"
     max_step: float = 1000.0
     min_step: float = 1e-5
     backtrack_factor: float = 0.2
@@ -100,9 +113,11 @@ class MaskSearchParams:
         """
         for field, choices in (
             ("quadrature", get_args(Quadrature)),
+            ("term_order", get_args(TermOrder)),
             ("optimizer", get_args(OptimizerName)),
             ("smoothness", get_args(Smoothness)),
             ("noise_rule", get_args(NoiseRule)),
+            ("tie_break", get_args(TieBreak)),
             ("search_objective", get_args(SearchObjective)),
         ):
             if getattr(self, field) not in choices:
@@ -151,6 +166,23 @@ class Term:
     kind: TermKind
     masks: tuple[int, ...]
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _TermGroup:
+    """Terms that are evaluated in the same iteration.
+
+    Attributes:
+        points: Which (term, path point) pairs, counted over all terms.
+        weights: Factor of each one's score in the gradient.
+        value_index: Which of ``points`` count for the value.
+        value_weights: Their factors.
+    """
+
+    points: Int64[Tensor, " P"]
+    weights: Float[Tensor, " P"]
+    value_index: Int64[Tensor, " V"]
+    value_weights: Float[Tensor, " V"]
 
 
 def path_nodes(quadrature: Quadrature, n_steps: int) -> tuple[list[float], list[float]]:
@@ -218,12 +250,8 @@ class MaskObjective:
         default_area = 10.0 if self.is_pixel_mask else 1.0
         self.area_weight = default_area if params.area_weight is None else params.area_weight
         nodes, weights = path_nodes(params.quadrature, params.n_steps)
-        n_terms, self.n_path = len(self._terms), len(nodes)
+        self.n_path = len(nodes)
         self._nodes = images.new_tensor(nodes).expand(len(images), -1)
-        signs = [term.weight * (1 if term.kind == "deletion" else -1) for term in self._terms]
-        self._weights = (
-            images.new_tensor(signs)[:, None] * images.new_tensor(weights)[None, :]
-        ).flatten()
         self._is_insertion = torch.tensor(
             [term.kind == "insertion" for term in self._terms], device=images.device
         ).repeat_interleave(self.n_path)
@@ -232,18 +260,38 @@ class MaskObjective:
         self._product_of_item = torch.tensor(
             [self._products.index(term.masks) for term in self._terms], device=images.device
         ).repeat_interleave(self.n_path)
-        points = torch.arange(n_terms * self.n_path, device=images.device)
-        self._points = points
-        self._value_points = points
-        self._value_weights = self._weights
-        if params.search_objective == "mask":
-            self._value_points = points[self.n_path - 1 :: self.n_path]
-            self._value_weights = images.new_tensor(signs)
+        self._groups = [
+            self._make_group(indices, images.new_tensor(weights)) for indices in self._list_groups()
+        ]
+        self._group = self._groups[0]
+        self._n_draws = 0
         self.noise: Tensor | None = None
         self._shift: Tensor | None = None
 
+    def _list_groups(self) -> list[list[int]]:
+        """Return which terms are evaluated together, in the order of the iterations."""
+        if self.params.term_order == "joint":
+            return [list(range(len(self._terms)))]
+        sizes = [len(term.masks) for term in self._terms]
+        return [[i for i, n in enumerate(sizes) if n == size] for size in sorted(set(sizes))]
+
+    def _make_group(self, indices: Sequence[int], path_weights: Tensor) -> "_TermGroup":
+        n_groups = len(self._list_groups())
+        terms = [self._terms[index] for index in indices]
+        signs = path_weights.new_tensor(
+            [n_groups * term.weight * (1 if term.kind == "deletion" else -1) for term in terms]
+        )
+        device = path_weights.device
+        firsts = torch.tensor(indices, device=device) * self.n_path
+        points = (firsts[:, None] + torch.arange(self.n_path, device=device)).flatten()
+        weights = (signs[:, None] * path_weights[None, :]).flatten()
+        if self.params.search_objective == "path":
+            return _TermGroup(points, weights, torch.arange(len(points), device=device), weights)
+        ends = torch.arange(1, len(indices) + 1, device=device) * self.n_path - 1
+        return _TermGroup(points, weights, ends, signs)
+
     def draw(self, generators: Sequence[torch.Generator], noise_std: Float[Tensor, " N"]) -> None:
-        """Replace the noise, and move on a rotating path, from each image's generator.
+        """Begin an iteration: take the next terms, move on a rotating path, replace the noise.
 
         Both sides of a comparison of masks must see the same draws, so they change only here.
 
@@ -252,6 +300,8 @@ class MaskObjective:
             noise_std: Standard deviation per image; where all are 0 no noise is drawn.
         """
         device, dtype = self.images.device, self.images.dtype
+        self._group = self._groups[self._n_draws % len(self._groups)]
+        self._n_draws += 1
         if self.params.quadrature == "rotating":
             if self._shift is None:
                 starts = [
@@ -279,7 +329,7 @@ class MaskObjective:
             rows: Which images of the group they belong to.
         """
         products = self._stack_products(masks)
-        points = self._value_points
+        points = self._group.points[self._group.value_index]
         n_items, chunk = len(rows) * len(points), self._score.max_batch
         scores = [
             self._score(
@@ -288,7 +338,7 @@ class MaskObjective:
             for start in range(0, n_items, chunk)
         ]
         by_row = torch.cat(scores).view(len(rows), -1)
-        return (by_row * self._value_weights).sum(dim=1) + self._price(masks, rows)
+        return (by_row * self._group.value_weights).sum(dim=1) + self._price(masks, rows)
 
     def value_and_gradient(
         self, masks: Float[Tensor, "A m h w"], rows: Int64[Tensor, " A"]
@@ -300,20 +350,20 @@ class MaskObjective:
             rows: Which images of the group they belong to.
         """
         products = self._stack_products(masks).requires_grad_()
-        points = self._points
+        group = self._group
         scores, gradient = self._score.accumulate_gradient(
-            lambda items: self._perturb(products, rows, points, items),
-            len(rows) * len(points),
+            lambda items: self._perturb(products, rows, group.points, items),
+            len(rows) * len(group.points),
             products,
-            weights=self._weights.repeat(len(rows)),
+            weights=group.weights.repeat(len(rows)),
         )
         with torch.enable_grad():
             leaf = masks.detach().requires_grad_()
             price = self._price(leaf, rows)
             total = (self._stack_products(leaf) * gradient).sum() + price.sum()
             (total_gradient,) = torch.autograd.grad(total, leaf)
-        by_row = scores.view(len(rows), -1)[:, self._value_points]
-        return (by_row * self._value_weights).sum(dim=1) + price.detach(), total_gradient
+        by_row = scores.view(len(rows), -1)[:, group.value_index]
+        return (by_row * group.value_weights).sum(dim=1) + price.detach(), total_gradient
 
     def _stack_products(self, masks: Tensor) -> Tensor:
         return torch.stack(
@@ -412,6 +462,42 @@ def choose_noise(
     return noise_std, diagnostics
 
 
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        masks: Keep masks ``(N, n_masks, h, w)``.
+        mean_gradient: Mean total gradient over the search, same shape; larger = more evidence
+            that removing the cell lowers the score.
+        diagnostics: Noise, loss trace, steps, and the reason where a map is void.
+        upsampler: Carries grids to image size.
+        tie_break: See ``MaskSearchParams``.
+    """
+
+    masks: Float[Tensor, "N m h w"]
+    mean_gradient: Float[Tensor, "N m h w"]
+    diagnostics: dict[str, Tensor]
+    upsampler: GridUpsampler
+    tie_break: TieBreak
+
+    def explain(self, *picked: int) -> RawExplanation:
+        """Return the map of the product of some masks: ``1 - M``, upsampled, in [0, 1].
+
+        Args:
+            picked: Which of the searched masks are multiplied.
+        """
+        keep = self.masks[:, picked].prod(dim=1, keepdim=True)
+        removed = 1 - keep
+        if self.tie_break == "gradient":
+            evidence = self.mean_gradient[:, picked].sum(dim=1, keepdim=True)
+            least, most = evidence.amin((2, 3), keepdim=True), evidence.amax((2, 3), keepdim=True)
+            order = (evidence - least) / (most - least).clamp(min=torch.finfo(most.dtype).tiny)
+            moved = removed.amax((2, 3), keepdim=True) > 0  # else the map stays 0: void
+            removed = (1 - TIE_SHARE) * removed + TIE_SHARE * order * moved
+        return RawExplanation(self.upsampler.upsample(removed), keep, self.diagnostics)
+
+
 def search_masks(
     params: MaskSearchParams,
     terms: Sequence[Term],
@@ -420,7 +506,7 @@ def search_masks(
     images: Images,
     baseline: Images,
     generators: Sequence[torch.Generator],
-) -> tuple[MaskObjective, Tensor, dict[str, Tensor]]:
+) -> SearchResult:
     """Run a mask method: choose the noise, start from masks of ones, minimise.
 
     Args:
@@ -433,18 +519,24 @@ def search_masks(
         generators: One per image.
 
     Returns:
-        The objective, the masks ``(N, n_masks, h, w)``, and diagnostics.
+        The masks and what is known about them.
     """
     objective = MaskObjective(score, images, baseline, params, terms)
     noise_std, diagnostics = choose_noise(score, images, baseline, generators, params)
     start = images.new_ones((len(images), n_masks, params.grid_size, params.grid_size))
     step_size = resolve_step_size(params, is_pixel_mask=objective.is_pixel_mask)
     settings = replace(params, step_size=step_size)
-    masks, trace = minimise(objective, start, generators, noise_std, settings)
+    masks, mean_gradient, trace = minimise(objective, start, generators, noise_std, settings)
     reason = VOID_NOISE * (~diagnostics["noise_survives"]).to(torch.int64)
     extra = {
         "void_reason": reason,
         "area_weight": torch.full_like(noise_std, objective.area_weight),
         "step_size": torch.full_like(noise_std, step_size),
     }
-    return objective, masks, {**diagnostics, **trace, **extra}
+    return SearchResult(
+        masks,
+        mean_gradient,
+        {**diagnostics, **trace, **extra},
+        objective.upsampler,
+        params.tie_break,
+    )

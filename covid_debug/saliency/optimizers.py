@@ -51,7 +51,7 @@ def minimise(
     generators: Sequence[torch.Generator],
     noise_std: Float[Tensor, " N"],
     params: SearchParams,
-) -> tuple[Float[Tensor, "N m h w"], dict[str, Tensor]]:
+) -> tuple[Float[Tensor, "N m h w"], Float[Tensor, "N m h w"], dict[str, Tensor]]:
     """Minimise the objective over masks in [0, 1], each image on its own.
 
     Fresh noise is drawn once per iteration, so that both sides of a line search's comparison see
@@ -65,13 +65,15 @@ def minimise(
         params: Which rule, how many steps, and the rule's constants.
 
     Returns:
-        The last masks, and diagnostics: ``loss (N, n_iterations)`` before each step and
-        ``n_line_search (N,)``, the trial points of the line search.
+        The last masks, the mean of the gradients on the way, and diagnostics:
+        ``loss (N, n_iterations)`` before each step and ``n_line_search (N,)``, the trial points
+        of the line search.
     """
     rows = torch.arange(len(masks), device=masks.device)
     step_size = 1.0 if params.step_size is None else params.step_size
     masks = masks.clone()
     first, second = torch.zeros_like(masks), torch.zeros_like(masks)
+    gradients = torch.zeros_like(masks)
     n_trials = torch.zeros_like(rows)
     losses = []
     for iteration in range(1, params.n_iterations + 1):
@@ -83,6 +85,7 @@ def minimise(
             masks = masks + first
         else:
             loss, gradient = objective.value_and_gradient(masks, rows)
+        gradients += gradient
         if params.optimizer == "line_search":
             masks, trials = _line_search_step(objective, masks, rows, loss, gradient, params)
             n_trials = n_trials + trials
@@ -95,7 +98,8 @@ def minimise(
             spread = (second / (1 - _ADAM_DECAY_SQUARED**iteration)).sqrt()
             masks = (masks - step_size * mean / (spread + _ADAM_EPSILON)).clamp(0, 1)
         losses.append(loss)
-    return masks, {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
+    trace = {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
+    return masks, gradients / params.n_iterations, trace
 
 
 def _line_search_step(

@@ -77,6 +77,7 @@ class RISE(Explainer[RISEParams]):
     )
     needs_gradient: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
+    repeats_model: ClassVar[bool] = True
     uses_baseline: ClassVar[bool] = False
     params: RISEParams
 

@@ -38,6 +38,7 @@ class SingleMaskExplainer(Explainer[Q], Generic[Q]):
 
     needs_gradient: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    repeats_model: ClassVar[bool] = True
 
     def _explain(
         self,
@@ -47,7 +48,4 @@ class SingleMaskExplainer(Explainer[Q], Generic[Q]):
         generators: Sequence[torch.Generator],
     ) -> RawExplanation:
         terms = _TERMS[self.params.losses]
-        objective, keep, diagnostics = search_masks(
-            self.params, terms, 1, score, images, baseline, generators
-        )
-        return RawExplanation(1 - objective.upsampler.upsample(keep), keep, diagnostics)
+        return search_masks(self.params, terms, 1, score, images, baseline, generators).explain(0)

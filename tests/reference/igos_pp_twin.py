@@ -62,28 +62,37 @@ def price(mask, image, area_weight, tv_weight, sigma, smoothness):
     return area_weight * area + tv_weight * smooth
 
 
-def path_objective(f, image, baseline, noise, mx, my, nodes, weights):
-    """The four scores along the path, halved; ``noise[s]`` is added to the film at point s."""
+def path_objective(f, image, baseline, noise, mx, my, nodes, weights, own=0.5, joint=0.5):
+    """The four scores along the path; ``noise[s]`` is added to the film at point s.
+
+    ``own`` weighs the scores of the single masks, ``joint`` those of the product.
+    """
     height, width = image.shape
     total = 0.0
     for s, t in enumerate(nodes):
         noisy = image + noise[s]
         mxy = mx * my
-        value = (
-            f(phi(noisy, baseline, upsample(t * mx, height, width)))
-            - f(phi(noisy, baseline, 1 - upsample(t * my, height, width)))
-            + f(phi(noisy, baseline, upsample(t * mxy, height, width)))
-            - f(phi(noisy, baseline, 1 - upsample(t * mxy, height, width)))
-        )
-        total = total + weights[s] * value / 2
+        value = 0.0
+        if own:
+            value = own * (
+                f(phi(noisy, baseline, upsample(t * mx, height, width)))
+                - f(phi(noisy, baseline, 1 - upsample(t * my, height, width)))
+            )
+        if joint:
+            value = value + joint * (
+                f(phi(noisy, baseline, upsample(t * mxy, height, width)))
+                - f(phi(noisy, baseline, 1 - upsample(t * mxy, height, width)))
+            )
+        total = total + weights[s] * value
     return total
 
 
-def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, step_size=0.1,
-            a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4):  # fmt: skip
+def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, alternate=False,
+            step_size=0.1, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4):  # fmt: skip
     """Return ``Mx * My`` after ``len(noises)`` iterations of one rule.
 
-    ``nodes``: the path points, or one list of them per iteration.
+    ``nodes``: the path points, or one list of them per iteration. ``alternate``: odd
+    iterations take the single masks' scores alone, even ones the product's, at twice the weight.
     """
     mx = torch.ones(grid, grid, dtype=torch.float64)
     my = torch.ones(grid, grid, dtype=torch.float64)
@@ -92,7 +101,8 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, s
 
     def objective(mx, my, noise):
         points = nodes[k - 1] if isinstance(nodes[0], list) else nodes
-        data = path_objective(f, image, baseline, noise, mx, my, points, weights)
+        own, joint = ((1.0, 0.0) if k % 2 else (0.0, 1.0)) if alternate else (0.5, 0.5)
+        data = path_objective(f, image, baseline, noise, mx, my, points, weights, own, joint)
         return data + price(mx * my, image, **prices)
 
     for k, noise in enumerate(noises, start=1):

@@ -12,16 +12,20 @@ SIDE, GRID, ITERATIONS = 8, 4, 3
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "quadrature", "smoothness"),
+    ("optimizer", "quadrature", "smoothness", "order"),
     [
-        ("line_search", "riemann", "bilateral"),
-        ("line_search", "riemann", "both"),
-        ("adam", "gauss_legendre", "both"),
-        ("adam", "gauss_legendre", "plain"),
-        ("adam", "rotating", "bilateral"),
+        ("line_search", "riemann", "bilateral", "joint"),
+        ("line_search", "riemann", "both", "joint"),
+        ("adam", "gauss_legendre", "both", "joint"),
+        ("adam", "gauss_legendre", "plain", "joint"),
+        ("adam", "rotating", "bilateral", "joint"),
+        ("adam", "rotating", "bilateral", "alternating"),
+        ("line_search", "riemann", "bilateral", "alternating"),
     ],
 )
-def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothness: str) -> None:
+def test_igos_pp_equals_its_slow_twin(
+    optimizer: str, quadrature: str, smoothness: str, order: str
+) -> None:
     classifier = wrap(SmallNet(3, SIDE), SIDE, 3).double()
     images = bright_patch_images(2, SIDE, 2, 2, 3).double()
     baseline = blur_baseline(images)
@@ -33,6 +37,7 @@ def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothnes
         "n_steps": 3,
         "optimizer": optimizer,
         "quadrature": quadrature,
+        "term_order": order,
         "smoothness": smoothness,
         "noise_std": 0.02,
         "noise_rule": "fixed",
@@ -69,7 +74,7 @@ def test_igos_pp_equals_its_slow_twin(optimizer: str, quadrature: str, smoothnes
 
         expected = explain(
             f, images[i, 0], baseline[i, 0], noises, grid=GRID, nodes=path, weights=weights,
-            rule=optimizer, prices=prices,
+            rule=optimizer, prices=prices, alternate=order == "alternating",
         )  # fmt: skip
         assert float((1 - expected).max()) > 1e-3
         torch.testing.assert_close(raw.keep_mask[i, 0], expected, rtol=1e-9, atol=1e-12)

@@ -6,7 +6,9 @@ from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED
 from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.igos_pp import IGOSPP
 from covid_debug.saliency.mask_search import (
+    TIE_SHARE,
     MaskObjective,
     MaskSearchParams,
     Term,
@@ -87,6 +89,52 @@ def test_integrated_gradient_of_an_additive_score_is_exact() -> None:
     torch.testing.assert_close(objective.value(masks, torch.zeros(1, dtype=torch.int64)), value)
 
 
+@pytest.mark.parametrize("search_objective", ["path", "mask"])
+def test_alternating_terms_average_to_the_joint_objective(search_objective: str) -> None:
+    images = bright_patch_images(2)
+    score = TargetScore(wrap(Patch(4, 4, 6)), ONES.repeat(2))
+    masks = formula((2, 2, 6, 6)).float().clamp(0, 1)
+    rows = torch.arange(2)
+
+    def evaluate(order: str, n_draws: int) -> list[torch.Tensor]:
+        params = MaskSearchParams(
+            grid_size=6, n_steps=3, quadrature="riemann", term_order=order,
+            search_objective=search_objective,
+        )  # fmt: skip
+        objective = MaskObjective(score, images, blur_baseline(images), params, IGOSPP.terms)
+        sums = [torch.zeros(2), torch.zeros_like(masks), torch.zeros(2)]
+        for _ in range(n_draws):
+            objective.draw([], torch.zeros(2))
+            value, gradient = objective.value_and_gradient(masks, rows)
+            alone = objective.value(masks, rows)
+            parts = (value, gradient, alone)
+            sums = [total + part / n_draws for total, part in zip(sums, parts, strict=True)]
+        return sums
+
+    for found, expected in zip(evaluate("alternating", 2), evaluate("joint", 1), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_cells_that_the_search_leaves_alone_are_ordered_by_their_evidence() -> None:
+    images = bright_patch_images(1)
+    classifier = wrap(Patch(4, 4, 6))
+    options = {"grid_size": 6, "n_iterations": 8, "noise_std": 0.0, "area_weight": 2.0}
+
+    plain = build_explainer("igos", tie_break="none", **options)
+    ordered = build_explainer("igos", **options)
+
+    without = plain.explain(classifier, images, ONES, seeds=[1])
+    with_order = ordered.explain(classifier, images, ONES, seeds=[1])
+    assert torch.equal(without.keep_mask, with_order.keep_mask)
+    assert float((without.saliency - with_order.saliency).abs().max()) <= TIE_SHARE
+    untouched = with_order.keep_mask == 1
+    nodes = [0, 3, 6, 9, 12, 15]  # pixels on which the grid's nodes lie
+    at_nodes = with_order.saliency[:, :, nodes][..., nodes]
+    assert untouched.sum() > 4
+    assert len(at_nodes[untouched].unique()) > 4
+    assert float(at_nodes[untouched].max()) < float(at_nodes[~untouched].max())
+
+
 class Bowl:
     """``J = sum (m - target)^2`` per image; counts evaluations."""
 
@@ -116,7 +164,8 @@ def test_every_optimiser_finds_the_projected_minimum(
         optimizer=optimizer, step_size=step_size, n_iterations=n_iterations, max_step=10.0
     )
 
-    masks, diagnostics = minimise(Bowl(target), torch.ones(2, 1, 2, 2), [], torch.zeros(2), params)
+    start = torch.ones(2, 1, 2, 2)
+    masks, _, diagnostics = minimise(Bowl(target), start, [], torch.zeros(2), params)
 
     torch.testing.assert_close(masks, target.clamp(0, 1), rtol=0, atol=0.03)
     assert diagnostics["loss"].shape == (2, n_iterations)
@@ -129,7 +178,8 @@ def test_line_search_counts_trials_per_image_and_leaves_others_alone() -> None:
     target[1] = 1.0  # already at its minimum
     params = MaskSearchParams(optimizer="line_search", n_iterations=1, max_step=1000.0)
 
-    masks, diagnostics = minimise(Bowl(target), torch.ones(2, 1, 2, 2), [], torch.zeros(2), params)
+    start = torch.ones(2, 1, 2, 2)
+    masks, _, diagnostics = minimise(Bowl(target), start, [], torch.zeros(2), params)
 
     assert torch.equal(masks[0], torch.zeros(1, 2, 2))
     assert torch.equal(masks[1], torch.ones(1, 2, 2))
@@ -220,8 +270,8 @@ def test_grid_of_the_image_size_uses_the_published_pixel_price() -> None:
     params = MaskSearchParams(grid_size=SIDE)
     score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
 
-    pixels = MaskObjective(score, images, blur_baseline(images), params, [])
-    cells = MaskObjective(score, images, images, MaskSearchParams(grid_size=4), [])
+    pixels = MaskObjective(score, images, blur_baseline(images), params, IGOSPP.terms)
+    cells = MaskObjective(score, images, images, MaskSearchParams(grid_size=4), IGOSPP.terms)
 
     assert pixels.area_weight == 10.0
     assert cells.area_weight == 1.0
