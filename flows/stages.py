@@ -7,6 +7,7 @@ cache is off; the artifacts are the only truth.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,10 @@ from covid_debug.evaluation.comparison import (
     write_comparison,
     write_predictions,
 )
-from covid_debug.imaging.regions import read_regions, write_regions
+from covid_debug.imaging.regions import iter_regions, read_regions
 from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.text.catalog import build_detector, choose_second, members_of
-from covid_debug.text.scan import scan_films
+from covid_debug.text.scan import scan_to_file
 from covid_debug.text.statistics import count_by_group
 from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
@@ -56,11 +57,11 @@ from flows.training import train_on_filmset
 CODE_VERSION = {
     "filmset": 1,
     "regions": 2,
-    "cleaned": 2,
-    "placebo": 2,
+    "cleaned": 3,
+    "placebo": 3,
     "cleaning-proof": 1,
     "checkpoint": 1,
-    "audit": 1,
+    "audit": 2,
     "comparison": 1,
 }
 VIEW_CACHE = "views"
@@ -228,19 +229,25 @@ def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
             ) as draft,
             bench.console.progress("films") as progress,
         ):
-            lines = scan_films(
+            # Beside the artifact, so that a killed scan goes on from its last film.
+            lines = target.with_name(f".{target.name}.jsonl")
+            scan_to_file(
                 pairs,
+                lines,
                 text.detector,
                 text.params,
                 n_workers=bench.config.compute.n_workers,
                 progress=progress,
             )
-            found = list(lines)
-            write_regions(draft.path / REGIONS_NAME, found)
-            draft.facts["n_total"] = len(found)
-            draft.facts["n_ok"] = sum(line.error is None for line in found)
-            draft.facts["n_with_text"] = sum(bool(line.regions) for line in found)
-            draft.facts["n_regions"] = sum(len(line.regions) for line in found)
+            counts: Counter[str] = Counter()
+            for line in iter_regions(lines):
+                counts.update(
+                    n_ok=line.error is None,
+                    n_with_text=bool(line.regions),
+                    n_regions=len(line.regions),
+                )
+            draft.facts |= {"n_total": len(pairs), **counts}
+            lines.replace(draft.path / REGIONS_NAME)
 
     # The default detector uses the members whose weights are there: its resolved parameters count.
     parameters = {"text": text, "resolved": build_detector(text.detector, **text.params).params}

@@ -69,7 +69,7 @@ def test_second_start_repeats_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was repeated")
 
-    for name in ("generate_phantom", "scan_films", "clean_filmset", "prove_with"):
+    for name in ("generate_phantom", "scan_to_file", "clean_filmset", "prove_with"):
         monkeypatch.setattr(stages, name, refuse)
     for name in ("train_on_filmset", "audit_filmset", "compare_arms"):
         monkeypatch.setattr(stages, name, refuse)
@@ -78,7 +78,7 @@ def test_second_start_repeats_nothing(
 
 
 @pytest.mark.parametrize(
-    "stage", ["scan_films", "clean_filmset", "prove_with", "train_on_filmset", "audit_filmset"]
+    "stage", ["scan_to_file", "clean_filmset", "prove_with", "train_on_filmset", "audit_filmset"]
 )
 def test_interrupted_run_ends_with_the_same_files(
     undisturbed: tuple[Path, RunConfig],
