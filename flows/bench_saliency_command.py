@@ -230,6 +230,7 @@ def bench_saliency(
     yardstick_films: int,
     paper: bool,
     check_sanity: bool,
+    control: Path | None,
     gallery: Path | None,
     seed: int,
     max_batch: int,
@@ -249,6 +250,7 @@ def bench_saliency(
         yardstick_films: At most so many films for it.
         paper: Lay the papers' numbers beside ours.
         check_sanity: Run the sanity checks of iGOS++.
+        control: Checkpoint of the same network trained on shuffled labels, for these checks.
         gallery: Folder for the page of maps and curves, or None.
         seed: Run seed.
         max_batch: Most images in one model call.
@@ -309,7 +311,10 @@ def bench_saliency(
         write_text_atomic(out / "saliency.md", text)
     write_figures(runs, films, views, model.classifier.class_names, out)
     if check_sanity:
-        text += "\n" + check_igos_pp(model.classifier, films, out, seed=seed, say=say)
+        shuffled = control and load_checkpoint(control, device=choice.device).classifier
+        text += "\n" + check_igos_pp(
+            model.classifier, films, out, control=shuffled or None, seed=seed, say=say
+        )
         write_text_atomic(out / "saliency.md", text)
     if gallery is not None:
         write_gallery(gallery, out, text, n_films=len(films.names))

@@ -25,7 +25,14 @@ Say = Callable[[str], None]
 
 
 def check_igos_pp(
-    classifier: Classifier, films: BenchFilms, out: Path, *, seed: int, say: Say, n_films: int = 8
+    classifier: Classifier,
+    films: BenchFilms,
+    out: Path,
+    *,
+    control: Classifier | None,
+    seed: int,
+    say: Say,
+    n_films: int = 8,
 ) -> str:
     """Run the sanity checks of iGOS++ and write ``sanity.csv``.
 
@@ -33,6 +40,7 @@ def check_igos_pp(
         classifier: The model.
         films: The first ``n_films`` are used.
         out: Folder.
+        control: The same network trained on shuffled labels; None leaves that check out.
         seed: Run seed.
         say: Receives progress lines.
         n_films: How many.
@@ -50,16 +58,11 @@ def check_igos_pp(
 
     lines = [["check", "value", "detail"]]
     for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4):
-        similarity = step.similarity[~step.void & ~step.similarity.isnan()]
-        shown = f"{float(similarity.mean()):.3f}" if len(similarity) else "all void"
-        lines.append(
-            [
-                f"rank correlation after randomising down to {step.layer}",
-                shown,
-                f"{int(step.void.sum())} of {len(step.void)} void",
-            ]
-        )
+        lines.append(_randomisation_line(f"randomising down to {step.layer}", step))
     say("sanity: parameters randomised")
+    if control is not None:
+        step = sanity.compare_label_randomisation(classifier, control, explain)
+        lines.append(_randomisation_line("training on shuffled labels", step))
     repeat = sanity.measure_repeatability(lambda s: explain(classifier, s), [seed, seed + 1])
     lines.append(
         ["rank correlation between two seeds", f"{float(repeat.nanmean()):.3f}", "noise on"]
@@ -79,6 +82,16 @@ def check_igos_pp(
         csv.writer(stream).writerows(lines)
     table = "\n".join(f"| {a} | {b} | {c} |" for a, b, c in lines[1:])
     return f"### Sanity checks of igos_pp\n\n| check | value | detail |\n|---|---|---|\n{table}\n"
+
+
+def _randomisation_line(what: str, step: sanity.RandomisationStep) -> list[str]:
+    similarity = step.similarity[~step.void & ~step.similarity.isnan()]
+    shown = f"{float(similarity.mean()):.3f}" if len(similarity) else "all void"
+    return [
+        f"rank correlation after {what}",
+        shown,
+        f"{int(step.void.sum())} of {len(step.void)} void",
+    ]
 
 
 def _adversarial_lines(

@@ -262,6 +262,10 @@ def train(
     seed: SeedOption = 0,
     image_size: Annotated[int, typer.Option("--image-size", min=16)] = 224,
     n_epochs: Annotated[int, typer.Option("--epochs", min=1)] = 15,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option("--shuffle-labels", help="Control for bench saliency: labels dealt out anew."),
+    ] = False,
     device: DeviceOption = "cpu",
 ) -> None:
     """Train a classifier on a data set."""
@@ -275,7 +279,7 @@ def train(
     with console.progress("epochs") as progress:
         train_on_filmset(
             load_filmset(data),
-            TrainingParams(arch=arch, n_epochs=n_epochs),
+            TrainingParams(arch=arch, n_epochs=n_epochs, shuffle_labels=shuffle_labels),
             ViewSpec(image_size=image_size),
             seed=seed,
             cache_dir=out.parent / "views",

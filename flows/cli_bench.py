@@ -124,6 +124,13 @@ def bench_saliency_command(
     yardstick_films: Annotated[int, typer.Option("--yardstick-films", min=1)] = 24,
     paper: Annotated[bool, typer.Option("--paper", help="The papers' tables beside ours.")] = False,
     sanity: Annotated[bool, typer.Option("--sanity", help="Sanity checks of iGOS++.")] = False,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            "--control",
+            help="Checkpoint trained with --shuffle-labels, for --sanity's label randomisation.",
+        ),
+    ] = None,
     gallery: Annotated[
         Path | None, typer.Option("--gallery", help="Write the page of maps and curves there.")
     ] = None,
@@ -153,6 +160,7 @@ def bench_saliency_command(
         yardstick_films=yardstick_films,
         paper=paper,
         check_sanity=sanity,
+        control=control,
         gallery=gallery,
         seed=seed,
         max_batch=max_batch,

@@ -127,26 +127,20 @@ def _draw_anew(module: torch.nn.Module, generator: torch.Generator) -> None:
 
 
 def compare_label_randomisation(
-    train: Callable[[Int64[Tensor, " N"]], Classifier],
-    labels: Int64[Tensor, " N"],
-    explain: Explain,
-    *,
-    seed: int,
+    classifier: Classifier, control: Classifier, explain: Explain
 ) -> RandomisationStep:
-    """Train once on the labels and once on shuffled labels, and compare the maps.
+    """Compare maps with those of a classifier that was trained on shuffled labels.
 
     Args:
-        train: Trains a classifier on the same films with the labels that it is given.
-        labels: True class index per film.
+        classifier: Trained on the true labels.
+        control: The same network trained on the same films with shuffled labels
+            (``TrainingParams.shuffle_labels``).
         explain: Explains fixed films by any classifier.
-        seed: Decides the shuffle.
 
     Returns:
         Similarity of the two models' maps; a method that explains the model gives low values.
     """
-    generator = torch.Generator(labels.device).manual_seed(seed)
-    shuffled = labels[torch.randperm(len(labels), generator=generator, device=labels.device)]
-    expected, found = explain(train(labels)), explain(train(shuffled))
+    expected, found = explain(classifier), explain(control)
     similarity = rank_correlation(expected.saliency, found.saliency)
     return RandomisationStep("labels", similarity, found.void)
 

@@ -112,6 +112,9 @@ def train_classifier(
     """
     train_y = check_films("training", train_views, train_labels, class_names, view)
     val_y = check_films("validation", val_views, val_labels, class_names, view)
+    if params.shuffle_labels:
+        generator = np.random.default_rng(derive_seed(seed, "shuffled labels"))
+        train_y, val_y = generator.permutation(train_y), generator.permutation(val_y)
     weights = order_class_weights(params.class_weights, class_names)
     batches = BalancedBatches(
         train_y,

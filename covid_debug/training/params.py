@@ -33,6 +33,8 @@ class TrainingParams:
         class_weights: Class name -> weight in the loss; absent classes weigh 1.
         augmentation: Ranges of the random changes; None trains on the views as they are.
         precision: Lightning Fabric's name of the arithmetic.
+        shuffle_labels: Deal the training and validation labels out anew, by the seed: the control
+            of the label randomisation test [adebayo2018sanity], whose maps should differ.
     """
 
     arch: str = "covidnet"
@@ -50,6 +52,7 @@ class TrainingParams:
     class_weights: Mapping[str, float] = field(default_factory=dict)
     augmentation: AugmentationParams | None = field(default_factory=AugmentationParams)
     precision: Precision = "32-true"
+    shuffle_labels: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges that no class list is needed for.

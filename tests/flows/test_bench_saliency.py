@@ -98,9 +98,11 @@ def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_
 
 @pytest.mark.slow
 def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> None:
-    text = check_igos_pp(wrap(SmallNet(3, 32), 32, 3), films, tmp_path, seed=0, say=lambda _: None)
+    model, control = wrap(SmallNet(3, 32), 32, 3), wrap(SmallNet(3, 32), 32, 3)
+    text = check_igos_pp(model, films, tmp_path, control=control, seed=0, say=lambda _: None)
 
     assert "randomising down to" in text
+    assert "training on shuffled labels" in text
     assert "MI-FGSM" in text
 
 

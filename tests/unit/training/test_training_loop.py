@@ -84,6 +84,24 @@ def test_same_seed_gives_the_same_files_bit_by_bit(tmp_path):
     assert manifests[0]["files"]["model.safetensors"] != manifests[2]["files"]["model.safetensors"]
 
 
+def test_shuffled_labels_leave_nothing_to_learn(tmp_path):
+    seen = {}
+    for name, shuffled in (("true", False), ("control", True)):
+        epochs = []
+        train(
+            tmp_path / name,
+            on_epoch=epochs.append,
+            shuffle_labels=shuffled,
+            n_epochs=8,
+            learning_rate=1e-2,
+            augmentation=None,
+            patience=8,
+        )
+        seen[name] = min(metrics.val_loss for metrics in epochs)
+
+    assert seen["true"] < 0.5 * seen["control"]
+
+
 def test_global_generator_is_put_back(tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
