@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.artifacts import write_text_atomic
-from covid_debug.reporting.figures import to_png
+from covid_debug.reporting.figures import to_jpeg, to_png
 from covid_debug.reporting.saliency_figures import (
     MeanCurve,
     MontageCell,
@@ -29,7 +29,7 @@ def write_figures(
     *,
     n_shown: int = 6,
 ) -> None:
-    """Write a montage and mean curves per grid as PNG files.
+    """Write a montage and mean curves per grid.
 
     Args:
         runs: What was measured.
@@ -56,7 +56,7 @@ def write_figures(
         }
         titles = [class_names[int(films.targets[i])] for i in order]
         figure = draw_montage([views[i] for i in order], titles, montage)
-        (out / f"montage_{grid}.png").write_bytes(to_png(figure))
+        (out / f"montage_{grid}.jpg").write_bytes(to_jpeg(figure))
         curves = {}
         for run in at_grid:
             ok = (run.void_reason == 0) & np.isfinite(run.deletion)
@@ -90,12 +90,12 @@ def write_gallery(gallery: Path, out: Path, table: str, *, n_films: int) -> None
         "no average.",
         "",
     ]
-    for montage in sorted(out.glob("montage_*.png"), key=lambda path: len(path.name)):
-        curves = out / montage.name.replace("montage", "curves")
+    for montage in sorted(out.glob("montage_*.jpg"), key=lambda path: len(path.name)):
+        grid = montage.stem.removeprefix("montage_")
+        curves = out / f"curves_{grid}.png"
         for picture in (montage, curves):
             if picture.is_file():
                 (gallery / picture.name).write_bytes(picture.read_bytes())
-        grid = montage.stem.removeprefix("montage_")
         lines += [
             f"## {grid} x {grid}",
             "",

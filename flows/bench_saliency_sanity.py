@@ -57,8 +57,10 @@ def check_igos_pp(
         return sanity.MapSample(result.saliency, result.diagnostics["void"])
 
     lines = [["check", "value", "detail"]]
-    for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4):
-        lines.append(_randomisation_line(f"randomising down to {step.layer}", step))
+    lines += [
+        _randomisation_line(f"randomising down to {step.layer}", step)
+        for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4)
+    ]
     say("sanity: parameters randomised")
     if control is not None:
         step = sanity.compare_label_randomisation(classifier, control, explain)

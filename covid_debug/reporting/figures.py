@@ -234,6 +234,14 @@ def to_png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
+def to_jpeg(figure: Figure) -> bytes:
+    """Return a figure full of films as JPEG, 110 dots an inch: a tenth of the size as PNG."""
+    stream = io.BytesIO()
+    with _style():
+        figure.savefig(stream, format="jpeg", dpi=110, pil_kwargs={"quality": 82})
+    return stream.getvalue()
+
+
 def to_svg_uri(figure: Figure) -> str:
     """Return a figure as a ``data:`` address of an SVG picture; equal figures, equal text."""
     stream = io.BytesIO()

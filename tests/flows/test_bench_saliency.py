@@ -85,13 +85,13 @@ def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_
 
     write_figures(runs, films, views, classifier.class_names, tmp_path, n_shown=2)
 
-    for name in ("montage_4.png", "curves_4.png", f"montage_{SIDE}.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("montage_4.jpg", "curves_4.png", f"montage_{SIDE}.jpg"):
+        assert (tmp_path / name).read_bytes().startswith((b"\x89PNG", b"\xff\xd8"))
 
     write_gallery(tmp_path / "gallery", tmp_path, "| a table |", n_films=3)
 
     page = (tmp_path / "gallery" / "README.md").read_text()
-    assert "(montage_4.png)" in page
+    assert "(montage_4.jpg)" in page
     assert "| a table |" in page
     assert (tmp_path / "gallery" / "curves_4.png").is_file()
 
