@@ -177,7 +177,7 @@ def _run_method(
     n, side = len(films.images), films.images.shape[-1]
     if shared is None:
         maps, reasons, seconds, cpu_seconds, evaluations = [], [], [], [], []
-        with _MemoryPeak(films.images.device) as peak:
+        with MemoryPeak(films.images.device) as peak:
             for start in range(0, n, GROUP):
                 group = slice(start, start + GROUP)
                 started, cpu = _now(films.images.device), time.process_time()
@@ -286,7 +286,7 @@ def _explain_one_plainly(
     probe = build_explainer("igos_pp", n_iterations=1, grid_size=grid).explain(
         classifier, image, film.targets, seeds=[seed]
     )
-    with _MemoryPeak(device) as peak, _frozen(classifier):
+    with MemoryPeak(device) as peak, _frozen(classifier):
         started, cpu = _now(device), time.process_time()
         saliency, n_evaluations = explain_plainly(
             classifier,
@@ -339,16 +339,21 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class _MemoryPeak:
+class MemoryPeak:
     """Most memory above the start: the device's on a GPU, else the process' (every 10 ms)."""
 
     def __init__(self, device: torch.device) -> None:
+        """Prepare; measuring begins on entry.
+
+        Args:
+            device: Whose memory is watched.
+        """
         self._device = device
         self._process = psutil.Process()
         self._stop = threading.Event()
         self.megabytes = 0.0
 
-    def __enter__(self) -> "_MemoryPeak":
+    def __enter__(self) -> "MemoryPeak":
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             self._start = torch.cuda.memory_allocated(self._device)
