@@ -107,3 +107,14 @@ def test_the_copy_does_not_follow_the_original() -> None:
     fast, before = make_fast_copy(classifier), classifier(images)
     nn.init.zeros_(classifier.module[-1].weight)
     torch.testing.assert_close(fast(images), before)
+
+
+def test_a_network_that_cannot_be_traced_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = wrap(NETWORKS["batch_norm"](), 1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("not traceable")
+
+    monkeypatch.setattr("covid_debug.models.fast_copy.fuse", fail)
+
+    assert make_fast_copy(classifier) is classifier
