@@ -59,7 +59,7 @@ CODE_VERSION = {
     "regions": 2,
     "cleaned": 3,
     "placebo": 3,
-    "cleaning-proof": 1,
+    "cleaning-proof": 2,
     "checkpoint": 1,
     "audit": 2,
     "comparison": 1,

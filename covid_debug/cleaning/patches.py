@@ -3,7 +3,6 @@
 Owns the features that the scar probe learns from; learns nothing itself.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.cleaning.glyphs import Stencil
+from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
 from covid_debug.imaging.reading import Pixels, read_film
+from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.seeding import derive_seed
 
 Mask = NDArray[np.bool_]
 Features = NDArray[np.float64]
@@ -50,11 +52,32 @@ class PatchJob:
         job: The cleaning of the film; ``job.output`` is the cleaned file.
         own: Its filled places.
         donors: Filled places of other films, looked at here where this film is untouched.
+        seed: Seed of the drawing of places.
     """
 
     job: Job
     own: FilledPlaces
     donors: tuple[FilledPlaces, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFeatures:
+    """Patches of one film in pairs: the second of each pair is an untouched place like the first.
+
+    Attributes:
+        filled: Where the film was filled.
+        matched: A place like each of them.
+        untouched: Where *other* films were filled and this one was not: places of the kind that
+            text takes, without text.
+        untouched_matched: A place like each of them. A probe that tells these two apart sees the
+            matching, not the fill.
+    """
+
+    filled: list[Features]
+    matched: list[Features]
+    untouched: list[Features]
+    untouched_matched: list[Features]
 
 
 def find_filled_places(job: Job) -> FilledPlaces | None:
@@ -96,33 +119,59 @@ def locate(mask: Mask) -> FilledPlaces:
     return FilledPlaces(shape, tuple(large[:_MAX_PATCHES]), geometry)
 
 
-def measure_patches(patch_job: PatchJob) -> tuple[list[Features], list[Features]]:
-    """Measure the filled patches of a cleaned film and untouched ones of the same shapes.
+def measure_patches(patch_job: PatchJob) -> PatchFeatures:
+    """Measure the filled patches of a cleaned film and untouched ones that are like them.
 
     Args:
         patch_job: The film and the places.
 
     Returns:
-        Features of the filled patches, and of the untouched places where other films were filled.
+        Features of pairs of patches, see :class:`PatchFeatures`.
     """
-    pixels = read_film(patch_job.job.output).pixels
-    filled = np.zeros(pixels.shape, np.bool_)
+    job = patch_job.job
+    pixels = read_film(job.output).pixels
+    closed = _close(job, patch_job.own, pixels.shape)
+    touched = cv2.dilate(closed.astype(np.uint8), np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) > 0
+    matcher = PlaceMatcher(pixels, closed)
+    generator = np.random.default_rng(derive_seed(patch_job.seed, job.film.image_id, "scar places"))
+    found = PatchFeatures([], [], [], [])
     for stencil in patch_job.own.stencils:
-        stencil.stamp(filled)
-    touched = cv2.dilate(filled.astype(np.uint8), np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) > 0
-    own = [_place(stencil, pixels.shape) for stencil in patch_job.own.stencils]
-    borrowed = [
-        _place(_scale(stencil, donor.shape, pixels.shape), pixels.shape)
-        for donor in patch_job.donors
-        for stencil in donor.stencils
-    ]
-    clear = [mask for mask in borrowed if mask.any() and not (mask & touched).any()]
-    return _measure_all(pixels, own), _measure_all(pixels, clear)
+        alike = matcher.find(stencil, generator)
+        _measure_pair(pixels, stencil, alike, found.filled, found.matched)
+    for donor in patch_job.donors:
+        for shape in donor.stencils:
+            stencil = _scale(shape, donor.shape, pixels.shape)
+            mask = _place(stencil, pixels.shape)
+            if mask.any() and not (mask & touched).any():
+                alike = matcher.find(stencil, generator, besides=True)
+                _measure_pair(pixels, stencil, alike, found.untouched, found.untouched_matched)
+    return found
 
 
-def _measure_all(pixels: Pixels, masks: Sequence[Mask]) -> list[Features]:
-    found = (measure_patch(pixels, mask) for mask in masks)
-    return [features for features in found if features is not None]
+def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
+    """Mark what was filled or written."""
+    closed = np.zeros(shape, np.bool_)
+    for stencil in own.stencils:
+        stencil.stamp(closed)
+    regions = [*job.regions.regions, *(job.shapes or ()), *job.decoys]
+    return closed | regions_to_mask(regions, shape[1], shape[0], dilation_px=job.params.dilation_px)
+
+
+def _measure_pair(
+    pixels: Pixels,
+    stencil: Stencil,
+    alike: Stencil | None,
+    ones: list[Features],
+    others: list[Features],
+) -> None:
+    """Append the features of both places, or of none."""
+    if alike is None:
+        return
+    first = measure_patch(pixels, _place(stencil, pixels.shape))
+    second = measure_patch(pixels, _place(alike, pixels.shape))
+    if first is not None and second is not None:
+        ones.append(first)
+        others.append(second)
 
 
 def measure_patch(pixels: Pixels, mask: Mask) -> Features | None:

@@ -81,7 +81,8 @@ class CleaningProof:
             + f"; at cleaned places {_percent(residual.share_in_filled)};"
             f" {residual.n_failed} films could not be scanned",
             f"scar probe, AUC of filled against untouched patches: {_auc(scars.patch_auc)}"
-            f" ({scars.n_filled} against {scars.n_untouched} patches of {scars.n_films} films)",
+            f" ({scars.n_filled} pairs of {scars.n_films} films; untouched against untouched, which"
+            f" should be 0.5: {_auc(scars.calibration_auc)})",
             "class from number, size and place of the fills, AUC: "
             + ", ".join(f"{name} {_auc(value)}" for name, value in scars.class_auc.items()),
         )

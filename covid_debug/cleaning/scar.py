@@ -6,7 +6,7 @@ network may see more.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -76,6 +76,27 @@ class ProbeParams:
 
 
 @dataclass(frozen=True, slots=True)
+class _Samples:
+    """Rows for one probe."""
+
+    features: list[NDArray[np.float64]] = field(default_factory=list)
+    positive: list[bool] = field(default_factory=list)
+    patients: list[str] = field(default_factory=list)
+
+    def add(
+        self, ones: Sequence[NDArray[np.float64]], others: Sequence[NDArray[np.float64]], who: str
+    ) -> None:
+        """Add the patches of one film."""
+        self.features.extend((*ones, *others))
+        self.positive.extend([True] * len(ones) + [False] * len(others))
+        self.patients.extend([who] * (len(ones) + len(others)))
+
+    def estimate(self, params: ProbeParams) -> Estimate:
+        """Return the area under the curve."""
+        return estimate_auc(self.features, self.positive, self.patients, params)
+
+
+@dataclass(frozen=True, slots=True)
 class ScarProbe:
     """What the probe found. Areas under the ROC curve: 0.5 is chance, 1 is certainty.
 
@@ -85,26 +106,25 @@ class ScarProbe:
         class_auc: Class -> that class against the others, from number, size and place of the
             fills alone; held-out patients.
         n_films: Films that were looked at.
-        n_filled: Filled patches.
-        n_untouched: Untouched patches.
+        n_filled: Filled patches, and as many untouched ones.
         flags: Warnings, empty when the scars do not matter.
     """
 
     patch_auc: Estimate
+    calibration_auc: Estimate
     class_auc: Mapping[str, Estimate]
     n_films: int
     n_filled: int
-    n_untouched: int
     flags: tuple[Flag, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "patch_auc": self.patch_auc.to_json(),
+            "calibration_auc": self.calibration_auc.to_json(),
             "class_auc": {name: value.to_json() for name, value in self.class_auc.items()},
             "n_films": self.n_films,
             "n_filled": self.n_filled,
-            "n_untouched": self.n_untouched,
             "flags": [dataclasses.asdict(flag) for flag in self.flags],
         }
 
@@ -137,18 +157,15 @@ def probe_scars(
     jobs = list(plan_jobs(draw_films(cleaned, params.max_films, params.seed), original))
     found = list(run_in_order(find_filled_places, jobs, n_workers, where="probe_scars"))
     pairs = [(job, places) for job, places in zip(jobs, found, strict=True) if places is not None]
-    features: list[NDArray[np.float64]] = []
-    is_filled: list[bool] = []
-    patients: list[str] = []
+    scar, calibration = _Samples(), _Samples()
     patch_jobs = _pair_with_donors(pairs, params.seed)
     measured = run_in_order(measure_patches, patch_jobs, n_workers, where="probe_scars")
-    for n_done, ((job, _), (own, clear)) in enumerate(zip(pairs, measured, strict=True), start=1):
-        features += own + clear
-        is_filled += [True] * len(own) + [False] * len(clear)
-        patients += [job.film.patient_id] * (len(own) + len(clear))
+    for n_done, ((job, _), one) in enumerate(zip(pairs, measured, strict=True), start=1):
+        scar.add(one.filled, one.matched, job.film.patient_id)
+        calibration.add(one.untouched, one.untouched_matched, job.film.patient_id)
         if progress is not None:
             progress(n_done, len(pairs))
-    patch_auc = estimate_auc(features, is_filled, patients, params)
+    patch_auc = scar.estimate(params)
     geometry = [places.geometry for _, places in pairs]
     film_patients = [job.film.patient_id for job, _ in pairs]
     class_auc = {
@@ -159,10 +176,10 @@ def probe_scars(
     }
     return ScarProbe(
         patch_auc,
+        calibration.estimate(params),
         class_auc,
         len(pairs),
-        sum(is_filled),
-        len(is_filled) - sum(is_filled),
+        sum(scar.positive),
         raise_flags(patch_auc, class_auc, params.warn_above),
     )
 
@@ -330,4 +347,4 @@ def _pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> I
         generator = np.random.default_rng(derive_seed(seed, job.film.image_id, "scar donors"))
         n_taken = min(_N_DONORS, len(others))
         taken = generator.permutation(len(others))[:n_taken]
-        yield PatchJob(job, own, tuple(pairs[others[i]][1] for i in taken))
+        yield PatchJob(job, own, tuple(pairs[others[i]][1] for i in taken), seed)

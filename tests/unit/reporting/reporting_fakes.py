@@ -252,10 +252,10 @@ def make_proof(folder: Path) -> None:
         },
         "scars": {
             "patch_auc": area,
+            "calibration_auc": none,
             "class_auc": {"normal": area, "pneumonia": none, "COVID-19": area},
             "n_films": 40,
             "n_filled": 50,
-            "n_untouched": 60,
             "flags": scar_flags,
         },
     }

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from covid_debug.cleaning.glyphs import Stencil
+from covid_debug.cleaning.matching import PlaceMatcher
+
+
+def make_stencil(top, left, high=10, wide=16):
+    return Stencil(top, left, np.ones((high, wide), np.bool_), "box")
+
+
+def make_halves(dtype=np.uint8):
+    """A dark and a bright half, the same noise in both."""
+    film = np.random.default_rng(0).normal(0, 4, (120, 160)) + 60
+    film[:, 80:] += 100
+    unit = 257 if dtype == np.uint16 else 1
+    return (film * unit).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("left", [20, 120])
+def test_place_matcher_stays_in_the_half_with_the_same_grey_level(dtype, left):
+    film = make_halves(dtype)
+    closed = np.zeros(film.shape, np.bool_)
+    closed[50:60, left : left + 16] = True
+    matcher = PlaceMatcher(film, closed)
+
+    places = [matcher.find(make_stencil(50, left), np.random.default_rng(s)) for s in range(9)]
+
+    assert {place.left >= 80 for place in places if place} == {left >= 80}
+    assert all(not closed[p.top : p.top + 10, p.left : p.left + 16].any() for p in places if p)
+    assert len({(place.top, place.left) for place in places if place}) > 1
+
+
+def test_place_matcher_keeps_the_distance_to_the_border():
+    film = np.full((120, 160), 50, np.uint8)
+    matcher = PlaceMatcher(film, np.zeros(film.shape, np.bool_))
+
+    found = matcher.find(make_stencil(0, 60), np.random.default_rng(0), besides=True)
+
+    assert found is not None
+    assert min(found.top, found.left, 110 - found.top, 144 - found.left) == 0
+
+
+def test_place_matcher_besides_an_untouched_place_leaves_its_frame_alone():
+    film = np.full((120, 160), 50, np.uint8)
+    matcher = PlaceMatcher(film, np.zeros(film.shape, np.bool_))
+
+    for seed in range(9):
+        found = matcher.find(make_stencil(50, 60), np.random.default_rng(seed), besides=True)
+        assert found is not None
+        assert abs(found.top - 50) >= 26 or abs(found.left - 60) >= 32
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (10, 16), (20, 20)])
+def test_place_matcher_without_room_finds_nothing(shape):
+    film = np.full(shape, 50, np.uint8)
+    matcher = PlaceMatcher(film, np.zeros(shape, np.bool_))
+
+    assert matcher.find(make_stencil(0, 0), np.random.default_rng(0), besides=True) is None
+
+
+def test_place_matcher_on_a_closed_film_finds_nothing():
+    film = np.full((60, 60), 50, np.uint8)
+
+    matcher = PlaceMatcher(film, np.ones(film.shape, np.bool_))
+
+    assert matcher.find(make_stencil(20, 20), np.random.default_rng(0)) is None
