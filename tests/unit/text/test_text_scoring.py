@@ -119,13 +119,16 @@ def test_summary_without_text_has_no_recall():
     assert math.isnan(rows[0]["share"])
 
 
-def test_committed_annotations_are_the_listed_films():
-    films = load_annotations(DATA / "markers_dev.json")
+@pytest.mark.parametrize(
+    ("name", "n_films", "n_legible"), [("markers_dev", 120, 232), ("markers_test", 60, 126)]
+)
+def test_committed_annotations_are_the_listed_films(name, n_films, n_legible):
+    films = load_annotations(DATA / f"{name}.json")
 
-    listed = (DATA / "markers_dev_films.txt").read_text(encoding="utf-8").split()
+    listed = (DATA / f"{name}_films.txt").read_text(encoding="utf-8").split()
     assert [film.path for film in films] == listed
-    assert len(films) == 120
-    assert sum(box.legible for film in films for box in film.boxes) == 232
+    assert len(films) == n_films
+    assert sum(box.legible for film in films for box in film.boxes) == n_legible
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.text.marker_detector.backgrounds import LIST_PATH
 from covid_debug.text.marker_detector.detector import MarkerDetector
 
-DEVELOPMENT = Path(__file__).parents[3] / "data" / "markers_dev_films.txt"
+DATA = Path(__file__).parents[3] / "data"
+DEVELOPMENT = DATA / "markers_dev_films.txt"
+UNTOUCHED = DATA / "markers_test_films.txt"
 
 
 def _nih_patients(names: set[str]) -> set[str]:
@@ -29,6 +31,15 @@ def test_no_development_film_or_patient_is_a_background() -> None:
         "covid-chestxray-dataset",
         "nih-cxr14-subset",
     }
+
+
+def test_no_untouched_film_was_chosen_or_trained_on() -> None:
+    untouched = set(UNTOUCHED.read_text(encoding="utf-8").split())
+    development = set(DEVELOPMENT.read_text(encoding="utf-8").split())
+    listed = set(json.loads(LIST_PATH.read_text(encoding="utf-8")))
+
+    assert len(untouched) == 60
+    assert not untouched & (development | listed)
 
 
 @pytest.mark.real_data
