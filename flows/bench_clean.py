@@ -53,6 +53,8 @@ VARIANTS: Final[Mapping[str, CleaningParams]] = {
     "local_median": CleaningParams(method="local_median"),
     "blur": CleaningParams(method="blur"),
     "telea, grain": CleaningParams(grain=True),
+    "transplant": CleaningParams(method="transplant"),
+    "transplant, dilation 6": CleaningParams(method="transplant", dilation_px=6),
     "telea, boxes, 1 decoy set": CleaningParams(mask_shape="box", decoy_sets=1),
     "telea, boxes, 3 decoy sets": CleaningParams(mask_shape="box", decoy_sets=3),
     "telea, boxes, 3 decoy sets, grain": CleaningParams(mask_shape="box", decoy_sets=3, grain=True),
@@ -99,6 +101,7 @@ class VariantResult:
             "fill error": f"{self.fill_error:.2f}",
             "residual films": residual,
             "AUC patches": _auc(self.scars.patch_auc),
+            "AUC untouched": _auc(self.scars.calibration_auc),
             **{f"AUC masks: {name}": _auc(v) for name, v in self.scars.class_auc.items()},
         }
 

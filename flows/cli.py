@@ -405,11 +405,16 @@ def clean(
         Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
     ] = None,
     policy: Annotated[str, typer.Option(help="Side markers: remove, keep or replace.")] = "remove",
-    method: Annotated[str, typer.Option(help="Fill: telea, navier_stokes, ...")] = "telea",
+    method: Annotated[
+        str, typer.Option(help="Fill: telea, transplant, navier_stokes, ...")
+    ] = "telea",
     mask_shape: Annotated[str, typer.Option(help="What is filled: glyphs or box.")] = "glyphs",
     decoy_sets: Annotated[
         int, typer.Option(help="Fill every film at the places of so many films; needs box.")
     ] = 0,
+    dilation: Annotated[
+        int, typer.Option(help="Pixels by which masks grow; 6 also covers halos.")
+    ] = 3,
     grain: Annotated[bool, typer.Option("--grain", help="Lay texture over the fills.")] = False,
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Reviewers' decisions from the report.")
@@ -438,6 +443,7 @@ def clean(
             method=method,
             mask_shape=mask_shape,  # type: ignore[arg-type]
             decoy_sets=decoy_sets,
+            dilation_px=dilation,
             grain=grain,
         ),
         decisions=decisions,

@@ -31,7 +31,7 @@ from covid_debug.seeding import derive_seed
 
 Progress = Callable[[int, int], None]
 REMEDY: Final = (
-    "clean with mask_shape: box and decoy_sets: 3; grain: true makes the fills harder to see"
+    "clean with mask_shape: box and decoy_sets: 3; method: transplant makes the fills harder to see"
 )
 _N_DONORS: Final = 2
 _MIN_SAMPLES: Final = 20

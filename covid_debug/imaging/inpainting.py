@@ -14,15 +14,22 @@ from numpy.typing import NDArray
 from covid_debug.catalog import Catalog
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.reading import Pixels
+from covid_debug.imaging.transplant import transplant
 
 Mask = NDArray[np.bool_]
 
+TRANSPLANT: Final = "transplant"
 _RIM_PX: Final = 3
 """Width beyond ``radius_px`` that the fast-marching distance field of OpenCV can reach."""
 
 
 def inpaint(
-    pixels: Pixels, mask: Mask, *, method: str = "telea", radius_px: float = 10.0
+    pixels: Pixels,
+    mask: Mask,
+    *,
+    method: str = "telea",
+    radius_px: float = 10.0,
+    avoid: Mask | None = None,
 ) -> Pixels:
     """Replace the masked pixels by what their surroundings suggest.
 
@@ -35,9 +42,13 @@ def inpaint(
         mask: ``(H, W)``, True where a pixel is to be replaced. Not all of it may be True.
         method: ``"telea"`` (Telea 2004, what was published for COVIDx++), ``"navier_stokes"``
             (Bertalmio 2001), ``"local_median"`` (each connected patch becomes the median of the
-            unmasked pixels within ``radius_px`` of it) or ``"blur"`` (Gaussian mean of the
-            unmasked pixels; sigma is ``radius_px``, or the depth of the patch if that is more).
+            unmasked pixels within ``radius_px`` of it), ``"blur"`` (Gaussian mean of the unmasked
+            pixels; sigma is ``radius_px``, or the depth of the patch if that is more) or
+            ``"transplant"`` (film from a place that looks alike, see
+            :func:`covid_debug.imaging.transplant.transplant`; Telea where there is none).
         radius_px: Reach of the fill in film pixels, above 0.
+        avoid: ``(H, W)``, True where ``"transplant"`` must not copy from; the other fills take
+            no account of it.
 
     Returns:
         A new array of the same shape and type; equal to ``pixels`` wherever ``mask`` is False.
@@ -46,10 +57,13 @@ def inpaint(
         InputContractError: If shape, type or radius are wrong or the mask covers everything.
         CatalogError: If the method is unknown.
     """
-    fill = FILLS[method]
+    fill = METHODS[method]
     _check_arguments(pixels, mask, radius_px)
 
-    filled = pixels.copy()
+    if method == TRANSPLANT:
+        filled, mask = transplant(pixels, mask, avoid)
+    else:
+        filled = pixels.copy()
     reach = int(np.ceil(radius_px)) + _RIM_PX
     for rows, columns, patch in _iter_patches(mask, reach):
         crop = filled[rows, columns]
@@ -143,3 +157,10 @@ FILLS: Final = Catalog[Callable[[Pixels, Mask, float], Pixels]](
         "blur": _fill_blur,
     },
 )
+"""Fills that look no further than their reach: the same on a window as on the whole film."""
+
+METHODS: Final = Catalog[Callable[[Pixels, Mask, float], Pixels]](
+    "imaging.inpainting",
+    {**FILLS, TRANSPLANT: _fill_telea},  # Telea fills what transplantation leaves
+)
+"""All names that :func:`inpaint` takes."""

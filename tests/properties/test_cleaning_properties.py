@@ -27,7 +27,7 @@ REGIONS = st.lists(
 )
 PARAMS = st.builds(
     CleaningParams,
-    method=st.sampled_from(["telea", "navier_stokes", "local_median", "blur"]),
+    method=st.sampled_from(["telea", "navier_stokes", "local_median", "blur", "transplant"]),
     radius_px=st.sampled_from([1.0, 10.0]),
     mask_shape=st.sampled_from(["glyphs", "box"]),
     dilation_px=st.integers(0, 4),

@@ -54,6 +54,7 @@ def scan_with(found):
     [
         CleaningParams(),
         CleaningParams(policy="replace"),
+        CleaningParams(method="transplant"),
         CleaningParams(mask_shape="box", decoy_sets=2, grain=True),
     ],
 )
@@ -320,7 +321,7 @@ def test_raise_flags_names_the_classes_and_the_remedy_once():
     assert flag.message == (
         "number, size and place of the fills tell the class: normal (AUC 0.75), COVID-19 (AUC"
         " 0.75), and the fills can be seen (AUC 0.75); a model may learn the cleaning; clean with"
-        " mask_shape: box and decoy_sets: 3; grain: true makes the fills harder to see"
+        " mask_shape: box and decoy_sets: 3; method: transplant makes the fills harder to see"
     )
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from covid_debug.errors import CatalogError, InputContractError
-from covid_debug.imaging.inpainting import FILLS, inpaint
+from covid_debug.imaging.inpainting import METHODS, inpaint
 
 
 def make_film(dtype: type, shape: tuple[int, int] = (160, 200), seed: int = 0) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_inpaint_fills_a_group_inside_a_ring():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("method", FILLS)
+@pytest.mark.parametrize("method", METHODS)
 def test_inpaint_leaves_every_pixel_outside_the_mask_bit_identical(method, dtype):
     film = make_film(dtype)
     before = film.copy()
@@ -66,7 +66,7 @@ def test_inpaint_leaves_every_pixel_outside_the_mask_bit_identical(method, dtype
     np.testing.assert_array_equal(film, before)
 
 
-@pytest.mark.parametrize("method", FILLS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_inpaint_a_letter_on_a_constant_film_gives_the_constant(method, dtype):
     film = np.full((60, 80), 7000 if dtype == np.uint16 else 70, dtype)
@@ -80,7 +80,7 @@ def test_inpaint_a_letter_on_a_constant_film_gives_the_constant(method, dtype):
     np.testing.assert_allclose(filled, film, rtol=0, atol=rounding)
 
 
-@pytest.mark.parametrize("method", FILLS)
+@pytest.mark.parametrize("method", METHODS)
 def test_inpaint_does_not_depend_on_what_was_under_the_mask(method):
     film = make_film(np.uint8)
     mask = make_mask(film.shape, 3)
