@@ -15,7 +15,7 @@ from covid_debug.cleaning.glyphs import Stencil, make_box_stencil, make_glyph_st
 from covid_debug.cleaning.grain import add_grain
 from covid_debug.cleaning.markers import MarkerPlace, draw_marker, is_side_marker, place_marker
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.inpainting import METHODS, inpaint
+from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
@@ -173,9 +173,11 @@ def clean_film(
             mask &= ~regions_to_mask([region], width, height)
     _check_budget(mask, params)
 
-    # No letter that stays, or that a mask might have missed, is copied into a fill.
-    written = [*regions, *(() if shapes is None else shapes)]
-    avoid = regions_to_mask(written, width, height, dilation_px=params.dilation_px)
+    avoid = None
+    if params.method == TRANSPLANT:
+        # No letter that stays, or that a mask might have missed, is copied into a fill.
+        written = [*regions, *(() if shapes is None else shapes)]
+        avoid = regions_to_mask(written, width, height, dilation_px=params.dilation_px)
     cleaned = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px, avoid=avoid)
     if params.grain:
         cleaned = add_grain(cleaned, mask)

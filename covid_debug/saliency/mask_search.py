@@ -260,9 +260,10 @@ class MaskObjective:
         self._product_of_item = torch.tensor(
             [self._products.index(term.masks) for term in self._terms], device=images.device
         ).repeat_interleave(self.n_path)
-        self._groups = [
-            self._make_group(indices, images.new_tensor(weights)) for indices in self._list_groups()
-        ]
+        listed = self._list_groups()
+        path_weights = images.new_tensor(weights)
+        # Each group comes up in one of as many iterations, so it weighs as many times as much.
+        self._groups = [self._make_group(one, len(listed), path_weights) for one in listed]
         self._group = self._groups[0]
         self._n_draws = 0
         self.noise: Tensor | None = None
@@ -275,8 +276,9 @@ class MaskObjective:
         sizes = [len(term.masks) for term in self._terms]
         return [[i for i, n in enumerate(sizes) if n == size] for size in sorted(set(sizes))]
 
-    def _make_group(self, indices: Sequence[int], path_weights: Tensor) -> "_TermGroup":
-        n_groups = len(self._list_groups())
+    def _make_group(
+        self, indices: Sequence[int], n_groups: int, path_weights: Tensor
+    ) -> "_TermGroup":
         terms = [self._terms[index] for index in indices]
         signs = path_weights.new_tensor(
             [n_groups * term.weight * (1 if term.kind == "deletion" else -1) for term in terms]

@@ -7,7 +7,7 @@ scales, since it overlooks large letters in large films; and its generous boxes 
 glyphs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -85,6 +85,29 @@ class RapidOcrParams:
             raise InputContractError(f"text.rapidocr: n_threads is {self.n_threads}; expected >= 1")
 
 
+def load_engine(params: Mapping[str, Any], *, n_threads: int = 1) -> Any:  # noqa: ANN401
+    """Load RapidOCR from its wheel: silent, dropping no text itself; touches no network connection.
+
+    Args:
+        params: RapidOCR's own settings beside these.
+        n_threads: Threads of one inference.
+
+    Returns:
+        The engine.
+    """
+    from rapidocr import RapidOCR  # noqa: PLC0415 - a second to import, only when used
+
+    return RapidOCR(
+        params={
+            "Global.log_level": "critical",
+            "Global.text_score": 0.0,
+            "EngineConfig.onnxruntime.intra_op_num_threads": n_threads,
+            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            **params,
+        }
+    )
+
+
 class RapidOcrDetector(RegionDetector):
     """Finds lines of text with the detector in the RapidOCR wheel; weak on single letters."""
 
@@ -106,22 +129,17 @@ class RapidOcrDetector(RegionDetector):
         """Load the network from the wheel; touches no network connection."""
         if self._engine is not None:
             return
-        from rapidocr import RapidOCR  # noqa: PLC0415 - a second to import, only when used
-
-        self._engine = RapidOCR(
-            params={
-                "Global.log_level": "critical",
+        self._engine = load_engine(
+            {
                 "Global.use_cls": False,
                 "Global.use_rec": self.params.read_content,
                 "Global.max_side_len": _NO_LIMIT_PX,
-                "Global.text_score": 0.0,
                 "Det.limit_type": "max",
                 "Det.limit_side_len": _NO_LIMIT_PX,
                 "Det.thresh": self.params.pixel_threshold,
                 "Det.box_thresh": self.params.box_threshold,
-                "EngineConfig.onnxruntime.intra_op_num_threads": self.params.n_threads,
-                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            }
+            },
+            n_threads=self.params.n_threads,
         )
 
     def _find(self, image: Gray) -> Detections:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from covid_debug.records import TextRegion
+from covid_debug.text.rapidocr import load_engine
 from covid_debug.text.screening import Gray
 
 # Left, right and their names in other languages; what a turned or mirrored L is read as.
@@ -36,18 +37,8 @@ class SideLetterReader:
 
     def prepare(self) -> None:
         """Load the network from the wheel; touches no network connection."""
-        if self._engine is not None:
-            return
-        from rapidocr import RapidOCR  # noqa: PLC0415 - a second to import, only when used
-
-        self._engine = RapidOCR(
-            params={
-                "Global.log_level": "critical",
-                "Global.text_score": 0.0,
-                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
-                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            }
-        )
+        if self._engine is None:
+            self._engine = load_engine({})
 
     def read(self, region: TextRegion, image: Gray) -> str | None:
         """Read one region in its eight directions.
