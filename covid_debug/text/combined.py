@@ -27,6 +27,7 @@ from covid_debug.text.reading import SideLetterReader
 from covid_debug.text.refinement import choose_tightest, refine_regions
 
 MEMBERS = ("marker", "rapidocr", "craft")
+_BORDER_SHARE = 0.003  # of the longest side: about two pixels of the marker detector's view
 _THRESHOLDS = RegionThresholds(character=0.25, area=0.6)
 
 
@@ -39,6 +40,8 @@ class CombinedParams:
             whose weights are there. The detector's own ``params`` name the ones that were taken.
         rapidocr_alone: Least confidence of a region that only RapidOCR sees, in [0, 1].
         marker_alone: The same for our marker detector.
+        marker_at_border: The same for our marker detector when the region touches the film's
+            border: cut glyphs cannot be read, so nobody else can vouch for them.
         marker_if_read: The same for our marker detector when a side letter is read in the region,
             in any of eight directions; used when RapidOCR is a member.
         craft_alone: The same for CRAFT.
@@ -50,8 +53,9 @@ class CombinedParams:
 
     members: tuple[str, ...] = ()
     rapidocr_alone: float = 0.5
-    marker_alone: float = 0.65
-    marker_if_read: float = 0.38
+    marker_alone: float = 0.6
+    marker_at_border: float = 0.42
+    marker_if_read: float = 0.42
     craft_alone: float = 0.7
     craft_weights: str = ""
     read_content: bool = False
@@ -72,7 +76,9 @@ class CombinedParams:
                     f"text.combined: unknown member {name!r}{suggest(name, MEMBERS)} "
                     f"(known: {', '.join(MEMBERS)})"
                 )
-        for name in ("rapidocr_alone", "marker_alone", "marker_if_read", "craft_alone"):
+        for name in (
+            "rapidocr_alone", "marker_alone", "marker_at_border", "marker_if_read", "craft_alone"
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise InputContractError(
                     f"text.combined: {name} is {getattr(self, name)}; expected in [0, 1]"
@@ -142,6 +148,8 @@ class CombinedDetector(RegionDetector):
             "marker": self.params.marker_alone,
             "craft": self.params.craft_alone,
         }.get(region.detector, 0.0)
+        if region.detector == "marker" and _touches_border(region, image):
+            least = min(least, self.params.marker_at_border)
         if region.confidence >= least:
             return region, None
         may_read = region.detector == "marker" and region.confidence >= self.params.marker_if_read
@@ -153,6 +161,13 @@ class CombinedDetector(RegionDetector):
             f"uncertain: seen by {region.detector} alone with confidence "
             f"{region.confidence:.2f}, needs {least:.2f}"
         )
+
+
+def _touches_border(region: TextRegion, image: Gray) -> bool:
+    height, width = image.shape
+    x0, y0, x1, y1 = region.box
+    reach = _BORDER_SHARE * max(height, width)
+    return bool(min(x0, y0, width - x1, height - y1) <= reach)
 
 
 def _build_members(params: CombinedParams) -> dict[str, RegionDetector]:

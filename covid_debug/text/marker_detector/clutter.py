@@ -1,4 +1,4 @@
-"""What looks like text and is none: arrows, wires, tubes, electrodes, coins, zippers, rulers.
+"""What looks like text and is none: arrows, wires, tubes, electrodes, fasteners, clips, rulers.
 
 Draws hard negatives into a layer; nothing here appears in any target.
 """
@@ -68,9 +68,15 @@ def _arrow(layer: Layer, rng: np.random.Generator) -> None:
 
 
 def _electrode(layer: Layer, rng: np.random.Generator) -> None:
-    spot, radius = _spot(layer, rng), int(rng.integers(4, 14))
-    cv2.circle(layer, spot, radius, 0.5, -1 if rng.random() < 0.5 else 2, cv2.LINE_AA)
-    cv2.circle(layer, spot, max(2, radius // 2), 1.0, -1, cv2.LINE_AA)
+    """Electrode or snap fastener: a disc of concentric rings, round or seen at an angle."""
+    spot, radius = _spot(layer, rng), float(rng.uniform(4, 16))
+    squeeze, angle = (1.0 if rng.random() < 0.6 else rng.uniform(0.4, 1.0)), rng.uniform(0, 180)
+    level = rng.uniform(0.3, 1.0)
+    while radius >= 1.5:
+        axes = (round(radius), max(1, round(radius * squeeze)))
+        cv2.ellipse(layer, spot, axes, angle, 0, 360, level, -1, cv2.LINE_AA)
+        radius *= rng.uniform(0.35, 0.85)
+        level = rng.uniform(0.0, 0.6) if level > 0.6 else rng.uniform(0.6, 1.0)
 
 
 def _ring(layer: Layer, rng: np.random.Generator) -> None:
@@ -170,7 +176,113 @@ def _clips(layer: Layer, rng: np.random.Generator) -> None:
         )
 
 
+def _hooks(layer: Layer, rng: np.random.Generator) -> None:
+    """Hooks and eyes of clothing: pairs of small loops on short bars, in rows and columns."""
+    x, y = _spot(layer, rng)
+    radius, width = int(rng.integers(2, 5)), int(rng.integers(1, 3))
+    reach = round(radius * rng.uniform(2.5, 5.0))
+    upright, squared = rng.random() < 0.3, rng.random() < 0.3
+    column, row = reach + radius * int(rng.integers(3, 7)), radius * int(rng.integers(4, 9))
+    for i, j in np.ndindex(int(rng.integers(1, 4)), int(rng.integers(1, 5))):
+        for side in (-1, 1):
+            far = 0 if side < 0 else reach
+            for along, across in ((far, -radius), (far, radius), (reach // 2, 0)):
+                u, v = i * column + along, j * row + across
+                spot = (x + v, y + u) if upright else (x + u, y + v)
+                if squared and across == 0:
+                    corner = (spot[0] + radius, spot[1] + radius)
+                    cv2.rectangle(layer, spot, corner, 1.0, width)
+                else:
+                    cv2.circle(layer, spot, radius, 1.0, width, cv2.LINE_AA)
+
+
+def _clasp(layer: Layer, rng: np.random.Generator) -> None:
+    """A clip of a monitoring lead: a thick arc, a bar well behind it (no D), a dot, a wire."""
+    x, y = _spot(layer, rng)
+    size, angle = rng.uniform(5, 14), rng.uniform(0, 360)
+    turn = np.deg2rad(angle)
+    ahead = np.array([math.cos(turn), math.sin(turn)])
+    aside = np.array([-ahead[1], ahead[0]])
+
+    def place(u: float, v: float) -> tuple[int, int]:
+        point = np.array([x, y]) + size * (u * ahead + v * aside)
+        return int(point[0]), int(point[1])
+
+    axes = (round(size), max(2, round(size * rng.uniform(0.4, 0.9))))
+    span, width = rng.uniform(120, 220), int(rng.integers(1, max(3, int(size / 2))))
+    cv2.ellipse(layer, (x, y), axes, angle, -span / 2, span / 2, 1.0, width, cv2.LINE_AA)
+    if rng.random() < 0.7:
+        ends = place(-1.3, -0.8), place(-0.9, 0.8)
+        cv2.line(layer, *ends, 1.0, int(rng.integers(1, 4)), cv2.LINE_AA)
+    if rng.random() < 0.7:
+        cv2.circle(layer, place(rng.uniform(-1, 0.6), 0), max(1, round(size / 4)), 1.0,
+                   int(rng.choice([1, -1])), cv2.LINE_AA)  # fmt: skip
+    if rng.random() < 0.6:
+        cv2.line(layer, (x, y), place(-rng.uniform(1, 4), rng.normal(0, 1)), 1.0, 1, cv2.LINE_AA)
+
+
+def _loops(layer: Layer, rng: np.random.Generator) -> None:
+    """Sternal wires and spinous processes: upright or flat loops in a column, some twisted."""
+    x, y = _spot(layer, rng)
+    axes = np.array([rng.uniform(3, 14), rng.uniform(3, 14)])
+    width, twisted = int(rng.integers(1, 4)), rng.random() < 0.5
+    pitch = int(axes[1] * rng.uniform(1.8, 4))
+    for k in range(int(rng.integers(1, 5))):
+        spot = (x + int(rng.normal(0, 2)), y + k * pitch)
+        first, second = np.maximum(2, np.round(axes * rng.uniform(0.8, 1.2, 2))).astype(int)
+        cv2.ellipse(layer, spot, (int(first), int(second)), rng.normal(0, 12), 0, 360, 1.0, width,
+                    cv2.LINE_AA)  # fmt: skip
+        if twisted:
+            end = (spot[0] + int(rng.normal(0, 4)), spot[1] + int(rng.uniform(0.5, 1.6) * second))
+            cv2.line(layer, spot, end, 1.0, width, cv2.LINE_AA)
+
+
+def _coil(layer: Layer, rng: np.random.Generator) -> None:
+    """A spring, a coiled tube or a bent wire: a zigzag along a line."""
+    x, y = _spot(layer, rng)
+    n_turns, pitch = int(rng.integers(3, 10)), rng.uniform(3, 8)
+    half = rng.uniform(1.0, 3.5) * pitch
+    along = np.arange(8 * n_turns) / 8 * pitch
+    across = half * np.sin(np.arange(8 * n_turns) / 8 * 2 * math.pi)
+    if rng.random() < 0.3:
+        across = half * np.sign(across)
+    angle = rng.uniform(0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    points = np.round((np.stack([along, across], axis=1) @ turn + (x, y)) * 16).astype(np.int32)
+    cv2.polylines(layer, [points], False, 1.0, max(1, int(pitch / 3)), cv2.LINE_AA, 4)
+
+
+def _thin_arrow(layer: Layer, rng: np.random.Generator) -> None:
+    """A line with an open or filled head at one or both ends, sometimes crossed or dashed."""
+    x, y = _spot(layer, rng)
+    length, angle = rng.uniform(10, 50), rng.uniform(0, 2 * math.pi)
+    if rng.random() < 0.4:
+        angle = float(rng.integers(4)) * math.pi / 2
+    width, head = int(rng.integers(1, 5)), rng.uniform(0.2, 0.5) * length
+    ahead = np.array([math.cos(angle), math.sin(angle)])
+    aside = np.array([-ahead[1], ahead[0]]) * rng.uniform(0.3, 0.9) * head
+    start = np.array([x, y], float)
+    end = start + length * ahead
+    n_dashes = int(rng.integers(3, 6)) if rng.random() < 0.2 else 1
+    filled = 0.5 if n_dashes > 1 else 1.0
+    for k in range(n_dashes):
+        ends = [start + (end - start) * (k + part) / n_dashes for part in (0.0, filled)]
+        _stroke(layer, ends, width)
+    tips = [(end, -ahead)] if rng.random() < 0.7 else [(end, -ahead), (start, ahead)]
+    for tip, back in tips:
+        _stroke(layer, [tip + head * back + aside, tip, tip + head * back - aside], width)
+    if len(tips) > 1 and rng.random() < 0.5:
+        middle = (start + end) / 2
+        _stroke(layer, [middle + 2 * aside, middle - 2 * aside], width)
+
+
+def _stroke(layer: Layer, points: list[NDArray[np.float64]], width: int) -> None:
+    fixed = np.round(np.stack(points) * 16).astype(np.int32)
+    cv2.polylines(layer, [fixed], False, 1.0, width, cv2.LINE_AA, 4)
+
+
 _KINDS: tuple[Callable[[Layer, np.random.Generator], None], ...] = (
-    _wire, _wire, _tube, _arrow, _arrow, _electrode, _ring, _coin, _zipper, _plate, _plate, _ruler,
-    _bars, _edge, _clips,
+    _wire, _wire, _tube, _arrow, _arrow, _thin_arrow, _thin_arrow, _electrode, _electrode, _ring,
+    _coin, _zipper, _plate, _plate, _ruler, _bars, _edge, _clips, _hooks, _hooks, _clasp,
+    _loops, _loops, _coil,
 )  # fmt: skip

@@ -193,7 +193,7 @@ def _plant(
         inside = _fill(areas, CROP_PX, 1.0)
         whole = sum(cv2.contourArea(quad) for quad in areas)
         taken = cv2.dilate(inside, np.ones((9, 9), np.uint8)) * occupied
-        if inside.sum() >= 0.45 * whole and not taken.any():
+        if inside.sum() >= 0.35 * whole and not taken.any():
             break
     else:
         return None
@@ -304,7 +304,10 @@ def _hills(quads: Sequence[Quads], side: int) -> Plane:
     """Return the character target: a Gaussian warped into every character's box."""
     canvas = np.zeros((side, side), np.float32)
     for quad in quads:
-        corners = _not_too_thin(quad) / OUTPUT_STRIDE - 0.5
+        visible = _visible_part(quad, side * OUTPUT_STRIDE)
+        if visible is None:
+            continue
+        corners = _not_too_thin(visible) / OUTPUT_STRIDE - 0.5
         low = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
         high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, side)
         if np.any(high <= low):
@@ -315,6 +318,22 @@ def _hills(quads: Sequence[Quads], side: int) -> Plane:
         window = canvas[low[1] : high[1], low[0] : high[0]]
         np.maximum(window, hill, out=window)
     return canvas
+
+
+def _visible_part(quad: Plane, side: int) -> Plane | None:
+    """Return a character's box within the crop: a cut character is as certain as a whole one."""
+    if quad.min() >= 0 and quad.max() <= side:
+        return quad
+    frame = np.array([(0, 0), (side, 0), (side, side), (0, side)], np.float32)
+    area, part = cv2.intersectConvexConvex(quad, frame)
+    if area < 1:
+        return None
+    across, along = quad[1] - quad[0], quad[3] - quad[0]
+    basis = np.stack([across, along])
+    places = (part.reshape(-1, 2) - quad[0]) @ np.linalg.inv(basis)
+    low, high = places.min(axis=0), places.max(axis=0)
+    corners = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+    return np.asarray(corners @ basis + quad[0], np.float32)
 
 
 def _not_too_thin(quad: Plane) -> Plane:

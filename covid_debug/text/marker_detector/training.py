@@ -51,7 +51,7 @@ class MarkerTrainingParams:
         seed: Seed of weights and samples.
     """
 
-    n_steps: int = 5000
+    n_steps: int = 12000
     batch_size: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3

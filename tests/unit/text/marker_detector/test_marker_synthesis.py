@@ -9,7 +9,7 @@ import pytest
 from covid_debug.text.marker_detector.backgrounds import Background, OwnText
 from covid_debug.text.marker_detector.clutter import draw_clutter
 from covid_debug.text.marker_detector.glyphs import draw_mark, find_fonts
-from covid_debug.text.marker_detector.synthesis import _crop, render_sample
+from covid_debug.text.marker_detector.synthesis import _crop, _hills, render_sample
 
 FLAT = Background(np.full((300, 320), 60, np.uint8), (), ())
 
@@ -57,6 +57,21 @@ def test_own_text_is_a_target_and_ignored_boxes_have_no_weight(fonts: list[Path]
     assert np.mean(has_target) > 0.7
     assert not without_weight.weights.any()
     assert not without_weight.areas.any()
+
+
+@pytest.mark.parametrize("cut_px", [0, 12, 24])
+def test_hill_of_a_cut_character_stands_on_what_is_left_of_it(cut_px: int) -> None:
+    quad = np.array([(0, 0), (24, 0), (24, 32), (0, 32)], np.float32)
+
+    hills = _hills([quad + np.array([-cut_px, 112], np.float32)], 128)
+
+    if cut_px == 24:  # nothing is left
+        assert not hills.any()
+        return
+    row, column = np.unravel_index(np.argmax(hills), hills.shape)
+    assert hills.max() > 0.9
+    # Output pixels are two film pixels wide, and the width is at least half of the height.
+    assert (row, column) == pytest.approx((64, (24 - cut_px) / 4), abs=1)
 
 
 def test_crops_dwell_on_hard_negatives() -> None:
