@@ -53,9 +53,9 @@ class CombinedParams:
 
     members: tuple[str, ...] = ()
     rapidocr_alone: float = 0.5
-    marker_alone: float = 0.6
-    marker_at_border: float = 0.42
-    marker_if_read: float = 0.42
+    marker_alone: float = 0.92
+    marker_at_border: float = 0.88
+    marker_if_read: float = 0.85
     craft_alone: float = 0.7
     craft_weights: str = ""
     read_content: bool = False

@@ -69,7 +69,9 @@ def find_regions(
         detector: Name recorded in every region.
 
     Returns:
-        Rectangles (turned where the text is), in film pixels, confidence = peak character score.
+        Rectangles (turned where the text is), in film pixels. The confidence is the median area
+        score inside, which tells text from look-alikes better than the peak of the character map
+        (benchmarks/text.md).
     """
     is_text = (areas > thresholds.area).astype(np.uint8)
     n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(is_text, connectivity=8)
@@ -79,12 +81,12 @@ def find_regions(
         if min(width, height) < thresholds.min_side:
             continue
         inside = labels[y : y + height, x : x + width] == label
-        peak = float(characters[y : y + height, x : x + width][inside].max())
-        if peak < thresholds.character:
+        if characters[y : y + height, x : x + width][inside].max() < thresholds.character:
             continue
+        confidence = float(np.median(areas[y : y + height, x : x + width][inside]))
         corners = _rectangle(inside, thresholds) + np.array([x, y])
         polygon = tuple((float(px * scale[0]), float(py * scale[1])) for px, py in corners)
-        regions.append(TextRegion(polygon, min(peak, 1.0), None, detector))
+        regions.append(TextRegion(polygon, min(confidence, 1.0), None, detector))
     return regions
 
 

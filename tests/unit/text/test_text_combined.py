@@ -65,7 +65,7 @@ def test_lone_and_uncertain_region_is_rejected_with_the_reason(film):
 
     assert found.regions == ()
     assert found.rejected[0][1] == (
-        "uncertain: seen by marker alone with confidence 0.40, needs 0.60"
+        "uncertain: seen by marker alone with confidence 0.40, needs 0.92"
     )
 
 
@@ -90,7 +90,7 @@ class Reading:
 
 @pytest.mark.parametrize(
     ("confidence", "letter", "is_kept"),
-    [(0.5, "L", True), (0.5, None, False), (0.4, "L", False), (0.61, None, True)],
+    [(0.9, "L", True), (0.9, None, False), (0.8, "L", False), (0.95, None, True)],
 )
 def test_lone_marker_needs_confidence_or_a_letter(film, confidence, letter, is_kept):
     members = {
@@ -109,11 +109,11 @@ def test_lone_marker_needs_confidence_or_a_letter(film, confidence, letter, is_k
 @pytest.mark.parametrize(
     ("box", "confidence", "is_kept"),
     [
-        ((0, 50, 20, 70), 0.5, True),
-        ((180, 50, 200, 70), 0.5, True),
-        ((50, 0, 70, 20), 0.41, False),
-        ((50, 180, 70, 200), 0.5, True),
-        ((5, 50, 25, 70), 0.5, False),
+        ((0, 50, 20, 70), 0.9, True),
+        ((180, 50, 200, 70), 0.9, True),
+        ((50, 0, 70, 20), 0.87, False),
+        ((50, 180, 70, 200), 0.9, True),
+        ((5, 50, 25, 70), 0.9, False),
     ],
 )
 def test_lone_marker_cut_by_the_border_needs_less(film, box, confidence, is_kept):

@@ -22,8 +22,15 @@ def test_upright_box_comes_back_in_film_pixels() -> None:
     regions = find_regions(*_maps([(10, 5, 22, 13)]), (2.0, 3.0), EXACT, "marker")
 
     assert [region.box for region in regions] == [(20.0, 15.0, 44.0, 39.0)]
-    assert regions[0].confidence == pytest.approx(0.8)
     assert regions[0].detector == "marker"
+
+
+def test_confidence_is_the_median_area_score() -> None:
+    characters, areas = _maps([(10, 5, 22, 13)])
+    areas[5:13, 10:14] = 0.6  # a third of the region
+    areas[5:13, 20:22] = 1.0
+
+    assert find_regions(characters, areas, (1, 1), EXACT, "m")[0].confidence == pytest.approx(0.9)
 
 
 def test_two_boxes_stay_apart() -> None:
