@@ -1,4 +1,4 @@
-"""Training of the marker detector: one seeded command, minutes on one core.
+"""Training of the marker detector: one seeded command, 45 minutes on one core.
 
 Run ``python -m covid_debug.text.marker_detector.training --films DIR --out DIR``. Owns loss,
 schedule and the files that a training leaves; samples come from ``synthesis``.
@@ -67,7 +67,6 @@ def train_marker_detector(
     *,
     listing: Path = LIST_PATH,
     font_folders: Sequence[Path] = _FONT_FOLDERS,
-    initial: Path | None = None,
 ) -> Path:
     """Train and write ``weights.safetensors``, ``curve.csv`` and ``training.json``.
 
@@ -77,7 +76,6 @@ def train_marker_detector(
         params: How to train.
         listing: Backgrounds and their own text.
         font_folders: Where fonts are searched, with those that matplotlib ships.
-        initial: Weights to start from; random when None.
 
     Returns:
         Path of the weights.
@@ -100,10 +98,6 @@ def train_marker_detector(
     _LOGGER.info("%d backgrounds, %d fonts", len(backgrounds), len(fonts))
     torch.manual_seed(derive_seed(params.seed, "marker", "weights"))
     network = MarkerNet()
-    if initial is not None:
-        from safetensors.torch import load_file  # noqa: PLC0415
-
-        network.load_state_dict(load_file(initial))
     weights_path = out / "weights.safetensors"
     curve = _optimise(network, backgrounds, fonts, params, weights_path)
     with (out / "curve.csv").open("w", encoding="utf-8", newline="") as stream:
@@ -235,7 +229,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--listing", type=Path, default=LIST_PATH)
     parser.add_argument("--fonts", type=Path, nargs="*", default=list(_FONT_FOLDERS))
-    parser.add_argument("--initial", type=Path)
     parser.add_argument("--steps", type=int, default=defaults.n_steps)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--seed", type=int, default=defaults.seed)
@@ -251,7 +244,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
         listing=chosen.listing,
         font_folders=chosen.fonts,
-        initial=chosen.initial,
     )
 
 
