@@ -1,9 +1,11 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 import flows.bench_saliency as bench
 from covid_debug.errors import CovidDebugError, InputContractError
@@ -99,6 +101,7 @@ def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_
 @pytest.mark.slow
 def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> None:
     model, control = wrap(SmallNet(3, 32), 32, 3), wrap(SmallNet(3, 32), 32, 3)
+    films = replace(films, images=functional.interpolate(films.images, size=32))
     text = check_igos_pp(model, films, tmp_path, control=control, seed=0, say=lambda _: None)
 
     assert "randomising down to" in text
