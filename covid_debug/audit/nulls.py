@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.imaging.geometry import ViewGeometry
+from covid_debug.imaging.masks import iter_groups
 
 Mask = NDArray[np.bool_]
 
@@ -116,14 +117,7 @@ def draw_matched_patches(
 
 def _pieces(mask: Mask) -> list[Piece]:
     """Return the connected pieces, largest first."""
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=8
-    )
-    found = []
-    for label in range(1, n_labels):
-        left, top, width, height = (int(value) for value in stats[label, :4])
-        shape = labels[top : top + height, left : left + width] == label
-        found.append(Piece(top, left, np.asarray(shape, np.bool_)))
+    found = [Piece(*group) for group in iter_groups(mask)]
     return sorted(found, key=lambda piece: (-int(piece.shape.sum()), piece.top, piece.left))
 
 

@@ -176,7 +176,7 @@ def clean_film(
     avoid = None
     if params.method == TRANSPLANT:
         # No letter that stays, or that a mask might have missed, is copied into a fill.
-        written = [*regions, *(() if shapes is None else shapes)]
+        written = [*regions, *(shapes or ())]
         avoid = regions_to_mask(written, width, height, dilation_px=params.dilation_px)
     cleaned = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px, avoid=avoid)
     if params.grain:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.imaging.masks import iter_groups
 from covid_debug.imaging.reading import Pixels
 
 _SIGMA_PX: Final = 4.0
@@ -32,16 +33,12 @@ def add_grain(filled: Pixels, mask: NDArray[np.bool_]) -> Pixels:
         A new array; equal to ``filled`` outside the mask and where no direction is free.
     """
     result = filled.copy()
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=8
-    )
     top = np.iinfo(filled.dtype).max
-    for label in range(1, n_labels):
-        x, y, wide, high = (int(value) for value in stats[label, :4])
+    for y, x, piece in iter_groups(mask):
+        high, wide = piece.shape
         source = _find_source(mask, x, y, wide, high)
         if source is None:
             continue
-        piece = labels[y : y + high, x : x + wide] == label
         coarse, _ = _split(filled, x, y, wide, high)
         _, fine = _split(filled, *source, wide, high)
         target = result[y : y + high, x : x + wide]

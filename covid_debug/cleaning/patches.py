@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from covid_debug.cleaning.glyphs import Stencil
 from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
+from covid_debug.imaging.masks import iter_groups
 from covid_debug.imaging.reading import Pixels, read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.seeding import derive_seed
@@ -98,15 +99,7 @@ def locate(mask: Mask) -> FilledPlaces:
     Returns:
         The places; no stencils and zero geometry for an empty mask.
     """
-    side = 2 * _JOIN_PX + 1
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8))
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
-    stencils = []
-    for label in range(1, n_labels):
-        left, top, wide, high = (int(value) for value in stats[label, :4])
-        window = (slice(top, top + high), slice(left, left + wide))
-        piece = mask[window] & (labels[window] == label)
-        stencils.append(Stencil(top, left, piece, "box"))
+    stencils = [Stencil(*group, "box") for group in iter_groups(mask, _JOIN_PX)]
     stencils.sort(key=lambda stencil: -int(stencil.mask.sum()))
     areas = [int(stencil.mask.sum()) for stencil in stencils]
     cells = cv2.resize(
@@ -136,15 +129,16 @@ def measure_patches(patch_job: PatchJob) -> PatchFeatures:
     generator = np.random.default_rng(derive_seed(patch_job.seed, job.film.image_id, "scar places"))
     found = PatchFeatures([], [], [], [])
     for stencil in patch_job.own.stencils:
+        mask = _place(stencil, pixels.shape)
         alike = matcher.find(stencil, generator)
-        _measure_pair(pixels, stencil, alike, found.filled, found.matched)
+        _measure_pair(pixels, mask, alike, found.filled, found.matched)
     for donor in patch_job.donors:
         for shape in donor.stencils:
             stencil = _scale(shape, donor.shape, pixels.shape)
             mask = _place(stencil, pixels.shape)
             if mask.any() and not (mask & touched).any():
                 alike = matcher.find(stencil, generator, besides=True)
-                _measure_pair(pixels, stencil, alike, found.untouched, found.untouched_matched)
+                _measure_pair(pixels, mask, alike, found.untouched, found.untouched_matched)
     return found
 
 
@@ -159,7 +153,7 @@ def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
 
 def _measure_pair(
     pixels: Pixels,
-    stencil: Stencil,
+    mask: Mask,
     alike: Stencil | None,
     ones: list[Features],
     others: list[Features],
@@ -167,7 +161,7 @@ def _measure_pair(
     """Append the features of both places, or of none."""
     if alike is None:
         return
-    first = measure_patch(pixels, _place(stencil, pixels.shape))
+    first = measure_patch(pixels, mask)
     second = measure_patch(pixels, _place(alike, pixels.shape))
     if first is not None and second is not None:
         ones.append(first)

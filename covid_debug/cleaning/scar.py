@@ -101,8 +101,9 @@ class ScarProbe:
     """What the probe found. Areas under the ROC curve: 0.5 is chance, 1 is certainty.
 
     Attributes:
-        patch_auc: Filled patches against untouched ones of the same shape and place on other
-            films; held-out patients.
+        patch_auc: Filled patches against untouched ones of the same shape at places of the same
+            film that are alike; held-out patients.
+        calibration_auc: The same with nothing filled on either side, ideally 0.5.
         class_auc: Class -> that class against the others, from number, size and place of the
             fills alone; held-out patients.
         n_films: Films that were looked at.

@@ -4,7 +4,6 @@ Owns the choice of a donor place and the seamless transplantation. It does not d
 masked, and it does not fill where no donor place is free.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.imaging.masks import iter_groups
 from covid_debug.imaging.reading import Pixels
 
 Mask = NDArray[np.bool_]
@@ -86,8 +86,10 @@ def transplant(film: Pixels, mask: Mask, avoid: Mask | None = None) -> tuple[Pix
     if not mask.any():
         return filled, waiting
     donors = _Donors(film, mask, mask if avoid is None else mask | avoid)
-    for piece in _iter_pieces(mask):
-        _fill_piece(filled, waiting, piece, donors)
+    for top, left, shape in iter_groups(mask, _JOIN_PX):
+        piece = _trim(_Piece(top, left, shape))
+        if piece is not None:
+            _fill_piece(filled, waiting, piece, donors)
     return filled, waiting
 
 
@@ -229,18 +231,6 @@ class _Donors:
 def _multiples(low: int, high: int) -> Places:
     """Return the multiples of the step in [low, high]."""
     return np.arange(-(-low // _STEP_PX), high // _STEP_PX + 1, dtype=np.int64) * _STEP_PX
-
-
-def _iter_pieces(mask: Mask) -> Iterator[_Piece]:
-    side = 2 * _JOIN_PX + 1
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8))
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
-    for label in range(1, n_labels):
-        left, top, wide, high = (int(value) for value in stats[label, :4])
-        window = (slice(top, top + high), slice(left, left + wide))
-        piece = _trim(_Piece(top, left, mask[window] & (labels[window] == label)))
-        if piece is not None:
-            yield piece
 
 
 def _trim(piece: _Piece) -> _Piece | None:

@@ -32,6 +32,17 @@ def _spot(layer: Layer, rng: np.random.Generator) -> tuple[int, int]:
     return int(rng.integers(layer.shape[1])), int(rng.integers(layer.shape[0]))
 
 
+def _directions(angle: float) -> NDArray[np.float64]:
+    """Return the unit vectors ahead and aside as rows: the matrix that turns rows of points."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return np.array([[cosine, sine], [-sine, cosine]])
+
+
+def _stroke(layer: Layer, points: NDArray[np.float64], width: int) -> None:
+    fixed = np.round(points * 16).astype(np.int32)
+    cv2.polylines(layer, [fixed], False, 1.0, width, cv2.LINE_AA, 4)
+
+
 def _curve(layer: Layer, rng: np.random.Generator) -> NDArray[np.int32]:
     """Return a smooth wandering line as 1/16 pixels."""
     side = layer.shape[0]
@@ -59,8 +70,7 @@ def _arrow(layer: Layer, rng: np.random.Generator) -> None:
         [(0, -width), (length - head, -width), (length - head, -head * 0.7), (length, 0),
          (length - head, head * 0.7), (length - head, width), (0, width)]
     )  # fmt: skip
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    points = [np.round((outline @ turn + (x, y)) * 16).astype(np.int32)]
+    points = [np.round((outline @ _directions(angle) + (x, y)) * 16).astype(np.int32)]
     if rng.random() < 0.75:
         cv2.fillPoly(layer, points, 1.0, cv2.LINE_AA, 4)
     else:
@@ -200,9 +210,7 @@ def _clasp(layer: Layer, rng: np.random.Generator) -> None:
     """A clip of a monitoring lead: a thick arc, a bar well behind it (no D), a dot, a wire."""
     x, y = _spot(layer, rng)
     size, angle = rng.uniform(5, 14), rng.uniform(0, 360)
-    turn = np.deg2rad(angle)
-    ahead = np.array([math.cos(turn), math.sin(turn)])
-    aside = np.array([-ahead[1], ahead[0]])
+    ahead, aside = _directions(math.radians(angle))
 
     def place(u: float, v: float) -> tuple[int, int]:
         point = np.array([x, y]) + size * (u * ahead + v * aside)
@@ -247,9 +255,8 @@ def _coil(layer: Layer, rng: np.random.Generator) -> None:
     if rng.random() < 0.3:
         across = half * np.sign(across)
     angle = rng.uniform(0, 2 * math.pi)
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    points = np.round((np.stack([along, across], axis=1) @ turn + (x, y)) * 16).astype(np.int32)
-    cv2.polylines(layer, [points], False, 1.0, max(1, int(pitch / 3)), cv2.LINE_AA, 4)
+    points = np.stack([along, across], axis=1) @ _directions(angle) + (x, y)
+    _stroke(layer, points, max(1, int(pitch / 3)))
 
 
 def _thin_arrow(layer: Layer, rng: np.random.Generator) -> None:
@@ -259,26 +266,22 @@ def _thin_arrow(layer: Layer, rng: np.random.Generator) -> None:
     if rng.random() < 0.4:
         angle = float(rng.integers(4)) * math.pi / 2
     width, head = int(rng.integers(1, 5)), rng.uniform(0.2, 0.5) * length
-    ahead = np.array([math.cos(angle), math.sin(angle)])
-    aside = np.array([-ahead[1], ahead[0]]) * rng.uniform(0.3, 0.9) * head
+    ahead, aside = _directions(angle)
+    aside = aside * rng.uniform(0.3, 0.9) * head
     start = np.array([x, y], float)
     end = start + length * ahead
     n_dashes = int(rng.integers(3, 6)) if rng.random() < 0.2 else 1
     filled = 0.5 if n_dashes > 1 else 1.0
     for k in range(n_dashes):
         ends = [start + (end - start) * (k + part) / n_dashes for part in (0.0, filled)]
-        _stroke(layer, ends, width)
+        _stroke(layer, np.stack(ends), width)
     tips = [(end, -ahead)] if rng.random() < 0.7 else [(end, -ahead), (start, ahead)]
     for tip, back in tips:
-        _stroke(layer, [tip + head * back + aside, tip, tip + head * back - aside], width)
+        barbs = [tip + head * back + aside, tip, tip + head * back - aside]
+        _stroke(layer, np.stack(barbs), width)
     if len(tips) > 1 and rng.random() < 0.5:
         middle = (start + end) / 2
-        _stroke(layer, [middle + 2 * aside, middle - 2 * aside], width)
-
-
-def _stroke(layer: Layer, points: list[NDArray[np.float64]], width: int) -> None:
-    fixed = np.round(np.stack(points) * 16).astype(np.int32)
-    cv2.polylines(layer, [fixed], False, 1.0, width, cv2.LINE_AA, 4)
+        _stroke(layer, np.stack([middle + 2 * aside, middle - 2 * aside]), width)
 
 
 _KINDS: tuple[Callable[[Layer, np.random.Generator], None], ...] = (

@@ -80,10 +80,11 @@ def find_regions(
         x, y, width, height, _ = (int(value) for value in stats[label])
         if min(width, height) < thresholds.min_side:
             continue
-        inside = labels[y : y + height, x : x + width] == label
-        if characters[y : y + height, x : x + width][inside].max() < thresholds.character:
+        window = (slice(y, y + height), slice(x, x + width))
+        inside = labels[window] == label
+        if characters[window][inside].max() < thresholds.character:
             continue
-        confidence = float(np.median(areas[y : y + height, x : x + width][inside]))
+        confidence = float(np.median(areas[window][inside]))
         corners = _rectangle(inside, thresholds) + np.array([x, y])
         polygon = tuple((float(px * scale[0]), float(py * scale[1])) for px, py in corners)
         regions.append(TextRegion(polygon, min(confidence, 1.0), None, detector))
