@@ -60,7 +60,8 @@ def hash_listing(place: Path) -> str:
         facts = path.stat()
         if path.is_file():
             name = path.relative_to(place) if path != place else path.name
-            digest.update(f"{name}\x1f{facts.st_size}\x1f{facts.st_mtime_ns}\n".encode())
+            line = f"{name}\x1f{facts.st_size}\x1f{facts.st_mtime_ns}\n"
+            digest.update(os.fsencode(line))  # a name may be no UTF-8
     return digest.hexdigest()[:16]
 
 

@@ -25,6 +25,10 @@ class DataIntegrityError(CovidDebugError):
     """A file, film, split list or data set is missing, unreadable or inconsistent."""
 
 
+class FilmChangedError(CovidDebugError):
+    """A film is not the file that its data set recorded; nothing about it can be trusted."""
+
+
 class CatalogError(CovidDebugError, KeyError):
     """A name is not in a catalogue."""
 

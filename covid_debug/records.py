@@ -28,6 +28,10 @@ class Film:
         split: ``"train"``, ``"val"`` or ``"test"``.
         width: Width of the original film in pixels.
         height: Height of the original film in pixels.
+        sha256: Hash of the bytes of the file at ``path``, 64 hex digits.
+        window_low: Gray value of the original film that is shown black. A copy keeps the window,
+            so that what cleaning does to the extremes does not change the rest of the view.
+        window_high: Gray value that is shown white; 0 and 255 for 8-bit films.
     """
 
     image_id: str
@@ -39,6 +43,9 @@ class Film:
     split: Split
     width: int
     height: int
+    sha256: str
+    window_low: int
+    window_high: int
 
 
 @dataclass(frozen=True, slots=True)

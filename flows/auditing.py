@@ -58,7 +58,7 @@ def audit_checkpoint(
     detect: Detect | None = None
     if regions is None:
         detect = build_detector().detect
-        pairs = [(film.image_id, filmset.path_of(film)) for film in films]
+        pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         with console.progress("text") as progress:
             lines = scan_films(pairs, "default", {}, n_workers=n_workers, progress=progress)
             found = {line.image: line for line in lines}

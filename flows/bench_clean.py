@@ -335,8 +335,8 @@ def _run_variant(
 def _iter_changes(original: FilmSet, cleaned: FilmSet) -> Iterator[np.ndarray]:
     sources = {film.image_id: film for film in original.films}
     for film in cleaned.films:
-        before = read_film(original.path_of(sources[film.image_id])).pixels
-        yield before != read_film(cleaned.path_of(film)).pixels
+        before = read_film(original.file_of(sources[film.image_id])).pixels
+        yield before != read_film(cleaned.file_of(film)).pixels
 
 
 def _measure_fill_error(
@@ -373,7 +373,7 @@ def _multiply_phantoms(
     with write_artifact(enlarged, kind="filmset") as draft:
         films, regions = [], {}
         for film in phantom.films:
-            pixels = read_film(phantom.path_of(film)).to_uint8()
+            pixels = read_film(phantom.file_of(film)).to_uint8()
             size = (side_px, side_px)
             write_png(
                 draft.path / f"{film.image_id}.png",

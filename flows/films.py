@@ -6,23 +6,30 @@ from pathlib import Path
 from covid_debug.artifacts import is_complete
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import InputContractError
+from covid_debug.imaging.reading import FilmFile, is_dicom, to_printable
 from flows.console import RunConsole
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff", ".webp"}
+)
+_DICOM_INDEX = "DICOMDIR"
 
 
 def collect_films(
     images: Sequence[Path], data: Path | None, console: RunConsole
-) -> list[tuple[str, Path]]:
+) -> list[tuple[str, Path | FilmFile]]:
     """List the films of a command.
+
+    In a folder, names with the suffix of an image are films, and so is every DICOM file.
 
     Args:
         images: Image files or folders of images.
         data: Data set made by covid-debug, or a plain folder of images.
-        console: Told how many files of a folder are no images by their name.
+        console: Told how many files of a folder are no images.
 
     Returns:
-        ``(name, file)``: the ``image_id`` for films of a data set, otherwise the path as given.
+        ``(name, file)``: the ``image_id`` for films of a data set, otherwise the path as given,
+        in printable characters.
 
     Raises:
         InputContractError: If not exactly one of both is given, or a folder holds no image.
@@ -31,17 +38,24 @@ def collect_films(
         raise InputContractError("give either --data DIR or image files")
     if data is not None and is_complete(data):
         filmset = load_filmset(data)
-        return [(film.image_id, filmset.path_of(film)) for film in filmset.films]
+        return [(film.image_id, filmset.file_of(film)) for film in filmset.films]
     found: list[Path] = []
     for place in [data] if data is not None else images:
         if not place.is_dir():
             found.append(place)
             continue
-        files = sorted(path for path in place.rglob("*") if path.is_file())
-        inside = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+        name = to_printable(place)
+        files = sorted(path for path in place.rglob("*") if not path.is_dir())
+        inside = [path for path in files if _is_image(path)]
         if not inside:
-            raise InputContractError(f"{place}: holds no image; expected a data set or images")
+            raise InputContractError(f"{name}: holds no image; expected a data set or images")
         if len(inside) < len(files):
-            console.say(f"{place}: {len(files) - len(inside)} files are no images by their name")
+            console.say(f"{name}: {len(files) - len(inside)} files are no images")
         found += inside
-    return [(str(path), path) for path in found]
+    return [(to_printable(path), path) for path in found]
+
+
+def _is_image(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    return path.is_file() and path.name != _DICOM_INDEX and is_dicom(path)

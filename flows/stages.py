@@ -55,14 +55,14 @@ from flows.training import train_on_filmset
 
 # Raise a number when a change of code changes what the stage writes.
 CODE_VERSION = {
-    "filmset": 1,
+    "filmset": 2,
     "regions": 4,
-    "cleaned": 3,
-    "placebo": 3,
-    "cleaning-proof": 2,
+    "cleaned": 4,
+    "placebo": 4,
+    "cleaning-proof": 3,
     "checkpoint": 1,
     "audit": 2,
-    "comparison": 1,
+    "comparison": 2,
 }
 VIEW_CACHE = "views"
 REGIONS_NAME = "regions.jsonl"
@@ -222,7 +222,7 @@ def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
     text = bench.config.text
 
     def make(target: Path) -> None:
-        pairs = [(film.image_id, filmset.path_of(film)) for film in filmset.films]
+        pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
         with (
             write_artifact(
                 target, kind="regions", parameters=text, inputs={"filmset": filmset_dir.name}
@@ -456,6 +456,7 @@ def compare(
                 original,
                 read_regions(regions_dir / REGIONS_NAME),
                 seed=config.seeds[0],
+                view=config.view,
                 cache_dir=bench.view_cache,
             )
             for name, content in (

@@ -1,6 +1,7 @@
 """Tiny films and film sets made on the fly."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
+from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import SPLITS, Film
 
@@ -60,6 +62,15 @@ def write_dicom(path: Path, pixels: np.ndarray, **tags: object) -> Path:
     return path
 
 
+UNREAD = ("0" * 64, 0, 255)  # what is recorded of a film whose file no test reads
+
+
+def recorded(path: Path) -> tuple[str, int, int]:
+    """Return what ingest records of a film's file: its hash and its window."""
+    image = read_film(path)
+    return image.sha256, *image.window
+
+
 def make_film(index: int, **changes: object) -> Film:
     """Return the record of film ``index``, in file ``<index>.png``; three classes, three splits."""
     fields: dict[str, object] = {
@@ -72,6 +83,9 @@ def make_film(index: int, **changes: object) -> Film:
         "split": SPLITS[index // 3 % 3],
         "width": 64,
         "height": 70,
+        "sha256": UNREAD[0],
+        "window_low": 0,
+        "window_high": 255,
     }
     return Film(**(fields | changes))  # type: ignore[arg-type]
 
@@ -81,8 +95,11 @@ def build_filmset(
 ) -> FilmSet:
     """Write films with pixels as a data set; ``seeds`` decide what each film looks like."""
     with write_artifact(target, kind="filmset") as draft:
+        drawn = []
         for index, film in enumerate(films):
-            draw_film(draft.path / film.path, seeds[index] if seeds else index)
+            path = draw_film(draft.path / film.path, seeds[index] if seeds else index)
+            drawn.append(replace(film, sha256=recorded(path)[0]))
+        films = drawn
         write_films(draft.path, films)
         write_unusable(draft.path, [])
         write_split_lists(draft.path, films)

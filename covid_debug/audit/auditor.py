@@ -19,7 +19,7 @@ from covid_debug.audit.interventions import Intervened, choose_baseline, interve
 from covid_debug.audit.planning import AuditParams, Prices
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import CovidDebugError, DataIntegrityError
+from covid_debug.errors import CovidDebugError, DataIntegrityError, FilmChangedError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import read_film
 from covid_debug.models.checkpoint import LoadedModel
@@ -148,13 +148,13 @@ class Auditor:
     def _intervene(self, case: Case) -> Intervened | None:
         params = self._params
         found = self._regions[case.film.image_id]
-        path = self._filmset.path_of(case.film)
+        file = self._filmset.file_of(case.film)
         try:
-            film = read_film(path).to_uint8()
+            film = read_film(file).to_uint8()
             if film.shape != (found.height, found.width):
                 raise DataIntegrityError(
-                    f"{path}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions are for"
-                    f" {found.width} x {found.height}; detect the text again"
+                    f"{file.path}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions"
+                    f" are for {found.width} x {found.height}; detect the text again"
                 )
             return intervene(
                 film,
@@ -167,6 +167,8 @@ class Auditor:
                 seed=derive_seed(case.seed, "nulls"),
                 baseline=case.baseline,
             )
+        except FilmChangedError:
+            raise
         except _FILM_ERRORS as error:
             case.error = str(error)
             return None

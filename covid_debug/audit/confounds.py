@@ -73,6 +73,7 @@ def compute_confounds(
     regions: Mapping[str, FilmRegions],
     *,
     seed: int,
+    view: ViewSpec | None = None,
     cache_dir: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Fit every baseline on the training films and test it on the test films.
@@ -81,7 +82,8 @@ def compute_confounds(
         filmset: Films with labels and splits.
         regions: Text by ``image_id``; films without a scan take no part in the text baselines.
         seed: Seed of the bootstrap.
-        cache_dir: Folder of decoded views; None leaves out the baseline that needs pixels.
+        view: What the compared models see of a film; None leaves out the baseline that needs it.
+        cache_dir: Folder of decoded views; None leaves out the same baseline.
 
     Returns:
         Rows with ``name, description, value, low, high, n, n_total, macro_f1, chance, warning``;
@@ -113,11 +115,11 @@ def compute_confounds(
         ("text presence", "knows only whether a film has text", text_presence, has_scan),
         ("text layout", "knows only where and how much text there is", text_layout, has_scan),
     ]
-    if cache_dir is not None:
-        folder = cache_dir
+    if view is not None and cache_dir is not None:
+        spec, folder = view, cache_dir
 
         def border(films: Sequence[Film]) -> Features:
-            return _borders(filmset, films, folder)
+            return _borders(load_views(filmset, films, spec, folder))
 
         baselines.append(
             ("border", "sees only the outermost sixteenth of the view", border, everything)
@@ -199,9 +201,8 @@ def _text_features(found: FilmRegions) -> NDArray[np.float64]:
     return np.array([float(n > 0), np.log1p(n), np.sqrt(area), *np.sqrt(grid.ravel())])
 
 
-def _borders(filmset: FilmSet, films: Sequence[Film], cache_dir: Path) -> Features:
+def _borders(views: NDArray[np.uint8]) -> Features:
     """Return the mean brightness of short stretches of the view's border, ``(N, 4 * cells)``."""
-    views = load_views(filmset, films, ViewSpec(), cache_dir)
     side = views.shape[1]
     depth = max(1, round(side * _BORDER_SHARE))
     strips = (
@@ -211,6 +212,8 @@ def _borders(filmset: FilmSet, films: Sequence[Film], cache_dir: Path) -> Featur
         views[:, :, -depth:].swapaxes(1, 2),
     )
     cells = [
-        strip.reshape(len(views), depth, _BORDER_CELLS, -1).mean(axis=(1, 3)) for strip in strips
+        cell.mean(axis=(1, 2))
+        for strip in strips
+        for cell in np.array_split(strip, min(_BORDER_CELLS, side), axis=2)
     ]
-    return np.concatenate(cells, axis=1)
+    return np.stack(cells, axis=1)

@@ -22,7 +22,7 @@ from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.audit.trials import Detect, Ground, Trial, run_trial
 from covid_debug.audit.verdicts import decide, judge_significance
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import CovidDebugError, InputContractError
+from covid_debug.errors import CovidDebugError, FilmChangedError, InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.imaging.geometry import render_view
 from covid_debug.imaging.inpainting import inpaint
@@ -179,6 +179,7 @@ def measure_power(
 
     Raises:
         InputContractError: If no film could be planted on, or the model lacks the target class.
+        FilmChangedError: If a film is not the one that the data set recorded.
     """
     target = target_index(loaded.classifier.class_names, params.target_class)
     order = sorted(films, key=lambda film: derive_seed(run_seed, film.image_id, "planting"))
@@ -189,6 +190,8 @@ def measure_power(
             break
         try:
             bases.append((film, *_text_free_film(filmset, film, regions, params)))
+        except FilmChangedError:
+            raise
         except CovidDebugError as error:
             skipped[film.image_id] = str(error)
     if not bases:
@@ -313,7 +316,7 @@ def _text_free_film(
     found = regions.get(film.image_id)
     if found is None or found.error is not None:
         raise InputContractError(f"planting: film {film.image_id} was not scanned for text")
-    pixels = read_film(filmset.path_of(film)).to_uint8()
+    pixels = read_film(filmset.file_of(film)).to_uint8()
     height, width = pixels.shape
     mask = regions_to_mask(found.regions, width, height, dilation_px=params.dilation_px)
     if not mask.any():

@@ -28,14 +28,14 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
-from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.pool import run_in_order
 from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
 Progress = Callable[[int, int], None]
-_CODE_VERSION: Final = 5
+_CODE_VERSION: Final = 6
 
 
 def clean_filmset(
@@ -82,11 +82,14 @@ def clean_filmset(
     Raises:
         ArtifactError: If ``out`` exists, lies inside the input, cannot be written, or a worker
             dies; finished films are kept for the next start.
+        FilmChangedError: If a film is not the one that ``filmset`` recorded.
         DataIntegrityError: If no film could be cleaned or a decision does not fit the regions.
-        InputContractError: If ``n_workers`` is less than 1.
+        InputContractError: If ``n_workers`` is less than 1, or a policy about side markers meets
+            regions of which none was read.
     """
     _check_places(filmset, out)
     revised = apply_decisions(regions, decisions)
+    _check_reading(shapes_from or revised, params)
     shapes = {} if shapes_from is None else match_shapes(revised, shapes_from)
     staging = Staging(out, _build_key(filmset.films, revised, shapes, params))
     finished = staging.open_records()
@@ -94,7 +97,7 @@ def clean_filmset(
 
     jobs = _plan_jobs(filmset, revised, shapes, params, staging.path, finished, refusals)
     results = run_in_order(
-        clean_to_file, jobs, n_workers, where="clean_filmset", name=lambda job: job.source
+        clean_to_file, jobs, n_workers, where="clean_filmset", name=lambda job: job.source.path
     )
     for result in results:
         if isinstance(result, Refusal):
@@ -143,6 +146,21 @@ def _check_places(filmset: FilmSet, out: Path) -> None:
         )
 
 
+def _check_reading(regions: Mapping[str, FilmRegions], params: CleaningParams) -> None:
+    if params.policy == "remove":
+        return
+    found = [region for film in regions.values() for region in film.regions]
+    # The default detector reads a few doubtful letters in any case, what RapidOCR sees on demand.
+    telling = [region for region in found if "rapidocr" in region.detector.split("+")] or found
+    if not found or any(region.content is not None for region in telling):
+        return
+    raise InputContractError(
+        f"cleaning with policy {params.policy!r}: no region was read ({len(found)} regions without"
+        " characters), so that no side marker could be told from other text; detect text with"
+        " --read (text.params.read_content: true in a configuration), or use policy 'remove'"
+    )
+
+
 def _build_key(
     films: Sequence[Film],
     regions: Mapping[str, FilmRegions],
@@ -180,7 +198,7 @@ def _plan_jobs(
         else:
             yield Job(
                 film,
-                filmset.path_of(film),
+                filmset.file_of(film),
                 found,
                 params,
                 shapes.get(key),
@@ -197,9 +215,9 @@ def _write_lists(
     refusals: Mapping[str, str],
 ) -> list[Film]:
     films = [
-        dataclasses.replace(film, path=str(finished[film.image_id]["path"]))
+        dataclasses.replace(film, path=str(done["path"]), sha256=str(done["output_sha256"]))
         for film in filmset.films
-        if film.image_id in finished
+        if (done := finished.get(film.image_id)) is not None
     ]
     refused = [
         UnusableFilm(film.path, film.source, refusals[film.image_id])

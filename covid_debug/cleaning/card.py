@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.data.filmset import FilmSet
-from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.writing import encode_jpeg
 from covid_debug.records import SPLITS, Film
 
@@ -87,8 +87,9 @@ def write_contact_sheet(
     originals = {film.image_id: film for film in original.films}
     tiles = []
     for film in _choose_films(films, finished):
-        before = read_film(original.path_of(originals[film.image_id])).to_uint8()
-        after = read_film(folder / film.path).to_uint8()
+        before = read_film(original.file_of(originals[film.image_id])).to_uint8()
+        copy = FilmFile(folder / film.path, window=(film.window_low, film.window_high))
+        after = read_film(copy).to_uint8()
         boxes = [region["polygon"] for region in finished[film.image_id]["regions"]]
         tiles.append(np.hstack([_make_tile(before, boxes, film.label), _make_tile(after, [], "")]))
     if not tiles:

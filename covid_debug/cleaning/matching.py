@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.cleaning.glyphs import Stencil
-from covid_debug.imaging.reading import Pixels
 
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -31,14 +30,13 @@ class PlaceMatcher:
     that filled and untouched places are compared by the same measure.
     """
 
-    def __init__(self, pixels: Pixels, closed: Mask) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], closed: Mask) -> None:
         """Prepare sums over boxes.
 
         Args:
-            pixels: ``(H, W)``, 8 or 16 bit.
+            pixels: ``(H, W)``, gray levels as models see them.
             closed: ``(H, W)``, True where something was filled or written.
         """
-        self._unit = 1.0 if pixels.dtype == np.uint8 else 257.0
         self._shape = pixels.shape
         values = np.where(closed, 0, pixels).astype(np.int64)
         self._sums = [
@@ -112,8 +110,8 @@ class PlaceMatcher:
         edges = [tops, lefts, height - bottoms, width - rights]
         border = np.minimum(np.min(edges, axis=0), _FAR_PX).astype(np.float64)
         is_whole: Mask = whole[0] == (outer[2] - outer[0]) * (outer[3] - outer[1])
-        spread = np.log(np.sqrt(variance) / self._unit + 1.0)
-        return n_free, mean / self._unit, spread, border, is_whole
+        spread = np.log(np.sqrt(variance) + 1.0)
+        return n_free, mean, spread, border, is_whole
 
 
 def _integrate(layer: Counts) -> Counts:

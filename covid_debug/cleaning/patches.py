@@ -14,10 +14,11 @@ from covid_debug.cleaning.glyphs import Stencil
 from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
 from covid_debug.imaging.masks import iter_groups
-from covid_debug.imaging.reading import Pixels, read_film
+from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.seeding import derive_seed
 
+Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Features = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ def measure_patches(patch_job: PatchJob) -> PatchFeatures:
         Features of pairs of patches, see :class:`PatchFeatures`.
     """
     job = patch_job.job
-    pixels = read_film(job.output).pixels
+    pixels = read_film(FilmFile(job.output, window=job.source.window)).to_uint8()
     closed = _close(job, patch_job.own, pixels.shape)
     touched = cv2.dilate(closed.astype(np.uint8), np.ones((2 * _RING_PX + 1,) * 2, np.uint8)) > 0
     matcher = PlaceMatcher(pixels, closed)
@@ -152,7 +153,7 @@ def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
 
 
 def _measure_pair(
-    pixels: Pixels,
+    pixels: Gray,
     mask: Mask,
     alike: Stencil | None,
     ones: list[Features],
@@ -168,11 +169,11 @@ def _measure_pair(
         others.append(second)
 
 
-def measure_patch(pixels: Pixels, mask: Mask) -> Features | None:
+def measure_patch(pixels: Gray, mask: Mask) -> Features | None:
     """Compare the texture inside a patch with that of the ring around it.
 
     Args:
-        pixels: ``(H, W)``, 8 or 16 bit; 16 bit is scaled to 8-bit grey levels.
+        pixels: ``(H, W)``, gray levels as models see them.
         mask: ``(H, W)``, True inside the patch.
 
     Returns:
@@ -192,8 +193,7 @@ def measure_patch(pixels: Pixels, mask: Mask) -> Features | None:
     ring = grown & ~inside
     if ring.sum() < _MIN_AREA_PX:
         return None
-    unit = 1.0 if pixels.dtype == np.uint8 else 257.0
-    crop = pixels[window].astype(np.float64) / unit
+    crop = pixels[window].astype(np.float64)
     fine = crop - cv2.GaussianBlur(crop, (0, 0), 1.0)
     medium = cv2.GaussianBlur(crop, (0, 0), 1.0) - cv2.GaussianBlur(crop, (0, 0), 3.0)
     laplacian = cv2.Laplacian(crop, cv2.CV_64F)

@@ -14,9 +14,10 @@ from covid_debug.cleaning.provenance import DECISIONS_NAME, FilmActions, read_ac
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
+from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import Film, FilmRegions, Flag, TextRegion
 
-Scan = Callable[[Sequence[tuple[str, Path]]], Iterable[FilmRegions]]
+Scan = Callable[[Sequence[tuple[str, FilmFile]]], Iterable[FilmRegions]]
 
 _WARN_ABOVE: Final = 0.02
 _BEFORE: Final = "before cleaning: "
@@ -138,11 +139,11 @@ def scan_residual(
     manifest = read_manifest(cleaned.root, kind="filmset")
     reviewed = _read_left_boxes(cleaned.root)
     has_markers = manifest["parameters"].get("policy") == "replace"
-    pairs = [(film.image_id, cleaned.path_of(film)) for film in cleaned.films]
+    pairs = [(film.image_id, cleaned.file_of(film)) for film in cleaned.films]
     if original is not None:
         ids = {image_id for image_id, _ in pairs}
         before = [film for film in original.films if film.image_id in ids]
-        pairs += [(_BEFORE + film.image_id, original.path_of(film)) for film in before]
+        pairs += [(_BEFORE + film.image_id, original.file_of(film)) for film in before]
     found = _scan_all(scan, pairs)
     scanned = [film for film in cleaned.films if found[film.image_id].error is None]
     residual = []
@@ -208,7 +209,7 @@ def _read_left_boxes(folder: Path) -> dict[str, list[Box]]:
     return boxes
 
 
-def _scan_all(scan: Scan, pairs: Sequence[tuple[str, Path]]) -> dict[str, FilmRegions]:
+def _scan_all(scan: Scan, pairs: Sequence[tuple[str, FilmFile]]) -> dict[str, FilmRegions]:
     found = {record.image: record for record in scan(pairs)}
     missing = [image for image, _ in pairs if image not in found]
     if missing:

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from covid_debug.artifacts import find_damage, hash_file, read_manifest
+from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.provenance import read_actions, read_provenance
 from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
 from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.errors import ArtifactError
+from covid_debug.errors import ArtifactError, FilmChangedError
 from covid_debug.imaging.reading import read_film
 from covid_debug.pool import run_in_order
 
@@ -147,7 +147,7 @@ def plan_jobs(cleaned: FilmSet, original: FilmSet) -> Iterator[Job]:
         if source is not None and done is not None:
             yield Job(
                 source,
-                original.path_of(source),
+                original.file_of(source),
                 done.found,
                 params,
                 done.shapes,
@@ -160,10 +160,12 @@ def plan_jobs(cleaned: FilmSet, original: FilmSet) -> Iterator[Job]:
 def _check_film(check: _Check) -> str | None:
     job = check.job
     try:
-        if hash_file(job.source) != check.input_sha256:
-            return f"{job.name}: the original is not the file that was cleaned"
         image, again = read_and_clean(job)
+        if image.sha256 != check.input_sha256:
+            return f"{job.name}: the original is not the file that was cleaned"
         stored = read_film(job.output).pixels
+    except FilmChangedError as error:
+        return str(error)
     except FILM_ERRORS as error:
         return f"{job.name}: {error}"
     if stored.shape != again.pixels.shape or stored.dtype != again.pixels.dtype:

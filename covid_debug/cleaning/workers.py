@@ -14,14 +14,15 @@ import cv2
 
 from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, RegionRecord, clean_film
-from covid_debug.errors import ArtifactError, CovidDebugError, DataIntegrityError
-from covid_debug.imaging.reading import FilmImage, read_film
+from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
+from covid_debug.imaging.reading import FilmFile, FilmImage, read_film
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
 
 Record = dict[str, Any]
 
-FILM_ERRORS: Final = (CovidDebugError, cv2.error, MemoryError)
+FILM_ERRORS: Final = (DataIntegrityError, InputContractError, cv2.error, MemoryError)
+"""What is the fault of one film; a film that was exchanged is a fault of the data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Job:
     """
 
     film: Film
-    source: Path
+    source: FilmFile
     regions: FilmRegions
     params: CleaningParams
     shapes: tuple[TextRegion, ...] | None
@@ -69,6 +70,7 @@ def read_and_clean(job: Job) -> tuple[FilmImage, CleanedFilm]:
     Raises:
         DataIntegrityError: If the film cannot be read, its regions belong to another film size
             or the budget is exceeded.
+        FilmChangedError: If the film is not the one that was recorded.
     """
     image = read_film(job.source)
     height, width = image.pixels.shape
@@ -95,10 +97,10 @@ def clean_to_file(job: Job) -> Record | Refusal:
     Raises:
         ArtifactError: If the file cannot be written, for example on a full disk: that is no
             fault of the film.
+        FilmChangedError: If the film is not the one that was recorded.
     """
     try:
         image, cleaned = read_and_clean(job)
-        input_sha256 = hash_file(job.source)
     except FILM_ERRORS as error:
         return Refusal(job.film, str(error) or type(error).__name__)
     partial = job.output.with_name(f"{job.output.name}.part")
@@ -108,18 +110,18 @@ def clean_to_file(job: Job) -> Record | Refusal:
     except (DataIntegrityError, OSError) as error:
         partial.unlink(missing_ok=True)
         raise ArtifactError(f"{error}; finished films are kept, start again to go on") from error
-    return _describe(job, cleaned, image.encoding, input_sha256)
+    return _describe(job, cleaned, image)
 
 
-def _describe(job: Job, cleaned: CleanedFilm, encoding: str, input_sha256: str) -> Record:
+def _describe(job: Job, cleaned: CleanedFilm, image: FilmImage) -> Record:
     actions = Counter(record.action for record in cleaned.records)
     marker = cleaned.marker
     return {
         "image_id": job.film.image_id,
         "path": job.name,
-        "input_sha256": input_sha256,
+        "input_sha256": image.sha256,
         "output_sha256": hash_file(job.output),
-        "encoding": encoding,
+        "encoding": image.encoding,
         "bits": 8 * cleaned.pixels.dtype.itemsize,
         "n_regions": len(cleaned.records) - actions["decoy"],
         "n_removed": actions["removed"],

@@ -1,6 +1,6 @@
 """Versions of the test films whose text is known to differ: the generator's ground truth.
 
-Reads ``counterfactuals.csv`` (image_id, kind, path) of a data set; makes no films itself.
+Reads ``counterfactuals.csv`` (image_id, kind, path, sha256) of a data set; makes no films itself.
 """
 
 import csv
@@ -30,7 +30,7 @@ def load_counterfactuals(filmset: FilmSet) -> dict[str, FilmSet]:
         return {}
     films = {film.image_id: film for film in filmset.films}
     kinds: dict[str, list[str]] = {}
-    places: dict[tuple[str, str], str] = {}
+    places: dict[tuple[str, str], tuple[str, str]] = {}
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             image_id, kind = row["image_id"], row["kind"]
@@ -40,12 +40,16 @@ def load_counterfactuals(filmset: FilmSet) -> dict[str, FilmSet]:
                     " make the data set again"
                 )
             kinds.setdefault(kind, []).append(image_id)
-            places[kind, image_id] = row["path"]
+            places[kind, image_id] = row["path"], row["sha256"]
     return {
         kind: replace(
             filmset,
             name=f"{filmset.name}/{kind}",
-            films=tuple(replace(films[i], path=places[kind, i]) for i in image_ids),
+            films=tuple(
+                replace(films[i], path=path, sha256=sha256)
+                for i in image_ids
+                for path, sha256 in [places[kind, i]]
+            ),
             n_total=len(image_ids),
         )
         for kind, image_ids in kinds.items()

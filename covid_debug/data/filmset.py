@@ -18,11 +18,14 @@ from typing import Any
 from covid_debug.artifacts import canonical_json, read_manifest, write_text_atomic
 from covid_debug.data.covidx import SplitRow, write_split_file
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import SPLITS, Film, Split, UnusableFilm
 
 FILMS_NAME = "films.csv"
 UNUSABLE_NAME = "unusable.csv"
 _FILM_COLUMNS = [field.name for field in dataclasses.fields(Film)]
+_RECORDED_SINCE_2 = {"sha256", "window_low", "window_high"}
+_SHA256 = re.compile("[0-9a-f]{64}")
 _UNUSABLE_COLUMNS = [field.name for field in dataclasses.fields(UnusableFilm)]
 
 
@@ -52,6 +55,10 @@ class FilmSet:
         """Return the place of a film's file; absolute when ``root`` is."""
         return self.root / film.path
 
+    def file_of(self, film: Film) -> FilmFile:
+        """Return a film's file with its recorded hash and window: the way to read it."""
+        return FilmFile(self.path_of(film), film.sha256, (film.window_low, film.window_high))
+
     def label_index(self, film: Film) -> int:
         """Return the class index of a film's label."""
         return self.class_names.index(film.label)
@@ -78,7 +85,14 @@ def load_filmset(folder: Path) -> FilmSet:
     """
     facts = read_manifest(folder, kind="filmset")["facts"]
     class_names = tuple(str(name) for name in facts["class_names"])
-    films = tuple(_parse_film(row, folder) for row in _read_rows(folder / FILMS_NAME))
+    rows = _read_rows(folder / FILMS_NAME)
+    if rows and set(_FILM_COLUMNS) - rows[0].keys() == _RECORDED_SINCE_2:
+        raise DataIntegrityError(
+            f"{folder}: was made by an older version ({FILMS_NAME} has no"
+            f" {', '.join(sorted(_RECORDED_SINCE_2))}); ingest again, and clean again what was made"
+            " from it"
+        )
+    films = tuple(_parse_film(row, folder) for row in rows)
     _check_films(films, class_names, folder / FILMS_NAME)
     return FilmSet(folder, str(facts["name"]), class_names, films, int(facts["n_total"]))
 
@@ -98,9 +112,12 @@ def write_films(folder: Path, films: Iterable[Film]) -> None:
     _write_rows(folder / FILMS_NAME, _FILM_COLUMNS, films)
 
 
-def write_unusable(folder: Path, unusable: Iterable[UnusableFilm]) -> None:
-    """Write ``unusable.csv``."""
-    _write_rows(folder / UNUSABLE_NAME, _UNUSABLE_COLUMNS, unusable)
+def write_unusable(
+    folder: Path, unusable: Iterable[UnusableFilm], *, name: str = UNUSABLE_NAME
+) -> Path:
+    """Write the films that could not be used, with their reasons; return the file."""
+    _write_rows(folder / name, _UNUSABLE_COLUMNS, unusable)
+    return folder / name
 
 
 def write_split_lists(folder: Path, films: Sequence[Film]) -> None:
@@ -142,12 +159,18 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 def _parse_film(row: dict[str, str], folder: Path) -> Film:
     try:
         fields: dict[str, Any] = {column: row[column] for column in _FILM_COLUMNS}
-        fields["width"], fields["height"] = int(row["width"]), int(row["height"])
+        for column in ("width", "height", "window_low", "window_high"):
+            fields[column] = int(row[column])
     except (KeyError, TypeError, ValueError) as error:
         raise DataIntegrityError(
             f"{folder / FILMS_NAME}: row of {row.get('path')!r} is malformed ({error});"
             f" expected columns {', '.join(_FILM_COLUMNS)}"
         ) from error
+    if not _SHA256.fullmatch(fields["sha256"]):
+        raise DataIntegrityError(
+            f"{folder / FILMS_NAME}: row of {row['path']!r} has sha256 {row['sha256']!r}; expected"
+            " 64 hex digits; ingest again"
+        )
     return Film(**fields)
 
 

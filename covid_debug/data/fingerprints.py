@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from covid_debug.artifacts import hash_file
 from covid_debug.data.views import N_WORKERS
-from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec, render_view
-from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.reading import FilmFile, Window, read_film
 
 # Among the 1.5 million pairs of the 1,757 public films that the project was built on, re-encoded
 # copies differ in at most 16 of the 256 bits and different films in at least 48.
@@ -38,6 +37,7 @@ class FilmFacts:
         encoding: As :class:`covid_debug.imaging.reading.FilmImage` names it.
         perceptual_hash: 256 bits that survive re-encoding and resizing.
         is_blank: Whether the view holds a single gray value.
+        window: Gray values that are shown black and white.
     """
 
     sha256: str
@@ -46,6 +46,7 @@ class FilmFacts:
     encoding: str
     perceptual_hash: bytes
     is_blank: bool
+    window: Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,49 +58,48 @@ class NearDuplicate:
     distance_bits: int
 
 
-def examine_film(path: Path) -> FilmFacts:
+def examine_film(file: Path | FilmFile) -> FilmFacts:
     """Return the facts of the film in a file; reads and decodes it once."""
-    image = read_film(path)
+    image = read_film(file)
     height, width = image.pixels.shape
     view = render_view(image.to_uint8(), _HASH_SPEC)
     return FilmFacts(
-        sha256=hash_file(path),
+        sha256=image.sha256,
         width=width,
         height=height,
         encoding=image.encoding,
         perceptual_hash=compute_perceptual_hash(view),
         is_blank=bool(view.min() == view.max()),
+        window=image.window,
     )
 
 
 def examine_films(
-    paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
+    files: Sequence[Path | FilmFile], progress: Callable[[int, int], None] | None = None
 ) -> list[FilmFacts | DataIntegrityError]:
     """Examine many films in parallel; a film that cannot be read yields its error.
 
     Args:
-        paths: The files.
+        files: The files.
         progress: Called with (films done, films in total).
 
     Returns:
-        Facts or error, in the order of ``paths``.
+        Facts or error, in the order of ``files``.
     """
     results: list[FilmFacts | DataIntegrityError] = []
     with ThreadPoolExecutor(N_WORKERS) as pool:
-        for result in pool.map(_examine_or_explain, paths):
+        for result in pool.map(_examine_or_explain, files):
             results.append(result)
             if progress is not None:
-                progress(len(results), len(paths))
+                progress(len(results), len(files))
     return results
 
 
-def _examine_or_explain(path: Path) -> FilmFacts | DataIntegrityError:
+def _examine_or_explain(file: Path | FilmFile) -> FilmFacts | DataIntegrityError:
     try:
-        return examine_film(path)
+        return examine_film(file)
     except DataIntegrityError as error:
         return error
-    except ArtifactError as error:
-        return DataIntegrityError(str(error))
 
 
 def compute_perceptual_hash(view: npt.NDArray[np.uint8]) -> bytes:

@@ -284,6 +284,9 @@ def _to_film(candidate: _Candidate, fact: FilmFacts) -> Film:
         split=candidate.split or "train",
         width=fact.width,
         height=fact.height,
+        sha256=fact.sha256,
+        window_low=fact.window[0],
+        window_high=fact.window[1],
     )
 
 

@@ -140,7 +140,7 @@ def audit_filmset(
     unusable = load_unusable(filmset.root) if unusable is None else unusable
     broken: tuple[str, ...] = ()
     if facts is None:
-        results = examine_films([filmset.path_of(film) for film in filmset.films], progress)
+        results = examine_films([filmset.file_of(film) for film in filmset.films], progress)
         pairs = list(zip(filmset.films, results, strict=True))
         facts = {film.image_id: fact for film, fact in pairs if isinstance(fact, FilmFacts)}
         broken = tuple(str(fact) for _, fact in pairs if isinstance(fact, DataIntegrityError))

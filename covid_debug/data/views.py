@@ -17,19 +17,19 @@ from covid_debug.artifacts import artifact_key
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec, render_view
-from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.records import Film
 
 Views = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 N_WORKERS = 2  # decoding and resizing release the interpreter lock
-_CODE_VERSION = 1
+_CODE_VERSION = 2
 
 
-def render_film(path: Path, spec: ViewSpec) -> Views:
+def render_film(file: Path | FilmFile, spec: ViewSpec) -> Views:
     """Return the view ``(S, S)`` uint8 of the film in a file."""
-    return render_view(read_film(path).to_uint8(), spec)
+    return render_view(read_film(file).to_uint8(), spec)
 
 
 def load_views(
@@ -42,8 +42,11 @@ def load_views(
 ) -> Views:
     """Return the views of the films, decoding them only if the cache lacks them.
 
-    The cache file is named after the ids, places, sizes and times of the film files and the view
-    specification, written beside its place and renamed, so a killed run leaves no half file.
+    The cache file is named after the recorded hashes and windows, the places, sizes and times of
+    the film files and the view specification. What it holds was made from bytes of the recorded
+    hashes, so that a file exchanged for one of the same size and time cannot change a view; any
+    other exchange is noticed. It is written beside its place and renamed, so a killed run leaves
+    no half file.
 
     Args:
         filmset: The data set that the films belong to.
@@ -57,18 +60,20 @@ def load_views(
 
     Raises:
         InputContractError: If ``films`` is empty.
+        DataIntegrityError: If a film cannot be read.
+        FilmChangedError: If a film is not the one that was recorded.
         ArtifactError: If the cache cannot be written.
     """
     if not films:
         raise InputContractError("load_views: films is empty; expected at least one film")
-    paths = [filmset.path_of(film) for film in films]
-    stamps = [_fingerprint(film, path) for film, path in zip(films, paths, strict=True)]
+    files = [filmset.file_of(film) for film in films]
+    stamps = [_fingerprint(file) for file in files]
     key = artifact_key("views", _CODE_VERSION, spec, stamps)
     target = cache_dir / f"{key}.npy"
     if not target.exists():
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            _build(paths, spec, target, progress)
+            _build(files, spec, target, progress)
         except OSError as error:
             raise ArtifactError(
                 f"{target}: cannot be written ({error.strerror}); choose a writable cache folder"
@@ -77,19 +82,22 @@ def load_views(
     return views
 
 
-def _fingerprint(film: Film, path: Path) -> tuple[str, str, int, int]:
+def _fingerprint(file: FilmFile) -> tuple[object, ...]:
     try:
-        status = path.stat()
+        status = file.path.stat()
     except OSError as error:
         raise DataIntegrityError(
-            f"{path}: film {film.image_id} cannot be read ({error.strerror}); expected the file"
-            " that ingest saw; restore it or ingest again"
+            f"{file.path}: cannot be read ({error.strerror}); expected the film that ingest saw;"
+            " restore it or ingest again"
         ) from error
-    return film.image_id, str(path.absolute()), status.st_size, status.st_mtime_ns
+    place = str(file.path.absolute())
+    return file.sha256, file.window, place, status.st_size, status.st_mtime_ns
 
 
-def _build(paths: Sequence[Path], spec: ViewSpec, target: Path, progress: Progress | None) -> None:
-    shape = (len(paths), spec.image_size, spec.image_size)
+def _build(
+    files: Sequence[FilmFile], spec: ViewSpec, target: Path, progress: Progress | None
+) -> None:
+    shape = (len(files), spec.image_size, spec.image_size)
     n_free = shutil.disk_usage(target.parent).free
     if n_free < 1.05 * np.prod(shape, dtype=np.int64):  # a full disk would kill a mapped write
         raise ArtifactError(
@@ -101,12 +109,12 @@ def _build(paths: Sequence[Path], spec: ViewSpec, target: Path, progress: Progre
         views = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
         def render_into(index: int) -> None:
-            views[index] = render_film(paths[index], spec)
+            views[index] = render_film(files[index], spec)
 
         with ThreadPoolExecutor(N_WORKERS) as pool:
-            for n_done, _ in enumerate(pool.map(render_into, range(len(paths))), start=1):
+            for n_done, _ in enumerate(pool.map(render_into, range(len(files))), start=1):
                 if progress is not None:
-                    progress(n_done, len(paths))
+                    progress(n_done, len(files))
         views.flush()
         partial.replace(target)
     finally:

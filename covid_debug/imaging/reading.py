@@ -4,8 +4,11 @@ Owns file formats, colour, bit depth, orientation and DICOM look-up tables. It d
 resize or normalise for a model; that is :mod:`covid_debug.imaging.geometry`.
 """
 
+import hashlib
 import io
+import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +21,23 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-from covid_debug.errors import DataIntegrityError
+from covid_debug.errors import DataIntegrityError, FilmChangedError
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Window = tuple[int, int]
 
 MAX_PIXELS = 80_000_000
+MAX_DECODED_BYTES = 4 * MAX_PIXELS
 MAX_FILE_BYTES = 1 << 30
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _SINGLE_PAGE_FORMATS = ("JPEG", "MPO", "BMP")
 _EXPECTED = "expected PNG, JPEG, TIFF, BMP, WebP or DICOM"
 _REMEDY = "replace the file or take it off the list"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_PNG_DEEP_COLOURS = (2, 4, 6)
+_PNG_DEEP_COLOURS = {2: 3, 4: 4, 6: 4}  # colour type -> channels that OpenCV decodes
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+_N_VALUES_16 = 1 << 16
+_STRIP_ROWS = 256  # rows of wide numbers in memory at once
 _ORIENTATION_TAG = 0x0112
 # What decoders raise on damaged input; anything else is a fault of ours and must surface.
 _DECODER_ERRORS = (
@@ -54,48 +62,81 @@ _DECODER_ERRORS = (
 
 
 @dataclass(frozen=True, slots=True)
+class FilmFile:
+    """A film's file and what was recorded of it when its data set was made.
+
+    Attributes:
+        path: The file.
+        sha256: Hash that its bytes must have, 64 hex digits; None checks nothing.
+        window: Gray values of the original film that are shown black and white, the same for every
+            copy of it; None takes the file's own extremes.
+    """
+
+    path: Path
+    sha256: str | None = None
+    window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FilmImage:
     """The gray pixels of a film as stored, before any crop.
 
     Attributes:
         pixels: ``(H, W)`` uint8 or uint16, larger = brighter on the screen.
         encoding: How the file held them, e.g. ``"jpeg-L"`` or ``"dicom-MONOCHROME1-12"``.
+        window: Gray values that are shown black and white; an 8-bit film is shown as it is.
+        sha256: Hash of the file's bytes, 64 hex digits.
     """
 
     pixels: Pixels
     encoding: str
+    window: Window
+    sha256: str
 
     def to_uint8(self) -> npt.NDArray[np.uint8]:
         """Return 8-bit pixels ``(H, W)``.
 
         Returns:
-            8-bit films unchanged; 16-bit films stretched so that their own minimum is 0 and their
-            maximum 255. A constant 16-bit film becomes 0.
+            8-bit films unchanged; 16-bit films stretched so that the window becomes 0 to 255, what
+            lies outside it cut off. An empty window shows black.
         """
         if self.pixels.dtype == np.uint8:
             return self.pixels.astype(np.uint8, copy=False)
-        return _stretch(self.pixels, 255).astype(np.uint8)
+        levels = _stretch(np.arange(_N_VALUES_16), self.window, 255).astype(np.uint8)
+        shown: npt.NDArray[np.uint8] = _look_up(self.pixels, levels)
+        return shown
 
 
-def read_film(path: Path) -> FilmImage:
+def read_film(file: Path | FilmFile) -> FilmImage:
     """Read a film; its first bytes decide the format, never its extension.
 
     Colour becomes ITU-R 601 luma, transparency is laid over black, EXIF orientation is applied.
     DICOM goes through its modality and VOI look-up tables, MONOCHROME1 is inverted.
 
     Args:
-        path: The file.
+        file: The file. A film of a data set is read by
+            :meth:`covid_debug.data.filmset.FilmSet.file_of`, which knows its hash and its window.
 
     Returns:
         Pixels as the file stores them, 8 or 16 bit.
 
     Raises:
         DataIntegrityError: If the file is missing, empty, truncated, not an image, larger than
-            80 megapixels, or holds several frames.
+            80 megapixels or 320 MB when decoded, or holds several frames.
+        FilmChangedError: If its bytes are not those that were recorded.
     """
+    if isinstance(file, Path):
+        file = FilmFile(file)
+    path = file.path
     data = _read_bytes(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if file.sha256 not in {None, sha256}:
+        raise FilmChangedError(
+            f"{path}: film changed since ingest (its bytes are not those that the data set"
+            " recorded); restore the file, or ingest again and make anew what was made from it"
+        )
     try:
-        return _read_dicom(data) if _is_dicom(data) else _read_picture(data)
+        pixels, encoding = _read_dicom(data) if _is_dicom(data) else _read_picture(data)
     except _RefusedError as error:
         raise DataIntegrityError(f"{path}: {error}") from error
     except _DECODER_ERRORS as error:
@@ -103,6 +144,25 @@ def read_film(path: Path) -> FilmImage:
         raise DataIntegrityError(
             f"{path}: cannot be decoded ({reason}); expected a complete image; {_REMEDY}"
         ) from error
+    return FilmImage(pixels, encoding, file.window or _find_window(pixels), sha256)
+
+
+def to_printable(path: Path) -> str:
+    """Return a path as text that can be printed; bytes that are no UTF-8 are shown as escapes."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell by its first bytes whether a file is DICOM; False where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return _is_dicom(stream.read(132))
+    except OSError:
+        return False
+
+
+def _find_window(pixels: Pixels) -> Window:
+    return (0, 255) if pixels.dtype == np.uint8 else (int(pixels.min()), int(pixels.max()))
 
 
 class _RefusedError(Exception):
@@ -110,11 +170,18 @@ class _RefusedError(Exception):
 
 
 def _read_bytes(path: Path) -> bytes:
+    name = to_printable(path)
+    if name != str(path):
+        raise DataIntegrityError(f"{name}: has a file name that is not UTF-8; rename the file")
     try:
-        n_bytes = path.stat().st_size
-        if n_bytes > MAX_FILE_BYTES:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # a pipe would never end
             raise DataIntegrityError(
-                f"{path}: is too large ({n_bytes} bytes); expected at most {MAX_FILE_BYTES};"
+                f"{path}: cannot be read (is not a regular file); expected a readable film"
+            )
+        if facts.st_size > MAX_FILE_BYTES:
+            raise DataIntegrityError(
+                f"{path}: is too large ({facts.st_size} bytes); expected at most {MAX_FILE_BYTES};"
                 f" {_REMEDY}"
             )
         data = path.read_bytes()
@@ -136,41 +203,62 @@ def _is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM" or data[:4] in {b"\x02\x00\x00\x00", b"\x08\x00\x05\x00"}
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, n_bytes: int = 1) -> None:
     if width * height > MAX_PIXELS:
         raise _RefusedError(
             f"is too large ({width} x {height} pixels); expected at most"
             f" {MAX_PIXELS // 1_000_000} megapixels; {_REMEDY}"
         )
+    if width * height * n_bytes > MAX_DECODED_BYTES:
+        raise _RefusedError(
+            f"is too large ({width} x {height} pixels of {n_bytes} bytes); expected at most"
+            f" {MAX_DECODED_BYTES // 1_000_000} MB when decoded; convert it to gray"
+        )
 
 
-def _stretch(values: npt.NDArray[Any], top: int) -> npt.NDArray[np.float64]:
-    low, high = float(values.min()), float(values.max())
+def _iter_strips(n_rows: int) -> Iterator[slice]:
+    for top in range(0, n_rows, _STRIP_ROWS):
+        yield slice(top, min(top + _STRIP_ROWS, n_rows))
+
+
+def _stretch(values: npt.NDArray[Any], window: tuple[float, float], top: int) -> npt.NDArray[Any]:
+    low, high = map(float, window)
     if high <= low:
         return np.zeros(values.shape)
-    return np.rint((values.astype(np.float64) - low) * (top / (high - low)))
+    return np.rint((values.clip(low, high).astype(np.float64) - low) * (top / (high - low)))
 
 
-def _read_picture(data: bytes) -> FilmImage:
+def _look_up(pixels: npt.NDArray[Any], table: npt.NDArray[Any], first: int = 0) -> npt.NDArray[Any]:
+    """Return ``table[pixels - first]`` without wide copies of the whole film."""
+    found = np.empty(pixels.shape, table.dtype)
+    for rows in _iter_strips(len(pixels)):
+        found[rows] = table[pixels[rows].astype(np.intp) - first]
+    return found
+
+
+def _read_picture(data: bytes) -> tuple[Pixels, str]:
     is_png = data.startswith(_PNG_MAGIC) and len(data) > 26
+    is_deep = is_png and data[24] == 16 and data[25] in _PNG_DEEP_COLOURS
     if is_png:
-        _check_size(*struct.unpack(">II", data[16:24]))
+        n_bytes = 2 * _PNG_DEEP_COLOURS[data[25]] if is_deep else 1
+        width, height = struct.unpack(">II", data[16:24])
+        _check_size(width, height, n_bytes)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise _RefusedError(_describe_stranger(data)) from error
     file_format = (image.format or "").lower()
-    _check_size(*image.size)
+    _check_size(*image.size, _MODE_BYTES.get(image.mode, 4))
     if image.format not in _SINGLE_PAGE_FORMATS and getattr(image, "n_frames", 1) > 1:
         raise _RefusedError(f"holds several images ({file_format}); expected one film; {_REMEDY}")
     mode = image.mode
-    if is_png and data[24] == 16 and data[25] in _PNG_DEEP_COLOURS:
+    if is_deep:
         image.verify()  # Pillow would cut these to 8 bit, OpenCV would not notice damage
-        return FilmImage(_read_deep_png(data), "png-colour-16")
+        return _read_deep_png(data), "png-colour-16"
     image.load()
     if image.info.get("exif") and image.getexif().get(_ORIENTATION_TAG, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    return FilmImage(_to_gray(image), f"{file_format}-{mode}")
+    return _to_gray(image), f"{file_format}-{mode}"
 
 
 def _describe_stranger(data: bytes) -> str:
@@ -192,6 +280,13 @@ def _to_gray(image: Image.Image) -> Pixels:
         if image.mode == "F" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise _RefusedError("has 32-bit pixels; expected 8 or 16 bits; convert the file")
         return values.astype(np.uint16)
+    gray = np.empty((image.height, image.width), np.uint8)
+    for rows in _iter_strips(image.height):
+        gray[rows] = _strip_to_gray(image.crop((0, rows.start, image.width, rows.stop)))
+    return gray
+
+
+def _strip_to_gray(image: Image.Image) -> npt.NDArray[np.uint8]:
     if "transparency" in image.info or image.mode in {"LA", "RGBA", "PA", "La", "RGBa"}:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -203,33 +298,52 @@ def _to_gray(image: Image.Image) -> Pixels:
 
 def _read_deep_png(data: bytes) -> npt.NDArray[np.uint16]:
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    values = np.asarray(decoded, np.float64)
-    luma = values[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
-    if values.shape[-1] == 4:
-        luma *= values[..., 3] / np.iinfo(np.uint16).max
-    deep: npt.NDArray[np.uint16] = np.rint(luma).astype(np.uint16)
+    decoded = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
+    deep = np.empty(decoded.shape[:2], np.uint16)
+    for rows in _iter_strips(len(deep)):
+        values = decoded[rows].astype(np.float64)
+        luma = values[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV: blue, green, red
+        if values.shape[-1] == 4:
+            luma *= values[..., 3] / np.iinfo(np.uint16).max
+        deep[rows] = np.rint(luma)
     return deep
 
 
-def _read_dicom(data: bytes) -> FilmImage:
+def _read_dicom(data: bytes) -> tuple[Pixels, str]:
     dataset = pydicom.dcmread(io.BytesIO(data), force=True)
     if "PixelData" not in dataset:
         raise _RefusedError(f"is DICOM without pixels; expected a radiograph; {_REMEDY}")
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     if n_frames > 1:
         raise _RefusedError(f"has {n_frames} frames; expected a single radiograph; {_REMEDY}")
-    _check_size(int(dataset.Columns), int(dataset.Rows))
+    n_bytes = int(dataset.get("SamplesPerPixel") or 1) * max(int(dataset.BitsAllocated) // 8, 1)
+    _check_size(int(dataset.Columns), int(dataset.Rows), n_bytes)
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     encoding = f"dicom-{photometric}-{int(dataset.BitsStored)}"
     stored = dataset.pixel_array
     if stored.ndim == 3:
-        return FilmImage(np.asarray(Image.fromarray(stored).convert("L")), encoding)
-    values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset)
-    is_plain = values.dtype == np.uint8 and np.array_equal(values, stored)
-    if photometric == "MONOCHROME1":
-        low, high = (0, 255) if is_plain else (values.min(), values.max())
+        return np.asarray(Image.fromarray(stored).convert("L")), encoding
+    return _apply_tables(stored, dataset, is_negative=photometric == "MONOCHROME1"), encoding
+
+
+def _apply_tables(
+    stored: npt.NDArray[Any], dataset: pydicom.Dataset, *, is_negative: bool
+) -> Pixels:
+    # What the tables make of a gray value depends on nothing else: they are applied to each value
+    # once, not to each pixel in 64 bits.
+    first, last = int(stored.min()), int(stored.max())
+    if last - first >= _N_VALUES_16:
+        raise _RefusedError("has 32-bit pixels; expected 8 or 16 bits; convert the file")
+    is_used = np.zeros(last - first + 1, np.bool_)
+    for rows in _iter_strips(len(stored)):
+        is_used[stored[rows].astype(np.intp) - first] = True
+    grays = np.arange(first, last + 1).astype(stored.dtype)
+    values = apply_voi_lut(apply_modality_lut(grays, dataset), dataset)
+    is_plain = values.dtype == np.uint8 and np.array_equal(values[is_used], grays[is_used])
+    if is_negative:
+        low, high = (0, 255) if is_plain else (values[is_used].min(), values[is_used].max())
         values = (high - values.astype(np.float64)) + low
-    if is_plain:
-        return FilmImage(values.astype(np.uint8), encoding)
-    return FilmImage(_stretch(values, np.iinfo(np.uint16).max).astype(np.uint16), encoding)
+    if not is_plain:
+        window = values[is_used].min(), values[is_used].max()
+        values = _stretch(values, window, np.iinfo(np.uint16).max)
+    return _look_up(stored, values.astype(np.uint8 if is_plain else np.uint16), first)

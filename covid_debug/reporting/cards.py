@@ -155,7 +155,7 @@ def _read(filmset: FilmSet | None, film: Film | None) -> NDArray[np.uint8] | str
     if filmset is None or film is None:
         return "not in this version of the films"
     try:
-        return read_film(filmset.path_of(film)).to_uint8()
+        return read_film(filmset.file_of(film)).to_uint8()
     except CovidDebugError as error:
         return str(error)
 

@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 
 from covid_debug.artifacts import artifact_key
-from covid_debug.errors import CovidDebugError
-from covid_debug.imaging.reading import read_film
+from covid_debug.errors import CovidDebugError, DataIntegrityError, FilmChangedError
+from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.regions import to_record
 from covid_debug.journal import Journal
 from covid_debug.pool import run_in_order
@@ -28,7 +28,7 @@ _worker: dict[str, RegionDetector] = {}
 
 
 def scan_films(
-    paths: Sequence[tuple[str, Path]],
+    films: Sequence[tuple[str, Path | FilmFile]],
     detector_name: str = "default",
     detector_params: Mapping[str, Any] | None = None,
     *,
@@ -37,11 +37,12 @@ def scan_films(
 ) -> Iterator[FilmRegions]:
     """Find the text of many films.
 
-    Films are read in the workers and results come in the order of ``paths``; only a few films are
+    Films are read in the workers and results come in the order of ``films``; only a few films are
     in flight, so memory does not grow with their number. Results do not depend on ``n_workers``.
 
     Args:
-        paths: Pairs of image id (or path as text) and file.
+        films: Pairs of image id (or path as text) and file; for a film of a data set what
+            :meth:`covid_debug.data.filmset.FilmSet.file_of` returns.
         detector_name: Name in the catalogue of detectors.
         detector_params: Parameters of that detector.
         n_workers: Processes, each with its own network on one thread; 1 works in this process.
@@ -58,20 +59,20 @@ def scan_films(
         CheckpointError: If the detector's weights are missing.
     """
     detector = build_detector(detector_name, **dict(detector_params or {}))
-    n_workers = min(n_workers, max(len(paths), 1))
+    n_workers = min(n_workers, max(len(films), 1))
     work, prepare = (
         (partial(_scan_one, detector), None)
         if n_workers == 1
         else (_scan_in_worker, partial(_start_worker, detector))
     )
     records = run_in_order(
-        work, paths, n_workers, where="text.scan", prepare=prepare, name=lambda film: film[1]
+        work, films, n_workers, where="text.scan", prepare=prepare, name=lambda film: film[0]
     )
-    return _report(records, len(paths), progress)
+    return _report(records, len(films), progress)
 
 
 def scan_to_file(
-    paths: Sequence[tuple[str, Path]],
+    films: Sequence[tuple[str, Path | FilmFile]],
     out: Path,
     detector_name: str = "default",
     detector_params: Mapping[str, Any] | None = None,
@@ -85,14 +86,16 @@ def scan_to_file(
     ``out`` and goes on from there when it is started again with the same films and detector.
 
     Args:
-        paths: As for :func:`scan_films`; every image once.
-        out: File to write; replaced when the scan is complete.
+        films: As for :func:`scan_films`; every image once.
+        out: File to write; replaced when the scan is complete and a film could be read.
         detector_name: As for :func:`scan_films`.
         detector_params: As for :func:`scan_films`.
         n_workers: As for :func:`scan_films`.
         progress: As for :func:`scan_films`; films of the first start are counted.
 
     Raises:
+        DataIntegrityError: If none of the films could be read; ``out`` stays as it was.
+        FilmChangedError: If a film is not the one that its data set recorded.
         ArtifactError: If ``out`` cannot be written or a worker dies; finished lines are kept.
         InputContractError: If ``n_workers`` is less than 1.
         CatalogError: If the detector is unknown.
@@ -100,26 +103,33 @@ def scan_to_file(
         CheckpointError: If the detector's weights are missing.
     """
     params = build_detector(detector_name, **dict(detector_params or {})).params
-    facts = [(image, str(path), *_stat(path)) for image, path in paths]
-    key = artifact_key("scan", 1, [detector_name, params], facts)
+    facts = [(image, *_identify(file)) for image, file in films]
+    key = artifact_key("scan", 2, [detector_name, params], facts)
     place = out.with_name(f".{out.name}.{key}.partial")
     for stale in out.parent.glob(f".{glob.escape(out.name)}.scan-*.partial"):
         if stale != place:
             stale.unlink(missing_ok=True)
     journal = Journal(place, "image")
-    todo = [(image, path) for image, path in paths if image not in journal]
+    todo = [(image, file) for image, file in films if image not in journal]
     records = scan_films(todo, detector_name, detector_params, n_workers=n_workers)
-    for record in _report(records, len(paths), progress, n_before=len(paths) - len(todo)):
+    for record in _report(records, len(films), progress, n_before=len(films) - len(todo)):
         journal.add(to_record(record))
+    if films and all("error" in journal[image] for image in journal):
+        reason = journal[films[0][0]]["error"]
+        place.unlink()
+        raise DataIntegrityError(
+            f"none of {len(films)} films could be read (first: {reason}); {out} is not written"
+        )
     journal.publish(out)
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _identify(file: Path | FilmFile) -> tuple[object, ...]:
+    film = file if isinstance(file, FilmFile) else FilmFile(file)
     try:
-        facts = path.stat()
+        facts = film.path.stat()
     except OSError:
-        return 0, 0
-    return facts.st_size, facts.st_mtime_ns
+        return str(film.path), film.sha256, 0, 0
+    return str(film.path), film.sha256, facts.st_size, facts.st_mtime_ns
 
 
 def _report(
@@ -138,15 +148,17 @@ def _start_worker(detector: RegionDetector) -> None:
     _worker["detector"] = detector
 
 
-def _scan_in_worker(film: tuple[str, Path]) -> FilmRegions:
+def _scan_in_worker(film: tuple[str, Path | FilmFile]) -> FilmRegions:
     return _scan_one(_worker["detector"], film)
 
 
-def _scan_one(detector: RegionDetector, film: tuple[str, Path]) -> FilmRegions:
-    image, path = film
+def _scan_one(detector: RegionDetector, film: tuple[str, Path | FilmFile]) -> FilmRegions:
+    image, file = film
     try:
-        pixels = read_film(path).to_uint8()
+        pixels = read_film(file).to_uint8()
         found = detector.inspect([pixels])[0]
+    except FilmChangedError:
+        raise
     except _FILM_ERRORS as error:
         return FilmRegions(image, 0, 0, (), error=str(error) or type(error).__name__)
     height, width = pixels.shape

@@ -53,6 +53,13 @@ def test_layer_gate_fails_on_an_upward_import(tmp_path: Path) -> None:
     assert result.returncode == 1
 
 
+def test_films_of_a_data_set_are_read_with_their_hash_and_window() -> None:
+    files = [*ROOT.glob("covid_debug/**/*.py"), *ROOT.glob("flows/**/*.py")]
+    forgetful = re.compile(r"(read_film|render_film|examine_film)\(.*path_of\(")
+
+    assert [path for path in files if forgetful.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize(
     "module", ["flows.cli", "covid_debug.imaging.reading", "covid_debug.cleaning.build"]
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from covid_debug.artifacts import hash_file, write_artifact
+from covid_debug.artifacts import write_artifact
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import (
@@ -20,6 +20,7 @@ from covid_debug.data.filmset import (
 from covid_debug.records import Film, FilmRegions, TextRegion
 from flows.bench_clean import bench_clean, measure_throughput, to_markdown
 from flows.console import RunConsole
+from tests.films import recorded
 
 
 @pytest.fixture
@@ -34,10 +35,22 @@ def films(tmp_path: Path) -> tuple[FilmSet, dict[str, FilmRegions]]:
             pixels[22:30, 22:38:3] = 255
             path = draft.path / f"train/{index}.png"
             cv2.imwrite(str(path), pixels)
-            key = hash_file(path)[:16]
+            facts = recorded(path)
+            key = facts[0][:16]
             label = ("normal", "COVID-19")[index % 2]
             members.append(
-                Film(key, f"train/{index}.png", f"p{index}", label, "made", "", "train", 96, 96)
+                Film(
+                    key,
+                    f"train/{index}.png",
+                    f"p{index}",
+                    label,
+                    "made",
+                    "",
+                    "train",
+                    96,
+                    96,
+                    *facts,
+                )
             )
             regions[key] = FilmRegions(key, 96, 96, (box,))
         write_films(draft.path, members)

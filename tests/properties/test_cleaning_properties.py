@@ -7,6 +7,7 @@ from covid_debug.cleaning.film import CleaningParams, clean_film
 from covid_debug.cleaning.names import choose_file_names
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import Film, TextRegion
+from tests.films import UNREAD
 
 FILMS = st.sampled_from([np.uint8, np.uint16]).flatmap(
     lambda dtype: arrays.arrays(dtype, st.tuples(st.integers(12, 40), st.integers(12, 40)))
@@ -80,7 +81,18 @@ NAMES = st.lists(
 @given(NAMES)
 def test_choose_file_names_are_unique_and_png(names):
     films = [
-        Film(f"{at:016x}", f"/{at}/{stem}.{suffix}", "p", "normal", "made", "", "train", 1, 1)
+        Film(
+            f"{at:016x}",
+            f"/{at}/{stem}.{suffix}",
+            "p",
+            "normal",
+            "made",
+            "",
+            "train",
+            1,
+            1,
+            *UNREAD,
+        )
         for at, (stem, suffix) in enumerate(names)
     ]
 

@@ -1,6 +1,7 @@
 """Artifacts are complete or absent."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +143,13 @@ def test_hash_listing_sees_a_changed_file_and_names_a_missing_place(tmp_path: Pa
     assert hash_listing(tmp_path) != before
     with pytest.raises(ArtifactError, match="nowhere: no such file or folder"):
         hash_listing(tmp_path / "nowhere")
+
+
+def test_hash_listing_accepts_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    before = hash_listing(tmp_path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(b"")
+
+    assert hash_listing(tmp_path) != before
 
 
 def test_hash_file_names_a_missing_file(tmp_path: Path) -> None:

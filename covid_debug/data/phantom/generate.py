@@ -46,7 +46,7 @@ _TRUTH_COLUMNS = (
     "image_id", "path", "split", "patient_id", "label", "site", "site_class", "marker", "n_texts",
     "sign_strength",
 )  # fmt: skip
-_COUNTERFACTUAL_COLUMNS = ("image_id", "kind", "path", "site", "site_class")
+_COUNTERFACTUAL_COLUMNS = ("image_id", "kind", "path", "sha256", "site", "site_class")
 
 Pixels = NDArray[np.uint8]
 
@@ -222,13 +222,17 @@ def _write_film(folder: Path, seed: int, plan: FilmPlan) -> _Written:
     name = f"phantom-{plan.pool}-{plan.index:06d}.png"
     path = f"{plan.pool}/{name}"
     write_png(folder / path, phantom.marked)
-    image_id = hash_file(folder / path)[:16]
+    sha256 = hash_file(folder / path)
+    image_id = sha256[:16]
     height, width = phantom.marked.shape
     label = CLASS_NAMES[plan.label_index]
     site_class, site = site_named(plan.site)
     source = f"site-{site.name}"
     patient = f"{source}:{plan.pool}-{label}-{plan.patient:05d}"
-    film = Film(image_id, path, patient, label, source, site.view, plan.split, width, height)
+    film = Film(
+        image_id, path, patient, label, source, site.view, plan.split, width, height,
+        sha256, window_low=0, window_high=255,
+    )  # fmt: skip
     truth: dict[str, object] = {
         "image_id": image_id, "path": path, "split": plan.split, "patient_id": patient,
         "label": label, "site": site.name, "site_class": site_class, "marker": phantom.marker,
@@ -244,7 +248,8 @@ def _write_film(folder: Path, seed: int, plan: FilmPlan) -> _Written:
             twin_path = f"counterfactuals/{kind}/{name}"
             write_png(folder / twin_path, pixels)
             twins.append(
-                {"image_id": image_id, "kind": kind, "path": twin_path, "site": twin_site,
+                {"image_id": image_id, "kind": kind, "path": twin_path,
+                 "sha256": hash_file(folder / twin_path), "site": twin_site,
                  "site_class": twin_class}
             )  # fmt: skip
     regions = FilmRegions(image_id, width, height, phantom.regions)

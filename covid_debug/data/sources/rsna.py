@@ -39,8 +39,10 @@ def read_rsna(folder: Path) -> list[SourceRecord]:
 
 
 def _read_view(path: Path) -> str:
+    if not path.is_file():
+        return ""  # the film itself is recorded as missing or unreadable when it is examined
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
     except (OSError, InvalidDicomError):
-        return ""  # the film itself is recorded as missing or unreadable when it is examined
+        return ""
     return str(header.get("ViewPosition") or "")

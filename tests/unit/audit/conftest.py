@@ -15,6 +15,7 @@ from covid_debug.imaging.writing import write_png
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.classifier import Classifier
 from covid_debug.records import Film, FilmRegions, TextRegion
+from tests.films import recorded
 
 SIDE = 96  # view; films are 96 wide and 104 high, so that 8 rows fall to the 8 % top crop
 HEIGHT = 104
@@ -89,6 +90,7 @@ def world(tmp_path: Path) -> World:
                     "test",
                     SIDE,
                     HEIGHT,
+                    *recorded(draft.path / "test" / f"{name}.png"),
                 )
             )
             regions[name] = FilmRegions(name, SIDE, HEIGHT, tuple(map(box_region, text)))

@@ -1,6 +1,7 @@
 """The audit finds exactly the films whose prediction the text makes."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from covid_debug.artifacts import find_damage
 from covid_debug.audit import auditor
 from covid_debug.audit.pipeline import AuditParams, audit_filmset
 from covid_debug.data.views import render_film
-from covid_debug.errors import ExplanationError, InputContractError
+from covid_debug.errors import ExplanationError, FilmChangedError, InputContractError
 
 PARAMS = AuditParams(
     grid_size=8,
@@ -131,6 +132,18 @@ def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):
     assert record["interventions"]["text_removed"] is None
     assert _by_id(result)["driven0"]["verdict"] == "text_driven"
     assert result.summary["n_failed"] == 1
+
+
+def test_a_film_that_changed_since_ingest_stops_the_audit(world, tmp_path):
+    _audit(world, tmp_path / "before")  # the views are in the cache
+    folder = world.filmset.root / "test"
+    facts = (folder / "sign0.png").stat()
+    (folder / "sign0.png").write_bytes((folder / "driven0.png").read_bytes())
+
+    for _ in range(2):
+        with pytest.raises(FilmChangedError, match=r"sign0\.png: film changed since ingest"):
+            _audit(world, tmp_path / "audit")
+        os.utime(folder / "sign0.png", ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
 def test_a_missing_file_is_listed_and_the_others_are_judged(world, tmp_path):

@@ -1,12 +1,18 @@
 """Baselines that see no lung find exactly the leak that was built in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from covid_debug.artifacts import hash_file
 from covid_debug.audit.confounds import compute_confounds
 from covid_debug.data.filmset import FilmSet
+from covid_debug.data.views import load_views
+from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
+from tests.films import UNREAD
 
 CLASSES = ("normal", "COVID-19")
 CORNERS = ((2, 2), (80, 80))
@@ -23,7 +29,8 @@ def _filmset(root, *, source_leaks=False, n=80):
         label = CLASSES[i % 2]
         source = f"s{i % 2}" if source_leaks else f"s{(i // 2) % 2}"
         split = "train" if i < n // 2 else "test"
-        films.append(Film(f"f{i}", f"f{i}.png", f"s:p{i}", label, source, "PA", split, 100, 100))
+        who = (f"f{i}", f"f{i}.png", f"s:p{i}", label, source)
+        films.append(Film(*who, "PA", split, 100, 100, *UNREAD))
     return FilmSet(root, "toy", CLASSES, tuple(films), n)
 
 
@@ -81,7 +88,15 @@ def test_border_baseline_reads_the_border_of_the_view(tmp_path):
             pixels[:, :20] = 200
         write_png(tmp_path / film.path, pixels)
 
-    rows = _by_name(compute_confounds(filmset, {}, seed=0, cache_dir=tmp_path / "cache"))
+    films = [replace(f, sha256=hash_file(filmset.path_of(f))) for f in filmset.films]
+    filmset = replace(filmset, films=tuple(films))
+    view, cache = ViewSpec(image_size=64), tmp_path / "cache"
+    for split in ("train", "test"):
+        load_views(filmset, filmset.select(split), view, cache)
+    decoded = sorted(cache.iterdir())
 
+    rows = _by_name(compute_confounds(filmset, {}, seed=0, view=view, cache_dir=cache))
+
+    assert sorted(cache.iterdir()) == decoded  # what the models saw, not views of its own
     assert rows["border"]["value"] == 1.0
     assert rows["border"]["low"] == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20

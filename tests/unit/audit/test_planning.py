@@ -15,6 +15,7 @@ from covid_debug.audit.planning import (
 from covid_debug.errors import CatalogError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.records import Film, FilmRegions
+from tests.films import UNREAD
 
 SPEC = ViewSpec(32, 0.0)
 
@@ -40,7 +41,9 @@ def test_params_with_unknown_names_are_refused():
 
 
 def test_unscanned_and_failed_films_are_named_not_dropped():
-    films = [Film(n, n, n, "x", "s", "", "test", 64, 64) for n in ("none", "broken", "other")]
+    films = [
+        Film(n, n, n, "x", "s", "", "test", 64, 64, *UNREAD) for n in ("none", "broken", "other")
+    ]
     regions = {"broken": FilmRegions("broken", 0, 0, (), error="truncated")}
 
     selection = select_films(

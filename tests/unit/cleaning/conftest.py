@@ -16,6 +16,7 @@ from covid_debug.data.filmset import (
     write_unusable,
 )
 from covid_debug.records import Film, FilmRegions, TextRegion
+from tests.films import recorded
 
 CLASS_NAMES = ("normal", "COVID-19")
 
@@ -66,6 +67,7 @@ def make_set(tmp_path: Path) -> SetMaker:
                         "train",
                         width,
                         height,
+                        *recorded(path),
                     )
                 )
                 regions[image_id] = FilmRegions(image_id, width, height, tuple(found))

@@ -6,6 +6,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,12 +30,13 @@ from covid_debug.errors import (
     ArtifactError,
     CatalogError,
     DataIntegrityError,
+    FilmChangedError,
     InputContractError,
 )
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions, regions_to_mask
 from covid_debug.records import Film, FilmRegions, TextRegion
-from tests.films import write_dicom
+from tests.films import UNREAD, recorded, write_dicom
 
 CLASS_NAMES = ("normal", "COVID-19")
 SIZE = (90, 70)
@@ -76,6 +78,7 @@ def source(tmp_path: Path) -> FilmSet:
                     "PA",
                     split,
                     *SIZE,
+                    *recorded(path),
                 )
             )
         write_films(draft.path, films)
@@ -276,7 +279,7 @@ def test_clean_filmset_records_films_it_cannot_clean(source, regions, tmp_path):
     del regions[ids[0]]
     regions[ids[1]] = FilmRegions(ids[1], 0, 0, (), error="detector failed")
     regions[ids[2]] = FilmRegions(ids[2], 10, 20, ())
-    source.path_of(source.films[3]).write_bytes(b"not an image at all")
+    source.path_of(source.films[3]).unlink()
 
     cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 
@@ -286,8 +289,32 @@ def test_clean_filmset_records_films_it_cannot_clean(source, regions, tmp_path):
     assert "missing" in reasons[0]
     assert "detector failed" in reasons[1]
     assert "made for 10 x 20 pixels, the film has 90 x 70" in reasons[2]
-    assert "is not an image" in reasons[3]
+    assert "no such file" in reasons[3]
     assert not (cleaned.root / "train/film 0.png").exists()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_clean_filmset_of_a_film_that_changed_since_ingest_raises(
+    source, regions, tmp_path, n_workers
+):
+    other, path = (source.path_of(source.films[index]) for index in (0, 3))
+    path.write_bytes(other.read_bytes())
+
+    with pytest.raises(FilmChangedError, match=r"film 3\.png: film changed since ingest .*again"):
+        clean_filmset(source, regions, BOX, tmp_path / "out", n_workers=n_workers)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("policy", ["keep", "replace"])
+def test_clean_filmset_with_a_marker_policy_and_unread_regions_raises(source, tmp_path, policy):
+    text = make_box(10, 10, 20, 10, None)
+    letter = replace(text, content="R", detector="marker")  # a doubtful letter, read in any case
+    seen = replace(text, detector="marker+rapidocr")
+    regions = {f.image_id: FilmRegions(f.image_id, *SIZE, (letter, seen)) for f in source.films}
+
+    with pytest.raises(InputContractError, match=r"no region was read \(12 regions .*--read"):
+        clean_filmset(source, regions, CleaningParams(policy=policy), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_clean_filmset_with_empty_regions_for_all_copies_pixels(source, tmp_path):
@@ -299,6 +326,18 @@ def test_clean_filmset_with_empty_regions_for_all_copies_pixels(source, tmp_path
         np.testing.assert_array_equal(
             read_film(source.path_of(before)).pixels, read_film(cleaned.path_of(after)).pixels
         )
+
+
+def test_clean_filmset_contact_sheet_shows_both_versions_of_a_16_bit_film_alike(source, tmp_path):
+    regions = {film.image_id: FilmRegions(film.image_id, *SIZE, ()) for film in source.films}
+    film = source.films[2]
+    regions[film.image_id] = FilmRegions(film.image_id, *SIZE, (make_box(10, 10, 20, 10),))
+
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
+
+    sheet = cv2.imread(str(cleaned.root / "contact_sheet.jpg"), cv2.IMREAD_GRAYSCALE)
+    tiles = sheet[100:200, :300], sheet[100:200, 306:606]  # below the text, above the label
+    np.testing.assert_allclose(tiles[0].mean(), tiles[1].mean(), atol=1)
 
 
 def test_clean_filmset_without_any_regions_line_says_what_to_do(source, tmp_path):
@@ -346,7 +385,7 @@ def _die(job: object) -> None:
 
 
 def make_film(name: str, image_id: str, split: str = "train") -> Film:
-    return Film(image_id, name, "made:p", "normal", "made", "PA", split, *SIZE)
+    return Film(image_id, name, "made:p", "normal", "made", "PA", split, *SIZE, *UNREAD)
 
 
 def test_choose_file_names_keeps_png_and_renames_the_clashing_jpg():
@@ -433,8 +472,9 @@ def test_clean_filmset_turns_dicom_into_png_of_its_own_depth(tmp_path):
         write_dicom(tmp_path / "plain.dcm", make_pixels(0)),
     ]
     films = tuple(
-        Film(hash_file(path)[:16], str(path), path.stem, "normal", "rsna", "PA", "train", 90, 70)
+        Film(key, str(path), path.stem, "normal", "rsna", "PA", "train", 90, 70, *facts)
         for path in paths
+        for key, facts in [(hash_file(path)[:16], recorded(path))]
     )
     found = {film.image_id: FilmRegions(film.image_id, 90, 70, ()) for film in films}
     source = FilmSet(tmp_path / "source", "made", CLASS_NAMES, films, 2)

@@ -4,8 +4,9 @@ import pytest
 from covid_debug.cleaning.placebo import placebo_regions
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import Film, FilmRegions, TextRegion
+from tests.films import UNREAD
 
-FILM = Film("a" * 16, "train/a.png", "made:p", "normal", "made", "PA", "train", 200, 150)
+FILM = Film("a" * 16, "train/a.png", "made:p", "normal", "made", "PA", "train", 200, 150, *UNREAD)
 
 
 def make_box(x: float, y: float, wide: float, high: float) -> TextRegion:
@@ -30,7 +31,9 @@ def test_placebo_regions_have_the_same_sizes_at_places_without_text(seed):
 
 
 def test_placebo_regions_depend_on_seed_and_film_only():
-    other = Film("b" * 16, "train/b.png", "made:p", "normal", "made", "PA", "train", 200, 150)
+    other = Film(
+        "b" * 16, "train/b.png", "made:p", "normal", "made", "PA", "train", 200, 150, *UNREAD
+    )
     found = {
         film.image_id: FilmRegions(film.image_id, 200, 150, (make_box(5, 5, 20, 10),))
         for film in (FILM, other)

@@ -11,6 +11,7 @@ from covid_debug.cleaning.provenance import read_actions, read_provenance
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import Film, FilmRegions, TextRegion
+from tests.films import UNREAD
 
 
 def make_region(x: float, y: float, wide: float, high: float, content: str | None = None):
@@ -112,7 +113,7 @@ def test_add_grain_without_a_free_neighbour_leaves_the_fill():
 
 
 def make_film(key: str, width: int = 100, height: int = 100) -> Film:
-    return Film(key, f"{key}.png", key, "normal", "made", "", "train", width, height)
+    return Film(key, f"{key}.png", key, "normal", "made", "", "train", width, height, *UNREAD)
 
 
 def test_plan_decoys_fills_every_film_up_to_the_same_number_of_sets():

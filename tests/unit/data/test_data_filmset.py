@@ -1,14 +1,16 @@
 """Data sets on disk."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from covid_debug.artifacts import find_damage
+from covid_debug.artifacts import find_damage, hash_file
 from covid_debug.data.covidx import parse_split_file
 from covid_debug.data.filmset import load_filmset, load_unusable, write_films, write_unusable
 from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import UnusableFilm
 from tests.films import build_filmset, make_film
 
@@ -18,7 +20,10 @@ def test_filmset_survives_writing_and_loading(tmp_path: Path) -> None:
 
     filmset = build_filmset(tmp_path / "set", films)
 
-    assert filmset.films == tuple(films)
+    assert [replace(film, sha256="0" * 64) for film in filmset.films] == films
+    assert filmset.file_of(filmset.films[0]) == FilmFile(
+        tmp_path / "set" / "0.png", hash_file(tmp_path / "set" / "0.png"), (0, 255)
+    )
     assert filmset.class_names == ("normal", "pneumonia", "COVID-19")
     assert (filmset.name, filmset.n_total) == ("tiny", 9)
     assert find_damage(tmp_path / "set", kind="filmset") == []
@@ -76,6 +81,7 @@ def test_unusable_films_survive_writing_and_loading(tmp_path: Path) -> None:
         ({"label": "healthy"}, "film '0.png' has label 'healthy'; expected one of normal"),
         ({"split": "dev"}, "film '0.png' is in split 'dev'; expected one of train, val, test"),
         ({"width": "wide"}, "row of '0.png' is malformed"),
+        ({"sha256": ""}, "row of '0.png' has sha256 ''"),
     ],
 )
 def test_load_filmset_of_inconsistent_table_raises(
@@ -93,6 +99,16 @@ def test_load_filmset_with_repeated_id_raises(tmp_path: Path) -> None:
     write_films(tmp_path / "set", [make_film(0), dataclasses.replace(make_film(0), path="b.png")])
 
     with pytest.raises(DataIntegrityError, match="1 image ids appear more than once"):
+        load_filmset(tmp_path / "set")
+
+
+def test_load_filmset_of_an_older_version_says_ingest_again(tmp_path: Path) -> None:
+    build_filmset(tmp_path / "set", [make_film(0)])
+    lines = (tmp_path / "set" / "films.csv").read_text().splitlines()
+    old = [line.rsplit(",", maxsplit=3)[0] for line in lines]
+    (tmp_path / "set" / "films.csv").write_text("\n".join(old))
+
+    with pytest.raises(DataIntegrityError, match=r"set: was made by an older .*; ingest again"):
         load_filmset(tmp_path / "set")
 
 

@@ -1,6 +1,7 @@
 """Reading of every kind of film, and one clear line for everything that is none."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
 
-from covid_debug.errors import DataIntegrityError
+from covid_debug.errors import DataIntegrityError, FilmChangedError
 from covid_debug.imaging import reading
-from covid_debug.imaging.reading import FilmImage, read_film
+from covid_debug.imaging.reading import FilmFile, FilmImage, read_film
 from tests.films import write_dicom
 
 RAMP = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) % 251
@@ -42,7 +43,7 @@ def test_read_film_of_16_bit_png_keeps_depth_and_to_uint8_stretches(tmp_path: Pa
 
 
 def test_to_uint8_of_constant_16_bit_film_is_black() -> None:
-    film = FilmImage(np.full((4, 4), 900, np.uint16), "png-I;16")
+    film = FilmImage(np.full((4, 4), 900, np.uint16), "png-I;16", (900, 900), "")
 
     np.testing.assert_array_equal(film.to_uint8(), np.zeros((4, 4), np.uint8))
 
@@ -180,6 +181,62 @@ def test_read_film_refuses_a_decompression_bomb_before_decoding(tmp_path: Path) 
 
     with pytest.raises(DataIntegrityError, match=r"too large \(100000 x 100000 pixels\)"):
         read_film(tmp_path / "bomb.png")
+
+
+def test_read_film_refuses_deep_colour_that_would_fill_the_memory(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 8900, 8900, 16, 6, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+
+    with pytest.raises(DataIntegrityError, match=r"8900 pixels of 8 bytes.*320 MB when decoded"):
+        read_film(tmp_path / "deep.png")
+
+
+def test_read_film_of_a_tall_film_is_the_same_in_strips(tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (700, 8, 4), dtype=np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    deep = np.random.default_rng(1).integers(0, 4096, (700, 8), dtype=np.uint16)
+    write_dicom(tmp_path / "a.dcm", deep, RescaleSlope=3, RescaleIntercept=-5)
+
+    black = Image.new("RGBA", (8, 700), (0, 0, 0, 255))
+    laid = Image.alpha_composite(black, Image.fromarray(rgba)).convert("L")
+    np.testing.assert_array_equal(read_film(tmp_path / "a.png").pixels, np.asarray(laid))
+    low, high = deep.min(), deep.max()
+    stretched = np.rint((deep - float(low)) * (65535 / (high - low)))
+    np.testing.assert_array_equal(read_film(tmp_path / "a.dcm").pixels, stretched)
+
+
+def test_read_film_of_a_pipe_raises_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+
+    with pytest.raises(DataIntegrityError, match=r"pipe\.png: .*not a regular file"):
+        read_film(tmp_path / "pipe.png")
+
+
+def test_read_film_of_a_latin_1_name_raises_a_printable_line(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.png"))
+    Image.fromarray(RAMP8).save(path)
+
+    with pytest.raises(DataIntegrityError, match=r"caf\\xe9\.png: .*not UTF-8; rename") as caught:
+        read_film(path)
+    str(caught.value).encode()
+
+
+def test_read_film_with_another_hash_than_recorded_raises(tmp_path: Path) -> None:
+    Image.fromarray(RAMP8).save(tmp_path / "a.png")
+    known = read_film(tmp_path / "a.png").sha256
+    Image.fromarray(RAMP8[::-1]).save(tmp_path / "a.png")
+
+    with pytest.raises(FilmChangedError, match=r"a\.png: film changed since ingest .* again"):
+        read_film(FilmFile(tmp_path / "a.png", sha256=known))
+
+
+def test_to_uint8_shows_a_copy_in_the_window_of_its_original(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 100, 301, 500, 65535]], np.uint16))
+
+    film = read_film(FilmFile(tmp_path / "a.png", window=(100, 500)))
+
+    np.testing.assert_array_equal(film.to_uint8(), [[0, 0, 128, 255, 255]])
 
 
 def test_read_film_refuses_a_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from covid_debug.imaging.regions import write_regions
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
 from covid_debug.reporting.inputs import ReportInputs
+from tests.films import recorded
 
 CLASSES = ("normal", "pneumonia", "COVID-19")
 VIEW = ViewSpec(image_size=32)
@@ -41,6 +42,7 @@ def make_filmset(folder: Path, n: int = 4, *, label: str = "COVID-19", name: str
                     "test",
                     40,
                     50,
+                    *recorded(draft.path / "test" / f"{name}{i}.png"),
                 )
             )
         write_films(draft.path, films)

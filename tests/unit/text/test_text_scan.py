@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_debug.errors import ArtifactError, CatalogError, CheckpointError, InputContractError
+from covid_debug.errors import (
+    ArtifactError,
+    CatalogError,
+    CheckpointError,
+    DataIntegrityError,
+    FilmChangedError,
+    InputContractError,
+)
+from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.records import FilmRegions
 from covid_debug.text.catalog import build_detector
@@ -138,6 +146,28 @@ def test_scan_to_file_of_changed_films_starts_anew(films, tmp_path, word_film):
     assert done == [1, 2, 3, 4]
     assert read_regions(out)["broken"].error is None
     assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+def test_scan_to_file_of_unreadable_films_only_keeps_the_old_file(films, tmp_path):
+    out = tmp_path / "out.jsonl"
+    out.write_text("good\n")
+
+    with pytest.raises(DataIntegrityError, match=r"none of 2 films could be read .*not written"):
+        scan_to_file([films[1], films[3]], out, "strokes")
+    assert out.read_text() == "good\n"
+    assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_scan_to_file_of_a_film_that_changed_since_ingest_raises(films, tmp_path, n_workers):
+    (name, path), out = films[0], tmp_path / "out.jsonl"
+    out.write_text("good\n")
+    film = FilmFile(path, read_film(path).sha256, (0, 255))
+    path.write_bytes(films[2][1].read_bytes())
+
+    with pytest.raises(FilmChangedError, match=r"word\.png: film changed since ingest"):
+        scan_to_file([films[2], (name, film)], out, "strokes", n_workers=n_workers)
+    assert out.read_text() == "good\n"
 
 
 def test_scan_to_file_into_no_folder_says_what_to_do(films, tmp_path):
