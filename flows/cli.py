@@ -205,6 +205,12 @@ def ingest(
     seed: SeedOption = 0,
     val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.5)] = 0.1,
     test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.5)] = 0.2,
+    max_failed_share: Annotated[
+        float,
+        typer.Option(
+            "--max-failed-share", min=0, max=1, help="Refuse when a larger share is unusable."
+        ),
+    ] = 0.05,
 ) -> None:
     """Build a data set from public sources or a COVIDx folder, and audit it."""
     from covid_debug.data.ingest import ingest_covidx, ingest_sources
@@ -221,6 +227,7 @@ def ingest(
                 out,
                 seed=seed,
                 val_share=val_share,
+                max_failed_share=max_failed_share,
                 progress=progress,
             )
     elif source and covidx is None:
@@ -232,6 +239,7 @@ def ingest(
                 seed=seed,
                 val_share=val_share,
                 test_share=test_share,
+                max_failed_share=max_failed_share,
                 progress=progress,
             )
     else:

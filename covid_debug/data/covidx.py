@@ -101,7 +101,7 @@ def parse_split_file(path: Path) -> list[SplitRow]:
         DataIntegrityError: If the file is missing, not text, empty or has a malformed line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors may put a mark before the first id
     except FileNotFoundError as error:
         raise DataIntegrityError(
             f"{path}: no such file; expected a COVIDx split list; check the path"
@@ -122,6 +122,31 @@ def parse_split_file(path: Path) -> list[SplitRow]:
     if not rows:
         raise DataIntegrityError(f"{path}: lists no image; expected one image a line")
     return rows
+
+
+def check_file_names(path: Path, folder: Path) -> None:
+    """Refuse a list whose file names contain spaces, which its format cannot hold.
+
+    Args:
+        path: A split file that :func:`parse_split_file` accepts.
+        folder: Folder of its images.
+
+    Raises:
+        DataIntegrityError: If a listed image is absent, and there with the words before its name.
+    """
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    for number, line in enumerate(lines, start=1):
+        stripped = line.rstrip(" \r\t")
+        if not stripped or (folder / (row := parse_line(stripped)).filename).exists():
+            continue
+        words = [*row.patient_id.split(" "), row.filename]
+        for first in range(1, len(words) - 1):
+            name = " ".join(words[first:])
+            if (folder / name).exists():
+                raise DataIntegrityError(
+                    f"{path}:{number}: names the file {name!r}; file names must not contain"
+                    " spaces, since spaces part the columns; rename the file here and in its folder"
+                )
 
 
 def write_split_file(path: Path, rows: Iterable[SplitRow]) -> None:

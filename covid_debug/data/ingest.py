@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from covid_debug.artifacts import write_artifact
-from covid_debug.data.covidx import SplitRow, parse_split_file, select_class_names
+from covid_debug.data.covidx import (
+    SplitRow,
+    check_file_names,
+    parse_split_file,
+    select_class_names,
+)
 from covid_debug.data.filmset import (
     FilmSet,
     load_filmset,
@@ -42,6 +47,7 @@ Progress = Callable[[int, int], None]
 
 CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
 _NAME = "covidx"
+_ABSENT = f"{MISSING}: the list names it, the folder does not have it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,8 @@ def ingest_sources(
                     _Candidate(record.path, patient_id, record.label, name, record.view)
                 )
         where = f"ingest_sources ({', '.join(sources)})"
-        admission = _admit(candidates, unusable, where, max_failed_share, progress)
+        admission = _admit(candidates, unusable, progress)
+        _check_failures(admission, where, max_failed_share, out)
         _check_classes(admission, CLASS_NAMES, where)
         splits = _split(admission, seed=seed, val_share=val_share, test_share=test_share)
         films = [
@@ -193,10 +200,12 @@ def ingest_covidx(
         candidates = []
         for split, path in lists.items():
             found = [_to_candidate(row, covidx_dir.absolute(), split) for row in rows[split]]
-            _check_presence([candidate.path for candidate in found], path, max_failed_share)
+            check_file_names(path, covidx_dir / split)
+            _check_presence(found, path, max_failed_share, out)
             candidates += found
         where = f"ingest_covidx ({covidx_dir})"
-        admission = _admit(candidates, [], where, max_failed_share, progress)
+        admission = _admit(candidates, [], progress)
+        _check_failures(admission, where, max_failed_share, out)
         films: Sequence[Film] = admission.films
         if train_list is not None:
             _check_classes(admission, class_names, where)
@@ -211,23 +220,34 @@ def _to_candidate(row: SplitRow, covidx_dir: Path, split: Split) -> _Candidate:
     return _Candidate(path, f"{source}:{row.patient_id}", row.label, source, "", split)
 
 
-def _check_presence(paths: Sequence[Path], split_list: Path, max_failed_share: float) -> None:
-    listed = set(paths)
-    absent = sorted(path for path in listed if not path.is_file())
-    if len(absent) == len(listed) or len(absent) > max_failed_share * len(listed):
+def _check_presence(
+    candidates: Sequence[_Candidate], split_list: Path, max_failed_share: float, out: Path
+) -> None:
+    source_of = {candidate.path: candidate.source for candidate in candidates}
+    absent = sorted(path for path in source_of if not path.exists())
+    n_listed = len(source_of)
+    if len(absent) == n_listed or len(absent) > max_failed_share * n_listed:
         examples = ", ".join(path.name for path in absent[:5])
+        unusable = [UnusableFilm(str(path), source_of[path], _ABSENT) for path in absent]
         raise DataIntegrityError(
-            f"{split_list}: {len(absent)} of {len(listed)} listed images are absent from"
-            f" {paths[0].parent} (first: {examples}); expected at most {max_failed_share:.0%};"
-            " complete the folder or use the list that belongs to it"
+            f"{split_list}: {len(absent)} of {n_listed} listed images are absent from"
+            f" {candidates[0].path.parent} (first: {examples}); expected at most"
+            f" {max_failed_share:.0%}; complete the folder or use the list that belongs to it;"
+            f" {_leave_list(out, unusable)}"
         )
+
+
+def _leave_list(out: Path, unusable: Sequence[UnusableFilm]) -> str:
+    place = write_unusable(out.parent, unusable, name=f"{out.name}-unusable.csv")
+    return (
+        f"all of them are in {place}; --max-failed-share (in a configuration"
+        " compute.max_failed_share) allows more"
+    )
 
 
 def _admit(
     candidates: Sequence[_Candidate],
     unusable: list[UnusableFilm],
-    where: str,
-    max_failed_share: float,
     progress: Progress | None,
 ) -> _Admission:
     admission = _Admission([], {}, list(unusable), [])
@@ -242,8 +262,8 @@ def _admit(
     for candidate, fact in zip(unique, results, strict=True):
         if isinstance(fact, DataIntegrityError):
             reason = f"{UNREADABLE}: {str(fact).removeprefix(f'{candidate.path}: ')}"
-            if not candidate.path.is_file():
-                reason = f"{MISSING}: the list names it, the folder does not have it"
+            if not candidate.path.exists():
+                reason = _ABSENT
             _refuse(admission, candidate, reason)
         elif fact.is_blank:
             _refuse(admission, candidate, f"{BLANK}: its view holds a single gray value")
@@ -252,7 +272,6 @@ def _admit(
         else:
             admission.films.append(_to_film(candidate, fact))
             admission.facts[fact.sha256[:16]] = fact
-    _check_failures(admission, where, max_failed_share)
     return admission
 
 
@@ -290,7 +309,7 @@ def _to_film(candidate: _Candidate, fact: FilmFacts) -> Film:
     )
 
 
-def _check_failures(admission: _Admission, where: str, max_failed_share: float) -> None:
+def _check_failures(admission: _Admission, where: str, max_failed_share: float, out: Path) -> None:
     failed = admission.failed
     if admission.films and len(failed) <= max_failed_share * admission.n_total:
         return
@@ -298,7 +317,7 @@ def _check_failures(admission: _Admission, where: str, max_failed_share: float) 
     raise DataIntegrityError(
         f"{where}: {len(failed)} of {admission.n_total} films are missing or unreadable"
         f" ({examples}); expected at most {max_failed_share:.0%}; complete the folder or check"
-        " its path"
+        f" its path; {_leave_list(out, admission.unusable)}"
     )
 
 

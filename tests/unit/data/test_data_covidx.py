@@ -56,6 +56,12 @@ def test_parse_line_reads_from_the_right(line: str, expected: SplitRow) -> None:
     assert format_row(expected) == line
 
 
+def test_parse_split_file_with_a_byte_order_mark_reads_the_first_patient(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("p1 a.png normal cohen\n", encoding="utf-8-sig")
+
+    assert parse_split_file(tmp_path / "a.txt")[0].patient_id == "p1"
+
+
 @pytest.mark.parametrize(
     ("row", "source"),
     [

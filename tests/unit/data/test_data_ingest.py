@@ -193,6 +193,22 @@ def test_ingest_sources_with_too_many_failures_names_them(tmp_path: Path) -> Non
     assert (len(filmset.films), filmset.n_total) == (53, 60)
 
 
+def test_ingest_sources_that_refuses_leaves_the_list_of_unusable_films(tmp_path: Path) -> None:
+    rows = balanced_rows()
+    source = write_nih(tmp_path / "nih", rows)
+    for name in ("Normal1.png", "Pneumonia2.png", "COVID-193.png", "COVID-195.png"):
+        (source / "images" / name).write_bytes(b"no film")
+
+    with pytest.raises(DataIntegrityError, match=r"4 of 60 .*out-unusable\.csv; --max-failed"):
+        ingest(source, tmp_path / "out")
+    listed = (tmp_path / "out-unusable.csv").read_text().splitlines()
+    filmset = ingest(source, tmp_path / "out", max_failed_share=0.1)
+
+    assert len(listed) == 5
+    assert 'Normal1.png,nih,"unreadable' in listed[1]
+    assert (len(filmset.films), filmset.n_total) == (56, 60)
+
+
 def test_ingest_sources_with_empty_class_raises(tmp_path: Path) -> None:
     rows = [row for row in balanced_rows() if row[2] != "COVID-19"]
     source = write_nih(tmp_path / "nih", rows)
@@ -286,6 +302,19 @@ def test_ingest_covidx_with_absent_images_gives_count_and_examples(tmp_path: Pat
     ) as error:
         ingest_covidx(tmp_path / "covidx", train_list, test_list, tmp_path / "out", seed=0)
     assert str(error.value).count(".png") == 5
+
+
+def test_ingest_covidx_of_a_file_name_with_a_space_names_line_and_file(tmp_path: Path) -> None:
+    train_list, test_list = write_covidx(tmp_path)
+    first = parse_split_file(train_list)[0].filename
+    (tmp_path / "train" / first).rename(tmp_path / "train" / f"my {first}")
+    train_list.write_text(train_list.read_text().replace(f" {first} ", f" my {first} "))
+
+    with pytest.raises(
+        DataIntegrityError,
+        match=rf"list\.txt:1: names the file 'my {first}'; file names must not contain spaces",
+    ):
+        ingest_covidx(tmp_path, train_list, test_list, tmp_path / "out", seed=0)
 
 
 def test_ingest_covidx_records_a_few_absent_images(tmp_path: Path) -> None:
