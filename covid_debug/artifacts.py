@@ -5,23 +5,29 @@ what a stage computes.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import lock_descriptor
+
 from covid_debug.errors import ArtifactError
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 _PARTIAL_MARK = ".partial-"
+_PARTIAL_PATTERN = f"*{_PARTIAL_MARK}{'[0-9a-f]' * 8}"
+_OWNER_NAME = ".owner"  # locked inside a draft for as long as its writer lives
 _RECORDED_PACKAGES = ("covid_debug", "torch", "torchvision", "numpy", "opencv-python", "rapidocr")
 
 
@@ -121,18 +127,26 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 @contextmanager
 def write_artifact(
-    target: Path, *, kind: str, parameters: object = None, inputs: Mapping[str, str] | None = None
+    target: Path,
+    *,
+    kind: str,
+    parameters: object = None,
+    inputs: Mapping[str, str] | None = None,
+    device: str | None = None,
 ) -> Iterator["ArtifactDraft"]:
     """Fill a directory beside its final place, then publish it with one rename.
 
-    The manifest (schema version, kind, parameters, input keys, file hashes, package versions) is
-    written last. If the body raises, the draft is removed and nothing appears at ``target``.
+    The manifest (schema version, kind, parameters, input keys, file hashes, package versions,
+    version of the code, device) is written last. If the body raises, the draft is removed and
+    nothing appears at ``target``.
 
     Args:
         target: Final directory; must not exist.
         kind: What the artifact is, e.g. ``"filmset"``; readers check it.
         parameters: What the artifact was made with.
         inputs: Name -> key or hash of what went in.
+        device: What computed it, see :func:`covid_debug.models.devices.describe_device`; None is
+            this machine's processor.
 
     Yields:
         The draft: write files below ``draft.path``, add manifest entries to ``draft.facts``.
@@ -145,12 +159,14 @@ def write_artifact(
     partial = target.with_name(f"{target.name}{_PARTIAL_MARK}{uuid.uuid4().hex[:8]}")
     try:
         partial.mkdir(parents=True)
+        owner = os.open(partial / _OWNER_NAME, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise ArtifactError(
             f"{target}: cannot be written ({error.strerror}); choose a writable folder"
         ) from error
     draft = ArtifactDraft(partial)
     try:
+        _try_to_lock(owner)
         yield draft
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -161,18 +177,22 @@ def write_artifact(
             "files": _hash_tree(partial),
             "packages": _package_versions(),
             "python": platform.python_version(),
+            "code": describe_code(),
+            "device": device or describe_processor(),
         }
         (partial / MANIFEST_NAME).write_text(
             json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n",
             encoding="utf-8",
         )
         partial.rename(target)
+        (target / _OWNER_NAME).unlink()
     except OSError as error:
         raise ArtifactError(
             f"{target}: cannot be written ({error.strerror}); nothing finished earlier is lost"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(owner)
 
 
 @dataclasses.dataclass(slots=True)
@@ -231,15 +251,42 @@ def find_damage(directory: Path, *, kind: str) -> list[str]:
 
 
 def remove_partials(folder: Path) -> int:
-    """Delete what killed writers left in a folder of artifacts; return how many there were."""
-    leftovers = [path for path in folder.glob(f"*{_PARTIAL_MARK}*") if path.is_dir()]
+    """Delete what killed writers left in a folder of artifacts; drafts of living ones stay.
+
+    Returns:
+        How many were deleted.
+    """
+    leftovers = [
+        path for path in folder.glob(_PARTIAL_PATTERN) if path.is_dir() and _is_abandoned(path)
+    ]
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
     return len(leftovers)
 
 
+def _is_abandoned(partial: Path) -> bool:
+    try:
+        owner = os.open(partial / _OWNER_NAME, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        return _try_to_lock(owner)
+    finally:
+        os.close(owner)
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    """Return whether nobody else holds the lock; the system frees it when its holder dies."""
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:  # a file system without locks: nobody holds any
+        return True
+
+
 def _hash_tree(directory: Path) -> dict[str, str]:
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    paths = sorted(
+        path for path in directory.rglob("*") if path.is_file() and path.name != _OWNER_NAME
+    )
     return {str(path.relative_to(directory)): hash_file(path) for path in paths}
 
 
@@ -253,9 +300,39 @@ def _package_versions() -> dict[str, str]:
     return versions
 
 
-def is_writable(folder: Path) -> bool:
-    """Tell whether a folder can be created, or exists and can be written."""
-    probe = folder
-    while not probe.exists():
-        probe = probe.parent
-    return probe.is_dir() and os.access(probe, os.W_OK | os.X_OK)
+@functools.cache
+def describe_code() -> str:
+    """Return the commit of this checkout, ``-dirty`` added when tracked files differ from it.
+
+    An installed package gives its version.
+    """
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
+    try:
+        # A package installed below somebody else's checkout is not part of it.
+        for command in (
+            [*git, "ls-files", "--error-unmatch", here.name],
+            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        ):
+            found = subprocess.run(  # noqa: S603
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+            )
+        return found.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return f"covid_debug {_package_versions()['covid_debug']}"
+
+
+@functools.cache
+def describe_processor() -> str:
+    """Return this machine's processor, e.g. ``"cpu (AMD EPYC 7763 64-Core Processor)"``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"cpu ({next(iter(names), '') or platform.processor() or platform.machine()})"

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from covid_debug.audit.pipeline import AuditPlan, audit_filmset
-from covid_debug.audit.planning import AuditParams
+from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.audit.planting import PlantingParams, measure_power, write_power
 from covid_debug.audit.trials import Detect
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.models.devices import describe_device, find_device
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
 from flows.console import RunConsole
@@ -47,6 +48,7 @@ def audit_checkpoint(
     Raises:
         DataIntegrityError: If the data set has no test films.
     """
+    find_device(device)
     filmset = load_filmset(data)
     films = filmset.select("test")
     if not films:
@@ -55,6 +57,7 @@ def audit_checkpoint(
         checkpoint, device=device, factory=load_factory(factory) if factory else None
     )
     params = AuditParams(target_class=target)
+    target_index(model.classifier.class_names, target)
     detect: Detect | None = None
     if regions is None:
         detect = build_detector().detect
@@ -107,7 +110,8 @@ def audit_checkpoint(
         )
     power_out = out.with_name(f"{out.name}-power")
     inputs = {"checkpoint": checkpoint.name, "filmset": data.name}
-    write_power(power_out, power, planting, run_seed=seed, inputs=inputs)
+    used = describe_device(device)
+    write_power(power_out, power, planting, run_seed=seed, inputs=inputs, device=used)
     for line in power.describe():
         console.say(line)
     console.say(f"power: {power_out}")

@@ -22,6 +22,7 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.devices import find_device
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
 from covid_debug.seeding import derive_seed
@@ -262,6 +263,7 @@ def bench_saliency(
     Raises:
         InputContractError: If only one of classifier and films is named.
     """
+    find_device(choice.device)
     out.mkdir(parents=True, exist_ok=True)
     if source is None and choice.checkpoint is None and choice.torchvision is None:
         checkpoint, source = make_phantom_model(out / "phantom_model", say)

@@ -279,10 +279,12 @@ def train(
     """Train a classifier on a data set."""
     from covid_debug.data.filmset import load_filmset
     from covid_debug.imaging.geometry import ViewSpec
+    from covid_debug.models.devices import find_device
     from covid_debug.training.params import TrainingParams
     from flows.console import RunConsole
     from flows.training import train_on_filmset
 
+    find_device(device)
     console = RunConsole()
     with console.progress("epochs") as progress:
         train_on_filmset(

@@ -16,6 +16,7 @@ from covid_debug.evaluation.comparison import (
     write_predictions,
 )
 from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.models.devices import describe_device, find_device
 
 
 def compare_checkpoints(
@@ -38,6 +39,7 @@ def compare_checkpoints(
             f"--arm: got {', '.join(arms)}; name the reference {BASE_ARM!r} so that the others can"
             " be compared with it"
         )
+    find_device(device)
     filmsets = {name: load_filmset(folder) for name, folder in data.items()}
     answers = []
     for arm, folder in arms.items():
@@ -57,7 +59,13 @@ def compare_checkpoints(
     comparison = compare_arms(answers, class_names, seed=seed)
     inputs = {f"checkpoint/{name}": folder.name for name, folder in arms.items()}
     inputs |= {f"filmset/{name}": folder.name for name, folder in data.items()}
-    with write_artifact(out, kind="comparison", parameters={"seed": seed}, inputs=inputs) as draft:
+    with write_artifact(
+        out,
+        kind="comparison",
+        parameters={"seed": seed},
+        inputs=inputs,
+        device=describe_device(device),
+    ) as draft:
         write_comparison(draft.path, comparison)
         write_predictions(draft.path / "predictions.csv", answers, class_names)
     for cell in comparison.cells:

@@ -23,6 +23,7 @@ from covid_debug.evaluation.deletion_insertion import (
 )
 from covid_debug.imaging.overlays import overlay_saliency
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.models.scoring import TargetScore
 from covid_debug.saliency.base import explain_void_reason
@@ -101,6 +102,7 @@ def explain_films(
             kind="explanations",
             parameters={"method": explainer.name, "params": explainer.params, "seed": seed},
             inputs={"checkpoint": checkpoint.name},
+            device=describe_device(device),
         ) as draft,
         console.progress("films") as progress,
         (draft.path / "explanations.csv").open("w", newline="", encoding="utf-8") as stream,

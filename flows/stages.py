@@ -45,6 +45,7 @@ from covid_debug.evaluation.comparison import (
 )
 from covid_debug.imaging.regions import iter_regions, read_regions
 from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.models.devices import describe_device
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_to_file
 from covid_debug.text.statistics import count_by_group
@@ -448,7 +449,8 @@ def compare(
                         )
                     )
                     progress(len(answers), len(checkpoints) * len(versions))
-        with write_artifact(target, kind="comparison", inputs=inputs) as draft:
+        device = describe_device(config.compute.device)
+        with write_artifact(target, kind="comparison", inputs=inputs, device=device) as draft:
             comparison = compare_arms(answers, original.class_names, seed=config.seeds[0])
             write_comparison(draft.path, comparison)
             write_predictions(draft.path / "predictions.csv", answers, original.class_names)

@@ -31,6 +31,7 @@ from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import LoadedModel
+from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
@@ -172,7 +173,10 @@ def audit_filmset(
         if not ok
     }
     parameters = {"params": params, "run_seed": run_seed}
-    with write_artifact(out, kind="audit", parameters=parameters, inputs=inputs) as draft:
+    device = describe_device(classifier.device)
+    with write_artifact(
+        out, kind="audit", parameters=parameters, inputs=inputs, device=device
+    ) as draft:
         write_audit(draft.path, records, excluded, summary, explained)
         draft.facts["n_total"] = len(records)
         draft.facts["n_ok"] = len(records) - int(summary["n_failed"])

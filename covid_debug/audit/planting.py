@@ -238,6 +238,7 @@ def write_power(
     *,
     run_seed: int,
     inputs: Mapping[str, str] | None = None,
+    device: str | None = None,
 ) -> None:
     """Write ``power.json`` and ``plants.csv`` as an artifact of kind ``"audit_power"``.
 
@@ -247,12 +248,15 @@ def write_power(
         planting: What was planted.
         run_seed: Seed of the run.
         inputs: Names of the artifacts that went in.
+        device: What computed it, for the manifest.
 
     Raises:
         ArtifactError: If the place is taken or cannot be written.
     """
     parameters = {"planting": planting, "run_seed": run_seed}
-    with write_artifact(out, kind="audit_power", parameters=parameters, inputs=inputs) as draft:
+    with write_artifact(
+        out, kind="audit_power", parameters=parameters, inputs=inputs, device=device
+    ) as draft:
         text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (draft.path / "power.json").write_text(text + "\n", encoding="utf-8")
         columns = [item.name for item in fields(Plant)]

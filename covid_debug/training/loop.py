@@ -25,11 +25,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional
 
-from covid_debug.errors import ConfigError, InputContractError, TrainingError
+from covid_debug.errors import InputContractError, TrainingError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.checkpoint import save_checkpoint
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.devices import find_device
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.seeding import derive_seed
 from covid_debug.training.augmentation import augment
@@ -346,17 +347,7 @@ def _prefetch(views: Views, batches: Iterable[Labels]) -> Iterator[tuple[Labels,
 
 
 def _build_fabric(device: str, precision: str) -> lightning_fabric.Fabric:
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"training: {device!r} is not a torch device; expected cpu or cuda"
-        ) from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"training: device is {device!r} and torch sees {torch.cuda.device_count()} CUDA"
-            " devices; use device cpu, or install a CUDA build of torch"
-        )
+    place = find_device(device)
     n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return lightning_fabric.Fabric(

@@ -205,3 +205,59 @@ def test_external_test_set_needs_no_training_list(
 
     assert (code, error) == (0, "")
     assert (tmp_path / "o" / "test.txt").read_text() == "1 a.png COVID-19 hospital\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("explain", "--checkpoint", "no", "--data", "no"),
+        ("audit", "--checkpoint", "no", "--data", "no"),
+        ("compare", "--arm", "original=no", "--data", "a=no"),
+        ("train", "--data", "no"),
+        ("bench", "saliency"),
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_device_that_is_not_there_is_refused_first(
+    command: tuple[str, ...], device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, error = run_cli(capsys, *command, "--device", device, "--out", tmp_path / "o")
+
+    assert code == 1
+    assert error.count("\n") == 1
+    assert f"device is '{device}'" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_audit_refuses_an_unknown_target_before_it_looks_for_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from covid_debug.data.phantom import generate_phantom
+    from covid_debug.imaging.geometry import ViewSpec
+    from covid_debug.models.catalog import build_backbone
+    from covid_debug.models.checkpoint import save_checkpoint
+    from covid_debug.models.classifier import Classifier
+    from flows import auditing
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("films were scanned")
+
+    monkeypatch.setattr(auditing, "scan_films", refuse)
+    generate_phantom(tmp_path / "data", n_train=3, n_test=3, seed=0)
+    params = {"widths": (4, 8), "depths": (1, 1), "stem_width": 4}
+    network = build_backbone("covidnet", 2, 1, **params)
+    classifier = Classifier(network, class_names=("negative", "positive"), image_size=(16, 16))
+    save_checkpoint(
+        tmp_path / "m", classifier, arch="covidnet", arch_params=params, view=ViewSpec(16)
+    )
+
+    code, error = run_cli(
+        capsys,
+        *("audit", "--checkpoint", tmp_path / "m", "--data", tmp_path / "data"),
+        *("--target", "positiv", "--out", tmp_path / "o"),
+    )
+
+    assert code == 1
+    assert error.count("\n") == 1
+    assert "did you mean 'positive'?" in error

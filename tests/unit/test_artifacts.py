@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,3 +173,47 @@ def test_write_text_atomic_keeps_the_old_text_when_the_disk_is_full(
         write_text_atomic(place, "new")
     assert place.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_manifest_names_the_code_and_the_device(tmp_path: Path) -> None:
+    for name, device in (("a", None), ("b", "cuda (NVIDIA H200)")):
+        with write_artifact(tmp_path / name, kind="thing", device=device):
+            pass
+
+    processor, gpu = (read_manifest(tmp_path / name, kind="thing") for name in "ab")
+    assert processor["device"].startswith("cpu (")
+    assert gpu["device"] == "cuda (NVIDIA H200)"
+    assert processor["code"] == artifacts.describe_code()
+
+
+def test_describe_code_names_the_commit_and_uncommitted_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    module = tmp_path / "artifacts.py"
+    module.write_text("1")
+    monkeypatch.setattr(artifacts, "__file__", str(module))
+    describe = artifacts.describe_code.__wrapped__
+
+    git("init", "--quiet")
+    assert describe().startswith("covid_debug ")  # lies in a checkout that does not track it
+    git("add", ".")
+    git("commit", "--quiet", "--message=t")
+    assert describe() == git("rev-parse", "HEAD")
+    module.write_text("2")
+    assert describe() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_remove_partials_spares_living_writers_and_folders_of_others(tmp_path: Path) -> None:
+    (tmp_path / "my.partial-results").mkdir()
+
+    with write_artifact(tmp_path / "a", kind="thing") as draft:
+        assert remove_partials(tmp_path) == 0
+        (draft.path / "x.txt").write_text("hello")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "my.partial-results"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "x.txt"]

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from covid_debug.errors import ArtifactError, CheckpointError, ConfigError
 from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models import checkpoint
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import (
     import_weights,
@@ -226,3 +228,20 @@ def test_factory_is_found_by_name():
 def test_bad_factory_name_is_explained(spec, message):
     with pytest.raises(ConfigError, match=message):
         load_factory(spec)
+
+
+def test_full_disk_while_the_weights_are_written_is_a_clear_error(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+
+    with pytest.raises(ArtifactError, match=r"model: cannot be written .*No space left"):
+        save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifest_names_the_device(tmp_path):
+    save(tmp_path / "model")
+
+    assert load_checkpoint(tmp_path / "model").manifest["device"].startswith("cpu (")

@@ -241,7 +241,7 @@ def test_checkpoint_is_never_overwritten(tmp_path):
         ({"target_class": "COVID19"}, InputContractError, "did you mean 'COVID-19'"),
         ({"class_weights": {"norml": 2.0}}, InputContractError, "did you mean 'normal'"),
         ({"device": "cuda:99"}, ConfigError, "device"),
-        ({"device": "gpu"}, ConfigError, "'gpu' is not a torch device"),
+        ({"device": "gpu"}, ConfigError, "'gpu'; expected cpu"),
     ],
 )
 def test_bad_input_is_explained(tmp_path, kwargs, error, message):
