@@ -58,6 +58,8 @@ class TrackingError(CovidDebugError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` when a known name is close, otherwise an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """Return ``"; did you mean 'x'?"`` when another known name is close, else an empty string."""
+    close = difflib.get_close_matches(
+        name, [word for word in known if word != name], n=1, cutoff=0.6
+    )
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -5,6 +5,7 @@ them.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from covid_debug.training.params import TrainingParams
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Arm = Literal["original", "cleaned", "placebo"]
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class RunConfig:
     """One run of the debugging flow.
 
     Attributes:
-        name: Names the run; first part of the report's folder.
+        name: Names the run; first part of the report's folder. Letters, digits, ``-``, ``_`` and
+            ``.``, at most 100, the first one no ``-`` or ``.``.
         data: Where the films come from.
         seeds: One training per arm and seed; the first seed's original model is audited.
         arms: Training sets that are compared; ``"original"`` is required.
@@ -165,8 +168,14 @@ class RunConfig:
         """Refuse what no field alone can refuse.
 
         Raises:
-            ConfigError: If seeds repeat or the arms lack the original.
+            ConfigError: If the name is no name of a folder, seeds repeat or the arms lack the
+                original.
         """
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"name = {self.name!r}: expected letters, digits, '-', '_' and '.', at most 100,"
+                " the first one a letter, a digit or '_'"
+            )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"seeds = {list(self.seeds)}: expected at least one, all different")
         if "original" not in self.arms or len(set(self.arms)) != len(self.arms):

@@ -25,6 +25,10 @@ def test_suggest_is_silent_when_nothing_is_close() -> None:
     assert suggest("zzz", ["igos_pp"]) == ""
 
 
+def test_suggest_never_suggests_the_name_itself() -> None:
+    assert suggest("build", ["build", "builds"]) == "; did you mean 'builds'?"
+
+
 def test_derive_seed_is_stable_and_distinct_over_scopes() -> None:
     assert derive_seed(0, "film", "igos_pp") == 1477308465369706037
     scopes = [(0, "a"), (0, "b"), (1, "a"), (0, "a", "b"), (0, "ab")]

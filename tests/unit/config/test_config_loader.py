@@ -56,6 +56,10 @@ def test_covidx_data_section_is_read() -> None:
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
         ({"data": {"kind": "other"}}, "data"),
         ({"view": {"image_size": "big"}}, "view.image_size = 'big'"),
+        ({"name": "../../evil"}, r"name = '\.\./\.\./evil': expected letters, digits"),
+        ({"name": ".."}, r"name = '\.\.': expected"),
+        ({"name": "a\n"}, "name = 'a.n': expected"),
+        ({"name": "x" * 101}, "name = 'xxx"),
     ],
 )
 def test_wrong_values_are_named(change: dict[str, object], message: str) -> None:
@@ -83,6 +87,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("n_epochs", "expected KEY=VALUE"),
         ("name.first=1", "name is a value, not a section"),
         ("seeds=[1", "the value is not valid YAML"),
+        ("training={n_epochs: 1, n_epochs: 2}", "the key 'n_epochs' stands there again"),
         ("trainin.n_epochs=1", "did you mean 'training'"),
     ],
 )
@@ -96,7 +101,12 @@ def test_bad_overrides_are_named(tmp_path: Path, override: str, message: str) ->
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "not valid YAML"), ("- 1", "expected a mapping of sections, found list")],
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "expected a mapping of sections, found list"),
+        ("name: a\nseeds: [0]\nname: b\n", r"t\.yaml:3: the key 'name' stands there again, first"),
+        ("name: a\ntraining:\n  n_epochs: 1\n  n_epochs: 2\n", r"t\.yaml:4: the key 'n_epochs'"),
+    ],
 )
 def test_files_that_are_no_configuration_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "t.yaml"
