@@ -6,16 +6,18 @@ modules are imported inside the commands so that `--help` stays quick.
 
 # ruff: noqa: PLC0415
 
-import errno
+import re
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from covid_debug.errors import CovidDebugError
 from flows.cli_bench import bench_app
-from flows.environment import configure_environment
+from flows.environment import configure_environment, hold_store, prefect_server
+from flows.failures import describe_failure
 from flows.options import (
     CheckpointOption,
     DataOption,
@@ -25,6 +27,9 @@ from flows.options import (
     SeedOption,
     WorkersOption,
 )
+
+if TYPE_CHECKING:
+    from covid_debug.config.schema import RunConfig
 
 app = typer.Typer(
     name="covid-debug",
@@ -48,28 +53,18 @@ DEMO_CONFIG = next(  # beside the flows in a wheel, below configs in a checkout
 
 
 def main() -> None:
-    """Run the command line; exit code 0 only on success.
-
-    Raises:
-        OSError: If it is none that a user can mend.
-    """
+    """Run the command line; exit code 0 only on success; a mendable error is one line."""
     try:
         app()
-    except CovidDebugError as error:
-        _fail(str(error))
     except KeyboardInterrupt:
         typer.echo("interrupted; finished stages are kept, start again to go on", err=True)
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT}:
+    except Exception as error:
+        line = describe_failure(error)
+        if line is None:
             raise
-        place = error.filename or "the output folder"
-        _fail(f"{place}: {error.strerror}; finished stages are kept, free or choose another place")
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    sys.exit(1)
+        typer.echo(f"error: {line}", err=True)
+        sys.exit(1)
 
 
 # --------------------------------------------------------------------------- the whole loop
@@ -101,9 +96,19 @@ def run(
 
 def _run(config_path: Path, overrides: list[str]) -> None:
     from covid_debug.config.loader import load_config
+    from flows.preflight import check_run
 
     config = load_config(config_path, overrides)
-    configure_environment(config.data_dir)
+    check_run(config)
+    with hold_store(config.data_dir):
+        configure_environment(config.data_dir)
+        with prefect_server():
+            _run_flow(config)
+
+
+def _run_flow(config: "RunConfig") -> None:
+    from prefect import tags
+
     from flows.console import RunConsole, format_duration
     from flows.debug_covidx import count_stages, debug_covidx
     from flows.stopwatch import Stopwatch
@@ -111,7 +116,8 @@ def _run(config_path: Path, overrides: list[str]) -> None:
     console = RunConsole(count_stages(config))
     console.headline(f"covid-debug: {config.name} (research tool, not for clinical use)")
     watch = Stopwatch()
-    outcome = debug_covidx(config, console)
+    with tags("covid-debug", config.name):
+        outcome = debug_covidx(config, console, _command_line())
     console.headline(
         f"\nFinished in {format_duration(watch.elapsed_s)},"
         f" peak memory {watch.peak_memory_gb:.1f} GB"
@@ -123,6 +129,12 @@ def _run(config_path: Path, overrides: list[str]) -> None:
     console.rich.print(
         f"Dashboard: run `covid-debug ui`, then open {outcome.mlflow_url}", markup=False
     )
+
+
+def _command_line() -> str:
+    """Return the command as it was given, quoted for a shell, without the passwords in it."""
+    line = shlex.join(["covid-debug", *sys.argv[1:]])
+    return re.sub(r"(://[^/:@\s]*:)[^/@\s]+@", r"\1***@", line)
 
 
 @app.command()

@@ -1,18 +1,26 @@
 """What a run says on the terminal: stages, progress with time left, and the end.
 
-A terminal gets live bars; a log file gets a line every few seconds. Nothing here computes.
+A terminal gets live bars; a log file gets a line every few seconds; Prefect's page gets the lines
+as the log of the run. Nothing here computes.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 ProgressCallback = Callable[[int, int], None]
 LOG_PERIOD_S = 15.0
+# Prefect adds the handler that sends to its page (flows.environment); the terminal has its own way.
+_LOG = logging.getLogger(__name__)
+_LOG.addHandler(logging.NullHandler())
+_LOG.setLevel(logging.INFO)
+_LOG.propagate = False
 
 
 def format_duration(seconds: float) -> str:
@@ -23,6 +31,19 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class _Counts(ProgressColumn):
+    """``"12 of 42, 20 s left"``; before the total is known, for how long it has been going on."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of one bar."""
+        if task.total is None:
+            return Text(f"started {format_duration(task.elapsed or 0)} ago")
+        counts = f"{task.completed:.0f} of {task.total:.0f}"
+        if task.finished or task.time_remaining is None:
+            return Text(counts)
+        return Text(f"{counts}, {format_duration(task.time_remaining)} left")
 
 
 class RunConsole:
@@ -41,14 +62,25 @@ class RunConsole:
     def say(self, text: str) -> None:
         """Print one line of plain text below the current stage."""
         self.rich.print(f"      {escape(text)}" if self._n_stages else escape(text))
+        _LOG.info(text)
 
     def headline(self, text: str) -> None:
         """Print one emphasised line."""
         self.rich.print(f"[bold]{escape(text)}[/bold]")
+        _LOG.info(text.strip())
 
     def warn(self, text: str) -> None:
         """Print one line that the user should act on."""
-        self.rich.print(f"      [yellow]warning:[/yellow] {escape(text)}")
+        self.finding("warning", text)
+
+    def finding(self, severity: str, text: str) -> None:
+        """Print one line about the data, with its severity unless that is ``"info"``."""
+        if severity == "info":
+            self.say(text)
+            return
+        colour = "red" if severity == "critical" else "yellow"
+        self.rich.print(f"      [{colour}]{escape(severity)}:[/{colour}] {escape(text)}")
+        _LOG.log(logging.ERROR if severity == "critical" else logging.WARNING, text)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:
@@ -72,12 +104,7 @@ class RunConsole:
             A callback ``(done, total)``.
         """
         if self.rich.is_terminal:
-            columns = (
-                TextColumn("      {task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
+            columns = (TextColumn("      {task.description}"), BarColumn(), _Counts())
             with Progress(*columns, console=self.rich, transient=True) as bars:
                 task = bars.add_task(escape(title), total=None)
                 yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -3,11 +3,13 @@
 Reads like the figure of the paper; every step is a task of :mod:`flows.stages`.
 """
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
 
 from covid_debug.config.schema import RunConfig
 from flows import stages
@@ -36,11 +38,25 @@ def count_stages(config: RunConfig) -> int:
     return 6 + len(config.seeds) * len(config.arms) + n_optional
 
 
-@flow(name="debug-covidx", validate_parameters=False)
-def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
-    """Run the whole loop; every finished stage is found again by a second start."""
-    bench = stages.Workbench(config, console)
-    stages.prepare_store(config.data_dir)
+def _name_flow_run() -> str:
+    start = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+    return f"{flow_run.parameters['config'].name} {start}"
+
+
+@flow(name="debug-covidx", flow_run_name=_name_flow_run, validate_parameters=False)
+def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> RunOutcome:
+    """Run the whole loop; every finished stage is found again by a second start.
+
+    Args:
+        config: The run.
+        console: The terminal.
+        command: Command line that makes the run again, for the report.
+
+    Returns:
+        What the run leaves behind.
+    """
+    bench = stages.Workbench(config, console, command)
+    stages.prepare_folders(config)
     with RunRecorder(config) as recorder:
         with console.stage("Ingest and check the films"):
             original = stages.ingest(bench)
@@ -66,7 +82,8 @@ def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
                     console.stage(f"Train on the {arm} films, seed {seed}"),
                     recorder.training(arm, seed, filmsets[arm]) as log,
                 ):
-                    checkpoints[arm, seed] = stages.train(bench, filmsets[arm], seed, log.epoch)
+                    train = stages.train.with_options(task_run_name=f"train {arm} seed {seed}")
+                    checkpoints[arm, seed] = train(bench, filmsets[arm], seed, log.epoch)
                     log.checkpoint(checkpoints[arm, seed])
 
         with console.stage("Audit: does the text drive the predictions?"):
@@ -82,11 +99,16 @@ def debug_covidx(config: RunConfig, console: RunConsole) -> RunOutcome:
         table=accuracy_table(compared),
         description="Accuracy of every arm on every version of the test films, all seeds pooled",
     )
-    report = (run_dir / "report.html").resolve().as_uri()
     create_markdown_artifact(
         key="debug-covidx-summary",
         markdown="\n".join(
-            [f"# {config.name}", *(f"- {line}" for line in headlines), "", f"[Report]({report})"]
+            [
+                f"# {config.name}",
+                *(f"- {line}" for line in headlines),
+                "",
+                # Browsers open no file from a page of a server: a path to copy.
+                f"Report: `{(run_dir / 'report.html').resolve()}`",
+            ]
         ),
         description="Headline numbers of the run; not for clinical use",
     )

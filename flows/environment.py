@@ -1,14 +1,34 @@
-"""Environment of Prefect and MLflow; must run before either is imported."""
+"""Prefect and MLflow around a run: their settings, Prefect's server, and the lock of the store."""
 
+# ruff: noqa: PLC0415
+
+import datetime
 import logging
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from covid_debug.errors import ArtifactError
+from filelock import lock_descriptor
+
+from covid_debug.errors import ArtifactError, CovidDebugError
+from flows.tether import tethered
+
+HOST = "127.0.0.1"
+SERVER_START_S = 120.0
+_LOCK_NAME = ".run.lock"
 
 
 def configure_environment(workdir: Path) -> None:
     """Keep Prefect's files with the work, its output quiet and both tools off the network.
+
+    Must run before Prefect or MLflow is imported.
 
     Args:
         workdir: Folder of artifacts; Prefect's database goes to ``<workdir>/.prefect``.
@@ -18,9 +38,12 @@ def configure_environment(workdir: Path) -> None:
     """
     settings = {
         "PREFECT_HOME": str(workdir.resolve() / ".prefect"),
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        # Prefect's page gets its log and ours; the terminal gets ours, see RunConsole.
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows.console",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "true",
@@ -31,6 +54,11 @@ def configure_environment(workdir: Path) -> None:
         os.environ.setdefault(name, value)
     for name in ("lightning_fabric", "lightning_fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Prefect logs a traceback for a task and another one for the flow; main() says it in a line.
+    prefect_logger = logging.getLogger("prefect")
+    prefect_logger.addHandler(logging.NullHandler())
+    prefect_logger.propagate = False
+    logging.raiseExceptions = False  # nor what a full disk does to the log
     home = Path(os.environ["PREFECT_HOME"])
     try:
         home.mkdir(parents=True, exist_ok=True)  # Prefect creates the last folder only
@@ -39,3 +67,107 @@ def configure_environment(workdir: Path) -> None:
             f"{home}: cannot be written ({error.strerror}); choose another folder with --set"
             " data_dir=DIR"
         ) from error
+
+
+@contextmanager
+def hold_store(store: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of artifacts; the system lets go when this process dies.
+
+    Args:
+        store: Folder of artifacts; made if it is not there.
+
+    Yields:
+        Nothing; the run goes on inside.
+
+    Raises:
+        ArtifactError: If another run is at work there, or the folder cannot be written.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(store / _LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise ArtifactError(
+            f"{store}: cannot be written ({error.strerror}); choose another folder with --set"
+            " data_dir=DIR"
+        ) from error
+    try:
+        if not lock_descriptor(descriptor, blocking=False):
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            raise ArtifactError(
+                f"{store}: another run is at work here ({holder}); wait until it ends, or choose"
+                " another folder with --set data_dir=DIR"
+            )
+        os.ftruncate(descriptor, 0)
+        since = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+        os.pwrite(descriptor, f"pid {os.getpid()}, since {since}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """Serve Prefect's interface while the body runs, unless one is named by PREFECT_API_URL.
+
+    Prefect would start one itself, which a killed run leaves behind.
+
+    Yields:
+        Nothing; flows reach the server inside.
+
+    Raises:
+        CovidDebugError: If the server does not come up.
+    """
+    from prefect.logging.handlers import APILogHandler
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    url = f"http://{HOST}:{_find_free_port()}/api"
+    log = Path(os.environ["PREFECT_HOME"]) / "server.log"
+    command = [
+        *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+        *("--host", HOST, "--port", url.rsplit(":", 1)[1].removesuffix("/api")),
+        *("--log-level", "error", "--lifespan", "on"),
+    ]
+    environment = os.environ | {
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+    }
+    with tethered(command, environment=environment, log=log) as server:
+        wait_until_up(f"{url}/health", [server], log)
+        with temporary_settings({PREFECT_API_URL: url}):
+            try:
+                yield
+            finally:
+                APILogHandler().flush()  # what is sent at exit finds no server any more
+
+
+def wait_until_up(url: str, servers: list[subprocess.Popen[bytes]], log: Path) -> None:
+    """Wait until a server answers.
+
+    Args:
+        url: Address that answers when it is up.
+        servers: Processes that must not end meanwhile.
+        log: What they print, for the message.
+
+    Raises:
+        CovidDebugError: If one of them ends, or the address does not answer in time.
+    """
+    deadline = time.monotonic() + SERVER_START_S
+    while time.monotonic() < deadline:
+        if any(server.poll() is not None for server in servers):
+            raise CovidDebugError(f"{url}: the server ended while it started; see {log}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise CovidDebugError(f"{url} did not answer within {SERVER_START_S:.0f} s; see {log}")
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -5,27 +5,23 @@ Counts films without reading them and times one small piece of each expensive st
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
-from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
-from covid_debug.data.covidx import parse_split_file
-from covid_debug.errors import DataIntegrityError
+from covid_debug.config.schema import RunConfig
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from flows.console import format_duration
+from flows.preflight import check_run, estimate_disk_gb
 
-_FILM_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
 _N_CLASSES = 3
 _FILM_PX = 640  # side of the made films that the detector is timed on
-_FILM_MB = 0.4  # a cleaned film of that side as PNG
 _FILL_S = 0.06  # a film of that side, cleaned again and looked at
 _N_GEOMETRY = 19  # numbers that describe the fills of a film
 _TIMED_TREES = 10
@@ -33,7 +29,7 @@ _AUDITED_SHARE = 0.4  # of the test films: predicted as the audited class, with 
 
 
 def describe_plan(config: RunConfig) -> Iterator[str]:
-    """Estimate a run.
+    """Check a run as it would be checked before its first stage, and estimate it.
 
     Args:
         config: The run.
@@ -41,7 +37,8 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     Yields:
         Lines for the terminal; the first ones need no measurement.
     """
-    n_films, n_test = count_films(config)
+    facts = check_run(config)
+    n_films, n_test = facts.n_films, facts.n_test
     n_trainings = len(config.arms) * len(config.seeds)
     yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
     yield f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}: {n_trainings} trainings"
@@ -71,44 +68,10 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     for name, seconds in stages.items():
         yield f"  {name}: {format_duration(seconds)}"
     yield f"  total: about {format_duration(sum(stages.values()))} on {config.compute.device}"
-    versions = 1 + len([arm for arm in ("cleaned", "placebo") if arm in {"cleaned", *config.arms}])
-    views_gb = versions * n_films * config.view.image_size**2 / 1e9
-    films_gb = (versions - 1) * n_films * _FILM_MB / 1e3
+    views_gb, films_gb = estimate_disk_gb(config, n_films)
     yield f"disk: {views_gb:.1f} GB of decoded views, about {films_gb:.1f} GB of cleaned films"
     yield f"  at {_FILM_PX} px a side; larger films need more, in proportion to their area"
     yield f"memory: about {_estimate_memory_gb(config):.1f} GB"
-
-
-def count_films(config: RunConfig) -> tuple[int, int]:
-    """Count films and test films without opening one.
-
-    Args:
-        config: The run.
-
-    Returns:
-        All films (an upper bound for sources, whose recipes drop some) and test films.
-
-    Raises:
-        DataIntegrityError: If a folder is missing.
-    """
-    match config.data:
-        case PhantomData() as data:
-            return data.n_train + data.n_test, data.n_test
-        case CovidxData() as data:
-            n_test = len(parse_split_file(data.test_list))
-            return len(parse_split_file(data.train_list)) + n_test, n_test
-        case SourceData() as data:
-            n_films = sum(_count_files(name, folder) for name, folder in data.sources.items())
-            return n_films, round(n_films * data.test_share)
-
-
-def _count_files(name: str, folder: Path) -> int:
-    if not folder.is_dir():
-        raise DataIntegrityError(
-            f"data.sources.{name}: no such folder {folder} (from {Path.cwd()}); set it with --set"
-            f" data.sources.{name}=DIR"
-        )
-    return sum(path.suffix.lower() in _FILM_SUFFIXES for path in folder.rglob("*"))
 
 
 def _build_model(config: RunConfig) -> Classifier:

@@ -98,7 +98,4 @@ def show_proof(proof: Mapping[str, Any], console: RunConsole) -> None:
     for line in proof["lines"]:
         console.say(line)
     for flag in proof["flags"]:
-        if flag["severity"] == "info":
-            console.say(flag["message"])
-        else:
-            console.warn(flag["message"])
+        console.finding(flag["severity"], flag["message"])

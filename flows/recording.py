@@ -11,7 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from covid_debug.artifacts import artifact_key, canonical_json, is_complete
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from covid_debug.artifacts import artifact_key, canonical_json
 from covid_debug.cleaning.proof import PROOF_NAME, read_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
@@ -25,7 +28,7 @@ from covid_debug.tracking.base import TrackedRun, metric_name
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
-from flows.stages import REGIONS_NAME, Workbench
+from flows.stages import REGIONS_NAME, Workbench, make_if_needed
 
 SHOWN_COLUMNS = (
     "test_cleaned/all/macro_f1",
@@ -99,10 +102,7 @@ class RunRecorder:
         audit = load_ingest_audit(filmset_dir)
         console.say(f"{audit.n_ok} of {audit.n_total} films usable ({filmset_dir})")
         for flag in audit.flags:
-            if flag.severity == "info":
-                console.say(flag.message)
-            else:
-                console.warn(flag.message)
+            console.finding(flag.severity, flag.message)
         self._parent.log_file(filmset_dir / "ingest_audit.md")
         self._parent.log_dataset(
             "films",
@@ -224,6 +224,7 @@ def _contrast_metrics(contrast: Mapping[str, Any]) -> dict[str, float | None]:
     return metrics
 
 
+@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(
     bench: Workbench,
     filmsets: Mapping[str, Path],
@@ -232,7 +233,7 @@ def write_report(
     compared: Path,
     proved: Path | None,
 ) -> tuple[Path, tuple[str, ...]]:
-    """Write the run's folder, unless it stands already.
+    """Write the run's folder, unless an intact one stands already.
 
     Args:
         bench: The run.
@@ -250,8 +251,8 @@ def write_report(
     if proved is not None:
         inputs["proof"] = proved.name
     key = artifact_key(config.name, REPORT_CODE_VERSION, config.without_places(), inputs)
-    run_dir = config.reports_dir / key
-    if not is_complete(run_dir):
+
+    def make(run_dir: Path) -> None:
         comparison = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
         calibration = json.loads((compared / "calibration.json").read_text(encoding="utf-8"))
         confounds = json.loads((compared / "confounds.json").read_text(encoding="utf-8"))
@@ -290,11 +291,11 @@ def write_report(
                 baselines=confounds,
                 calibration=calibration,
                 config=json.loads(canonical_json(config.without_places())),
-                command=f"covid-debug run configs/{config.name}.yaml",
+                command=bench.command,
             ),
         )
-    else:
-        bench.console.say(f"found finished: {run_dir}")
+
+    run_dir = make_if_needed(bench, config.reports_dir / key, "report", make)
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     return run_dir, tuple(summary["headlines"])
 

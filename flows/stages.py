@@ -1,12 +1,14 @@
 """One Prefect task per stage: read artifacts, call the library, write an artifact, return its path.
 
 Every stage is content-addressed: its folder is named after its code version, parameters and inputs,
-so a finished stage is found again by any later run and a killed one leaves nothing. Prefect's own
-cache is off; the artifacts are the only truth.
+so a finished stage is found again by any later run. A killed one leaves no artifact: a scan for
+text and a cleaning go on from their last film, the others start over. Prefect's own cache is off;
+the artifacts are the only truth.
 """
 
 import json
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from covid_debug.artifacts import (
+    MANIFEST_NAME,
     artifact_key,
     find_damage,
     hash_listing,
@@ -71,10 +74,17 @@ REGIONS_NAME = "regions.jsonl"
 
 @dataclass(frozen=True)
 class Workbench:
-    """What every stage needs besides its inputs: the configuration, the store and the terminal."""
+    """What every stage needs besides its inputs.
+
+    Attributes:
+        config: The run.
+        console: The terminal.
+        command: Command line that started the run, for the report; decides no result.
+    """
 
     config: RunConfig
     console: RunConsole
+    command: str = ""
 
     @property
     def store(self) -> Path:
@@ -105,46 +115,70 @@ def find_or_make(
 
     Returns:
         Folder of the artifact.
+    """
+    key = artifact_key(stage, CODE_VERSION[stage], parameters, dict(inputs))
+    kind = "filmset" if stage in {"cleaned", "placebo"} else stage
+    return make_if_needed(bench, bench.store / key, kind, make)
+
+
+def make_if_needed(
+    bench: Workbench, target: Path, kind: str, make: Callable[[Path], object]
+) -> Path:
+    """Make an artifact unless an intact one stands at its place.
+
+    Args:
+        bench: The run.
+        target: Folder of the artifact, named after its content.
+        kind: What its manifest must say.
+        make: Writes the artifact at the path it is given.
+
+    Returns:
+        ``target``.
 
     Raises:
         ArtifactError: If the stage reports success without leaving an artifact.
     """
-    key = artifact_key(stage, CODE_VERSION[stage], parameters, dict(inputs))
-    target = bench.store / key
     if is_complete(target):
-        kind = "filmset" if stage in {"cleaned", "placebo"} else stage
         damaged = find_damage(target, kind=kind)
         if not damaged:
             bench.console.say(f"found finished: {target}")
             return target
         bench.console.warn(f"{target}: {len(damaged)} files differ from the manifest; making again")
-        shutil.rmtree(target)
+        _discard(target, kind)
     make(target)
     if not is_complete(target):
         raise ArtifactError(f"{target}: the stage ended without its artifact")
     return target
 
 
-def prepare_store(store: Path) -> None:
-    """Create the store and clear what killed runs left half-written.
+def _discard(target: Path, kind: str) -> None:
+    """Delete a damaged artifact, or put it aside when it holds files that no stage wrote."""
+    own = {MANIFEST_NAME, *read_manifest(target, kind=kind)["files"]}
+    files = (path for path in target.rglob("*") if path.is_file())
+    if all(str(path.relative_to(target)) in own for path in files):
+        shutil.rmtree(target)
+    else:
+        target.rename(target.with_name(f"{target.name}.damaged-{uuid.uuid4().hex[:8]}"))
+
+
+def prepare_folders(config: RunConfig) -> None:
+    """Create the folders of artifacts and reports and clear what killed runs left half-written.
 
     Raises:
-        ArtifactError: If the folder cannot be written.
+        ArtifactError: If a folder cannot be written.
     """
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        remove_partials(store)
-        probe = store / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ArtifactError(
-            f"{store}: cannot be written ({error.strerror}); choose another folder with --set"
-            " data_dir=DIR"
-        ) from error
+    for key, folder in (("data_dir", config.data_dir), ("reports_dir", config.reports_dir)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_partials(folder)
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder}: cannot be written ({error.strerror}); choose another folder with --set"
+                f" {key}=DIR"
+            ) from error
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="ingest", cache_policy=NO_CACHE, persist_result=False)
 def ingest(bench: Workbench) -> Path:
     """Collect the films, audit them and split them by patient; the artifact is a film set."""
     data = bench.config.data
@@ -216,7 +250,7 @@ def check_failures(config: RunConfig, filmset: FilmSet) -> None:
         )
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="find text", cache_policy=NO_CACHE, persist_result=False)
 def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
     """Look for burned-in text on every film of every split; the artifact holds regions.jsonl."""
     filmset = load_filmset(filmset_dir)
@@ -265,7 +299,7 @@ def detect_text(bench: Workbench, filmset_dir: Path) -> Path:
     return folder
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="clean", cache_policy=NO_CACHE, persist_result=False)
 def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
     """Inpaint every text region of every film: COVIDx++."""
     params = bench.config.cleaning
@@ -289,7 +323,7 @@ def clean(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
     return folder
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="prove the cleaning", cache_policy=NO_CACHE, persist_result=False)
 def prove(bench: Workbench, filmset_dir: Path, cleaned_dir: Path) -> Path:
     """Look for text that is left and for scars on a sample of the cleaned films."""
     config = bench.config
@@ -319,7 +353,7 @@ def prove(bench: Workbench, filmset_dir: Path, cleaned_dir: Path) -> Path:
     return folder
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="clean the placebo", cache_policy=NO_CACHE, persist_result=False)
 def clean_placebo(bench: Workbench, filmset_dir: Path, regions_dir: Path) -> Path:
     """Inpaint as many, equally large places without text: the placebo arm."""
     params = bench.config.cleaning
@@ -377,7 +411,7 @@ def train(
     return find_or_make(bench, "checkpoint", parameters, inputs, make)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="audit", cache_policy=NO_CACHE, persist_result=False)
 def audit(bench: Workbench, checkpoint_dir: Path, filmset_dir: Path, regions_dir: Path) -> Path:
     """Test whether text drives the predictions of the audited class on the test films."""
     config = bench.config
@@ -412,7 +446,7 @@ def audit(bench: Workbench, checkpoint_dir: Path, filmset_dir: Path, regions_dir
     return find_or_make(bench, "audit", parameters, inputs, make)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare(
     bench: Workbench,
     checkpoints: Mapping[tuple[str, int], Path],

@@ -169,7 +169,7 @@ def test_too_many_failed_films_stop_the_run(tmp_path: Path, prefect_server: None
 
     config = make_config(tmp_path)
     bench = stages.Workbench(config, RunConsole())
-    stages.prepare_store(config.data_dir)
+    stages.prepare_folders(config)
     filmset = load_filmset(stages.ingest.fn(bench))
     broken = type(filmset)(
         filmset.root, filmset.name, filmset.class_names, filmset.films[:20], filmset.n_total

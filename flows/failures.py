@@ -1,0 +1,63 @@
+"""Which errors a user can mend, and the one line that says how."""
+
+import errno
+from collections.abc import Iterator
+
+from covid_debug.errors import CovidDebugError
+
+_MENDABLE = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENAMETOOLONG,
+        errno.ESTALE,
+    }
+)
+_FRAMEWORKS = ("prefect", "httpx", "httpcore", "anyio")
+
+
+def describe_failure(error: BaseException) -> str | None:
+    """Say in one line what a user can mend.
+
+    Args:
+        error: What ended a command.
+
+    Returns:
+        The line, or None for an error that is a fault of this program.
+    """
+    for link in _chain(error):
+        line = _describe(link)
+        if line is not None:
+            return " ".join(line.split())
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, and what lies behind it when a framework stumbled over the first one."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        if not type(link).__module__.startswith(_FRAMEWORKS):
+            return
+        link = link.__cause__ or link.__context__
+
+
+def _describe(error: BaseException) -> str | None:
+    if isinstance(error, CovidDebugError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _MENDABLE:
+        place = error.filename or "the output folder"
+        return f"{place}: {error.strerror}; finished stages are kept, free or choose another place"
+    # torch's own class is a RuntimeError; importing torch for it would slow --help down.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            f"out of memory ({error}); finished stages are kept; use smaller batches or images, or"
+            " fewer processes"
+        )
+    return None

@@ -1,0 +1,149 @@
+"""What can be known before the first stage is refused before it, in one clear line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from covid_debug.config.loader import build_config
+from covid_debug.config.schema import RunConfig
+from covid_debug.errors import CovidDebugError
+from flows import preflight
+from flows.preflight import check_run
+
+BINARY = ("negative", "positive")
+
+
+def make_config(folder: Path, **changes: Any) -> RunConfig:
+    tree: dict[str, Any] = {
+        "name": "t",
+        "data": {"kind": "phantom", "n_train": 30, "n_test": 6},
+        "view": {"image_size": 64},
+        "text": {"detector": "marker"},
+        "training": {"arch": "resnet18_half"},
+        "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+        "data_dir": f"{folder}/data",
+        "reports_dir": f"{folder}/reports",
+    }
+    for key, value in changes.items():
+        place, *names = [tree, *key.split("__")]
+        for name in names[:-1]:
+            place = place.setdefault(name, {})
+        place[names[-1]] = value
+    return build_config(tree, where="test")
+
+
+def make_covidx(folder: Path, train: Sequence[str], *, test: Sequence[str] = BINARY) -> Any:
+    for split, labels in (("train", train), ("test", test)):
+        (folder / split).mkdir(parents=True)
+        rows = [f"p{i} {i}.png {label} site" for i, label in enumerate(labels)]
+        (folder / f"{split}.txt").write_text("\n".join(rows) + "\n")
+        for i in range(len(labels)):
+            (folder / split / f"{i}.png").touch()
+    return {
+        "kind": "covidx",
+        "folder": str(folder),
+        "train_list": str(folder / "train.txt"),
+        "test_list": str(folder / "test.txt"),
+    }
+
+
+def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
+    facts = check_run(make_config(tmp_path))
+
+    assert (facts.n_films, facts.n_test) == (36, 6)
+    assert facts.class_names == ("normal", "pneumonia", "COVID-19")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("compute__device", "gpu", "compute.device is 'gpu'; expected cpu, cuda"),
+        ("compute__device", "cuda:99", "compute.device is 'cuda:99' and torch sees"),
+        ("audit__target_class", "COVID19", "target_class 'COVID19' .* did you mean 'COVID-19'"),
+        ("training__target_class", "covid", "target_class 'covid' is not a class"),
+        ("training__class_weights", {"norml": 2.0}, "did you mean 'normal'"),
+        ("training__arch", "resnet19", "did you mean 'resnet18'"),
+        ("training__arch_params", {"depth": 3}, "resnet18_half cannot be built with"),
+        ("training__weights_path", "/no/weights.pt", "/no/weights.pt: no such weights file"),
+        ("text__detector", "markr", "did you mean 'marker'"),
+        ("text__params", {"treshold": 1}, "has no parameter 'treshold'"),
+        ("text", {"detector": "rapidocr", "params": {"box_threshold": "much"}}, "text.params"),
+        ("text", {"detector": "craft", "params": {"weights": "/no/craft.pth"}}, "/no/craft.pth"),
+        ("audit__igos", {"n_iteration": 3}, "n_iteration"),
+        ("cleaning__policy", "keep", "'marker' reads no letters"),
+        ("data__n_train", 4, "no val film of class"),
+        ("data", {"kind": "sources", "sources": {"chen": "x"}}, "did you mean 'cohen'"),
+        ("data", {"kind": "sources", "sources": {"nih": "/nope"}}, "no such folder /nope"),
+        ("data_dir", "/proc/nope", "data_dir /proc/nope: cannot be written .* data_dir=DIR"),
+        ("reports_dir", "/proc/nope", "reports_dir /proc/nope: cannot be written"),
+        ("tracking__uri", "file:///tmp/x", "tracking.uri .* form is not supported"),
+    ],
+)
+def test_run_that_would_fail_later_is_refused(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    with pytest.raises(CovidDebugError, match=message):
+        check_run(make_config(tmp_path, **{key: value}))
+
+
+def test_images_too_small_for_the_network_are_refused(tmp_path: Path) -> None:
+    changes = {"view__image_size": 16, "training__arch": "densenet121"}
+
+    with pytest.raises(CovidDebugError, match=r"image_size is 16: too small .*densenet121"):
+        check_run(make_config(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("policy", ["keep", "replace"])
+def test_policy_for_markers_is_accepted_from_a_detector_that_reads(
+    tmp_path: Path, policy: str
+) -> None:
+    text = {"detector": "default", "params": {"read_content": True}}
+
+    check_run(make_config(tmp_path, text=text, cleaning__policy=policy))
+
+
+def test_binary_lists_have_other_classes(tmp_path: Path) -> None:
+    data = make_covidx(tmp_path / "covidx", BINARY * 2)
+
+    with pytest.raises(CovidDebugError, match=r"'COVID-19' .* \(known: negative, positive\)"):
+        check_run(make_config(tmp_path, data=data))
+    facts = check_run(make_config(tmp_path, data=data, audit__target_class="positive"))
+
+    assert (facts.class_names, facts.n_films, facts.n_test) == (BINARY, 6, 2)
+
+
+def test_training_list_without_a_class_is_refused(tmp_path: Path) -> None:
+    data = make_covidx(tmp_path / "covidx", ["negative"] * 4)
+
+    with pytest.raises(CovidDebugError, match=r"train.txt: class 'positive' has 0 patients"):
+        check_run(make_config(tmp_path, data=data, audit__target_class="positive"))
+
+
+def test_absent_films_folder_and_list_are_named(tmp_path: Path) -> None:
+    data = make_covidx(tmp_path / "covidx", BINARY * 2)
+    target = {"audit__target_class": "positive"}
+
+    with pytest.raises(CovidDebugError, match=r"data.folder: no such folder /nope .*--set"):
+        check_run(make_config(tmp_path, data=data | {"folder": "/nope"}, **target))
+    with pytest.raises(CovidDebugError, match=r"nope.txt: no such file"):
+        check_run(make_config(tmp_path, data=data | {"test_list": "nope.txt"}, **target))
+    (tmp_path / "covidx/test/1.png").unlink()
+    with pytest.raises(CovidDebugError, match=r"1 of 2 listed films are absent .*test/1.png"):
+        check_run(make_config(tmp_path, data=data, **target))
+
+
+def test_disk_without_room_for_the_estimate_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=1_000_000)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage)
+
+    with pytest.raises(CovidDebugError, match=r"0.00 GB are free and the run needs about 0.01 GB"):
+        check_run(make_config(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/views").write_bytes(bytes(15_000_000))  # made by an earlier start
+    check_run(make_config(tmp_path))

@@ -1,0 +1,156 @@
+"""A run from the command line: one line for an error, one run at a time, nothing left behind."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from covid_debug.errors import ArtifactError
+from flows.environment import hold_store
+from flows.failures import describe_failure
+from tests.flows.test_preflight import make_covidx
+
+CONFIG = """\
+name: tiny
+data: {{kind: covidx, folder: {films}, train_list: {films}/train.txt, test_list: {films}/test.txt}}
+view: {{image_size: 64}}
+text: {{detector: marker}}
+audit: {{target_class: positive}}
+training: {{arch: resnet18_half}}
+tracking: {{uri: "sqlite:///{folder}/mlflow.db"}}
+data_dir: {folder}/data
+reports_dir: {folder}/reports
+"""
+
+
+def write_config(folder: Path) -> Path:
+    """Write a run that passes every check and dies in its first stage: its films are empty."""
+    make_covidx(folder / "films", ["negative", "positive"] * 2)
+    path = folder / "tiny.yaml"
+    path.write_text(CONFIG.format(folder=folder, films=folder / "films"))
+    return path
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, str]:
+    """Return the folder, exit code and output of a run whose films cannot be read."""
+    folder = tmp_path_factory.mktemp("failed")
+    process = start("-m", "flows.cli", "run", write_config(folder))
+    output, errors = process.communicate(timeout=300)
+    return folder, process.returncode, output, errors
+
+
+def test_error_of_a_stage_is_one_line(failed: tuple[Path, int, str, str]) -> None:
+    _, code, output, errors = failed
+
+    assert code == 1
+    assert errors.count("\n") == 1, errors
+    assert errors.startswith("error: ")
+    assert "6 of 6 films are missing or unreadable" in errors
+    assert output.splitlines() == [
+        "covid-debug: tiny (research tool, not for clinical use)",
+        "[1/9] Ingest and check the films",
+    ]
+
+
+def test_failed_run_is_named_tagged_and_logged_in_prefect(
+    failed: tuple[Path, int, str, str],
+) -> None:
+    base = sqlite3.connect(failed[0] / "data/.prefect/prefect.db")
+
+    ((name, state, tags),) = base.execute("SELECT name, state_type, tags FROM flow_run")
+    tasks = base.execute("SELECT name, state_type FROM task_run").fetchall()
+    lines = [row[0] for row in base.execute("SELECT message FROM log WHERE name = 'flows.console'")]
+    base.close()
+
+    assert name.startswith("tiny 20")
+    assert state == "FAILED"
+    assert set(json.loads(tags)) == {"covid-debug", "tiny"}
+    assert tasks == [("ingest", "FAILED")]
+    assert "[1/9] Ingest and check the films" in lines
+
+
+def test_second_run_in_one_store_is_refused_before_it_touches_anything(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with hold_store(tmp_path / "data"):
+        before = sorted(tmp_path.rglob("*"))
+        process = start("-m", "flows.cli", "run", config)
+        output, errors = process.communicate(timeout=300)
+
+        assert process.returncode == 1
+        assert output == ""
+        assert errors.count("\n") == 1, errors
+        assert f"another run is at work here (pid {os.getpid()}, since 20" in errors
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_lock_of_a_killed_run_does_not_block(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from flows.environment import hold_store\n"
+        "with hold_store(Path(sys.argv[1])): print('held'); time.sleep(600)"
+    )
+    process = start("-c", code, tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(ArtifactError, match=f"pid {process.pid}"), hold_store(tmp_path):
+        pass
+
+    process.kill()
+    process.communicate()
+
+    with hold_store(tmp_path):
+        assert f"pid {os.getpid()}" in (tmp_path / ".run.lock").read_text()
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_tethered_command_ends_with_its_caller(tmp_path: Path, by: signal.Signals) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; from flows.tether import tethered\n"
+        "command = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "with tethered(command, environment=os.environ, log=Path(sys.argv[1])):\n"
+        "    print('up'); time.sleep(600)"
+    )
+    process = start("-c", code, tmp_path / "log")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    while len(kept := psutil.Process(process.pid).children(recursive=True)) < 2:
+        time.sleep(0.05)
+
+    process.send_signal(by)
+    process.communicate()
+
+    assert psutil.wait_procs(kept, timeout=60)[1] == []
+
+
+def test_failures_behind_a_framework_are_found_and_our_own_faults_are_not() -> None:
+    class StumbleError(Exception):
+        __module__ = "prefect.exceptions"
+
+    full = OSError(28, "No space left on device", "/data/x")
+    stumble = StumbleError("500")
+    stumble.__context__ = full
+
+    for error in (full, stumble):
+        line = describe_failure(error)
+        assert line is not None
+        assert line.startswith("/data/x: No space left on device")
+    assert "out of memory" in str(describe_failure(MemoryError()))
+    assert describe_failure(KeyError("x")) is None
+    assert describe_failure(FileNotFoundError(2, "No such file", "x")) is None
