@@ -12,8 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from covid_debug.errors import InputContractError
+from covid_debug.models.probing import find_probabilities, make_probes
 
-_PROBABILITY_LAYERS = (nn.Softmax, nn.Sigmoid, nn.Hardsigmoid)
+_ONE_LABEL = (
+    "with z the logit of one label, torch.stack([torch.zeros_like(z), z], dim=1) explains that"
+    " label as two classes (docs/how-to/explain-my-own-model.md)"
+)
 
 
 class Classifier(nn.Module):
@@ -21,10 +25,10 @@ class Classifier(nn.Module):
 
     Canonical images are gray, float, in [0, 1], shape ``(N, 1, H, W)``. The wrapper subtracts
     ``mean``, divides by ``std`` and repeats the gray plane ``channels`` times; the network then
-    returns ``(N, K)`` logits. Log-probabilities are valid logits; probabilities are not, and are
-    refused where they can be seen: a softmax or sigmoid as the last layer, or rows of non-negative
-    numbers that sum to 1 on two different probe images. A network that outputs the same
-    probabilities for both probes cannot be told from one with constant logits and is accepted.
+    returns ``(N, K)`` logits of classes that exclude each other. Log-probabilities are valid
+    logits; probabilities are not, and are refused where they can be seen (:mod:`.probing`).
+    Networks with several labels a film are not supported: their sigmoids are refused, but their
+    plain logits cannot be told from others and would be softmaxed; wrap one label as two classes.
 
     Attributes:
         module: The wrapped network.
@@ -84,8 +88,7 @@ class Classifier(nn.Module):
             plane = torch.tensor(numbers, dtype=torch.float32, device=device)
             self.register_buffer(name, plane.view(1, channels, 1, 1), persistent=False)
         self.module = module
-        floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
-        self._refuse_probabilities(floats[0] if floats else torch.float32)
+        self._refuse_probabilities()
 
     @property
     def n_classes(self) -> int:
@@ -96,6 +99,28 @@ class Classifier(nn.Module):
     def device(self) -> torch.device:
         """Where the network lives."""
         return self.get_buffer("_mean").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the network's weights; single precision where it has none."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+        return floats[0] if floats else torch.float32
+
+    def require_single_precision(self) -> None:
+        """Refuse a network of double, or a classifier moved to half precision.
+
+        Raises:
+            InputContractError: If images of single precision would fail, with the remedy.
+        """
+        own = self.get_buffer("_mean").dtype
+        wrong = own if own != torch.float32 else self.dtype
+        # A network of half precision that takes single images was probed with them.
+        if wrong == torch.float64 or own != torch.float32:
+            raise InputContractError(
+                f"models.classifier: the weights are {wrong} and the images torch.float32;"
+                " call .float() on the classifier"
+            )
 
     def forward(self, images: Tensor) -> Float[Tensor, "N K"]:
         """Return logits of canonical images.
@@ -118,58 +143,60 @@ class Classifier(nn.Module):
         logits: Tensor = self.module((images - mean) / std)
         return logits
 
-    def _refuse_probabilities(self, dtype: torch.dtype) -> None:
-        leaves = [child for child in self.module.modules() if not list(child.children())]
-        if leaves and isinstance(leaves[-1], _PROBABILITY_LAYERS):
-            raise InputContractError(
-                f"models.classifier: the network ends in {type(leaves[-1]).__name__} and returns"
-                " probabilities; expected logits; remove that layer"
-            )
+    def _refuse_probabilities(self) -> None:
         if self.device.type == "meta":
             return
-        logits = self._probe(dtype)
-        row_sums = logits.sum(dim=1)
-        is_distribution = bool(
-            (logits >= 0).all() and torch.isclose(row_sums, torch.ones_like(row_sums)).all()
-        )
-        if is_distribution and not torch.equal(logits[0], logits[1]):
+        # Half precision is probed as it will be used: on images of single precision.
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        probes = make_probes(*self.image_size, dtype=dtype, device=self.device)
+        reason = find_probabilities(self._run(probes), probes, self._run)
+        if reason is not None:
             raise InputContractError(
-                "models.classifier: the network's outputs are non-negative and sum to 1, so they"
-                " are probabilities; expected logits; remove its softmax"
+                f"models.classifier: the network {reason}, so it returns probabilities; expected"
+                " logits, which are softmaxed here; return what goes into its last function."
+                f" Several labels a film are not supported yet: {_ONE_LABEL}"
             )
 
-    @torch.no_grad()
-    def _probe(self, dtype: torch.dtype) -> Tensor:
-        """Run two different images in evaluation mode and restore every training flag.
+    def _run(self, images: Tensor) -> Tensor:
+        """Run images in evaluation mode, with a graph where there can be one.
 
         Returns:
-            Logits of the two images.
+            Logits of the images.
 
         Raises:
             InputContractError: If the network fails or returns something else.
         """
-        height, width = self.image_size
-        ramp = torch.linspace(0, 1, height * width, dtype=dtype, device=self.device)
-        images = torch.stack([ramp, ramp.flip(0).square()]).view(2, 1, height, width)
+        n, _, height, width = images.shape
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        has_graph = not torch.is_inference_mode_enabled() and not any(
+            tensor.is_inference() for tensor in tensors
+        )
         flags = [(child, child.training) for child in self.modules()]
         self.eval()
         try:
-            logits = self(images)
+            with torch.set_grad_enabled(has_graph):
+                logits = self(images.requires_grad_(has_graph))
         except (RuntimeError, TypeError, IndexError) as error:
+            if self.dtype != images.dtype:
+                raise InputContractError(
+                    f"models.classifier: the network's weights are {self.dtype} and it fails on"
+                    f" images of {images.dtype}; call .float() on it first"
+                ) from error
             raise InputContractError(
                 f"models.classifier: the network fails on an input of shape"
-                f" (2, {self.channels}, {height}, {width}): {str(error).splitlines()[0]};"
+                f" ({n}, {self.channels}, {height}, {width}): {str(error).splitlines()[0]};"
                 " check image_size and channels"
             ) from error
         finally:
             for child, flag in flags:
                 child.training = flag
-        if not isinstance(logits, Tensor) or logits.shape != (2, self.n_classes):
+        if not isinstance(logits, Tensor) or logits.shape != (n, self.n_classes):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            remedy = _ONE_LABEL if found in {(n,), (n, 1)} else "wrap it in a module that does"
             raise InputContractError(
-                f"models.classifier: the network returns {found} for 2 images and"
-                f" {self.n_classes} class names; expected one tensor (2, {self.n_classes}) of"
-                " logits; wrap it in a module that returns them"
+                f"models.classifier: the network returns {found} for {n} images and"
+                f" {self.n_classes} class names; expected one tensor ({n}, {self.n_classes}) of"
+                f" logits; {remedy}"
             )
         return logits
 

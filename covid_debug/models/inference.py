@@ -49,11 +49,12 @@ def predict_probabilities(
         ``(N, K)``, each row sums to 1; ``(0, K)`` for no views.
 
     Raises:
-        InputContractError: If the views have another shape or type, ``max_batch < 1``, or a
-            probability is not finite.
+        InputContractError: If the views have another shape or type, ``max_batch < 1``, the
+            classifier is not of single precision, or a probability is not finite.
     """
     if max_batch < 1:
         raise InputContractError(f"models.inference: max_batch is {max_batch}; expected >= 1")
+    classifier.require_single_precision()
     probabilities = np.empty((len(views), classifier.n_classes), dtype=np.float32)
     flags = [(module, module.training) for module in classifier.modules()]
     classifier.eval()

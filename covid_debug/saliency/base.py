@@ -207,6 +207,7 @@ class Explainer(ABC, Generic[P]):
                 f"{self.name}: classifier is a {type(classifier).__name__}; expected a Classifier;"
                 " wrap your network in covid_debug.models.classifier.Classifier"
             )
+        classifier.require_single_precision()
         _check_images(self.name, "images", images, classifier)
         _check_targets(self.name, targets, images, classifier)
         if baseline is not None:

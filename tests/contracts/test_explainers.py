@@ -303,6 +303,19 @@ def test_a_bare_network_is_refused_with_the_remedy(images, targets) -> None:
         explain("igos_pp", SmallNet(3), images, targets)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_classifier_of_another_precision_is_refused_by_its_type(
+    classifier, images, targets, dtype
+) -> None:
+    with pytest.raises(InputContractError, match=rf"weights are {dtype}.*call \.float\(\)"):
+        explain("gradient", classifier.to(dtype), images, targets)
+
+
+def test_network_of_double_precision_is_refused_by_its_type(images, targets) -> None:
+    with pytest.raises(InputContractError, match=r"weights are torch.float64.*call \.float\(\)"):
+        explain("gradient", wrap(SmallNet(3).double(), SIDE, 3), images, targets)
+
+
 def test_misspelt_parameter_is_suggested() -> None:
     with pytest.raises(ConfigError, match="did you mean 'n_iterations'"):
         build_explainer("igos_pp", n_iteratons=3)

@@ -190,6 +190,39 @@ def test_factory_must_return_a_module(tmp_path):
         import_own(tmp_path / "own.pt", tmp_path / "out", factory=lambda: 3)
 
 
+def test_factory_whose_network_returns_probabilities_is_refused_with_the_file(tmp_path):
+    class Squashed(nn.Sequential):
+        def forward(self, planes):
+            return torch.sigmoid(super().forward(planes))
+
+    torch.save(build_own().state_dict(), tmp_path / "own.pt")
+    import_own(tmp_path / "own.pt", tmp_path / "model", factory=build_own)
+
+    with pytest.raises(CheckpointError, match=r"model: .* ends in a sigmoid"):
+        load_checkpoint(tmp_path / "model", factory=lambda: Squashed(*build_own()))
+
+
+def test_factory_that_raises_is_one_line_with_its_name_and_reason(tmp_path):
+    def build_broken():
+        raise RuntimeError("no license\nfor this")
+
+    torch.save(build_own().state_dict(), tmp_path / "own.pt")
+
+    with pytest.raises(CheckpointError) as caught:
+        import_own(tmp_path / "own.pt", tmp_path / "out", factory=build_broken)
+
+    assert "build_broken raised RuntimeError: no license for this" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_factory_whose_module_raises_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ConfigError, match=r"broken_module cannot be imported .*division by zero"):
+        load_factory("broken_module:build")
+
+
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="no such folder"):
         load_checkpoint(tmp_path / "model")

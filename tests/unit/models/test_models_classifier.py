@@ -6,6 +6,7 @@ from torch import nn
 
 from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
+from tests.toys import unchecked
 
 NAMES = ("normal", "COVID-19")
 
@@ -63,17 +64,105 @@ def test_state_is_the_networks_own():
 def test_softmax_layer_is_refused():
     module = nn.Sequential(nn.Flatten(), nn.Linear(32, 2), nn.Softmax(dim=1))
 
-    with pytest.raises(InputContractError, match="ends in Softmax"):
+    with pytest.raises(InputContractError, match="ends in a softmax"):
         build(module)
 
 
-def test_functional_softmax_is_refused():
-    class Probabilities(ChannelSums):
-        def forward(self, planes):
-            return super().forward(planes * torch.arange(2.0)[None, :, None, None]).softmax(dim=1)
+class Ending(nn.Module):
+    """A small network with a function behind its last layer."""
 
-    with pytest.raises(InputContractError, match="sum to 1"):
-        build(Probabilities())
+    def __init__(self, end, n_classes=2):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(32, n_classes)
+        self.end = end
+
+    def forward(self, planes):
+        return self.end(self.linear(planes.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        torch.sigmoid,
+        nn.functional.hardsigmoid,
+        lambda z: z.softmax(dim=1),
+        lambda z: torch.sigmoid(z).clamp(1e-6, 1 - 1e-6)[:, :],
+        lambda z: torch.stack([torch.sigmoid(z), torch.sigmoid(-z)]).mean(dim=0),
+        lambda z: torch.stack([z, -z], dim=2).softmax(dim=2)[:, :, 0],
+    ],
+    ids=["sigmoid", "hardsigmoid", "softmax", "clamped", "ensemble", "softmax_per_label"],
+)
+def test_functional_probabilities_are_refused(end):
+    with pytest.raises(InputContractError, match="returns probabilities"):
+        build(Ending(end))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda z: 1 / (1 + (-z).exp()),
+        lambda z: z.exp() / z.exp().sum(dim=1, keepdim=True),
+        torch.no_grad()(torch.sigmoid),
+    ],
+    ids=["sigmoid_by_hand", "softmax_by_hand", "sigmoid_without_graph"],
+)
+def test_probabilities_that_the_graph_does_not_show_are_refused(end):
+    with pytest.raises(InputContractError, match="returns probabilities"):
+        build(Ending(end))
+
+
+def test_refused_multi_label_network_is_told_how_to_explain_one_label():
+    names = tuple(f"finding{i}" for i in range(18))
+
+    with pytest.raises(InputContractError, match=r"zeros_like\(z\), z.* label as two classes"):
+        build(Ending(torch.sigmoid, 18), class_names=names)
+
+
+def test_one_label_wrapped_as_two_classes_has_the_labels_probability():
+    classifier = build(Ending(lambda z: torch.stack([torch.zeros_like(z), z], dim=1)[..., 0]))
+    images = torch.rand(3, 1, 4, 4)
+
+    probability = classifier(images).softmax(dim=1)[:, 1]
+
+    network = classifier.module
+    z = network.linear(images.expand(-1, 2, -1, -1).flatten(1))[:, 0]
+    torch.testing.assert_close(probability, z.sigmoid())
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2,)])
+def test_one_output_is_refused_with_the_way_to_two_classes(shape):
+    with unchecked(), pytest.raises(InputContractError, match=r"zeros_like\(z\), z"):
+        build(Ending(lambda z: z.view(shape), 1))
+
+
+def test_a_gate_registered_last_is_no_probability():
+    class Gated(Ending):
+        def __init__(self):
+            super().__init__(lambda z: z)
+            self.gate = nn.Sigmoid()
+
+        def forward(self, planes):
+            hidden = planes.flatten(1)
+            return super().forward(hidden * self.gate(hidden))
+
+    build(Gated())
+
+
+@pytest.mark.parametrize("low", [0.0, 0.2])
+def test_small_logits_in_the_unit_interval_are_accepted(low):
+    """An untrained network, or one with layer norm, may give nothing else on the probes."""
+    build(Ending(lambda z: low + 0.5 * z.detach().clamp(-1, 1).abs()))
+
+
+def test_logarithm_of_a_sigmoid_is_accepted():
+    build(Ending(lambda z: torch.sigmoid(z).log()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_network_is_refused_by_its_type(dtype):
+    with pytest.raises(InputContractError, match=rf"weights are {dtype}.*call \.float\(\)"):
+        build(nn.Sequential(nn.Flatten(), nn.Linear(32, 2)).to(dtype))
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,11 @@ def test_non_finite_output_is_refused():
 
     with pytest.raises(InputContractError, match="2 of 2 views are not finite, first is view 0"):
         predict_probabilities(build(float("inf")), views)
+
+
+def test_network_of_double_precision_is_refused_by_its_type():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double()
+    classifier = Classifier(network, class_names=("a", "b"), image_size=(2, 2))
+
+    with pytest.raises(InputContractError, match=r"weights are torch.float64.*call \.float\(\)"):
+        predict_probabilities(classifier, np.zeros((1, 2, 2), np.uint8))
