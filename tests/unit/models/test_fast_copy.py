@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import fx, nn
 
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.fast_copy import make_fast_copy
@@ -107,6 +107,67 @@ def test_the_copy_does_not_follow_the_original() -> None:
     fast, before = make_fast_copy(classifier), classifier(images)
     nn.init.zeros_(classifier.module[-1].weight)
     torch.testing.assert_close(fast(images), before)
+
+
+def negate(network: nn.Module) -> None:
+    plain = network.forward
+    network.forward = lambda images: -plain(images)  # type: ignore[method-assign]
+
+
+def test_inference_mode_gets_the_same_copy() -> None:
+    classifier = wrap(NETWORKS["batch_norm"](), 1)
+    images = torch.rand(2, 1, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        fast = make_fast_copy(classifier)
+        assert fast is not classifier
+        torch.testing.assert_close(fast(images), classifier(images))
+
+
+def test_a_patched_forward_is_not_copied() -> None:
+    classifier = wrap(NETWORKS["batch_norm"](), 1)
+    negate(classifier.module)
+    images = torch.rand(2, 1, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(make_fast_copy(classifier)(images), classifier(images))
+
+
+@pytest.mark.parametrize("part", ["logits", "gradients"])
+def test_a_copy_that_differs_is_dropped_with_one_warning(
+    part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = wrap(NETWORKS["batch_norm"](), 1)
+
+    class Wrong(nn.Module):
+        """Differs in its logits, or in its gradients alone."""
+
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = self.network(images)
+            return -logits if part == "logits" else 2 * logits - logits.detach()
+
+    monkeypatch.setattr(
+        "covid_debug.models.fast_copy.fuse", lambda traced, **_: fx.symbolic_trace(Wrong(traced))
+    )
+
+    assert make_fast_copy(classifier) is classifier
+    assert make_fast_copy(classifier) is classifier
+    assert [part in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-full backward hook")
+def test_a_hook_or_control_by_value_keeps_the_network_itself() -> None:
+    class Turned(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images if images.mean() > 0 else -images)
+
+    Turned.__module__ = "torchvision.made_up"
+    classifier = wrap(Turned(nn.Flatten(), nn.Linear(64 * 64, 3)), 1)
+    assert make_fast_copy(classifier) is classifier
+    hooked = wrap(NETWORKS["batch_norm"](), 1)
+    hooked.module[0].register_full_backward_hook(lambda *_: None)
+    assert make_fast_copy(hooked) is hooked
 
 
 def test_a_network_that_cannot_be_traced_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
