@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.data.filmset import load_filmset
@@ -25,6 +24,7 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import find_device
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
+from covid_debug.saliency.grad_cam import find_target_layer
 from covid_debug.seeding import derive_seed
 from flows.bench_phantom import make_phantom_model
 from flows.bench_saliency import (
@@ -182,40 +182,10 @@ def _collect(
 def default_methods(classifier: Classifier) -> dict[str, dict[str, Any]]:
     """Return every catalogue method but the slow presets, with what this model needs."""
     methods: dict[str, dict[str, Any]] = {name: {} for name in EXPLAINERS if name not in PRESETS}
-    methods["grad_cam"] = {"target_layer": last_spatial_layer(classifier)}
+    methods["grad_cam"] = {"target_layer": find_target_layer(classifier)}
     side = min(classifier.image_size)
     methods["occlusion"] = {"window_px": max(side // 7, 2), "stride_px": max(side // 14, 1)}
     return methods
-
-
-def last_spatial_layer(classifier: Classifier) -> str:
-    """Return the name of the last module whose output is a map of more than one pixel.
-
-    Raises:
-        InputContractError: If there is none.
-    """
-    found: list[str] = []
-    handles = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(_module: object, _inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[-2:]) > 1:
-                found.append(name)
-
-        return hook
-
-    for name, module in classifier.module.named_modules():
-        if name:
-            handles.append(module.register_forward_hook(note(name)))
-    try:
-        with torch.no_grad():
-            classifier(torch.zeros((1, 1, *classifier.image_size), device=classifier.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
-        raise InputContractError("bench saliency: the network has no layer with a spatial output")
-    return found[-1]
 
 
 def bench_saliency(

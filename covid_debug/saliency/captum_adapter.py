@@ -9,7 +9,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import captum.attr
@@ -17,20 +17,18 @@ import numpy as np
 import torch
 from captum._utils.models.linear_model import SkLearnLinearRegression, SkLearnRidge
 from captum.attr._utils.lrp_rules import EpsilonRule
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from covid_debug.errors import InputContractError
+from covid_debug.errors import ExplanationError, InputContractError
 from covid_debug.models.scoring import OutputScale, TargetScore
-from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.saliency.base import Explainer, RawExplanation, Source
-from covid_debug.saliency.captum_network import (
-    copy_without_inplace,
-    find_module,
-    trace_with_modules,
-)
+from covid_debug.saliency.captum_network import replace_max_pooling, trace_with_modules
+from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
 from covid_debug.shapes import Images
 
 Sign = Literal["signed", "positive", "absolute"]
+MAX_COMPLETENESS_GAP = 0.01
+"""Most that DeepLIFT's contributions may miss, as a share of the sum of their sizes."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +112,6 @@ class SurrogateParams(ContributionParams):
 
     segment_grid: int = 7
     n_samples: int = 500
-
-
-@dataclass(frozen=True)
-class GradCAMParams(AttributionParams):
-    """Parameters of Grad-CAM.
-
-    Attributes:
-        target_layer: Dotted name of a layer of the classifier's network; required, never guessed.
-        sign: The published map is the positive part.
-    """
-
-    target_layer: str = ""
-    sign: Sign = "positive"
 
 
 Q = TypeVar("Q", bound=AttributionParams)
@@ -394,20 +379,20 @@ class KernelSHAP(_Surrogate):
         return method
 
 
-class _LayerRule(CaptumExplainer[Q], Generic[Q]):
+class LayerRule(CaptumExplainer[Q], Generic[Q]):
     """Methods with rules on layers: they start at the logit and run on a private traced copy."""
 
     fixed_scale: ClassVar[OutputScale | None] = "logit"
 
-    def _planes(self, score: TargetScore, images: Tensor) -> Tensor:
-        """Return what the network itself sees, ``(N, channels, H, W)``."""
+    def planes(self, score: TargetScore, images: Tensor) -> Tensor:
+        """Return what the network itself sees, ``(N, channels, H, W)``; counts an evaluation."""
         classifier = score.classifier
         mean, std = classifier.get_buffer("_mean"), classifier.get_buffer("_std")
         score.n_evaluations += len(images)
         return (images - mean) / std
 
     def _attribute_planes(
-        self, network: nn.Module, planes: Tensor, baseline: Tensor, targets: Tensor
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor
     ) -> Tensor:
         raise NotImplementedError
 
@@ -416,13 +401,13 @@ class _LayerRule(CaptumExplainer[Q], Generic[Q]):
         generators: Sequence[torch.Generator],  # noqa: ARG002
     ) -> Tensor:  # fmt: skip
         network = trace_with_modules(self.name, score.classifier.module)
-        planes = self._planes(score, images)
-        replaced = self._planes(score, baseline) if self.uses_baseline else planes
+        planes = self.planes(score, images)
+        replaced = self.planes(score, baseline) if self.uses_baseline else planes
         signed = self._attribute_planes(network, planes, replaced, score.targets)
         return signed.sum(dim=1, keepdim=True)
 
 
-class GuidedBackprop(_LayerRule[AttributionParams]):
+class GuidedBackprop(LayerRule[AttributionParams]):
     """Gradients that pass a ReLU only where input and gradient are both positive."""
 
     name: ClassVar[str] = "guided_backprop"
@@ -430,14 +415,14 @@ class GuidedBackprop(_LayerRule[AttributionParams]):
     params: AttributionParams
 
     def _attribute_planes(
-        self, network: nn.Module, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
     ) -> Tensor:  # fmt: skip
         _require_relu(self.name, network)
         signed: Tensor = captum.attr.GuidedBackprop(network).attribute(planes, target=targets)
         return signed
 
 
-class Deconvolution(_LayerRule[AttributionParams]):
+class Deconvolution(LayerRule[AttributionParams]):
     """Gradients that pass a ReLU only where the gradient is positive."""
 
     name: ClassVar[str] = "deconvolution"
@@ -445,44 +430,77 @@ class Deconvolution(_LayerRule[AttributionParams]):
     params: AttributionParams
 
     def _attribute_planes(
-        self, network: nn.Module, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
     ) -> Tensor:  # fmt: skip
         _require_relu(self.name, network)
         signed: Tensor = captum.attr.Deconvolution(network).attribute(planes, target=targets)
         return signed
 
 
-class DeepLIFT(_LayerRule[ContributionParams]):
-    """Contributions of the differences from the baseline, by the rescale rule."""
+class DeepLIFT(LayerRule[ContributionParams]):
+    """Contributions of the differences from the baseline, by the rescale rule.
+
+    ``diagnostics["completeness_gap"]`` is the sum of the map minus the difference of the logits.
+    """
 
     name: ClassVar[str] = "deep_lift"
-    source: ClassVar[Source] = Source("shrikumar2017", "rescale rule")
+    source: ClassVar[Source] = Source(
+        "shrikumar2017",
+        "rescale rule",
+        "a maximum is the tournament b + relu(a - b), so that contributions sum to the difference;"
+        " networks with layers that have no rule are refused",
+    )
     uses_baseline: ClassVar[bool] = True
     params: ContributionParams
 
+    def _explain(
+        self,
+        score: TargetScore,
+        images: Images,
+        baseline: Images,
+        generators: Sequence[torch.Generator],
+    ) -> RawExplanation:
+        raw = super()._explain(score, images, baseline, generators)
+        signed = raw.diagnostics["signed"].flatten(1)
+        index = _indices(images)
+        gap = signed.sum(dim=1) - (score(images, index) - score(baseline, index))
+        bad = (gap.abs() > MAX_COMPLETENESS_GAP * signed.abs().sum(dim=1) + 1e-6).nonzero()
+        if len(bad):
+            i = int(bad[0])
+            raise ExplanationError(
+                f"deep_lift: the contributions of an image miss the difference of its logits by"
+                f" {float(gap[i]):.3g}, so a rule is wrong on this network; use"
+                " integrated_gradients"
+            )
+        return replace(raw, diagnostics={**raw.diagnostics, "completeness_gap": gap})
+
     def _attribute_planes(
-        self, network: nn.Module, planes: Tensor, baseline: Tensor, targets: Tensor
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor
     ) -> Tensor:
+        replace_max_pooling(network)
+        require_rescale_rules(self.name, network)
         signed: Tensor = captum.attr.DeepLift(network).attribute(
             planes, baselines=baseline, target=targets
         )
         return signed
 
 
-class LRP(_LayerRule[ContributionParams]):
+class LRP(LayerRule[ContributionParams]):
     """Relevance propagated backwards by the epsilon rule, sums included."""
 
     name: ClassVar[str] = "lrp"
     source: ClassVar[Source] = Source(
         "bach2015",
         "epsilon rule",
-        "the input is the normalised film; residual sums share relevance by the same rule",
+        "the input is the normalised film; residual sums and means share relevance by the same"
+        " rule; networks with layers that have no rule are refused",
     )
     params: ContributionParams
 
     def _attribute_planes(
-        self, network: nn.Module, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
     ) -> Tensor:  # fmt: skip
+        require_epsilon_rules(self.name, network)
         for module in network.modules():
             is_leaf = not list(module.children())
             if is_leaf and not isinstance(module, nn.ReLU | nn.Dropout | nn.Tanh):
@@ -490,33 +508,6 @@ class LRP(_LayerRule[ContributionParams]):
                 module.rule = EpsilonRule()
         signed: Tensor = captum.attr.LRP(network).attribute(planes, target=targets)
         return signed
-
-
-class GradCAM(_LayerRule[GradCAMParams]):
-    """Activations of one layer, weighted by their mean gradients, upsampled bilinearly."""
-
-    name: ClassVar[str] = "grad_cam"
-    source: ClassVar[Source] = Source("selvaraju2017", "weights (1), positive map (2)")
-    params: GradCAMParams
-
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
-        network = copy_without_inplace(score.classifier.module)
-        layer = find_module(self.name, network, self.params.target_layer)
-        planes = self._planes(score, images)
-        signed: Tensor = captum.attr.LayerGradCam(network, layer).attribute(
-            planes, target=score.targets
-        )
-        if signed.ndim != 4:
-            raise InputContractError(
-                f"grad_cam: target_layer {self.params.target_layer!r} has no spatial output"
-                f" (shape {tuple(signed.shape)}); choose a convolutional layer"
-            )
-        grid = (signed.shape[-2], signed.shape[-1])
-        size = (images.shape[-2], images.shape[-1])
-        return GridUpsampler(grid, size, images).upsample(signed.detach())
 
 
 def _require_relu(name: str, network: nn.Module) -> None:

@@ -24,6 +24,68 @@ class Sum(nn.Module):
         return first + second
 
 
+class Mean(nn.Module):
+    """A mean over fixed axes as a module, so that relevance can be shared between its inputs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Keep the arguments of ``Tensor.mean``."""
+        super().__init__()
+        self.args, self.kwargs = args, kwargs
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the mean."""
+        return features.mean(*self.args, **self.kwargs)
+
+
+class MaxByReLU(nn.Module):
+    """Max pooling as a tournament of ``max(a, b) = b + relu(a - b)``.
+
+    The rescale rule on these ReLUs gives contributions that sum to the difference, also where
+    windows overlap; Captum's own rule for max pooling loses contributions there and wherever the
+    winner of the baseline has the same value on the film.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        """Take over the windows of a pooling without dilation."""
+        super().__init__()
+        self.ceil_mode = pool.ceil_mode
+        self.size, self.stride, self.padding = (
+            (value, value) if isinstance(value, int) else tuple(value)
+            for value in (pool.kernel_size, pool.stride, pool.padding)
+        )
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(self.size[0] * self.size[1] - 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the same as the pooling."""
+        spans: list[int] = []
+        pads: list[int] = []
+        with torch.no_grad():
+            pooled = nn.functional.max_pool2d(
+                features, self.size, self.stride, self.padding, ceil_mode=self.ceil_mode
+            )
+        for axis in (0, 1):
+            span = (pooled.shape[axis - 2] - 1) * self.stride[axis] + 1
+            behind = span + self.size[axis] - 1 - features.shape[axis - 2] - self.padding[axis]
+            spans.append(span)
+            pads = [self.padding[axis], max(behind, 0), *pads]
+        # An edge pixel repeated outside lies in the same window, so it changes no maximum.
+        padded = nn.functional.pad(features, pads, mode="replicate")
+        players = [
+            padded[
+                ...,
+                row : row + spans[0] : self.stride[0],
+                column : column + spans[1] : self.stride[1],
+            ]
+            for row in range(self.size[0])
+            for column in range(self.size[1])
+        ]
+        relus = iter(self.relus)
+        while len(players) > 1:
+            first, second = players[:2]
+            players = [*players[2:], second + next(relus)(first - second)]
+        return players[0]
+
+
 def copy_without_inplace(network: nn.Module) -> nn.Module:
     """Return a deep copy whose activations do not overwrite their inputs."""
     private = copy.deepcopy(network)
@@ -34,7 +96,7 @@ def copy_without_inplace(network: nn.Module) -> nn.Module:
 
 
 def trace_with_modules(name: str, network: nn.Module) -> fx.GraphModule:
-    """Return a traced copy where ReLUs, sums and poolings are modules, each called once.
+    """Return a traced copy where ReLUs, sums, means and poolings are modules, each called once.
 
     Captum's rules hang on modules and break where one module is called twice or a function is
     used in its place; after this, any network that torch.fx can trace will do.
@@ -51,7 +113,7 @@ def trace_with_modules(name: str, network: nn.Module) -> fx.GraphModule:
     """
     try:
         traced = fx.symbolic_trace(copy_without_inplace(network).eval())
-    except (TypeError, ValueError, RuntimeError, fx.proxy.TraceError) as error:
+    except Exception as error:  # tracing runs the network's own code, which may raise anything
         raise InputContractError(
             f"{name}: the network cannot be traced by torch.fx ({str(error).splitlines()[0]});"
             " remove control flow that depends on values, or use a method without layer rules"
@@ -71,6 +133,8 @@ def trace_with_modules(name: str, network: nn.Module) -> fx.GraphModule:
         elif node.op == "call_function" and node.target is nn.functional.adaptive_avg_pool2d:
             size = node.args[1] if len(node.args) > 1 else node.kwargs["output_size"]
             _replace(traced, node, nn.AdaptiveAvgPool2d(size), node.args[:1])
+        elif _is_mean(node):
+            _replace(traced, node, Mean(*node.args[1:], **node.kwargs), node.args[:1])
     traced.recompile()
     traced.eval()
     return traced
@@ -79,6 +143,13 @@ def trace_with_modules(name: str, network: nn.Module) -> fx.GraphModule:
 def _is_relu(node: fx.Node) -> bool:
     by_function = node.op == "call_function" and node.target in _RELU_FUNCTIONS
     return by_function or (node.op == "call_method" and node.target in {"relu", "relu_"})
+
+
+def _is_mean(node: fx.Node) -> bool:
+    by_function = node.op == "call_function" and node.target is torch.mean
+    return (by_function or (node.op == "call_method" and node.target == "mean")) and all(
+        not isinstance(value, fx.Node) for value in (*node.args[1:], *node.kwargs.values())
+    )
 
 
 def _is_sum(node: fx.Node) -> bool:
@@ -106,17 +177,11 @@ def _replace(
     traced.graph.erase_node(node)
 
 
-def find_module(name: str, network: nn.Module, target_layer: str) -> nn.Module:
-    """Return a layer by its dotted name.
-
-    Raises:
-        InputContractError: If there is no such layer; the message lists the top ones.
-    """
-    layers: dict[str, nn.Module] = dict(network.named_modules())
-    if target_layer not in layers or not target_layer:
-        top = ", ".join(key for key, _ in network.named_children())
-        raise InputContractError(
-            f"{name}: target_layer is {target_layer!r}, which the network does not have;"
-            f" its top layers are: {top}"
-        )
-    return layers[target_layer]
+def replace_max_pooling(traced: fx.GraphModule) -> None:
+    """Replace plain max poolings of a traced network by ReLUs, in place."""
+    for node in list(traced.graph.nodes):
+        if node.op == "call_module":
+            pool = traced.get_submodule(str(node.target))
+            if type(pool) is nn.MaxPool2d and pool.dilation in {1, (1, 1)}:
+                _replace(traced, node, MaxByReLU(pool), node.args[:1])
+    traced.recompile()

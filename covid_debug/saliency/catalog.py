@@ -15,8 +15,6 @@ from covid_debug.saliency.captum_adapter import (
     ContributionParams,
     Deconvolution,
     DeepLIFT,
-    GradCAM,
-    GradCAMParams,
     Gradient,
     GuidedBackprop,
     InputXGradient,
@@ -29,6 +27,7 @@ from covid_debug.saliency.captum_adapter import (
     SmoothGradParams,
     SurrogateParams,
 )
+from covid_debug.saliency.grad_cam import GradCAM, GradCAMParams
 from covid_debug.saliency.igos import IGOS, IGOSParams
 from covid_debug.saliency.igos_plus import IGOSPlus, IGOSPlusParams
 from covid_debug.saliency.igos_pp import IGOSPP, IGOSPPParams

@@ -14,7 +14,6 @@ from flows.bench_saliency import YARDSTICK, BenchFilms, BenchPlan, run_saliency_
 from flows.bench_saliency_command import (
     ModelChoice,
     default_methods,
-    last_spatial_layer,
     load_model,
 )
 from flows.bench_saliency_figures import write_figures, write_gallery
@@ -112,10 +111,7 @@ def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> 
 def test_default_methods_name_a_spatial_layer_for_grad_cam() -> None:
     classifier = wrap(SmallNet(3), SIDE, 3)
 
-    assert last_spatial_layer(classifier) == "pool"
     assert default_methods(classifier)["grad_cam"] == {"target_layer": "pool"}
-    with pytest.raises(InputContractError, match="no layer with a spatial output"):
-        last_spatial_layer(wrap(Patch(4, 4, 6)))
 
 
 def test_model_choice_errors_are_one_clear_line(tmp_path: Path) -> None:

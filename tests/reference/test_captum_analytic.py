@@ -182,30 +182,6 @@ def test_guided_backprop_by_hand() -> None:
     torch.testing.assert_close(result.saliency, expected)
 
 
-def test_grad_cam_by_hand() -> None:
-    images, classifier, result = explain_residual("grad_cam", target_layer="conv2", sign="signed")
-    network = classifier.module
-    first = torch.relu(network.conv1(images))
-    activation = network.conv2(first).detach().requires_grad_()
-    merged = torch.relu(first + torch.relu(activation))
-    logit = network.head(merged.mean(dim=(2, 3)))[:, 1].sum()
-    (gradient,) = torch.autograd.grad(logit, activation)
-    expected = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1, keepdim=True)
-
-    torch.testing.assert_close(result.saliency, expected.detach())
-
-
-@pytest.mark.parametrize("layer", ["", "layer9"])
-def test_grad_cam_needs_a_layer_that_exists(layer: str) -> None:
-    with pytest.raises(InputContractError, match="its top layers are: conv1"):
-        explain_residual("grad_cam", target_layer=layer)
-
-
-def test_grad_cam_refuses_a_layer_without_maps() -> None:
-    with pytest.raises(InputContractError, match="no spatial output"):
-        explain_residual("grad_cam", target_layer="head")
-
-
 def test_guided_backprop_refuses_a_network_without_relu() -> None:
     with pytest.raises(InputContractError, match="the network has no ReLU"):
         explain_linear("guided_backprop")
