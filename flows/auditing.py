@@ -47,6 +47,7 @@ def audit_checkpoint(
 
     Raises:
         DataIntegrityError: If the data set has no test films.
+        InputContractError: If the target is not a class of the checkpoint.
     """
     find_device(device)
     filmset = load_filmset(data)
@@ -56,6 +57,7 @@ def audit_checkpoint(
     model = load_checkpoint(
         checkpoint, device=device, factory=load_factory(factory) if factory else None
     )
+    target_index(model.classifier.class_names, target)  # before text is looked for on every film
     params = AuditParams(target_class=target)
     target_index(model.classifier.class_names, target)
     detect: Detect | None = None

@@ -355,6 +355,10 @@ def explain(
     data: Annotated[Path | None, typer.Option("--data", help="Or a data set: test films.")] = None,
     method: Annotated[str, typer.Option("--method")] = "igos_pp",
     grid: Annotated[int, typer.Option("--grid", min=2, help="Mask grid, cells a side.")] = 32,
+    target_layer: Annotated[
+        str | None,
+        typer.Option("--target-layer", help="Layer of grad_cam; default: the last with maps."),
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--target", help="Class to explain; default: the predicted one.")
     ] = None,
@@ -374,6 +378,7 @@ def explain(
         data=data,
         method=method,
         grid=grid,
+        target_layer=target_layer,
         target=target,
         limit=limit,
         seed=seed,
@@ -517,12 +522,18 @@ def compare(
     out: OutOption,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
 ) -> None:
     """Test several checkpoints on several versions of the test films, with paired tests."""
     from flows.comparing import compare_checkpoints
 
     compare_checkpoints(
-        _parse_pairs(arm, "--arm"), _parse_pairs(data, "--data"), out, seed=seed, device=device
+        _parse_pairs(arm, "--arm"),
+        _parse_pairs(data, "--data"),
+        out,
+        seed=seed,
+        device=device,
+        factory=factory,
     )
 
 

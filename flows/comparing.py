@@ -15,12 +15,18 @@ from covid_debug.evaluation.comparison import (
     write_comparison,
     write_predictions,
 )
-from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device, find_device
 
 
 def compare_checkpoints(
-    arms: Mapping[str, Path], data: Mapping[str, Path], out: Path, *, seed: int, device: str
+    arms: Mapping[str, Path],
+    data: Mapping[str, Path],
+    out: Path,
+    *,
+    seed: int,
+    device: str,
+    factory: str | None,
 ) -> None:
     """Write comparison.csv, comparison.json and predictions.csv of arms x data sets.
 
@@ -30,6 +36,8 @@ def compare_checkpoints(
         out: Artifact of kind "comparison" to write.
         seed: Seed of the bootstrap.
         device: Torch device.
+        factory: ``"package.module:function"`` that builds the network of every checkpoint that is
+            the user's own; those of the catalogue need none.
 
     Raises:
         InputContractError: If several arms are given and none is called "original".
@@ -40,10 +48,11 @@ def compare_checkpoints(
             " be compared with it"
         )
     find_device(device)
+    build = load_factory(factory) if factory else None
     filmsets = {name: load_filmset(folder) for name, folder in data.items()}
     answers = []
     for arm, folder in arms.items():
-        model = load_checkpoint(folder, device=device)
+        model = load_checkpoint(folder, device=device, factory=build)
         answers += [
             predict_test_films(
                 model,

@@ -23,11 +23,13 @@ from covid_debug.evaluation.deletion_insertion import (
 )
 from covid_debug.imaging.overlays import overlay_saliency
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.models.scoring import TargetScore
 from covid_debug.saliency.base import explain_void_reason
 from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.grad_cam import find_target_layer
 from covid_debug.seeding import derive_seed
 from flows.console import RunConsole
 from flows.films import collect_films
@@ -50,6 +52,7 @@ def explain_films(
     data: Path | None,
     method: str,
     grid: int,
+    target_layer: str | None,
     target: str | None,
     limit: int,
     seed: int,
@@ -66,6 +69,7 @@ def explain_films(
         data: a data set, whose test films are explained.
         method: Catalogue name of the explainer.
         grid: Cells a side of the mask grid.
+        target_layer: Layer of Grad-CAM; None takes the last one with maps and says which.
         target: Class to explain; None explains each film's predicted class.
         limit: At most so many films.
         seed: Run seed; every film gets its own from it.
@@ -86,10 +90,13 @@ def explain_films(
             f"--target {target!r} is not a class of {checkpoint}{suggest(target, names)}"
             f" (known: {', '.join(names)})"
         )
-    explainer = build_explainer(method, **_grid_parameter(method, grid))
+    explainer = build_explainer(
+        method, **_parameters(method, grid, target_layer, model.classifier, console)
+    )
     films = _collect(model, images, data, limit, out.parent / "views", console)
     for name, reason in films.failures:
-        console.say(f"not explained: {name}: {reason}")
+        named = reason if reason.startswith(name) else f"{name}: {reason}"
+        console.say(f"not explained: {named}")
     if not films.names:
         raise CovidDebugError("explain: none of the films could be read")
     probabilities = predict_probabilities(model.classifier, films.views)
@@ -148,10 +155,22 @@ def explain_films(
     console.say(f"{len(films.names)} films explained with {method}: {out}")
 
 
-def _grid_parameter(method: str, grid: int) -> dict[str, int]:
-    """Return the grid for methods that have one; the others work at image size."""
-    has_grid = hasattr(build_explainer(method).params, "grid_size")
-    return {"grid_size": grid} if has_grid else {}
+def _parameters(
+    method: str, grid: int, target_layer: str | None, classifier: Classifier, console: RunConsole
+) -> dict[str, int | str]:
+    """Return the options that a method has: a grid, or a layer; others work at image size."""
+    has = build_explainer(method).params
+    if not hasattr(has, "target_layer"):
+        if target_layer is not None:
+            raise InputContractError(
+                f"--target-layer {target_layer!r}: {method} has no layer; leave it out, or use"
+                " --method grad_cam"
+            )
+        return {"grid_size": grid} if hasattr(has, "grid_size") else {}
+    if target_layer is None:
+        target_layer = find_target_layer(classifier)
+        console.say(f"target layer: {target_layer!r}, the last with maps; see --target-layer")
+    return {"target_layer": target_layer}
 
 
 def _collect(
