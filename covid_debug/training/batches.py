@@ -26,6 +26,7 @@ class BalancedBatches:
     Attributes:
         n_batches: Batches per epoch.
         n_films: Films per epoch, repeats of the target class included.
+        smallest: Films in the smallest batch.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class BalancedBatches:
         self._n_targets = min(wanted, len(self._targets), batch_size - 1)
         self.n_batches = -(-len(self._others) // (batch_size - self._n_targets))
         self.n_films = len(self._others) + self.n_batches * self._n_targets
+        self.smallest = len(self._others) // self.n_batches + self._n_targets
         self._seed = seed
         self._order = np.random.default_rng(derive_seed(seed, "target order"))
         self._queue: list[int] = []

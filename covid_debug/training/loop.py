@@ -1,7 +1,9 @@
 """The training loop: one classifier from uint8 views to a checkpoint.
 
 Runs on Lightning Fabric, so the same lines serve a CPU, a GPU, or several processes started by
-``torchrun``. The model is selected on validation films; test films never come near.
+``torchrun``: these share every batch, so that loss and gradient are those of one process, apart
+from batch norm and augmentation, whose statistics and draws are each process' own. The model is
+selected on validation films; test films never come near.
 """
 
 import copy
@@ -23,7 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn import functional
 
 from covid_debug.errors import InputContractError, TrainingError
 from covid_debug.imaging.geometry import ViewSpec
@@ -43,6 +44,7 @@ from covid_debug.training.checks import (
     find_target_class,
     order_class_weights,
 )
+from covid_debug.training.loss import joint_cross_entropy
 from covid_debug.training.metrics import ValidationMetrics, compute_validation_metrics
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
@@ -125,6 +127,11 @@ def train_classifier(
         seed=derive_seed(seed, "batches"),
     )
     fabric = _build_fabric(device, params.precision)
+    if batches.smallest < fabric.world_size:
+        raise InputContractError(
+            f"training: batches of {batches.smallest} film for {fabric.world_size} processes;"
+            " raise training.batch_size or start fewer processes"
+        )
     fabric.launch()
     with ExitStack() as stack:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
@@ -264,7 +271,7 @@ class _Run:
         )
         # Each process takes its share of every batch, so that the global batch stays the same.
         shares = (batch[rank::n_ranks] for batch in self._batches.draw_epoch(epoch))
-        loss_sum = 0.0
+        loss_sum, n_films = 0.0, 0
         shown: list[Labels] = []
         for films, planes in _prefetch(views, shares):
             images = self._fabric.to_device(planes)[:, None].float().div_(255)
@@ -272,22 +279,22 @@ class _Run:
                 images = augment(images, self._params.augmentation, generator)
             target = self._fabric.to_device(torch.from_numpy(labels[films]))
             logits = self._model(images)
-            loss = functional.cross_entropy(logits.float(), target, weight=self._class_weights)
-            value = float(loss.detach())
-            if not math.isfinite(value):
+            loss = joint_cross_entropy(self._fabric, logits.float(), target, self._class_weights)
+            if not math.isfinite(loss.value):
                 raise TrainingError(
-                    f"training: the loss became {value} in epoch {epoch}; lower learning_rate"
+                    f"training: the loss became {loss.value} in epoch {epoch}; lower learning_rate"
                     f" ({self._params.learning_rate:g}) or use precision 32-true"
                 )
             self._optimizer.zero_grad(set_to_none=True)
-            self._fabric.backward(loss)
+            self._fabric.backward(loss.own)
             self._optimizer.step()
             if self._params.schedule == "cosine":
                 self._cosine.step()
-            loss_sum += value * len(films)
+            loss_sum += loss.value * loss.n_films
+            n_films += loss.n_films
             shown.append(films)
         self._shown = np.concatenate(shown)
-        return loss_sum / len(self._shown)
+        return loss_sum / n_films
 
     def _refresh_batch_norm(self, epoch: int, views: Views) -> None:
         """Match batch-norm statistics to the new weights, on balanced and unchanged films."""
