@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,6 +95,38 @@ class Browser:
         self.wait(lambda: self.run("document.readyState") == "complete")
         self.wait(lambda: self.run("location.href") == page.resolve().as_uri())
 
+    def reload(self) -> None:
+        self.run("window.isOld = true")
+        self.send("Page.reload")
+
+        def is_there() -> bool:
+            try:
+                return bool(self.run("!window.isOld && document.readyState === 'complete'"))
+            except RuntimeError:  # asked between two pages
+                return False
+
+        self.wait(is_there)
+
+    @contextmanager
+    def inside_frame(self) -> Iterator[None]:
+        """Address the only sandboxed frame of the page, which runs in a process of its own."""
+        page, self._session = self._session, None
+        frames: list[str] = []
+
+        def find() -> bool:
+            targets = self.send("Target.getTargets")["targetInfos"]
+            frames[:] = [one["targetId"] for one in targets if one["type"] == "iframe"]
+            return bool(frames)
+
+        try:
+            self.wait(find)
+            attached = self.send("Target.attachToTarget", targetId=frames[0], flatten=True)
+            self._session = attached["sessionId"]
+            self.wait(lambda: self.run("document.readyState") == "complete")
+            yield
+        finally:
+            self._session = page
+
     def run(self, script: str) -> Any:
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True)
         if "exceptionDetails" in answer:
@@ -100,8 +134,9 @@ class Browser:
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
+        text = {"text": key} if len(key) == 1 else {}
         for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, text=key)
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, **text)
 
     def resize(self, width: int, height: int) -> None:
         self.send(

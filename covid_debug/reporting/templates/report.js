@@ -1,5 +1,15 @@
 "use strict";
 (() => {
+  // A viewer that shows the report in a sandboxed frame (MLflow does) follows no link inside it,
+  // refuses storage and drops downloads.
+  const isFramed = window.top !== window;
+  for (const link of isFramed ? document.querySelectorAll('a[href^="#"]') : []) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      document.querySelector(link.hash).scrollIntoView();
+    });
+  }
+
   const list = document.getElementById("card-list");
   if (!list) return;
   const cards = [...list.querySelectorAll(".card")];
@@ -7,16 +17,43 @@
   const storageKey = "covid_debug:" + document.body.dataset.reportKey;
   const reviewerField = document.getElementById("reviewer");
   let current = null;
-  let decisions = JSON.parse(document.getElementById("decisions").textContent);
+  const given = JSON.parse(document.getElementById("decisions").textContent);
+  const decisions = { ...given };
 
-  // A sandboxed viewer may refuse storage; the review then lasts until the page is closed.
-  const load = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
-  const save = (key, text) => { try { localStorage.setItem(key, text); } catch { /* see above */ } };
+  let storage = null;
+  let isExported = true;
+  try {
+    localStorage.setItem("covid_debug:probe", "");
+    localStorage.removeItem("covid_debug:probe");
+    storage = localStorage;
+  } catch { /* shown by noteStorage */ }
+  const load = (key) => storage && storage.getItem(key);
+  function save(key, text) {
+    try { if (storage) storage.setItem(key, text); } catch { storage = null; noteStorage(); }
+  }
+  function noteStorage() { document.getElementById("storage-note").hidden = storage !== null; }
+  noteStorage();
+  window.addEventListener("beforeunload", (event) => {
+    if (!storage && !isExported) event.preventDefault();
+  });
+
   try {
     Object.assign(decisions, JSON.parse(load(storageKey) || "{}"));
   } catch { /* a damaged entry is ignored; the next decision overwrites it */ }
   reviewerField.value = load("covid_debug:reviewer") || "";
   reviewerField.addEventListener("input", () => save("covid_debug:reviewer", reviewerField.value));
+
+  // Decisions made here before the name was typed are the reviewer's too; those that came with the
+  // report are not.
+  function sign() {
+    for (const [key, entry] of Object.entries(decisions)) {
+      if (!entry.reviewer && JSON.stringify(entry) !== JSON.stringify(given[key])) {
+        entry.reviewer = reviewerField.value;
+      }
+    }
+    save(storageKey, JSON.stringify(decisions));
+  }
+  reviewerField.addEventListener("change", sign);
 
   // A decision about a film is kept under its id, one about a region under "<id>#<place>".
   const entryOf = (card) => decisions[card.dataset.id] || {};
@@ -27,6 +64,7 @@
     const entry = { decision: "", note: "", ...decisions[key], ...change, reviewer: reviewerField.value };
     if (entry.decision || entry.note) decisions[key] = entry;
     else delete decisions[key];
+    isExported = false;
     save(storageKey, JSON.stringify(decisions));
     show(card);
     count();
@@ -67,11 +105,16 @@
     if (document.activeElement !== note) note.value = entry.note || "";
   }
 
-  function decide(card, decision) {
-    record(card, { decision: entryOf(card).decision === decision ? "" : decision });
-  }
-
   const visible = () => [...list.children].filter((card) => !card.hidden);
+
+  function decide(card, decision) {
+    const before = visible();
+    record(card, { decision: entryOf(card).decision === decision ? "" : decision });
+    applyFilters();
+    if (!card.hidden) return;
+    const after = before.slice(before.indexOf(card) + 1);
+    select(after[0] || visible().at(-1) || null, true);
+  }
 
   function count() {
     const shown = visible();
@@ -127,12 +170,23 @@
   }
 
   const zoom = document.getElementById("zoom");
-  function enlarge(card) {
-    const copies = [...card.querySelectorAll(".pictures figure")].map((figure) => figure.cloneNode(true));
+  const words = { accept: "accepted", reject: "rejected", unsure: "unsure" };
+  function fillZoom() {
+    const copies = [...current.querySelectorAll(".pictures figure")].map((figure) => figure.cloneNode(true));
     zoom.querySelector(".pictures").replaceChildren(...copies);
+    const shown = visible();
+    document.getElementById("zoom-title").textContent = [
+      current.dataset.name, current.querySelector(".badge").textContent,
+      words[entryOf(current).decision] || "not reviewed", `${shown.indexOf(current) + 1} of ${shown.length}`,
+    ].join(" · ");
+  }
+  function enlarge(card) {
+    select(card, false);
+    fillZoom();
     zoom.showModal();
   }
   zoom.addEventListener("click", (event) => { if (event.target === zoom) zoom.close(); });
+  zoom.addEventListener("close", () => { if (current) select(current, true); });
 
   function download(name, type, text) {
     const link = document.createElement("a");
@@ -154,16 +208,38 @@
   }
 
   function exportDecisions(format) {
+    sign();
     if (format === "jsonl") {
       const text = rows().map((row) => JSON.stringify(row) + "\n").join("");
-      download("decisions.jsonl", "application/jsonl", text);
+      give("decisions.jsonl", "application/jsonl", text);
       return;
     }
     const quote = (value) => `"${String(value).replaceAll('"', '""')}"`;
     const head = ["image_id", "decision", "reviewer", "note", "region_index", "box"];
     const lines = [head, ...rows().map((row) => head.map((key) => quote(row[key] ?? "")))];
-    download("decisions.csv", "text/csv", lines.map((line) => line.join(",") + "\n").join(""));
+    give("decisions.csv", "text/csv", lines.map((line) => line.join(",") + "\n").join(""));
   }
+
+  // Nobody learns whether a frame let a download through: there the text is shown to be copied.
+  const sheet = document.getElementById("export");
+  const sheetText = sheet.querySelector("textarea");
+  function give(name, type, text) {
+    isExported = true;
+    if (!isFramed) {
+      download(name, type, text);
+      return;
+    }
+    sheet.querySelector("code").textContent = name;
+    sheet.querySelector("output").textContent = "";
+    sheetText.value = text;
+    sheet.showModal();
+    sheetText.select();
+  }
+  document.getElementById("copy").addEventListener("click", () => {
+    sheetText.select();
+    sheet.querySelector("output").textContent =
+      document.execCommand("copy") ? "Copied." : "Not allowed here: press Ctrl+C or Cmd+C.";
+  });
 
   for (const filter of filters) filter.addEventListener("change", applyFilters);
   sortField.addEventListener("change", applySort);
@@ -185,22 +261,25 @@
     record(event.target.closest(".card"), { note: event.target.value });
   });
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || zoom.open) return;
-    if (event.target.matches("input, select, textarea")) {
+    if (event.ctrlKey || event.metaKey || event.altKey || sheet.open) return;
+    const isStep = event.key === "j" || event.key === "k";
+    if (event.target.matches("input, textarea") || (event.target.matches("select") && !isStep)) {
       if (event.key === "Escape") { event.target.blur(); if (current) current.focus({ preventScroll: true }); }
       return;
     }
     const decision = { a: "accept", r: "reject", u: "unsure" }[event.key];
     const region = current && /^[1-9]$/.test(event.key) && regionsOf(current)[event.key - 1];
-    if (event.key === "j") step(1);
-    else if (event.key === "k") step(-1);
+    if (isStep) step(event.key === "j" ? 1 : -1);
+    else if (zoom.open && (event.key === "z" || event.key === "Escape")) zoom.close();
     else if (event.key === "z" && current) enlarge(current);
     else if (event.key === "b") document.body.classList.toggle("no-outlines");
-    else if (event.key === "n" && current) { current.querySelector(".note-field").focus(); }
+    else if (event.key === "n" && current) { zoom.close(); current.querySelector(".note-field").focus(); }
     else if (decision && current) decide(current, decision);
     else if (region) stepRegion(current, region);
     else return;
     event.preventDefault();
+    if (zoom.open && current) fillZoom();
+    else if (zoom.open) zoom.close();
   });
 
   for (const card of cards) show(card);
