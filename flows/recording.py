@@ -38,7 +38,7 @@ SHOWN_COLUMNS = (
     "test_original/COVID-19/precision",
     "test_original/COVID-19/recall",
 )
-REPORT_CODE_VERSION = 3
+REPORT_CODE_VERSION = 4
 
 
 class TrainingLog:
@@ -267,17 +267,7 @@ def write_report(
                 audit=audited,
                 proof=proved,
                 comparison=comparison["rows"],
-                pairs=[
-                    {
-                        "train_a": contrast["against"],
-                        "train_b": contrast["train_data"],
-                        "test_data": contrast["test_data"],
-                        "seed": int(seed),
-                        **paired,
-                    }
-                    for contrast in comparison["contrasts"]
-                    for seed, paired in contrast["per_seed"].items()
-                ],
+                contrasts=comparison["contrasts"],
                 confusions=[
                     {
                         "train_data": cell["train_data"],

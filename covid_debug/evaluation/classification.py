@@ -7,7 +7,7 @@ reason, never 0.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,8 @@ from covid_debug.evaluation.statistics import (
     summarise_replicates,
 )
 
-Verdict = Literal["improved", "no evidence", "worse"]
+Verdict = Literal["improved", "no evidence", "worse", "one seed: no verdict", "undefined"]
+ONE_SEED: Final = "one seed: no verdict"
 ALL_CLASSES = "all"
 CLASS_METRICS = ("precision", "recall", "f1")
 
@@ -89,8 +90,6 @@ class MetricDifference:
         difference: ``b - a`` with its paired interval over patients.
         mcnemar_p: Exact McNemar p-value over films for accuracy and recall; NaN for metrics that
             are not a share of a fixed set of films.
-        verdict: ``"improved"`` or ``"worse"`` only if the interval excludes 0 and, where there
-            is a McNemar test, its p-value is at most 0.05.
     """
 
     class_name: str
@@ -99,12 +98,11 @@ class MetricDifference:
     value_b: float
     difference: Estimate
     mcnemar_p: float
-    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
-    """Second classifier against the first, film by film.
+    """Second classifier against the first, film by film: these two models, not their recipes.
 
     Attributes:
         class_names: Classes.
@@ -113,7 +111,6 @@ class PairedComparison:
         n_only_a: Films that only the first classifier gets right.
         n_only_b: Films that only the second classifier gets right.
         n: Films compared.
-        verdict: Verdict on accuracy.
     """
 
     class_names: tuple[str, ...]
@@ -122,12 +119,10 @@ class PairedComparison:
     n_only_a: int
     n_only_b: int
     n: int
-    verdict: Verdict
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON; undefined numbers are ``null``."""
         return {
-            "verdict": self.verdict,
             "mcnemar_p": nan_to_none(self.mcnemar_p),
             "n_only_a": self.n_only_a,
             "n_only_b": self.n_only_b,
@@ -140,7 +135,6 @@ class PairedComparison:
                     "value_b": nan_to_none(entry.value_b),
                     "difference": entry.difference.to_json(),
                     "mcnemar_p": nan_to_none(entry.mcnemar_p),
-                    "verdict": entry.verdict,
                 }
                 for entry in self.differences
             ],
@@ -236,7 +230,7 @@ def compare_predictions(
         n_resamples: Resamples of patients.
 
     Returns:
-        Differences ``b - a`` with intervals, McNemar tests and verdicts.
+        Differences ``b - a`` with intervals and McNemar tests.
 
     Raises:
         InputContractError: If lengths, shapes, indices or probabilities do not fit.
@@ -280,7 +274,6 @@ def compare_predictions(
                 value_b=float(values_b[column]),
                 difference=estimate,
                 mcnemar_p=float(p),
-                verdict=decide_verdict(estimate, p),
             )
         )
     only_a, only_b = _discordant(truth, first, second, np.ones(truth.size, dtype=bool))
@@ -291,24 +284,28 @@ def compare_predictions(
         n_only_a=only_a,
         n_only_b=only_b,
         n=int(truth.size),
-        verdict=entries[0].verdict,
     )
 
 
-def decide_verdict(difference: Estimate, mcnemar_p: float, *, level: float = 0.05) -> Verdict:
-    """Put a difference into words.
+def decide_verdict(difference: Estimate, n_seeds: int) -> Verdict:
+    """Put a difference between two ways of training into words.
+
+    One training of each says which of two models is better, not which way of training: training
+    again with another seed moves a metric by several points, which an interval over films cannot
+    see.
 
     Args:
-        difference: ``b - a``, larger = better.
-        mcnemar_p: Paired p-value, NaN where there is no such test.
-        level: Largest p-value that counts as evidence.
+        difference: ``b - a`` pooled over the seeds, larger = better.
+        n_seeds: Trainings of each way behind it.
 
     Returns:
-        ``"improved"`` or ``"worse"`` if the interval excludes 0 and the test agrees, otherwise
-        ``"no evidence"``, also for an undefined difference.
+        ``"improved"`` or ``"worse"`` if the interval of several seeds excludes 0, otherwise
+        ``"no evidence"``; ``"one seed: no verdict"``; ``"undefined"`` without a value.
     """
-    if not difference.is_defined or mcnemar_p > level:
-        return "no evidence"
+    if not difference.is_defined:
+        return "undefined"
+    if n_seeds < 2:
+        return ONE_SEED
     if difference.low > 0:
         return "improved"
     return "worse" if difference.high < 0 else "no evidence"

@@ -1,7 +1,7 @@
 """Models trained on different versions of the films, tested on different versions of the films.
 
-Owns the table "training arm x test set x seed", its pooling over seeds and the paired verdicts
-against the original arm. The metrics live in :mod:`covid_debug.evaluation.classification`.
+Owns the table "training arm x test set x seed", its pooling over seeds and the verdicts against the
+original arm. The metrics live in :mod:`covid_debug.evaluation.classification`.
 """
 
 import csv
@@ -89,12 +89,23 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class PooledMetric:
-    """One metric over all seeds of an arm, or one difference between arms over all seeds."""
+    """One difference between two arms over all seeds.
+
+    Attributes:
+        class_name: Class, or ``"all"``.
+        metric: As in :meth:`Classification.rows`.
+        summary: ``arm - original``.
+        n: Films that it rests on.
+        mcnemar_p: Exact McNemar p-value of the two models of a single seed, else NaN.
+        verdict: What it says about the arms.
+    """
 
     class_name: str
     metric: str
     summary: SeedSummary
-    verdict: Verdict | None
+    n: int
+    mcnemar_p: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,10 +350,10 @@ def _pool_contrast(per_seed: Mapping[int, PairedComparison]) -> tuple[PooledMetr
     for (name, metric), entries in table.items():
         differences = [entry.difference for entry in entries]
         summary = pool_seeds(differences, bounds=(-1.0, 1.0))
-        # One seed keeps its paired test; several seeds are judged by the pooled interval.
+        estimate = _as_estimate(summary, differences)
         p = entries[0].mcnemar_p if len(entries) == 1 else float("nan")
-        verdict = decide_verdict(_as_estimate(summary, differences), p)
-        pooled.append(PooledMetric(name, metric, summary, verdict))
+        verdict = decide_verdict(estimate, summary.n_seeds)
+        pooled.append(PooledMetric(name, metric, summary, estimate.n, p, verdict))
     return tuple(pooled)
 
 
@@ -359,7 +370,9 @@ def _pooled_json(entry: PooledMetric) -> dict[str, Any]:
         "sd": nan_to_none(entry.summary.sd),
         "low": nan_to_none(entry.summary.low),
         "high": nan_to_none(entry.summary.high),
+        "n": entry.n,
         "n_seeds": entry.summary.n_seeds,
+        "mcnemar_p": nan_to_none(entry.mcnemar_p),
         "verdict": entry.verdict,
     }
 

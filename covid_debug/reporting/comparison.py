@@ -1,13 +1,13 @@
-"""The comparison as the report shows it: one number a cell, pooled over seeds.
+"""The comparison as the report shows it: one number a cell, over all seeds.
 
-Computes no metric; pools and arranges those that it is given.
+Arranges the numbers and verdicts that it is given; computes none.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from covid_debug.evaluation.statistics import Estimate, pool_seeds
+from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.inputs import Row
 
 POOLED = "pooled"
@@ -33,8 +33,8 @@ class Difference:
 
     Attributes:
         estimate: Difference with its paired interval.
-        verdict: ``"improved"``, ``"no evidence"`` or ``"worse"``.
-        p_value: Exact McNemar p-value; NaN where there is none.
+        verdict: See :data:`covid_debug.evaluation.classification.Verdict`.
+        p_value: Exact McNemar p-value of the two models of a single seed; NaN where there is none.
     """
 
     estimate: Estimate
@@ -73,74 +73,45 @@ class ComparisonTable:
         return self.differences.get((arm, test), {}).get((class_name, metric))
 
 
-def arrange_comparison(rows: Sequence[Row], pairs: Sequence[Row]) -> ComparisonTable:
-    """Pool over seeds and sort for display.
+def arrange_comparison(rows: Sequence[Row], contrasts: Sequence[Row]) -> ComparisonTable:
+    """Sort the numbers of all seeds for display.
 
     Args:
         rows: ``ReportInputs.comparison``.
-        pairs: ``ReportInputs.pairs``.
+        contrasts: ``ReportInputs.contrasts``.
 
     Returns:
-        The table; rows of seed ``"pooled"`` win over pooling here.
+        The table.
     """
-    single: dict[Key, dict[Key, list[Estimate]]] = {}
-    pooled: dict[Key, dict[Key, Estimate]] = {}
-    seeds = set()
+    cells: dict[Key, dict[Key, Estimate]] = {}
     classes: dict[str, None] = {}
     for row in rows:
-        cell, key = (row["train_data"], row["test_data"]), (row["class_name"], row["metric"])
-        if row["seed"] == POOLED:
-            pooled.setdefault(cell, {})[key] = _to_estimate(row)
+        if row["seed"] != POOLED:
             continue
-        seeds.add(row["seed"])
+        cell, key = (row["train_data"], row["test_data"]), (row["class_name"], row["metric"])
         if row["class_name"] != "all":
             classes.setdefault(row["class_name"])
-        single.setdefault(cell, {}).setdefault(key, []).append(_to_estimate(row))
-    cells = {
-        cell: {key: pooled.get(cell, {}).get(key) or _pool(list_) for key, list_ in table.items()}
-        for cell, table in single.items()
-    }
+        cells.setdefault(cell, {})[key] = _to_estimate(row)
     return ComparisonTable(
         arms=_in_order({arm for arm, _ in cells}),
         tests=_in_order({test for _, test in cells}),
         classes=tuple(classes),
-        n_seeds=len(seeds),
+        n_seeds=len({row["seed"] for row in rows} - {POOLED}),
         cells=cells,
-        differences=_arrange_pairs(pairs),
+        differences={
+            (contrast["train_data"], contrast["test_data"]): {
+                (entry["class_name"], entry["metric"]): _to_difference(entry)
+                for entry in contrast["pooled"]
+            }
+            for contrast in contrasts
+        },
     )
 
 
-def _arrange_pairs(pairs: Sequence[Row]) -> dict[Key, dict[Key, Difference]]:
-    groups: dict[Key, list[Row]] = {}
-    for pair in pairs:
-        if pair["train_a"] == BASE:
-            groups.setdefault((pair["train_b"], pair["test_data"]), []).append(pair)
-    differences = {}
-    for cell, members in groups.items():
-        pooled = [pair for pair in members if pair["seed"] == POOLED]
-        found: dict[Key, list[Row]] = {}
-        for pair in pooled or members:
-            for entry in pair["differences"]:
-                found.setdefault((entry["class_name"], entry["metric"]), []).append(entry)
-        differences[cell] = {key: _to_difference(entries) for key, entries in found.items()}
-    return differences
-
-
-def _to_difference(entries: Sequence[Row]) -> Difference:
-    estimates = [_to_estimate(entry["difference"]) for entry in entries]
-    if len(entries) == 1:
-        p = entries[0].get("mcnemar_p")
-        return Difference(estimates[0], entries[0]["verdict"], math.nan if p is None else p)
-    total = _pool(estimates, bounds=(-1.0, 1.0))
-    verdict = "improved" if total.low > 0 else "worse" if total.high < 0 else "no evidence"
-    return Difference(total, verdict, math.nan)
-
-
-def _pool(estimates: Sequence[Estimate], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
-    if len(estimates) == 1:
-        return estimates[0]
-    summary = pool_seeds(estimates, bounds=bounds)
-    return Estimate(summary.mean, summary.low, summary.high, max(e.n for e in estimates))
+def _to_difference(entry: Row) -> Difference:
+    p = entry["mcnemar_p"]
+    estimate = _to_estimate({**entry, "value": entry["mean"]})
+    return Difference(estimate, entry["verdict"], math.nan if p is None else p)
 
 
 def _to_estimate(row: Row) -> Estimate:

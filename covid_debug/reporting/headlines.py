@@ -6,6 +6,7 @@ Every sentence carries its counts or its interval; nothing is claimed beyond the
 from collections import Counter
 from collections.abc import Sequence
 
+from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import BASE, CLEANED, ComparisonTable
 from covid_debug.reporting.inputs import Row
@@ -94,22 +95,34 @@ def _difference_line(table: ComparisonTable, arm: str, test: str) -> str:
     difference = table.get_difference(arm, test, "all", "accuracy")
     if first is None or second is None or difference is None:
         return ""
-    seeds = f", {table.n_seeds} seeds" if table.n_seeds > 1 else ""
-    return (
+    values = (
         f"On {TEST_NAMES.get(test, test)} accuracy is {_percent(first.value)} trained on the"
         f" original films and {_percent(second.value)} trained on the {arm} films:"
-        f" {difference.verdict} ({_points(difference.estimate)}, n = {second.n}{seeds})."
     )
+    points = _points(difference.estimate)
+    if difference.verdict == ONE_SEED:
+        return f"{values} {points}, for this pair of models (n = {second.n}); {ONE_SEED}."
+    return f"{values} {difference.verdict} ({points}, n = {second.n}, {table.n_seeds} seeds)."
 
 
 def _control_line(table: ComparisonTable, arm: str) -> str:
     """Return one sentence about all test sets of an arm that is only a control."""
-    found = [
-        f"{difference.verdict} on {TEST_NAMES.get(test, test)} ({_points(difference.estimate)})"
+    found = {
+        TEST_NAMES.get(test, test): difference
         for test in table.tests
         if (difference := table.get_difference(arm, test, "all", "accuracy"))
+    }
+    if not found:
+        return ""
+    parts = [
+        f"{_points(difference.estimate)} on {test}"
+        if difference.verdict == ONE_SEED
+        else f"{difference.verdict} on {test} ({_points(difference.estimate)})"
+        for test, difference in found.items()
     ]
-    return f"Control, trained on the {arm} films: {'; '.join(found)}." if found else ""
+    if any(difference.verdict == ONE_SEED for difference in found.values()):
+        parts.append(ONE_SEED)
+    return f"Control, trained on the {arm} films: {'; '.join(parts)}."
 
 
 def _points(estimate: Estimate) -> str:

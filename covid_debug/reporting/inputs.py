@@ -27,11 +27,11 @@ class ReportInputs:
         proof: Artifact of kind ``"cleaning-proof"`` about ``cleaned``, or None.
         comparison: Rows with ``train_data, test_data, seed, class_name, metric, value, low, high,
             n``; ``class_name`` is ``"all"`` for accuracy and macro_f1, undefined values are None;
-            ``seed`` is ``"pooled"`` for rows over all seeds.
+            ``seed`` is ``"pooled"`` for rows over all seeds, which the tables show.
             Test data named ``text_free`` or ``text_swapped`` are counterfactual films of a phantom.
-        pairs: Paired comparisons, ``b`` minus ``a``: ``train_a, train_b, test_data, seed`` and
-            ``differences``, entries with ``class_name, metric, difference`` (``value, low, high``),
-            ``mcnemar_p`` and ``verdict``. Seed ``"pooled"`` is over all seeds.
+        contrasts: Arms minus the original arm: ``train_data, test_data`` and ``pooled``, entries
+            over all seeds with ``class_name, metric, mean, low, high, n, mcnemar_p, verdict``, as
+            ``comparison.json`` holds them.
         confusions: ``train_data, test_data, seed, class_names, matrix`` (rows are the true class).
         baselines: Models that see no lung: ``name, description, value, low, high, n, chance``
             (accuracy on the test films; ``chance`` is the share of the commonest label).
@@ -51,7 +51,7 @@ class ReportInputs:
     audit: Path | None = None
     proof: Path | None = None
     comparison: Sequence[Row] = ()
-    pairs: Sequence[Row] = ()
+    contrasts: Sequence[Row] = ()
     confusions: Sequence[Row] = ()
     baselines: Sequence[Row] = ()
     calibration: Row | None = None

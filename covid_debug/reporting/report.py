@@ -22,6 +22,7 @@ from covid_debug.cleaning.proof import read_proof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError
+from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.imaging.overlays import colour_bar
 from covid_debug.imaging.regions import read_regions
 from covid_debug.imaging.writing import encode_jpeg, to_data_uri
@@ -85,7 +86,7 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
     regions = read_regions(inputs.regions)
     audited = () if inputs.audit is None else read_verdicts(inputs.audit)
     audit_counts = {} if inputs.audit is None else read_audit_counts(inputs.audit)
-    table = arrange_comparison(inputs.comparison, inputs.pairs)
+    table = arrange_comparison(inputs.comparison, inputs.contrasts)
     proof = None if inputs.proof is None else read_proof(inputs.proof)
     headlines = write_headlines(audited, table, inputs.baselines, inputs.calibration, proof)
     shown = audited[: inputs.max_cards]
@@ -221,6 +222,7 @@ def _page_facts(
     bar = colour_bar(160, 8)
     return {
         "base": BASE,
+        "one_seed": ONE_SEED,
         "metric_names": METRIC_NAMES,
         "class_metric_names": CLASS_METRIC_NAMES,
         "counterfactual_names": COUNTERFACTUAL_NAMES,

@@ -80,7 +80,7 @@ def test_rows_name_every_metric_once():
     assert len(set(keys)) == len(keys) == 8
 
 
-def test_comparison_of_a_clearly_better_model_says_improved():
+def test_compare_predictions_a_clearly_better_model_is_beyond_zero():
     labels = np.tile([0, 1], 50)
     worse = np.where(np.arange(100) % 4 < 2, labels, 1 - labels)
     patients = [f"p{i}" for i in range(100)]
@@ -91,17 +91,16 @@ def test_comparison_of_a_clearly_better_model_says_improved():
 
     assert (result.n_only_a, result.n_only_b, result.n) == (0, 50, 100)
     assert result.mcnemar_p == pytest.approx(2 / 2**50)
-    assert result.verdict == "improved"
     assert result.differences[0].difference.value == pytest.approx(0.5)
-    assert {entry.verdict for entry in result.differences} == {"improved"}
+    assert all(entry.difference.low > 0 for entry in result.differences)
     reversed_ = compare_predictions(
         labels, _one_hot(labels, 2), _one_hot(worse, 2), CLASSES[:2], patients, seed=0
     )
-    assert reversed_.verdict == "worse"
+    assert reversed_.differences[0].difference.high < 0
     json.dumps(result.to_json(), allow_nan=False)
 
 
-def test_comparison_of_equal_predictions_says_no_evidence_with_a_real_interval():
+def test_compare_predictions_equal_ones_have_an_interval_around_zero():
     labels = np.tile([0, 1], 20)
 
     result = compare_predictions(
@@ -113,7 +112,6 @@ def test_comparison_of_equal_predictions_says_no_evidence_with_a_real_interval()
         seed=0,
     )
 
-    assert result.verdict == "no evidence"
     assert result.mcnemar_p == 1.0
     assert result.differences[0].difference.low < 0 < result.differences[0].difference.high
 
@@ -132,15 +130,21 @@ def test_comparison_on_few_patients_is_not_fooled_by_many_films():
     )
 
     assert result.mcnemar_p < 1e-4
-    assert result.verdict == "no evidence"
+    assert result.differences[0].difference.low <= 0
 
 
-def test_decide_verdict_needs_interval_and_test_and_takes_undefined_as_no_evidence():
-    better = Estimate(0.1, 0.05, 0.2, 50)
-
-    assert decide_verdict(better, math.nan) == "improved"
-    assert decide_verdict(better, 0.2) == "no evidence"
-    assert decide_verdict(Estimate.undefined(0, "none"), math.nan) == "no evidence"
+@pytest.mark.parametrize(
+    ("difference", "n_seeds", "verdict"),
+    [
+        (Estimate(0.1, 0.05, 0.2, 50), 2, "improved"),
+        (Estimate(-0.1, -0.2, -0.05, 50), 3, "worse"),
+        (Estimate(0.1, -0.05, 0.2, 50), 2, "no evidence"),
+        (Estimate(0.1, 0.05, 0.2, 50), 1, "one seed: no verdict"),
+        (Estimate.undefined(0, "none"), 2, "undefined"),
+    ],
+)
+def test_decide_verdict_needs_several_seeds_and_an_interval(difference, n_seeds, verdict):
+    assert decide_verdict(difference, n_seeds) == verdict
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from covid_debug.evaluation.comparison import (
+    ArmContrast,
     FilmPredictions,
     compare_arms,
     write_comparison,
@@ -52,13 +53,19 @@ def test_rows_hold_every_cell_and_a_pooled_row() -> None:
     assert accuracy[2]["n"] == 40
 
 
-def test_arm_that_is_right_on_many_more_films_has_improved() -> None:
-    answers = [
-        make_answer("original", "cleaned", [i >= 20 for i in range(60)]),
-        make_answer("cleaned", "cleaned", [True] * 60),
-    ]
-
+def make_contrast(right: dict[int, tuple[list[bool], list[bool]]]) -> ArmContrast:
+    answers = []
+    for seed, (first, second) in right.items():
+        answers.append(make_answer("original", "cleaned", first, seed=seed))
+        answers.append(make_answer("cleaned", "cleaned", second, seed=seed))
     (contrast,) = compare_arms(answers, NAMES, seed=0, n_resamples=200).contrasts
+    return contrast
+
+
+def test_compare_arms_two_seeds_right_on_many_more_films_has_improved() -> None:
+    pair = ([i >= 20 for i in range(60)], [True] * 60)
+
+    contrast = make_contrast({0: pair, 1: pair})
 
     assert (contrast.arm, contrast.test_data) == ("cleaned", "cleaned")
     assert contrast.per_seed[0].n_only_b == 20
@@ -68,15 +75,39 @@ def test_arm_that_is_right_on_many_more_films_has_improved() -> None:
     assert accuracy.verdict == "improved"
 
 
-def test_one_discordant_film_is_no_evidence() -> None:
+def test_compare_arms_one_seed_gives_an_interval_and_no_verdict() -> None:
+    better = ([i >= 20 for i in range(60)], [True] * 60)
+
+    accuracy = make_contrast({0: better}).pooled[0]
+
+    assert accuracy.summary.low > 0
+    assert accuracy.mcnemar_p < 0.001
+    assert accuracy.verdict == "one seed: no verdict"
+
+
+def test_written_comparison_of_one_seed_claims_no_improvement(tmp_path: Path) -> None:
     answers = [
-        make_answer("original", "original", [True] * 39 + [False]),
-        make_answer("placebo", "original", [True] * 40),
+        make_answer("original", "cleaned", [i >= 20 for i in range(60)]),
+        make_answer("cleaned", "cleaned", [True] * 60),
     ]
+    write_comparison(tmp_path, compare_arms(answers, NAMES, seed=0, n_resamples=50))
 
-    (contrast,) = compare_arms(answers, NAMES, seed=0, n_resamples=200).contrasts
+    assert "improved" not in (tmp_path / "comparison.json").read_text()
 
-    assert contrast.pooled[0].verdict == "no evidence"
+
+def test_compare_arms_one_discordant_film_is_no_evidence() -> None:
+    pair = ([True] * 39 + [False], [True] * 40)
+
+    assert make_contrast({0: pair, 1: pair}).pooled[0].verdict == "no evidence"
+
+
+def test_compare_arms_metric_without_a_value_is_undefined() -> None:
+    right = ([i % 2 == 0 for i in range(20)], [i % 2 == 0 for i in range(20)])  # never COVID-19
+
+    contrast = make_contrast({0: right, 1: right})
+    pooled = {(one.class_name, one.metric): one for one in contrast.pooled}
+
+    assert pooled["COVID-19", "precision"].verdict == "undefined"
 
 
 def test_contrast_pairs_only_films_that_both_versions_have() -> None:

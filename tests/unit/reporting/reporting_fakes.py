@@ -113,17 +113,19 @@ def make_audit(folder: Path, filmset: FilmSet, *, size: int = 32) -> None:
         write_text_atomic(draft.path / "summary.json", "{}\n")
 
 
+KEYS = [("all", "accuracy"), ("all", "macro_f1")]
+KEYS += [(name, metric) for name in CLASSES for metric in ("precision", "recall", "f1")]
+
+
 def make_comparison(
-    tests: tuple[str, ...] = ("original", "cleaned"), seeds: tuple[int, ...] = (0,)
+    tests: tuple[str, ...] = ("original", "cleaned"), seeds: tuple[int, ...] = (0, 1)
 ) -> list[dict[str, object]]:
-    keys = [("all", "accuracy"), ("all", "macro_f1")]
-    keys += [(name, metric) for name in CLASSES for metric in ("precision", "recall", "f1")]
     rows = []
     for arm, base in (("original", 0.7), ("cleaned", 0.8)):
         for k, test in enumerate(tests):
-            for seed in seeds:
-                for i, (name, metric) in enumerate(keys):
-                    value = base - 0.05 * k * (arm == "original") + 0.004 * i + 0.01 * seed
+            for seed in (*seeds, "pooled"):
+                for i, (name, metric) in enumerate(KEYS):
+                    value = base - 0.05 * k * (arm == "original") + 0.004 * i
                     rows.append(
                         {
                             "train_data": arm,
@@ -140,37 +142,32 @@ def make_comparison(
     return rows
 
 
-def make_pairs(
-    tests: tuple[str, ...] = ("original", "cleaned"), seeds: tuple[int, ...] = (0,)
+def make_contrasts(
+    tests: tuple[str, ...] = ("original", "cleaned"), n_seeds: int = 2
 ) -> list[dict[str, object]]:
-    keys = [("all", "accuracy"), ("all", "macro_f1")]
-    keys += [(name, metric) for name in CLASSES for metric in ("precision", "recall", "f1")]
     verdicts = ("improved", "no evidence", "worse")
     shifts = (0.1, 0.01, -0.09)
     return [
         {
-            "train_a": "original",
-            "train_b": "cleaned",
+            "train_data": "cleaned",
+            "against": "original",
             "test_data": test,
-            "seed": seed,
-            "differences": [
+            "pooled": [
                 {
                     "class_name": name,
                     "metric": metric,
-                    "difference": {
-                        "value": shifts[i % 3],
-                        "low": shifts[i % 3] - 0.04,
-                        "high": shifts[i % 3] + 0.05,
-                        "n": 120,
-                    },
-                    "mcnemar_p": None if metric == "macro_f1" else 0.01,
-                    "verdict": verdicts[i % 3],
+                    "mean": shifts[i % 3],
+                    "low": shifts[i % 3] - 0.04,
+                    "high": shifts[i % 3] + 0.05,
+                    "n": 120,
+                    "n_seeds": n_seeds,
+                    "mcnemar_p": 0.01 if n_seeds == 1 and metric == "accuracy" else None,
+                    "verdict": verdicts[i % 3] if n_seeds > 1 else "one seed: no verdict",
                 }
-                for i, (name, metric) in enumerate(keys)
+                for i, (name, metric) in enumerate(KEYS)
             ],
         }
         for test in tests
-        for seed in seeds
     ]
 
 
@@ -279,7 +276,7 @@ def make_inputs(folder: Path, n: int = 4, **changes: object) -> ReportInputs:
         "cleaned": folder / "cleaned-1",
         "audit": folder / "audit-1",
         "comparison": make_comparison(),
-        "pairs": make_pairs(),
+        "contrasts": make_contrasts(),
         "confusions": make_confusions(),
         "baselines": BASELINES,
         "config": {"name": "demo", "seeds": [0]},

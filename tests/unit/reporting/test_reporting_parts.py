@@ -29,82 +29,58 @@ def _row(arm, seed, value, *, low=None, high=None, metric="accuracy"):
     }
 
 
-def _pair(seed, value, verdict, p=0.01):
+def _both(arm, value, **changes):
+    """Return the rows of one training, and of all seeds."""
+    return [_row(arm, seed, value, **changes) for seed in (0, "pooled")]
+
+
+def _contrast(value, verdict, *, arm="cleaned", p=None):
     entry = {
         "class_name": "all",
         "metric": "accuracy",
-        "difference": {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 10},
+        "mean": value,
+        "low": value - 0.05,
+        "high": value + 0.05,
+        "n": 10,
         "mcnemar_p": p,
         "verdict": verdict,
     }
-    return {
-        "train_a": "original",
-        "train_b": "cleaned",
-        "test_data": "original",
-        "seed": seed,
-        "differences": [entry],
-    }
+    return {"train_data": arm, "test_data": "original", "pooled": [entry]}
 
 
-def test_arrange_comparison_one_seed_keeps_the_numbers():
-    table = arrange_comparison([_row("original", 0, 0.7, low=0.6, high=0.8)], [])
-
-    assert table.get("original", "original", "all", "accuracy") == Estimate(0.7, 0.6, 0.8, 10)
-    assert table.get("cleaned", "original", "all", "accuracy") is None
-    assert table.n_seeds == 1
-
-
-def test_arrange_comparison_two_seeds_gives_the_mean_and_a_wider_interval():
+def test_arrange_comparison_shows_the_rows_over_all_seeds():
     rows = [_row("original", 0, 0.6), _row("original", 1, 0.8)]
-
-    estimate = arrange_comparison(rows, []).get("original", "original", "all", "accuracy")
-
-    assert estimate.value == pytest.approx(0.7)
-    # Student's t with one degree of freedom times sd / sqrt(2) = 12.7 * 0.1, cut at the bounds
-    assert (estimate.low, estimate.high) == (0.0, 1.0)
-
-
-def test_arrange_comparison_pooled_rows_win():
-    rows = [_row("original", 0, 0.6), _row("original", 1, 0.8), _row("original", "pooled", 0.71)]
+    rows.append(_row("original", "pooled", 0.71, low=0.6, high=0.8))
 
     table = arrange_comparison(rows, [])
 
-    assert table.get("original", "original", "all", "accuracy").value == 0.71
+    assert table.get("original", "original", "all", "accuracy") == Estimate(0.71, 0.6, 0.8, 10)
+    assert table.get("cleaned", "original", "all", "accuracy") is None
     assert table.n_seeds == 2
 
 
 def test_arrange_comparison_orders_arms_and_unknown_ones_come_last():
-    rows = [_row(arm, 0, 0.5) for arm in ("zebra", "placebo", "cleaned", "original")]
+    rows = [_row(arm, "pooled", 0.5) for arm in ("zebra", "placebo", "cleaned", "original")]
 
     assert arrange_comparison(rows, []).arms == ("original", "cleaned", "placebo", "zebra")
 
 
 def test_arrange_comparison_undefined_value_stays_undefined():
-    row = _row("original", 0, 0.5, metric="precision") | {"value": None, "low": None, "high": None}
+    row = _row("original", "pooled", 0.5, metric="precision")
+    row |= {"value": None, "low": None, "high": None}
 
     estimate = arrange_comparison([row], []).get("original", "original", "all", "precision")
 
     assert not estimate.is_defined
 
 
-def test_differences_one_seed_keeps_the_verdict_of_the_test():
-    table = arrange_comparison([], [_pair(0, 0.2, "no evidence", p=0.2)])
+def test_arrange_comparison_takes_difference_and_verdict_as_they_were_given():
+    table = arrange_comparison([], [_contrast(0.2, "no evidence", p=0.2)])
 
     difference = table.get_difference("cleaned", "original", "all", "accuracy")
 
     assert (difference.verdict, difference.p_value) == ("no evidence", 0.2)
-
-
-def test_differences_two_seeds_are_judged_by_the_pooled_interval():
-    wide = arrange_comparison([], [_pair(0, 0.2, "improved"), _pair(1, -0.2, "worse")])
-    equal = arrange_comparison([], [_pair(0, 0.2, "improved"), _pair(1, 0.2, "improved")])
-
-    first = wide.get_difference("cleaned", "original", "all", "accuracy")
-    second = equal.get_difference("cleaned", "original", "all", "accuracy")
-
-    assert (first.verdict, first.estimate.value) == ("no evidence", 0.0)
-    assert (second.verdict, second.estimate.value) == ("improved", 0.2)
-    assert math.isnan(second.p_value)
+    assert difference.estimate == Estimate(0.2, 0.15000000000000002, 0.25, 10)
 
 
 def test_write_headlines_without_anything_is_silent():
@@ -112,9 +88,8 @@ def test_write_headlines_without_anything_is_silent():
 
 
 def test_write_headlines_states_difference_interval_and_best_baseline():
-    table = arrange_comparison(
-        [_row("original", 0, 0.7), _row("cleaned", 0, 0.8)], [_pair(0, 0.1, "improved")]
-    )
+    rows = _both("original", 0.7) + _both("cleaned", 0.8) + [_row("original", 1, 0.7)]
+    table = arrange_comparison(rows, [_contrast(0.1, "improved")])
 
     lines = write_headlines((), table, fakes.BASELINES, fakes.CALIBRATION)
 
@@ -123,20 +98,37 @@ def test_write_headlines_states_difference_interval_and_best_baseline():
         " (55.0 % to 88.0 %) of the predictions that really change are flagged (20 flagged, 24"
         " change, 60 audited).",
         "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
-        " trained on the cleaned films: improved (+10.0 points, +5.0 to +15.0, n = 10).",
+        " trained on the cleaned films: improved (+10.0 points, +5.0 to +15.0, n = 10, 2 seeds).",
         "Source only, which sees no lung, gets 91.0 % of the test films right (n = 120); always"
         " giving the commonest label gets 41.0 %.",
     ]
 
 
-def test_write_headlines_placebo_takes_one_sentence():
-    pair = _pair(0, 0.02, "no evidence") | {"train_b": "placebo"}
-    rows = [_row("original", 0, 0.7), _row("placebo", 0, 0.72)]
+def test_write_headlines_one_seed_gives_the_numbers_of_the_pair_and_no_verdict():
+    rows = _both("original", 0.7) + _both("cleaned", 0.8)
+    table = arrange_comparison(rows, [_contrast(0.1, "one seed: no verdict", p=0.001)])
 
-    assert write_headlines((), arrange_comparison(rows, [pair]), (), None) == [
-        "Control, trained on the placebo films: no evidence on the original test films"
-        " (+2.0 points, -3.0 to +7.0)."
+    assert write_headlines((), table, (), None) == [
+        "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
+        " trained on the cleaned films: +10.0 points, +5.0 to +15.0, for this pair of models"
+        " (n = 10); one seed: no verdict."
     ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        ("no evidence", "no evidence on the original test films (+2.0 points, -3.0 to +7.0)"),
+        ("one seed: no verdict", "+2.0 points, -3.0 to +7.0 on the original test films"),
+    ],
+)
+def test_write_headlines_placebo_takes_one_sentence(verdict, sentence):
+    contrast = _contrast(0.02, verdict, arm="placebo")
+    rows = _both("original", 0.7) + _both("placebo", 0.72)
+    (line,) = write_headlines((), arrange_comparison(rows, [contrast]), (), None)
+
+    ending = "; one seed: no verdict." if verdict.startswith("one") else "."
+    assert line == f"Control, trained on the placebo films: {sentence}{ending}"
 
 
 def test_read_verdicts_most_severe_and_largest_drop_first(tmp_path):

@@ -46,7 +46,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plain(tmp_path: Path) -> dict[str, object]:
     """Inputs without the comparison, which is slow to draw."""
-    return {"comparison": (), "pairs": (), "confusions": (), "baselines": ()}
+    return {"comparison": (), "contrasts": (), "confusions": (), "baselines": ()}
 
 
 def test_build_report_writes_every_promised_file(report):
@@ -123,7 +123,7 @@ def test_build_report_hostile_strings_stay_text(tmp_path):
         regions=regions,
         view=inputs.view,
         audit=folder / "audit-1",
-        comparison=[{**row, "train_data": "original"} for row in inputs.comparison[:2]],
+        comparison=[{**row, "train_data": "original"} for row in inputs.comparison[-2:]],
         baselines=[{**fakes.BASELINES[0], "name": HOSTILE, "description": HOSTILE}],
         confusions=[{**inputs.confusions[0], "class_names": [HOSTILE, "b", "$x$"]}],
         config={"name": HOSTILE},
@@ -199,12 +199,28 @@ def test_summary_json_has_the_stable_keys(report):
     )
 
 
+def test_build_report_of_one_seed_gives_differences_and_no_verdict(tmp_path):
+    inputs = fakes.make_inputs(
+        tmp_path,
+        comparison=fakes.make_comparison(seeds=(0,)),
+        contrasts=fakes.make_contrasts(n_seeds=1),
+    )
+
+    report = build_report(tmp_path / "out", inputs)
+    text = report.read_text()
+
+    assert 'class="verdict verdict-improved"' not in text
+    assert "One seed: no verdict" in text
+    assert "+10.0 [+6.0, +15.0]" in text
+    assert "improved" not in (report.parent / "summary.json").read_text()
+
+
 def test_build_report_phantom_shows_the_truth(tmp_path):
     tests = ("original", "text_free", "text_swapped")
     inputs = fakes.make_inputs(
         tmp_path,
-        comparison=fakes.make_comparison(tests, (0, 1)),
-        pairs=fakes.make_pairs(tests, (0, 1)),
+        comparison=fakes.make_comparison(tests),
+        contrasts=fakes.make_contrasts(tests),
         confusions=(),
         calibration=fakes.CALIBRATION,
     )
@@ -220,7 +236,7 @@ def test_build_report_phantom_shows_the_truth(tmp_path):
 
 def test_build_report_without_audit_or_comparison_still_stands(tmp_path):
     inputs = fakes.make_inputs(
-        tmp_path, audit=None, cleaned=None, comparison=(), pairs=(), confusions=(), baselines=()
+        tmp_path, audit=None, cleaned=None, comparison=(), contrasts=(), confusions=(), baselines=()
     )
 
     report = build_report(tmp_path / "out", inputs)
