@@ -254,8 +254,8 @@ def decide(
     Returns:
         Verdict, direction, and the reasons in sentences.
     """
-    reasons = [_describe_removal(evidence, significance)]
     is_relevant = evidence.changes_class or evidence.drop >= min_drop
+    reasons = [_describe_removal(evidence, significance, alpha, is_relevant=is_relevant)]
     verdict: Verdict = "not_text_driven"
     if np.isnan(significance.p_towards):
         reasons.append(
@@ -306,7 +306,9 @@ def _standardise_nulls(values: NDArray[np.float64], floor: float) -> NDArray[np.
     return z
 
 
-def _describe_removal(evidence: Evidence, significance: Significance) -> str:
+def _describe_removal(
+    evidence: Evidence, significance: Significance, alpha: float, *, is_relevant: bool
+) -> str:
     change = (
         f"becomes {evidence.text_removed.predicted_class}"
         if evidence.changes_class
@@ -318,7 +320,14 @@ def _describe_removal(evidence: Evidence, significance: Significance) -> str:
     )
     if np.isnan(significance.p_towards):
         return sentence
-    return (
-        f"{sentence}; larger than at {significance.n_exceeded} of {len(evidence.null_removed)}"
-        f" matched patches, q = {significance.q_towards:.3f}"
+    n_nulls = len(evidence.null_removed)
+    sentence += (
+        f"; larger than at {significance.n_exceeded} of {n_nulls} matched patches,"
+        f" q = {significance.q_towards:.3f}"
     )
+    if significance.q_towards <= alpha:
+        too_small = f": beyond them, but a fall of {evidence.drop:.2f} is too small to count"
+        return sentence if is_relevant else sentence + too_small
+    if significance.p_towards <= alpha or significance.n_exceeded == n_nulls:
+        sentence += ": not enough after correction for all audited films"
+    return sentence

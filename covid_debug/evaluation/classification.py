@@ -35,6 +35,7 @@ class Classification:
         class_names: Classes in the order of the confusion matrix.
         accuracy: Share of films with the right class.
         macro_f1: Mean F1 over the classes that have at least one film.
+        balanced_accuracy: Mean recall over the same classes; chance is 1 / their number.
         precision: Class -> share of right films among those predicted as the class; undefined
             where the class is never predicted.
         recall: Class -> share of the class's films that are found; undefined without films.
@@ -46,6 +47,7 @@ class Classification:
     class_names: tuple[str, ...]
     accuracy: Estimate
     macro_f1: Estimate
+    balanced_accuracy: Estimate
     precision: Mapping[str, Estimate]
     recall: Mapping[str, Estimate]
     f1: Mapping[str, Estimate]
@@ -56,10 +58,11 @@ class Classification:
         """Yield ``(class_name, metric, estimate)``; class_name is ``"all"`` for the overall ones.
 
         Yields:
-            Accuracy, macro-F1, then precision, recall and F1 of each class.
+            Accuracy, macro-F1, balanced accuracy, then precision, recall and F1 of each class.
         """
         yield ALL_CLASSES, "accuracy", self.accuracy
         yield ALL_CLASSES, "macro_f1", self.macro_f1
+        yield ALL_CLASSES, "balanced_accuracy", self.balanced_accuracy
         for name in self.class_names:
             yield name, "precision", self.precision[name]
             yield name, "recall", self.recall[name]
@@ -84,7 +87,8 @@ class MetricDifference:
 
     Attributes:
         class_name: Class, or ``"all"``.
-        metric: ``"accuracy"``, ``"macro_f1"``, ``"precision"``, ``"recall"`` or ``"f1"``.
+        metric: ``"accuracy"``, ``"macro_f1"``, ``"balanced_accuracy"``, ``"precision"``,
+            ``"recall"`` or ``"f1"``.
         value_a: Value of the first classifier; NaN where undefined.
         value_b: Value of the second classifier.
         difference: ``b - a`` with its paired interval over patients.
@@ -198,6 +202,7 @@ def compute_classification(
         class_names=tuple(class_names),
         accuracy=estimates[ALL_CLASSES, "accuracy"],
         macro_f1=estimates[ALL_CLASSES, "macro_f1"],
+        balanced_accuracy=estimates[ALL_CLASSES, "balanced_accuracy"],
         precision={name: estimates[name, "precision"] for name in class_names},
         recall={name: estimates[name, "recall"] for name in class_names},
         f1={name: estimates[name, "f1"] for name in class_names},
@@ -312,12 +317,12 @@ def decide_verdict(difference: Estimate, n_seeds: int) -> Verdict:
 
 
 def _metric_keys(class_names: Sequence[str]) -> list[tuple[str, str]]:
-    keys = [(ALL_CLASSES, "accuracy"), (ALL_CLASSES, "macro_f1")]
+    keys = [(ALL_CLASSES, metric) for metric in ("accuracy", "macro_f1", "balanced_accuracy")]
     return keys + [(name, metric) for name in class_names for metric in CLASS_METRICS]
 
 
 def _metrics(confusion: NDArray[Any]) -> NDArray[np.float64]:
-    """Return ``(R, 2 + 3K)`` metrics, in the order of the keys, of ``(R, K, K)`` counts."""
+    """Return ``(R, 3 + 3K)`` metrics, in the order of the keys, of ``(R, K, K)`` counts."""
     counts = confusion.astype(np.float64)
     right = np.diagonal(counts, axis1=1, axis2=2)
     actual, predicted = counts.sum(axis=2), counts.sum(axis=1)
@@ -325,9 +330,10 @@ def _metrics(confusion: NDArray[Any]) -> NDArray[np.float64]:
         precision, recall = right / predicted, right / actual
         f1 = np.where(actual > 0, 2 * right / (actual + predicted), np.nan)
         accuracy = right.sum(axis=1) / counts.sum(axis=(1, 2))
-        macro = np.nansum(f1, axis=1) / np.sum(actual > 0, axis=1)
+        n_present = np.sum(actual > 0, axis=1)
+        macro, balanced = (np.nansum(each, axis=1) / n_present for each in (f1, recall))
     per_class = np.stack([precision, recall, f1], axis=2).reshape(len(counts), -1)
-    return np.concatenate([accuracy[:, None], macro[:, None], per_class], axis=1)
+    return np.concatenate([np.stack([accuracy, macro, balanced], axis=1), per_class], axis=1)
 
 
 def _confusion_cells(

@@ -20,7 +20,13 @@ from covid_debug.imaging.overlays import overlay_saliency
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.writing import encode_jpeg, to_data_uri
 from covid_debug.records import Film, FilmRegions, TextRegion
-from covid_debug.reporting.verdicts import VERDICT_NAMES, AuditedFilm, read_map
+from covid_debug.reporting.verdicts import (
+    BASELINE_NAMES,
+    UNKNOWN_BASELINE,
+    VERDICT_NAMES,
+    AuditedFilm,
+    read_map,
+)
 
 THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80
@@ -217,7 +223,7 @@ def _picture_map(
     if isinstance(pixels, str):
         return Picture(title, missing=pixels)
     if (entry["saliency"] or {}).get("void"):
-        return Picture(title, missing="void map: the model gave the method nothing to work with")
+        return Picture(title, missing=f"void map: {entry['saliency'].get('void_reason')}")
     if saliency is None:
         return Picture(title, missing="no map: the cheap interventions settled the verdict")
     if saliency.shape != (view.image_size, view.image_size):
@@ -263,11 +269,12 @@ def _bars(entry: AuditedFilm) -> list[Bar]:
     saliency: Mapping[str, Any] = entry["saliency"] or {}
     if saliency.get("void"):
         saliency = {}
+    everything, _ = BASELINE_NAMES.get(str(entry["baseline"]), UNKNOWN_BASELINE)
     rows = [
         ("Film as it is", entry["probability"], (), "asis"),
         ("Text removed", after.get("text_removed"), after.get("null_removed"), "test"),
         ("Only text left", after.get("text_revealed"), after.get("null_revealed"), "test"),
-        ("All blurred", after.get("blurred"), (), "test"),
+        (f"All {everything}", after.get("blurred"), (), "test"),
         ("Map top 12 % removed", saliency.get("deletion_top12"), (), "map"),
         ("Only map top 6 % left", saliency.get("insertion_top6"), (), "map"),
     ]

@@ -50,9 +50,11 @@ class ComparisonTable:
         arms: Training sets, in display order.
         tests: Test sets, in display order.
         classes: Class names, in the order of the rows.
-        n_seeds: Trainings behind a pooled number.
+        n_seeds: Trainings behind a number.
         cells: (arm, test) -> (class or ``"all"``, metric) -> estimate.
         differences: (arm, test) -> same key -> difference to the original arm.
+        audited: Same key -> estimate of the audited model alone, the first training on the
+            original films, on the original test films.
     """
 
     arms: tuple[str, ...]
@@ -61,6 +63,7 @@ class ComparisonTable:
     n_seeds: int
     cells: dict[Key, dict[Key, Estimate]]
     differences: dict[Key, dict[Key, Difference]]
+    audited: dict[Key, Estimate]
 
     def get(self, arm: str, test: str, class_name: str, metric: str) -> Estimate | None:
         """Return one number, or None where the run has none."""
@@ -84,11 +87,14 @@ def arrange_comparison(rows: Sequence[Row], contrasts: Sequence[Row]) -> Compari
         The table.
     """
     cells: dict[Key, dict[Key, Estimate]] = {}
+    audited: dict[Key, Estimate] = {}
     classes: dict[str, None] = {}
     for row in rows:
-        if row["seed"] != POOLED:
-            continue
         cell, key = (row["train_data"], row["test_data"]), (row["class_name"], row["metric"])
+        if row["seed"] != POOLED:
+            if cell == (BASE, BASE):
+                audited.setdefault(key, _to_estimate(row))
+            continue
         if row["class_name"] != "all":
             classes.setdefault(row["class_name"])
         cells.setdefault(cell, {})[key] = _to_estimate(row)
@@ -105,6 +111,7 @@ def arrange_comparison(rows: Sequence[Row], contrasts: Sequence[Row]) -> Compari
             }
             for contrast in contrasts
         },
+        audited=audited,
     )
 
 

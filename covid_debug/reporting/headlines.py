@@ -39,9 +39,19 @@ def write_headlines(
     Returns:
         Sentences, the most important first.
     """
-    lines = []
+    found = [] if proof is None else proof["scars"]["flags"]
+    flags = {
+        severity: [
+            f"{severity.capitalize()}: {flag['message']}."
+            for flag in found
+            if flag["severity"] == severity
+        ]
+        for severity in ("critical", "warning")
+    }
+    lines = _chance_lines(table)
     if audited:
         lines.append(_audit_line(audited))
+    lines += flags["critical"]
     if calibration is not None:
         lines.append(_calibration_line(calibration))
     for arm in table.arms:
@@ -49,12 +59,7 @@ def write_headlines(
             lines += [line for test in table.tests if (line := _difference_line(table, arm, test))]
         elif arm != BASE and (line := _control_line(table, arm)):
             lines.append(line)
-    if proof is not None:
-        lines += [
-            f"Warning: {flag['message']}."
-            for flag in proof["scars"]["flags"]
-            if flag["severity"] != "info"
-        ]
+    lines += flags["warning"]
     best = max(baselines, key=lambda row: row["value"] or 0.0, default=None)
     if best is not None and best["value"] is not None:
         lines.append(
@@ -69,6 +74,23 @@ def start_sentence(text: str) -> str:
     """Return the text with a capital, unless its first word has one already (``"iGOS++"``)."""
     word = text.split(maxsplit=1)[0] if text.strip() else ""
     return text if word != word.lower() else text[:1].upper() + text[1:]
+
+
+def _chance_lines(table: ComparisonTable) -> list[str]:
+    """Return a warning when the audited model cannot be told from chance."""
+    balanced = table.audited.get(("all", "balanced_accuracy"))
+    n_classes = sum(
+        metric == "recall" and estimate.is_defined
+        for (_, metric), estimate in table.audited.items()
+    )
+    if balanced is None or not balanced.is_defined or balanced.low > 1 / n_classes:
+        return []
+    return [
+        f"Warning: the audited model is not measurably better than chance on {TEST_NAMES[BASE]}"
+        f" (balanced accuracy {_percent(balanced.value)}, {100 * balanced.low:.1f} to"
+        f" {_percent(balanced.high)}; chance is {_percent(1 / n_classes)}): verdicts about what"
+        " drives it mean little."
+    ]
 
 
 def _audit_line(audited: Sequence[AuditedFilm]) -> str:

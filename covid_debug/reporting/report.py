@@ -53,6 +53,8 @@ from covid_debug.reporting.tables import (
     write_csv,
 )
 from covid_debug.reporting.verdicts import (
+    BASELINE_NAMES,
+    UNKNOWN_BASELINE,
     VERDICT_NAMES,
     VERDICTS,
     AuditedFilm,
@@ -124,6 +126,7 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
             "proof": proof,
             "sources": sources,
             "figures": {n: to_svg_uri(figures[n]) for n in _INLINED_FIGURES if n in figures},
+            "baseline": BASELINE_NAMES.get(audit_counts.get("baseline", ""), UNKNOWN_BASELINE),
             **_page_facts(inputs, audited, cards, summary),
         }
         _write(draft.path / REPORT_NAME, _render(context))

@@ -30,7 +30,7 @@ FLAG_COLUMNS = (
     *("null_removed_min", "null_removed_max", "null_revealed_min", "null_revealed_max", "n_nulls"),
     *("cleaned_class", "enrichment", "mass_in_text", "insertion_top6", "deletion_top12"),
     *("saliency_void", "void_reason", "verdict", "direction", "p_value", "q_value", "reasons"),
-    *("error", "has_card"),
+    *("error", "has_card", "baseline"),
 )
 
 

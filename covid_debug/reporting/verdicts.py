@@ -24,6 +24,14 @@ VERDICT_NAMES = {
     "inconclusive": "Inconclusive",
     "not_text_driven": "Not driven by text",
 }
+# What the audit shows instead of a removed film: (all of it, as a ground for what is left).
+BASELINE_NAMES = {
+    "blur": ("blurred", "a blurred film"),
+    "black": ("black", "a black picture"),
+    "gray": ("gray", "a gray picture"),
+    "white": ("white", "a white picture"),
+}
+UNKNOWN_BASELINE = ("removed", "an empty picture")
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,3 +169,20 @@ def test_reasons_carry_the_numbers():
         "without the text it becomes normal (p 0.90 -> 0.10); larger than at 12 of 20 matched"
         " patches, q = 0.012"
     )
+
+
+@pytest.mark.parametrize(
+    ("removed", "q", "words"),
+    [
+        (0.85, 0.135, "q = 0.135: not enough after correction for all audited films"),
+        (0.85, 0.01, "q = 0.010: beyond them, but a fall of 0.05 is too small to count"),
+    ],
+)
+def test_decide_not_driven_says_why_a_large_rank_is_not_enough(removed, q, words):
+    evidence = _evidence(removed=removed, nulls=tuple(np.linspace(0.88, 0.92, 20)))
+    significance = Significance(0.002, q, 1.0, 1.0, 0.5, 1.0, n_exceeded=20)
+
+    decision = decide(evidence, significance, **RULE)
+
+    assert decision.verdict == "not_text_driven"
+    assert decision.reasons[0].endswith(words)

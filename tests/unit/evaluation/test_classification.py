@@ -59,7 +59,7 @@ def test_class_without_films_is_undefined_with_a_reason_and_left_out_of_macro_f1
     assert result.precision["pneumonia"].reason == "class 'pneumonia' is never predicted"
     assert result.macro_f1.value == pytest.approx((0.8 + 2 / 3) / 2)
     text = json.dumps(result.to_json(), allow_nan=False)
-    assert json.loads(text)["metrics"][5]["value"] is None
+    assert json.loads(text)["metrics"][6]["value"] is None
 
 
 def test_perfect_recall_does_not_claim_certainty():
@@ -71,13 +71,28 @@ def test_perfect_recall_does_not_claim_certainty():
     assert result.recall["normal"].low == pytest.approx(2 / (2 + 1.959963984540054**2))
 
 
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_have_films():
+    labels = [0, 0, 0, 1]
+
+    result = compute_classification(
+        labels, _one_hot([0, 0, 0, 0], 3), CLASSES, ["a", "b", "c", "d"], seed=0
+    )
+
+    assert result.accuracy.value == 0.75
+    assert result.balanced_accuracy.value == 0.5
+
+
 def test_rows_name_every_metric_once():
     result = compute_classification([0, 1], _one_hot([0, 1], 2), CLASSES[:2], ["a", "b"], seed=0)
 
     keys = [(name, metric) for name, metric, _ in result.rows()]
 
-    assert keys[:3] == [("all", "accuracy"), ("all", "macro_f1"), ("normal", "precision")]
-    assert len(set(keys)) == len(keys) == 8
+    assert [metric for name, metric in keys if name == "all"] == [
+        "accuracy",
+        "macro_f1",
+        "balanced_accuracy",
+    ]
+    assert len(set(keys)) == len(keys) == 9
 
 
 def test_compare_predictions_a_clearly_better_model_is_beyond_zero():

@@ -56,7 +56,9 @@ def make_regions(path: Path, filmset: FilmSet) -> None:
     )
 
 
-def make_verdict(film: Film, verdict: str, drop: float, *, explained: bool) -> dict[str, object]:
+def make_verdict(
+    film: Film, verdict: str, drop: float, *, explained: bool, baseline: str = "blur"
+) -> dict[str, object]:
     return {
         "image_id": film.image_id,
         "path": film.path,
@@ -76,6 +78,7 @@ def make_verdict(film: Film, verdict: str, drop: float, *, explained: bool) -> d
             "null_removed": [0.94, 0.9, 0.93],
             "null_revealed": [0.1, 0.12, 0.2],
         },
+        "baseline": baseline,
         "cleaned_class": "normal" if drop > 0.4 else "COVID-19",
         "saliency": {
             "enrichment": 6.2,
@@ -95,7 +98,7 @@ def make_verdict(film: Film, verdict: str, drop: float, *, explained: bool) -> d
     }
 
 
-def make_audit(folder: Path, filmset: FilmSet, *, size: int = 32) -> None:
+def make_audit(folder: Path, filmset: FilmSet, *, size: int = 32, baseline: str = "blur") -> None:
     rng = np.random.default_rng(0)
     with write_artifact(folder, kind="audit") as draft:
         (draft.path / "maps").mkdir()
@@ -103,14 +106,15 @@ def make_audit(folder: Path, filmset: FilmSet, *, size: int = 32) -> None:
         for i, film in enumerate(filmset.films):
             explained = i % 2 == 0
             verdict = VERDICT_CYCLE[i % len(VERDICT_CYCLE)]
-            lines.append(make_verdict(film, verdict, 0.6 / (1 + i), explained=explained))
+            drop = 0.6 / (1 + i)
+            lines.append(make_verdict(film, verdict, drop, explained=explained, baseline=baseline))
             if explained:
                 saliency = rng.random((size, size)).astype(np.float16)
                 np.save(draft.path / "maps" / f"{film.image_id}.npy", saliency)
         write_text_atomic(
             draft.path / "verdicts.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
         )
-        write_text_atomic(draft.path / "summary.json", "{}\n")
+        write_text_atomic(draft.path / "summary.json", json.dumps({"baseline": baseline}))
 
 
 KEYS = [("all", "accuracy"), ("all", "macro_f1")]
@@ -262,12 +266,14 @@ def make_proof(folder: Path) -> None:
         write_text_atomic(draft.path / "proof.json", json.dumps(content))
 
 
-def make_inputs(folder: Path, n: int = 4, **changes: object) -> ReportInputs:
+def make_inputs(
+    folder: Path, n: int = 4, *, baseline: str = "blur", **changes: object
+) -> ReportInputs:
     original = make_filmset(folder / "films-1", n)
     make_filmset(folder / "cleaned-1", n)
     (folder / "regions-1").mkdir()
     make_regions(folder / "regions-1" / "regions.jsonl", original)
-    make_audit(folder / "audit-1", original)
+    make_audit(folder / "audit-1", original, baseline=baseline)
     values = {
         "title": "demo",
         "filmset": folder / "films-1",

@@ -6,13 +6,15 @@ import reporting_fakes as fakes
 
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
-from covid_debug.records import TextRegion
+from covid_debug.records import Film, TextRegion
 from covid_debug.reporting.cards import build_cards
 from covid_debug.reporting.comparison import ComparisonTable, arrange_comparison
 from covid_debug.reporting.figures import draw_confusion, draw_probability_shift, to_png, to_svg_uri
 from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.tables import write_csv
 from covid_debug.reporting.verdicts import AuditedFilm, read_verdicts
+
+FILM = Film("a", "a.png", "s:1", "COVID-19", "cohen", "PA", "test", 40, 50)
 
 
 def _row(arm, seed, value, *, low=None, high=None, metric="accuracy"):
@@ -84,7 +86,7 @@ def test_arrange_comparison_takes_difference_and_verdict_as_they_were_given():
 
 
 def test_write_headlines_without_anything_is_silent():
-    assert write_headlines((), ComparisonTable((), (), (), 0, {}, {}), (), None) == []
+    assert write_headlines((), ComparisonTable((), (), (), 0, {}, {}, {}), (), None) == []
 
 
 def test_write_headlines_states_difference_interval_and_best_baseline():
@@ -203,6 +205,38 @@ def test_start_sentence_spares_names():
     assert start_sentence("without the text") == "Without the text"
     assert start_sentence("iGOS++: map") == "iGOS++: map"
     assert start_sentence("") == ""
+
+
+@pytest.mark.parametrize(
+    ("baseline", "name"),
+    [("blur", "All blurred"), ("black", "All black"), ("white", "All white")],
+)
+def test_build_cards_bar_names_the_baseline_that_was_used(tmp_path, baseline, name):
+    inputs = fakes.make_inputs(tmp_path, n=1)
+    filmset = fakes.load_filmset(inputs.filmset)
+    line = fakes.make_verdict(filmset.films[0], "inconclusive", 0.1, explained=False)
+    films = [AuditedFilm(line | {"baseline": baseline})]
+
+    (card,) = build_cards(films, filmset, None, {}, inputs.audit, inputs.view)
+
+    assert card.bars[-1].name == name
+
+
+@pytest.mark.parametrize(("low", "warns"), [(0.28, True), (0.4, False)])
+def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
+    rows = _both("original", 0.36, low=low, high=0.45, metric="balanced_accuracy")
+    rows += [_both("original", 0.3, metric="recall")[0] | {"class_name": c} for c in "abc"]
+    films = [AuditedFilm(fakes.make_verdict(FILM, "text_driven", 0.6, explained=False))]
+
+    lines = write_headlines(films, arrange_comparison(rows, []), (), None)
+
+    assert lines[0].startswith("Warning: ") == warns
+    if warns:
+        assert lines[0] == (
+            "Warning: the audited model is not measurably better than chance on the original test"
+            " films (balanced accuracy 36.0 %, 28.0 to 45.0 %; chance is 33.3 %): verdicts about"
+            " what drives it mean little."
+        )
 
 
 def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):

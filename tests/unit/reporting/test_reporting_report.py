@@ -215,6 +215,15 @@ def test_build_report_of_one_seed_gives_differences_and_no_verdict(tmp_path):
     assert "improved" not in (report.parent / "summary.json").read_text()
 
 
+def test_build_report_with_a_black_baseline_speaks_of_no_blur(tmp_path, plain):
+    inputs = fakes.make_inputs(tmp_path, baseline="black", **plain)
+
+    text = build_report(tmp_path / "out", inputs).read_text()
+
+    assert "only the text left on a black picture" in text
+    assert "blurred" not in text.split("<style>")[0] + text.split("</style>")[1]
+
+
 def test_build_report_phantom_shows_the_truth(tmp_path):
     tests = ("original", "text_free", "text_swapped")
     inputs = fakes.make_inputs(
@@ -363,8 +372,8 @@ def test_build_report_with_a_proof_warns_first_and_shows_its_numbers(tmp_path, p
     report = build_report(tmp_path / "out", inputs)
     summary = json.loads((report.parent / "summary.json").read_text())
 
-    assert summary["headlines"][-1] == (
-        "Warning: number, size and place of the fills tell the class; clean with decoy_sets: 3."
+    assert summary["headlines"][1] == (
+        "Critical: number, size and place of the fills tell the class; clean with decoy_sets: 3."
     )
     assert summary["proof"]["flags"] == ["scar_predicts_label", "scar_visible"]
     assert summary["proof"]["mask_auc"]["normal"]["value"] == 0.8
