@@ -5,7 +5,7 @@ Collects what the stages left and hands it to `tracking` and `reporting`; comput
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +30,10 @@ from covid_debug.training.params import EpochMetrics
 from flows.console import RunConsole
 from flows.stages import REGIONS_NAME, Workbench, make_if_needed
 
-SHOWN_COLUMNS = (
-    "test_cleaned/all/macro_f1",
-    "test_cleaned/COVID-19/precision",
-    "test_cleaned/COVID-19/recall",
-    "test_original/all/macro_f1",
-    "test_original/COVID-19/precision",
-    "test_original/COVID-19/recall",
+# MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.
+SHORT_METRICS = {"f1": "f1", "precision": "prec", "recall": "recall"}
+SHOWN_COLUMNS = tuple(
+    f"{short}.{test}" for short in SHORT_METRICS.values() for test in ("original", "cleaned")
 )
 REPORT_CODE_VERSION = 4
 
@@ -168,6 +165,7 @@ class RunRecorder:
                 for cell in comparison["cells"]:
                     if (cell["train_data"], cell["seed"]) == (arm, seed):
                         run.log_metrics(_cell_metrics(cell))
+                        run.log_metrics(_short_metrics(cell, self._config.audit.target_class))
                         figure = draw_confusion(
                             cell["confusion"],
                             cell["class_names"],
@@ -176,6 +174,10 @@ class RunRecorder:
                         run.log_figure(figure, f"confusion/{cell['test_data']}.png")
         for contrast in comparison["contrasts"]:
             self._parent.log_metrics(_contrast_metrics(contrast))
+        headlines = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))["headlines"]
+        self._parent.describe(
+            _describe(headlines, comparison["rows"], self._config.audit.target_class)
+        )
         for name in ("report.html", "summary.json", "comparison.csv", "flags.csv"):
             self._parent.log_file(run_dir / name)
         self._parent.log_file(run_dir / "figures", "figures")
@@ -210,6 +212,47 @@ def _cell_metrics(cell: Mapping[str, Any]) -> dict[str, float | None]:
         metrics[name] = entry["value"]
         metrics[f"{name}_low"], metrics[f"{name}_high"] = entry["low"], entry["high"]
     return metrics
+
+
+def _short_metrics(cell: Mapping[str, Any], target_class: str) -> dict[str, float | None]:
+    """Return the audited class's metrics under short names, rounded for MLflow's table."""
+    return {
+        metric_name(f"{SHORT_METRICS[entry['metric']]}.{cell['test_data']}"): round(
+            entry["value"], 3
+        )
+        for entry in cell["metrics"]
+        if entry["class_name"] == target_class and entry["value"] is not None
+    }
+
+
+def _describe(
+    headlines: Sequence[str], rows: Sequence[Mapping[str, Any]], target_class: str
+) -> str:
+    """Return the run's description in Markdown: headlines and a small table over all seeds."""
+    keys = (("all", "accuracy"), (target_class, "precision"), (target_class, "recall"))
+    cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    for row in rows:
+        if row["seed"] == POOLED:
+            cell = cells.setdefault((row["train_data"], row["test_data"]), {})
+            cell[row["class_name"], row["metric"]] = _in_percent(row)
+    lines = [f"- {line}" for line in headlines]
+    lines += [
+        "",
+        f"| trained on | tested on | accuracy, % | {target_class} precision, % | recall, % |",
+    ]
+    lines += ["|---|---|---|---|---|"]
+    lines += [
+        f"| {arm} | {test} | " + " | ".join(cell.get(key, "undefined") for key in keys) + " |"
+        for (arm, test), cell in cells.items()
+    ]
+    return "\n".join([*lines, "", "95 % intervals. Research tool, not for clinical use."])
+
+
+def _in_percent(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "undefined"
+    value, low, high = (f"{100 * row[key]:.1f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _contrast_metrics(contrast: Mapping[str, Any]) -> dict[str, float | None]:

@@ -36,6 +36,9 @@ class TrackedRun(Protocol):
     def log_dataset(self, name: str, digest: str, *, role: str, n_films: int, source: str) -> None:
         """Record which films went in: name, content hash, role (``train``, ``test``), place."""
 
+    def describe(self, text: str) -> None:
+        """Put a text in Markdown on the run's page, in place of an earlier one."""
+
     def log_file(self, path: Path, folder: str = "") -> None:
         """Keep a file (or a folder with everything in it) with the run."""
 

@@ -245,6 +245,15 @@ class MlflowRun:
         with _as_tracking_error(self._uri):
             self._client.log_inputs(self.run_id, [entry])
 
+    def describe(self, text: str) -> None:
+        """Write the description that MLflow shows first on the run's page.
+
+        Raises:
+            TrackingError: If the store refuses.
+        """
+        with _as_tracking_error(self._uri):
+            self._client.set_tag(self.run_id, "mlflow.note.content", text)
+
     def log_file(self, path: Path, folder: str = "") -> None:
         """Copy a file or a folder to the run.
 
@@ -314,7 +323,7 @@ def _encode_view(columns: Sequence[str]) -> str:
     """Return a table of runs as MLflow pages share it; pages that cannot read it ignore it."""
     names = [f"metrics.`{column}`" for column in columns]
     state = {
-        "searchFilter": "",
+        "searchFilter": "tags.train_data != ''",  # the parent of a flow has no numbers to show
         "orderByKey": names[0],
         "orderByAsc": False,
         "startTime": "ALL",

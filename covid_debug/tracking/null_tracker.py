@@ -28,6 +28,9 @@ class NullRun:
     def log_dataset(self, name: str, digest: str, *, role: str, n_films: int, source: str) -> None:
         """Do nothing."""
 
+    def describe(self, text: str) -> None:
+        """Do nothing."""
+
     def log_file(self, path: Path, folder: str = "") -> None:
         """Do nothing."""
 

@@ -1,6 +1,9 @@
+import base64
+import json
 import shutil
 import socket
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -128,6 +131,30 @@ def test_urls_open_the_table_of_machine_learning_runs(tracker):
     assert run.url.endswith(f"/runs/{run.run_id}?workflowType=machine_learning")
 
 
+def test_ready_view_shows_the_runs_of_an_arm_only(tracker):
+    tags = tracker._client.get_experiment(tracker._experiment_id).tags
+    (shared,) = [text for name, text in tags.items() if "sharedViewState" in name]
+    packed = json.loads(shared)["state"].removeprefix("deflate;")
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    with (
+        tracker.parent("flow-1", "demo", {}, {}) as run,
+        tracker.child(run, "original-seed0", {}, {"train_data": "original"}) as child,
+    ):
+        pass
+
+    shown = tracker._client.search_runs([tracker._experiment_id], state["searchFilter"])
+
+    assert [found.info.run_id for found in shown] == [child.run_id]
+
+
+def test_describe_is_what_mlflow_shows_on_the_run_page(tracker):
+    with tracker.parent("flow-1", "demo", {}, {}) as run:
+        run.describe("- a line")
+
+    stored = tracker._client.get_run(run.run_id)
+    assert stored.data.tags["mlflow.note.content"] == "- a line"
+
+
 def test_unknown_host_fails_quickly_with_the_remedy():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -199,5 +226,6 @@ def test_null_tracker_takes_everything(tmp_path):
         child.log_dataset("n", "d", role="test", n_films=1, source="s")
         child.log_file(tmp_path)
         child.log_figure(Figure(), "a.png")
+        run.describe("text")
 
     assert (run.url, child.key, tracker.runs_url) == ("", "k/c", "")

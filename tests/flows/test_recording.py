@@ -1,0 +1,86 @@
+"""What MLflow shows of a finished run, without running one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from covid_debug.config.loader import build_config
+from covid_debug.evaluation.comparison import FilmPredictions, compare_arms, write_comparison
+from flows.recording import SHOWN_COLUMNS, RunRecorder
+
+pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
+NAMES = ("normal", "COVID-19")
+
+
+def make_answers(arm: str, test_data: str, n_right: int) -> FilmPredictions:
+    labels = np.arange(12, dtype=np.int64) % 2
+    predicted = np.where(np.arange(12) < n_right, labels, 1 - labels)
+    return FilmPredictions(
+        arm,
+        0,
+        test_data,
+        tuple(f"film{i}" for i in range(12)),
+        tuple(f"p{i}" for i in range(12)),
+        ("s",) * 12,
+        labels,
+        np.eye(2, dtype=np.float32)[predicted],
+        12,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    """Runs by name, as MLflow's own client returns them."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("recorded")
+    config = build_config(
+        {
+            "name": "tiny",
+            "data": {"kind": "phantom", "n_train": 30, "n_test": 12},
+            "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+            "data_dir": str(folder),
+            "reports_dir": str(folder / "reports"),
+        },
+        where="test",
+    )
+    answers = [
+        make_answers(arm, test_data, n_right)
+        for arm, n_right in (("original", 7), ("cleaned", 11))
+        for test_data in ("original", "cleaned", "text_swapped")
+    ]
+    (folder / "compared").mkdir()
+    write_comparison(folder / "compared", compare_arms(answers, NAMES, seed=0, n_resamples=20))
+    run_dir = folder / "run"
+    (run_dir / "figures").mkdir(parents=True)
+    for name in ("report.html", "comparison.csv", "flags.csv", "figures/a.png"):
+        (run_dir / name).touch()
+    (run_dir / "summary.json").write_text(json.dumps({"headlines": ["One line.", "Another."]}))
+    with RunRecorder(config) as recorder:
+        recorder.finish(run_dir, folder / "compared")
+    mlflow.set_tracking_uri(config.tracking.uri)
+    found = mlflow.search_runs(experiment_names=[config.tracking.experiment])
+    return {run["tags.mlflow.runName"]: run for run in found.to_dict("records")}
+
+
+def test_finish_logs_short_metrics_of_the_audited_class_on_the_runs_of_an_arm(runs):
+    cleaned = runs["cleaned-seed0"]
+
+    # 5 of 6 COVID-19 films are found, and one normal film is not taken for one: rounded.
+    assert cleaned["metrics.recall.original"] == 0.833
+    assert cleaned["metrics.prec.text_swapped"] == 1.0
+    assert {f"metrics.{name}" for name in SHOWN_COLUMNS} <= set(cleaned)
+
+
+def test_finish_describes_the_parent_with_headlines_and_a_table(runs):
+    note = runs["tiny"]["tags.mlflow.note.content"]
+
+    assert note.startswith("- One line.\n- Another.\n")
+    assert "| trained on | tested on | accuracy, % |" in note
+    assert "| cleaned | original | 91.7 [" in note
+
+
+def test_shown_columns_can_be_told_apart_at_the_width_of_a_column():
+    assert max(map(len, SHOWN_COLUMNS)) <= 15
+    assert len({name[:12] for name in SHOWN_COLUMNS}) == len(SHOWN_COLUMNS)
