@@ -165,12 +165,14 @@ def scan_residual(
         "after": {film.image_id for film in residual},
         "in_filled": {film.image_id for film in residual if film.n_in_filled},
     }
+    films = dict.fromkeys(counted, scanned)
     if original is not None:
-        names = [film.image_id for film in scanned]
-        counted["before"] = {name for name in names if found[_BEFORE + name].regions}
-    total = {name: wilson_interval(len(which), len(scanned)) for name, which in counted.items()}
+        asked = [film for film in scanned if found[_BEFORE + film.image_id].error is None]
+        counted["before"] = {f.image_id for f in asked if found[_BEFORE + f.image_id].regions}
+        films["before"] = asked
+    total = {name: wilson_interval(len(which), len(films[name])) for name, which in counted.items()}
     per_class = {
-        name: _by_class(scanned, which, cleaned.class_names) for name, which in counted.items()
+        name: _by_class(films[name], which, cleaned.class_names) for name, which in counted.items()
     }
     is_independent = not (set(members) or {detector}) & (find_makers(actions) | set(made_with))
     return ResidualScan(
@@ -248,6 +250,15 @@ def _raise_flags(
                 f"{in_filled.value:.1%} at cleaned places; the rest was missed or is a false "
                 "alarm; look at the boxes in decisions.jsonl of the proof and add what was missed",
                 {"share": share.value, "low": share.low, "high": share.high},
+            )
+        )
+    if not share.is_defined:
+        flags.append(
+            Flag(
+                "residual_not_measured",
+                "warning",
+                f"whether text is left could not be measured: {detector} could scan no film",
+                {},
             )
         )
     if not is_independent:

@@ -223,42 +223,56 @@ def raise_flags(
 
     Returns:
         At most one flag: critical when the fills can be seen and tell classes, a warning when only
-        the masks tell classes, an info when the fills can be seen and tell none.
+        the masks tell classes, an info when the fills can be seen and are not shown to tell any,
+        or when nothing is shown and something could not be measured. It names what was not.
     """
     is_visible = patch_auc.is_defined and patch_auc.low > warn_above
-    telling = {
-        name: value
-        for name, value in class_auc.items()
-        if value.is_defined and value.low > warn_above
-    }
+    measured = {name: value for name, value in class_auc.items() if value.is_defined}
+    telling = {name: value for name, value in measured.items() if value.low > warn_above}
     seen = {"patch_auc": patch_auc.value, "patch_auc_low": patch_auc.low} if is_visible else {}
+    gaps = _describe_gaps(patch_auc, class_auc)
     if telling:
         names = ", ".join(f"{name} (AUC {value.value:.2f})" for name, value in telling.items())
-        sight = (
-            f"and the fills can be seen (AUC {patch_auc.value:.2f})"
-            if is_visible
-            else "though the probe cannot see the fills themselves"
-        )
+        sight = ""
+        if is_visible:
+            sight = f", and the fills can be seen (AUC {patch_auc.value:.2f})"
+        elif patch_auc.is_defined:
+            sight = ", though the probe is not shown to see the fills themselves"
         return (
             Flag(
                 "scar_predicts_label" if is_visible else "masks_predict_label",
                 "critical" if is_visible else "warning",
-                f"number, size and place of the fills tell the class: {names}, {sight}; a model "
-                f"may learn the cleaning; {REMEDY}",
+                "; ".join(
+                    (
+                        f"number, size and place of the fills tell the class: {names}{sight}",
+                        *gaps,
+                        f"a model may learn the cleaning; {REMEDY}",
+                    )
+                ),
                 {"classes": ", ".join(telling), **seen},
             ),
         )
-    if not is_visible:
-        return ()
-    return (
-        Flag(
-            "scar_visible",
-            "info",
-            f"filled places can be told from untouched ones (AUC {patch_auc.value:.2f}), but "
-            "they do not tell the classes apart",
-            seen,
-        ),
-    )
+    if is_visible:
+        visible = f"filled places can be told from untouched ones (AUC {patch_auc.value:.2f})"
+        blind = f"they are not shown to tell {', '.join(measured)} from the others"
+        message = "; ".join((visible, *([blind] if measured else []), *gaps))
+        return (Flag("scar_visible", "info", message, seen),)
+    if gaps:
+        return (Flag("scar_not_measured", "info", "; ".join(gaps), {}),)
+    return ()
+
+
+def _describe_gaps(patch_auc: Estimate, class_auc: Mapping[str, Estimate]) -> list[str]:
+    """Say what could not be measured, and why: it is no finding that nothing is there."""
+    gaps = []
+    if not patch_auc.is_defined:
+        gaps.append(f"whether the fills can be seen could not be measured ({patch_auc.reason})")
+    missing = {name: value.reason for name, value in class_auc.items() if not value.is_defined}
+    if missing:
+        reasons = "; ".join(dict.fromkeys(missing.values()))
+        names = ", ".join(missing)
+        gaps.append(f"whether they tell the class could not be measured for {names} ({reasons})")
+    return gaps
 
 
 def estimate_auc(

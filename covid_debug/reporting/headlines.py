@@ -26,6 +26,7 @@ def write_headlines(
     baselines: Sequence[Row],
     calibration: Row | None,
     proof: Row | None = None,
+    audit_counts: Row | None = None,
 ) -> list[str]:
     """Write the headline sentences.
 
@@ -35,6 +36,7 @@ def write_headlines(
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth, or None.
         proof: The proof of cleaning, or None.
+        audit_counts: The audit's own summary, or None without an audit.
 
     Returns:
         Sentences, the most important first.
@@ -50,7 +52,9 @@ def write_headlines(
     }
     lines = _chance_lines(table)
     if audited:
-        lines.append(_audit_line(audited))
+        lines.append(_audit_line(audited, audit_counts or {}))
+    elif audit_counts:
+        lines.append(_no_audit_line(audit_counts))
     lines += flags["critical"]
     if calibration is not None:
         lines.append(_calibration_line(calibration))
@@ -83,7 +87,7 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
         metric == "recall" and estimate.is_defined
         for (_, metric), estimate in table.audited.items()
     )
-    if balanced is None or not balanced.is_defined or balanced.low > 1 / n_classes:
+    if balanced is None or not n_classes or balanced.low * n_classes > 1:
         return []
     return [
         f"Warning: the audited model is not measurably better than chance on {TEST_NAMES[BASE]}"
@@ -93,19 +97,45 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
     ]
 
 
-def _audit_line(audited: Sequence[AuditedFilm]) -> str:
+def _audit_line(audited: Sequence[AuditedFilm], audit_counts: Row) -> str:
     counts = Counter(film.verdict for film in audited)
     return (
         f"{counts['text_driven']} of {len(audited)} audited {audited[0]['target_class']}"
         f" predictions are driven by burned-in text; sensitive to it: {counts['text_sensitive']},"
         f" inconclusive: {counts['inconclusive']}, not driven: {counts['not_text_driven']}."
+        + _not_audited(audit_counts)
     )
 
 
-def _calibration_line(calibration: Row) -> str:
+def _no_audit_line(audit_counts: Row) -> str:
     return (
-        f"Against the phantom's truth, {_range(calibration['precision'])} of the flags are right"
-        f" and {_range(calibration['recall'])} of the predictions that really change are flagged"
+        f"No {audit_counts.get('target_class', 'target')} prediction was audited: whether text"
+        f" drives them is not known.{_not_audited(audit_counts)}"
+    )
+
+
+def _not_audited(audit_counts: Row) -> str:
+    """Return a sentence about predictions that the audit left out, with the reasons."""
+    reasons = audit_counts.get("not_audited") or {}
+    if not reasons:
+        return ""
+    parts = ", ".join(f"{n} ({reason})" for reason, n in reasons.items())
+    return f" Predicted so but not audited: {parts}."
+
+
+def _calibration_line(calibration: Row) -> str:
+    right = (
+        f"{_range(calibration['precision'])} of the flags are right"
+        if calibration["n_flagged"]
+        else "nothing was flagged"
+    )
+    found = (
+        f"{_range(calibration['recall'])} of the predictions that really change are flagged"
+        if calibration["n_changed"]
+        else "no prediction really changes without its text"
+    )
+    return (
+        f"Against the phantom's truth, {right} and {found}"
         f" ({calibration['n_flagged']} flagged, {calibration['n_changed']} change,"
         f" {calibration['n_audited']} audited)."
     )

@@ -90,7 +90,9 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
     audit_counts = {} if inputs.audit is None else read_audit_counts(inputs.audit)
     table = arrange_comparison(inputs.comparison, inputs.contrasts)
     proof = None if inputs.proof is None else read_proof(inputs.proof)
-    headlines = write_headlines(audited, table, inputs.baselines, inputs.calibration, proof)
+    headlines = write_headlines(
+        audited, table, inputs.baselines, inputs.calibration, proof, audit_counts
+    )
     shown = audited[: inputs.max_cards]
     cards = (
         build_cards(shown, filmset, cleaned, regions, inputs.audit, inputs.view)

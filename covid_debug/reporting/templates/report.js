@@ -31,7 +31,10 @@
   function save(key, text) {
     try { if (storage) storage.setItem(key, text); } catch { storage = null; noteStorage(); }
   }
-  function noteStorage() { document.getElementById("storage-note").hidden = storage !== null; }
+  function noteStorage() {
+    document.getElementById("storage-note").hidden = storage !== null;
+    document.getElementById("storage-kept").hidden = storage === null;
+  }
   noteStorage();
   window.addEventListener("beforeunload", (event) => {
     if (!storage && !isExported) event.preventDefault();

@@ -213,6 +213,23 @@ def test_scan_residual_with_failed_films_counts_them(built):
 
     assert residual.n_failed == 4
     assert not residual.share.is_defined
+    assert [flag.rule for flag in residual.flags] == ["residual_not_measured"]
+
+
+def test_scan_residual_original_that_cannot_be_scanned_is_not_one_without_text(built):
+    original, cleaned = built
+    ids = [film.image_id for film in cleaned.films]
+
+    def scan(pairs):
+        for image, _ in pairs:
+            broken = image == f"before cleaning: {ids[0]}"
+            regions = (make_region(TEXT),) if image == f"before cleaning: {ids[1]}" else ()
+            yield FilmRegions(image, 96, 80, regions, error="broken" if broken else None)
+
+    residual = scan_residual(cleaned, scan, "second", original=original)
+
+    assert (residual.share_before.value, residual.share_before.n) == (1 / 3, 3)
+    assert residual.share.n == 4
 
 
 def test_scan_residual_with_films_left_out_is_refused(built):
@@ -305,13 +322,46 @@ def interval(low: float, high: float) -> Estimate:
         (interval(0.9, 1.0), interval(0.4, 0.6), [("scar_visible", "info")]),
         (interval(0.4, 0.6), interval(0.7, 0.8), [("masks_predict_label", "warning")]),
         (interval(0.4, 0.6), interval(0.4, 0.6), []),
-        (Estimate.undefined(3, "few"), interval(0.4, 0.6), []),
+        (Estimate.undefined(3, "few"), interval(0.4, 0.6), [("scar_not_measured", "info")]),
+        (
+            Estimate.undefined(3, "few"),
+            Estimate.undefined(3, "few"),
+            [("scar_not_measured", "info")],
+        ),
+        (interval(0.9, 1.0), Estimate.undefined(3, "few"), [("scar_visible", "info")]),
+        (interval(0.4, 0.6), Estimate.undefined(3, "few"), [("scar_not_measured", "info")]),
     ],
 )
 def test_raise_flags_needs_a_visible_scar_and_a_telling_place(patch, geometry, rules):
     flags = raise_flags(patch, {"COVID-19": geometry}, 0.55)
 
     assert [(flag.rule, flag.severity) for flag in flags] == rules
+
+
+def test_raise_flags_class_that_was_not_measured_is_no_class_that_is_not_told():
+    seen, few = interval(0.9, 1.0), Estimate.undefined(3, "too few samples")
+
+    (none,) = raise_flags(seen, {"normal": few, "COVID-19": few}, 0.55)
+    (part,) = raise_flags(seen, {"normal": interval(0.4, 0.6), "COVID-19": few}, 0.55)
+
+    assert none.message == (
+        "filled places can be told from untouched ones (AUC 0.95); whether they tell the class"
+        " could not be measured for normal, COVID-19 (too few samples)"
+    )
+    assert part.message == (
+        "filled places can be told from untouched ones (AUC 0.95); they are not shown to tell"
+        " normal from the others; whether they tell the class could not be measured for COVID-19"
+        " (too few samples)"
+    )
+
+
+def test_raise_flags_fills_that_were_not_probed_are_not_called_invisible():
+    few = Estimate.undefined(3, "too few samples")
+
+    (flag,) = raise_flags(few, {"COVID-19": interval(0.7, 0.8)}, 0.55)
+
+    assert "whether the fills can be seen could not be measured (too few samples)" in flag.message
+    assert "cannot see" not in flag.message
 
 
 def test_raise_flags_names_the_classes_and_the_remedy_once():

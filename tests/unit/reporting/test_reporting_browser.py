@@ -182,6 +182,7 @@ def test_sandboxed_frame_says_that_decisions_last_only_while_the_page_is_open(fr
 
     assert framed.run(f"{note}.checkVisibility()")
     assert "kept only while this page is open" in framed.run(f"{note}.textContent")
+    assert "stay in this browser" not in framed.run("document.body.innerText")
 
 
 def test_sandboxed_frame_exports_the_decisions_as_text_to_copy(framed):

@@ -133,6 +133,34 @@ def test_write_headlines_placebo_takes_one_sentence(verdict, sentence):
     assert line == f"Control, trained on the placebo films: {sentence}{ending}"
 
 
+def test_write_headlines_audit_without_films_is_no_negative_finding():
+    counts = {"target_class": "COVID-19", "not_audited": {"no text found": 9}}
+
+    assert write_headlines((), arrange_comparison([], []), (), None, None, counts) == [
+        "No COVID-19 prediction was audited: whether text drives them is not known. Predicted so"
+        " but not audited: 9 (no text found)."
+    ]
+
+
+def test_write_headlines_counts_the_predictions_that_were_not_audited():
+    films = [AuditedFilm(fakes.make_verdict(FILM, "text_driven", 0.6, explained=False))]
+    counts = {"not_audited": {"no text found": 9, "text outside the view": 2}}
+
+    (line,) = write_headlines(films, arrange_comparison([], []), (), None, None, counts)
+
+    assert line.startswith("1 of 1 audited COVID-19 predictions are driven")
+    assert line.endswith("not audited: 9 (no text found), 2 (text outside the view).")
+
+
+def test_write_headlines_nothing_flagged_is_said_so():
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    calibration = fakes.CALIBRATION | {"precision": nothing, "n_flagged": 0}
+
+    (line,) = write_headlines((), arrange_comparison([], []), (), calibration)
+
+    assert line.startswith("Against the phantom's truth, nothing was flagged and 75.0 %")
+
+
 def test_read_verdicts_most_severe_and_largest_drop_first(tmp_path):
     filmset = fakes.make_filmset(tmp_path / "films", 8)
     fakes.make_audit(tmp_path / "audit", filmset)

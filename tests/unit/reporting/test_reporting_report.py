@@ -382,6 +382,19 @@ def test_build_report_with_a_proof_warns_first_and_shows_its_numbers(tmp_path, p
     assert "cleaning-proof-1" in report.read_text()
 
 
+def test_build_report_films_that_could_not_be_scanned_are_not_counted_as_scanned(tmp_path, plain):
+    inputs = fakes.make_inputs(tmp_path, **plain)
+    filmset = fakes.load_filmset(inputs.filmset)
+    inputs.regions.unlink()
+    records = [FilmRegions(film.image_id, 40, 50, ()) for film in filmset.films]
+    records[0] = FilmRegions(records[0].image, 0, 0, (), error="broken")
+    write_regions(inputs.regions, records)
+
+    text = build_report(tmp_path / "out", inputs).read_text()
+
+    assert "0<small> of 3 scanned</small>" in text
+
+
 def test_build_report_broken_proof_names_the_file(tmp_path, plain):
     fakes.make_proof(tmp_path / "cleaning-proof-1")
     (tmp_path / "cleaning-proof-1" / "proof.json").write_text("no json")
