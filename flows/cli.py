@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="covid-debug",
-    help="Find, prove and repair text-driven predictions of chest radiograph classifiers."
+    help="Find text-driven predictions of chest radiograph classifiers, test them, clean the films."
     " A research tool, not for clinical use.",
     no_args_is_help=True,
     add_completion=False,
@@ -506,7 +506,7 @@ def prove(
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
 ) -> None:
-    """Prove a COVIDx++: verify every film, scan for text again, probe for inpainting scars."""
+    """Check a COVIDx++: make every film again, scan for text again, probe for inpainting scars."""
     from flows.console import RunConsole
     from flows.proving import prove_data_set
 
