@@ -1,4 +1,5 @@
 import csv
+import importlib.resources
 import io
 import json
 import re
@@ -93,6 +94,32 @@ def test_build_report_says_what_it_is_and_shows_each_film(report):
     ]
     assert "All 4 audited films" in text
     assert "no map: the cheap interventions settled the verdict" in text
+
+
+def test_build_report_every_picture_of_a_card_says_of_which_film_it_is(report):
+    page = _Page(report.read_text())
+
+    alts = [attrs["alt"] for attrs in page.all("img") if attrs.get("loading") == "lazy"]
+
+    assert "Film, text outlined: f0.png" in alts
+    assert len(set(alts)) == len(alts)
+
+
+def test_build_report_lists_hold_plain_items(report):
+    assert not [attrs for attrs in _Page(report.read_text()).all("li") if "role" in attrs]
+
+
+def test_build_report_faint_text_can_be_read():
+    style = importlib.resources.files("covid_debug.reporting") / "templates" / "report.css"
+    colours = dict(re.findall(r"--([\w-]+): #(\w{6})", style.read_text()))
+
+    def luminance(name):
+        parts = [int(colours[name][i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for ground in ("ground", "wash"):  # WCAG 2.1 AA for small text
+        assert (luminance(ground) + 0.05) / (luminance("faint") + 0.05) >= 4.5
 
 
 def test_build_report_again_gives_equal_files(report, tmp_path):
