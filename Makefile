@@ -34,6 +34,7 @@ test-slow: $(STAMP)  ## Run the slow tests as well (tens of minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu"
 
 lint: $(STAMP)  ## Check style, types and import layers
+	@echo "==> Checking style (ruff), types (mypy) and import layers (lint-imports)"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

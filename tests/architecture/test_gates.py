@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,40 @@ def run(*command: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the gate whose tools only write down that they were called."""
+    for name in (".ci/run", "Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("ruff", "mypy", "lint-imports", "python"):
+        tool = folder / name
+        tool.write_text(f'#!/bin/sh\necho "{name} $*" >> calls\n[ ! -e {name}-fails ]\n')
+        tool.chmod(0o755)
+    (tmp_path / ".venv" / ".installed").touch()
+    return tmp_path
+
+
+def test_ci_checks_style_types_layers_and_tests(checkout: Path) -> None:
+    result = run(checkout / ".ci" / "run", cwd=checkout)
+
+    calls = (checkout / "calls").read_text().splitlines()
+    assert result.returncode == 0, result.stderr
+    assert calls[:4] == ["ruff check .", "ruff format --check .", "mypy ", "lint-imports "]
+    assert [call.split()[:3] for call in calls[4:]] == [["python", "-m", "pytest"]]
+    assert sum(line.startswith("==>") for line in result.stdout.splitlines()) >= 3
+
+
+@pytest.mark.parametrize("tool", ["ruff", "mypy", "lint-imports", "python"])
+def test_ci_fails_when_one_of_them_fails(checkout: Path, tool: str) -> None:
+    (checkout / f"{tool}-fails").touch()
+
+    assert run(checkout / ".ci" / "run", cwd=checkout).returncode != 0
+    assert "python -m pytest" in (checkout / "calls").read_text()
 
 
 def test_import_layers_are_kept() -> None:
