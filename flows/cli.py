@@ -9,12 +9,14 @@ modules are imported inside the commands so that `--help` stays quick.
 import re
 import shlex
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
-from covid_debug.errors import CovidDebugError
+from covid_debug.artifacts import describe_code
 from flows.cli_bench import bench_app
 from flows.environment import configure_environment, hold_store, prefect_server
 from flows.failures import describe_failure
@@ -42,6 +44,8 @@ app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 
+INTERRUPTED = 130  # Typer's exit code for Ctrl-C
+
 _HERE = Path(__file__).resolve().parent
 DEMO_CONFIG = next(  # beside the flows in a wheel, below configs in a checkout
     (
@@ -55,16 +59,50 @@ DEMO_CONFIG = next(  # beside the flows in a wheel, below configs in a checkout
 def main() -> None:
     """Run the command line; exit code 0 only on success; a mendable error is one line."""
     try:
-        app()
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished stages are kept, start again to go on", err=True)
-        sys.exit(130)
+        code = app(prog_name="covid-debug", standalone_mode=False)
+    except TyperException as error:
+        _refuse(error)
     except Exception as error:
         line = describe_failure(error)
         if line is None:
             raise
         typer.echo(f"error: {line}", err=True)
         sys.exit(1)
+    if code == INTERRUPTED:
+        typer.echo("interrupted; finished stages are kept, start again to go on", err=True)
+    if code:
+        sys.exit(code)
+
+
+def _refuse(error: TyperException) -> NoReturn:
+    """Say in one line what is wrong with the arguments; without arguments, show the help."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if "\n" in message:
+        typer.echo(message, err=True)
+    else:
+        hint = f" (see {context.command_path} --help)" if context else ""
+        typer.echo(f"error: {message.rstrip('.')}{hint}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        release, code = f"covid_debug {version('covid_debug')}", describe_code()
+        commit = "" if code == release else f" (commit {code})"
+        typer.echo(f"covid-debug {version('covid_debug')}{commit}")
+        raise typer.Exit
+
+
+@app.callback()
+def _choose(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and end."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 # --------------------------------------------------------------------------- the whole loop

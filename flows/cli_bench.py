@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from covid_debug.errors import InputContractError
 from flows.options import OutOption, SeedOption, WorkersOption
 
 bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean.")
@@ -30,6 +31,11 @@ def bench_text_command(
     wanted: dict[str, dict[str, object]] | None = None
     if detector:
         wanted = {name: {} for name in detector}
+    if annotations is None and not ANNOTATIONS.is_file():
+        raise InputContractError(
+            "bench text: the development set of boxes is in a checkout only; give"
+            " --annotations FILE"
+        )
     console = RunConsole()
     results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
     typer.echo(to_markdown(results))

@@ -169,7 +169,8 @@ def test_incomplete_commands_are_usage_errors(
     code, error = run_cli(capsys, *arguments)
 
     assert code == 2
-    assert "Error" in error
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
 
 
 def test_detect_text_takes_folders_and_names_an_empty_one(
