@@ -180,6 +180,7 @@ def bench_clean_command_line(
                 )
             (draft.path / SUMMARY_NAME).write_text(found.describe() + "\n", encoding="utf-8")
         console.say(found.describe())
+        console.say(f"tables: {out}")
         return
     if (data is None) != (regions is None):
         raise InputContractError("--data and --regions: expected both, or none for phantoms")
