@@ -107,10 +107,13 @@ class RegionDetector(ABC):
         found = self._find(image)
         if not isinstance(found, Detections):
             found = Detections(tuple(found))
-        screened = screen_regions(
-            found.regions, image, max_area_share=self.max_area_share, min_edge=self.min_edge
+        screened, doubtful = (
+            screen_regions(
+                regions, image, max_area_share=self.max_area_share, min_edge=self.min_edge
+            )
+            for regions in (found.regions, found.uncertain)
         )
-        return Detections(screened.regions, (*found.rejected, *screened.rejected))
+        return Detections(screened.regions, (*found.rejected, *screened.rejected), doubtful.regions)
 
 
 def check_images(images: object, *, where: str) -> None:

@@ -1,15 +1,17 @@
-"""The default detector: several detectors that vouch for each other.
+"""The default detector: our marker detector, and what it agrees on with the others.
 
-Each member looks with low thresholds. A region that two members see is text; a region that one
-member sees alone must be certain, or hold a side letter that can be read. A single member is
-believed. What is dropped is recorded with the reason.
+What the marker detector reports is text, whatever the others see, and keeps its outline. Every
+other region needs a second detector that sees a part of it, too: RapidOCR alone removes nothing.
+A single member is believed. What is dropped is recorded with the reason.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from covid_debug.errors import CatalogError, InputContractError, suggest
+from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
 from covid_debug.text.base import (
     MAX_AREA_SHARE,
@@ -19,16 +21,13 @@ from covid_debug.text.base import (
     RegionDetector,
 )
 from covid_debug.text.craft import CraftDetector, CraftParams, weights_path
-from covid_debug.text.heat_maps import group_regions
+from covid_debug.text.heat_maps import attribute, group_regions
 from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetector, MarkerParams
-from covid_debug.text.marker_detector.postprocess import RegionThresholds
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
-from covid_debug.text.reading import SideLetterReader
-from covid_debug.text.refinement import choose_tightest, refine_regions
+from covid_debug.text.refinement import refine_regions
 
 MEMBERS = ("marker", "rapidocr", "craft")
-_BORDER_SHARE = 0.003  # of the longest side: about two pixels of the marker detector's view
-_THRESHOLDS = RegionThresholds(character=0.25, area=0.6)
+_SAME: Final = 0.9  # of a region inside a sure one: both are the same text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,10 @@ class CombinedParams:
     Attributes:
         members: Detectors to use, of ``marker``, ``rapidocr`` and ``craft``; empty takes those
             whose weights are there. The detector's own ``params`` name the ones that were taken.
-        rapidocr_alone: Least confidence of a region that only RapidOCR sees, in [0, 1].
-        marker_alone: The same for our marker detector.
-        marker_at_border: The same for our marker detector when the region touches the film's
-            border: cut glyphs cannot be read, so nobody else can vouch for them.
-        marker_if_read: The same for our marker detector when a side letter is read in the region,
-            in any of eight directions; used when RapidOCR is a member.
-        craft_alone: The same for CRAFT.
+        support: Least share of an uncertain region that other members see, too, in (0, 1].
+            Uncertain are all of RapidOCR's regions, those that our marker detector leaves to
+            another one to confirm, and CRAFT's below ``craft_alone``.
+        craft_alone: Confidence from which CRAFT needs nobody, in [0, 1].
         craft_weights: CRAFT's weight file, see :class:`~covid_debug.text.craft.CraftParams`.
         read_content: Let RapidOCR recognise the characters (slower).
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
@@ -52,10 +48,7 @@ class CombinedParams:
     """
 
     members: tuple[str, ...] = ()
-    rapidocr_alone: float = 0.5
-    marker_alone: float = 0.92
-    marker_at_border: float = 0.88
-    marker_if_read: float = 0.85
+    support: float = 0.25
     craft_alone: float = 0.7
     craft_weights: str = ""
     read_content: bool = False
@@ -76,13 +69,14 @@ class CombinedParams:
                     f"text.combined: unknown member {name!r}{suggest(name, MEMBERS)} "
                     f"(known: {', '.join(MEMBERS)})"
                 )
-        for name in (
-            "rapidocr_alone", "marker_alone", "marker_at_border", "marker_if_read", "craft_alone"
-        ):  # fmt: skip
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputContractError(
-                    f"text.combined: {name} is {getattr(self, name)}; expected in [0, 1]"
-                )
+        if not 0 < self.support <= 1:
+            raise InputContractError(
+                f"text.combined: support is {self.support}; expected a share in (0, 1]"
+            )
+        if not 0 <= self.craft_alone <= 1:
+            raise InputContractError(
+                f"text.combined: craft_alone is {self.craft_alone}; expected in [0, 1]"
+            )
 
 
 class CombinedDetector(RegionDetector):
@@ -95,23 +89,18 @@ class CombinedDetector(RegionDetector):
         self,
         params: CombinedParams | None = None,
         members: Mapping[str, RegionDetector] | None = None,
-        reader: SideLetterReader | None = None,
     ) -> None:
         """Build the members; their networks are loaded on first use.
 
         Args:
             params: Parameters.
             members: Ready detectors by name, instead of building them.
-            reader: Reads lone uncertain regions; built with the members if they are built here.
 
         Raises:
             CheckpointError: If a member that was asked for by name has no weights.
         """
         params = params or CombinedParams()
         self._members = dict(members) if members is not None else _build_members(params)
-        if members is None and {"marker", "rapidocr"} <= self._members.keys():
-            reader = SideLetterReader()
-        self._reader = reader
         self.params = replace(params, members=tuple(self._members))
         self.max_area_share = params.max_area_share
         self.min_edge = params.min_edge
@@ -120,54 +109,70 @@ class CombinedDetector(RegionDetector):
         """Load the networks of all members."""
         for member in self._members.values():
             member.prepare()
-        if self._reader is not None:
-            self._reader.prepare()
 
     def _find(self, image: Gray) -> Detections:
-        found = {name: member.inspect([image])[0] for name, member in self._members.items()}
-        kept: list[TextRegion] = []
+        found = {
+            name: _fit(member.inspect([image])[0], image) for name, member in self._members.items()
+        }
+        if len(found) == 1:
+            (only,) = found.values()  # nobody could confirm it
+            return only
+        told = [region for one in found.values() for region in (*one.regions, *one.uncertain)]
+        sure = found["marker"].regions if "marker" in found else ()
+        kept = [self._confirm(region, told) or region for region in sure]
         rejected = [entry for one in found.values() for entry in one.rejected]
-        for group in group_regions([region for one in found.values() for region in one.regions]):
-            if len({region.detector for region in group}) > 1:
-                kept += choose_tightest(group, image)
+        for region in told:
+            if region in sure or _share_seen(region, kept) >= _SAME:
                 continue
-            for region in group:
-                judged, reason = self._judge_alone(region, image)
-                if reason is None:
-                    kept.append(judged)
-                else:
-                    rejected.append((region, reason))
-        return Detections(tuple(refine_regions(kept, image)), tuple(rejected))
+            confirmed = self._confirm(region, told)
+            if confirmed is not None:
+                kept.append(confirmed)
+            elif region.detector == "craft" and region.confidence >= self.params.craft_alone:
+                kept.append(region)
+            else:
+                alone = f"seen by {region.detector} alone with confidence {region.confidence:.2f}"
+                rejected.append((region, f"uncertain: {alone}"))
+        return Detections(tuple(kept), tuple(rejected))
 
-    def _judge_alone(self, region: TextRegion, image: Gray) -> tuple[TextRegion, str | None]:
-        """Return the region, with its letter if that was read, and the reason to drop it."""
-        if len(self._members) == 1:
-            return region, None  # nobody could vouch for it
-        least = {
-            "rapidocr": self.params.rapidocr_alone,
-            "marker": self.params.marker_alone,
-            "craft": self.params.craft_alone,
-        }.get(region.detector, 0.0)
-        if region.detector == "marker" and _touches_border(region, image):
-            least = min(least, self.params.marker_at_border)
-        if region.confidence >= least:
-            return region, None
-        may_read = region.detector == "marker" and region.confidence >= self.params.marker_if_read
-        if self._reader is not None and may_read:
-            letter = self._reader.read(region, image)
-            if letter is not None:
-                return replace(region, content=letter), None
-        return region, (
-            f"uncertain: seen by {region.detector} alone with confidence "
-            f"{region.confidence:.2f}, needs {least:.2f}"
-        )
+    def _confirm(self, region: TextRegion, told: Sequence[TextRegion]) -> TextRegion | None:
+        """Return the region attributed to all who see it; None when nobody else sees enough."""
+        least = self.params.support
+        others = [
+            other
+            for other in told
+            if other.detector != region.detector
+            and len(group_regions([region, other], min_overlap=least, max_growth=math.inf)) == 1
+        ]
+        if _share_seen(region, others) < least:
+            return None
+        return attribute([region, *others], region.polygon)
 
 
-def _touches_border(region: TextRegion, image: Gray) -> bool:
-    height, width = image.shape
+def _fit(found: Detections, image: Gray) -> Detections:
+    """Fit CRAFT's generous boxes to the glyphs; the other members' are tight already."""
+    regions = tuple(
+        refine_regions([region], image)[0] if region.detector == "craft" else region
+        for region in found.regions
+    )
+    return replace(found, regions=regions)
+
+
+def _share_seen(region: TextRegion, others: Sequence[TextRegion]) -> float:
+    """Return the share of a region's pixels that the others cover together."""
     x0, y0, x1, y1 = region.box
-    reach = _BORDER_SHARE * max(height, width)
-    return bool(min(x0, y0, width - x1, height - y1) <= reach)
+    left, top = math.floor(x0), math.floor(y0)
+    own, theirs = (
+        regions_to_mask(
+            [
+                replace(one, polygon=tuple((x - left, y - top) for x, y in one.polygon))
+                for one in regions
+            ],
+            math.ceil(x1) - left + 1,
+            math.ceil(y1) - top + 1,
+        )
+        for regions in ([region], others)
+    )
+    return float((own & theirs).sum() / max(own.sum(), 1))
 
 
 def _build_members(params: CombinedParams) -> dict[str, RegionDetector]:
@@ -199,4 +204,4 @@ def _build_member(name: str, params: CombinedParams) -> RegionDetector:
                 weights=params.craft_weights, min_edge=params.min_edge, max_area_share=limit
             )
         )
-    return MarkerDetector(MarkerParams(thresholds=_THRESHOLDS, max_area_share=limit))
+    return MarkerDetector(MarkerParams(max_area_share=limit))

@@ -5,7 +5,6 @@ generous boxes, which clean away tissue, and stop at the letter of a circled mar
 ring behind.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,9 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
-from covid_debug.text.heat_maps import attribute, merge_regions
 from covid_debug.text.screening import Gray
 
 Box = tuple[float, float, float, float]
@@ -23,7 +20,6 @@ Box = tuple[float, float, float, float]
 _PAD_PX = 1
 _EDGE_SHARE = 0.4
 _LEAST_KEPT = 0.25
-_COVERING = 0.9
 _UPRIGHT = 0.8
 _RING_REACH = 1.6
 _RING_FILL = 0.45
@@ -44,55 +40,6 @@ def refine_regions(regions: Sequence[TextRegion], image: Gray) -> list[TextRegio
         around; a compact one inside a ring becomes the ring's box; slanted ones stay.
     """
     return [_refine(region, image) for region in regions]
-
-
-def choose_tightest(group: Sequence[TextRegion], image: Gray) -> list[TextRegion]:
-    """Keep the regions of the detector that covers the group's glyphs with the least area.
-
-    Args:
-        group: Regions of several detectors that see the same text, in film pixels.
-        image: The film, ``(H, W)`` uint8.
-
-    Returns:
-        The regions of one detector, attributed to all of the group, when their union, grown by
-        2 px, covers 90 % of the steep edges inside the group; otherwise one region, the group's
-        bounding box.
-    """
-    boxes = np.array([region.box for region in group])
-    x0, y0, x1, y1 = _to_pixels(
-        (boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()), image.shape
-    )
-    steepness = _measure_steepness(image[y0:y1, x0:x1])
-    by_detector: dict[str, list[TextRegion]] = {}
-    for region in group:
-        by_detector.setdefault(region.detector, []).append(region)
-    masks = {
-        name: _draw(regions, (x0, y0), steepness.shape) for name, regions in by_detector.items()
-    }
-    everything = np.any(list(masks.values()), axis=0)
-    is_edge = everything & (steepness > _EDGE_SHARE * np.percentile(steepness, 98))
-    covering = [
-        (int(mask.sum()), name)
-        for name, mask in masks.items()
-        if (is_edge & _grow(mask)).sum() >= _COVERING * is_edge.sum()
-    ]
-    if not covering:
-        return merge_regions(group, min_overlap=0.0, max_growth=math.inf)
-    return [attribute(group, region.polygon) for region in by_detector[min(covering)[1]]]
-
-
-def _draw(
-    regions: Sequence[TextRegion], origin: tuple[int, int], shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    moved = [
-        replace(region, polygon=tuple((x - origin[0], y - origin[1]) for x, y in region.polygon))
-        for region in regions
-    ]
-    return regions_to_mask(moved, shape[1], shape[0])
-
-
-def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)), np.bool_)
 
 
 def _measure_steepness(pixels: Gray) -> NDArray[np.float32]:

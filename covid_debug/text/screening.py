@@ -28,10 +28,12 @@ class Detections:
     Attributes:
         regions: Accepted regions, polygons in film pixels, all inside the film.
         rejected: Regions that were found and dropped, each with the reason.
+        uncertain: Regions that are text only if another detector sees them, too.
     """
 
     regions: tuple[TextRegion, ...]
     rejected: tuple[tuple[TextRegion, str], ...] = ()
+    uncertain: tuple[TextRegion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 Owns loading of the shipped weights and running the network on a film.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.errors import CheckpointError, InputContractError
-from covid_debug.records import TextRegion
-from covid_debug.text.base import MAX_AREA_SHARE, Gray, RegionDetector
+from covid_debug.text.base import MAX_AREA_SHARE, Detections, Gray, RegionDetector
 from covid_debug.text.marker_detector.postprocess import RegionThresholds, find_regions
 
 if TYPE_CHECKING:
@@ -33,6 +31,8 @@ class MarkerParams:
         max_side: Longest side of the film as the network sees it, in pixels, at least 64.
         max_enlargement: A smaller film is enlarged at most by this factor, >= 1.
         thresholds: When heat becomes text.
+        uncertain: Least peak of the character map in a region that is left to another detector to
+            confirm, in (0, 1).
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
         weights: The network's weights.
     """
@@ -40,6 +40,7 @@ class MarkerParams:
     max_side: int = 896
     max_enlargement: float = 1.5
     thresholds: RegionThresholds = field(default_factory=RegionThresholds)
+    uncertain: float = 0.25
     max_area_share: float = MAX_AREA_SHARE
     weights: Path = WEIGHTS_PATH
 
@@ -54,6 +55,10 @@ class MarkerParams:
         if self.max_enlargement < 1:
             raise InputContractError(
                 f"text.marker: max_enlargement is {self.max_enlargement}; expected >= 1"
+            )
+        if not 0 < self.uncertain < 1:
+            raise InputContractError(
+                f"text.marker: uncertain is {self.uncertain}; expected a score in (0, 1)"
             )
         if not 0 < self.max_area_share <= 1:
             raise InputContractError(
@@ -136,11 +141,17 @@ class MarkerDetector(RegionDetector):
         inside = scores[:, : (height + 1) // 2, : (width + 1) // 2]
         return inside[0], inside[1]
 
-    def _find(self, image: Gray) -> Sequence[TextRegion]:
-        characters, areas = self.compute_maps(image)
+    def _find(self, image: Gray) -> Detections:
+        maps = self.compute_maps(image)
         working = _resize(image, self.params.max_side, self.params.max_enlargement).shape
         scale = (2 * image.shape[1] / working[1], 2 * image.shape[0] / working[0])
-        return find_regions(characters, areas, scale, self.params.thresholds, self.name)
+        sure = self.params.thresholds
+        weak = replace(sure, character=min(self.params.uncertain, sure.character))
+        regions = find_regions(*maps, scale, sure, self.name)
+        every = find_regions(*maps, scale, weak, self.name)
+        return Detections(
+            tuple(regions), uncertain=tuple(region for region in every if region not in regions)
+        )
 
 
 def _resize(image: Gray, max_side: int, max_enlargement: float) -> Gray:

@@ -6,7 +6,6 @@ import pytest
 
 from covid_debug.records import TextRegion
 from covid_debug.text.refinement import (
-    choose_tightest,
     find_ring,
     refine_regions,
     shrink_to_glyphs,
@@ -89,44 +88,6 @@ def test_everything_but_the_polygon_is_kept(letter_film):
 
     assert fitted.box == (58, 38, 82, 72)
     assert (fitted.confidence, fitted.content, fitted.detector) == (0.7, "R", "test")
-
-
-def told(detector, x0, y0, x1, y1, confidence=0.5, content=None):
-    polygon = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-    return TextRegion(polygon, confidence, content, detector)
-
-
-def test_tight_regions_replace_a_loose_one_that_covers_no_more(letter_film):
-    letter_film[40:70, 100:120] = 250
-    first, second = told("marker", 58, 38, 82, 72, 0.8), told("marker", 98, 38, 122, 72, 0.6)
-    loose = told("rapidocr", 40, 20, 140, 90, 0.9, "RL")
-
-    kept = choose_tightest([first, second, loose], letter_film)
-
-    assert [region.box for region in kept] == [first.box, second.box]
-    assert {region.detector for region in kept} == {"marker+rapidocr"}
-    assert {region.confidence for region in kept} == {0.9}
-    assert {region.content for region in kept} == {"RL"}
-
-
-def test_tight_region_that_misses_glyphs_gives_way(letter_film):
-    letter_film[40:70, 100:120] = 250
-
-    (kept,) = choose_tightest(
-        [told("marker", 58, 38, 82, 72), told("rapidocr", 50, 30, 130, 80)], letter_film
-    )
-
-    assert kept.box == (50, 30, 130, 80)
-
-
-def test_detectors_that_each_miss_glyphs_are_joined(letter_film):
-    letter_film[40:70, 100:120] = 250
-
-    (kept,) = choose_tightest(
-        [told("marker", 58, 38, 95, 72), told("rapidocr", 85, 38, 122, 72)], letter_film
-    )
-
-    assert kept.box == (58, 38, 122, 72)
 
 
 def test_nothing_to_fit_gives_nothing(letter_film):
