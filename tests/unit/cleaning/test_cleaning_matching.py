@@ -1,8 +1,15 @@
+import cv2
 import numpy as np
 import pytest
 
+from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.glyphs import Stencil
 from covid_debug.cleaning.matching import PlaceMatcher
+from covid_debug.cleaning.patches import PatchJob, locate, measure_patches
+from covid_debug.cleaning.workers import Job
+from covid_debug.imaging.reading import FilmFile
+from covid_debug.records import FilmRegions
+from tests.films import draw_pixels, make_film
 
 
 def make_stencil(top, left, high=10, wide=16):
@@ -66,3 +73,24 @@ def test_place_matcher_on_a_closed_film_finds_nothing():
     matcher = PlaceMatcher(film, np.ones(film.shape, np.bool_))
 
     assert matcher.find(make_stencil(20, 20), np.random.default_rng(0)) is None
+
+
+def test_measure_patches_of_a_12_bit_copy_finds_the_texture_of_the_8_bit_film(tmp_path):
+    film = make_film(0, width=96, height=80)
+    grays = draw_pixels(0, 96, 80) // 2
+    mask = np.zeros(grays.shape, np.bool_)
+    mask[30:42, 30:50] = True
+    found = []
+    for name, pixels, window in (
+        ("a", grays, (0, 255)),
+        ("b", grays.astype(np.uint16) * 16, (0, 4080)),
+    ):
+        path = tmp_path / f"{name}.png"
+        cv2.imwrite(str(path), pixels)
+        regions = FilmRegions(film.image_id, 96, 80, ())
+        source = FilmFile(path, window=window)
+        job = Job(film, source, regions, CleaningParams(), None, (), path, path.name)
+        found.append(measure_patches(PatchJob(job, locate(mask), ())))
+
+    assert len(found[0].filled) == 1
+    np.testing.assert_array_equal(found[0].filled, found[1].filled)
