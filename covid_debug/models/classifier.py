@@ -4,8 +4,11 @@ Owns normalisation, channel expansion and the check that a network returns logit
 architectures, files or scores.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -18,6 +21,8 @@ _ONE_LABEL = (
     "with z the logit of one label, torch.stack([torch.zeros_like(z), z], dim=1) explains that"
     " label as two classes (docs/how-to/explain-my-own-model.md)"
 )
+_LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[bool]] = WeakKeyDictionary()
+_LOCKS_GUARD = threading.Lock()
 
 
 class Classifier(nn.Module):
@@ -171,10 +176,8 @@ class Classifier(nn.Module):
         has_graph = not torch.is_inference_mode_enabled() and not any(
             tensor.is_inference() for tensor in tensors
         )
-        flags = [(child, child.training) for child in self.modules()]
-        self.eval()
         try:
-            with torch.set_grad_enabled(has_graph):
+            with evaluating(self), torch.set_grad_enabled(has_graph):
                 logits = self(images.requires_grad_(has_graph))
         except (RuntimeError, TypeError, IndexError) as error:
             if self.dtype != images.dtype:
@@ -187,9 +190,6 @@ class Classifier(nn.Module):
                 f" ({n}, {self.channels}, {height}, {width}): {str(error).splitlines()[0]};"
                 " check image_size and channels"
             ) from error
-        finally:
-            for child, flag in flags:
-                child.training = flag
         if not isinstance(logits, Tensor) or logits.shape != (n, self.n_classes):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             remedy = _ONE_LABEL if found in {(n,), (n, 1)} else "wrap it in a module that does"
@@ -199,6 +199,31 @@ class Classifier(nn.Module):
                 f" logits; {remedy}"
             )
         return logits
+
+
+@contextmanager
+def evaluating(classifier: Classifier) -> Iterator[None]:
+    """Switch to evaluation mode and put every training flag back.
+
+    Other threads that ask for the same network, by whatever classifier, wait: one would take the
+    other's flags for the caller's own.
+
+    Args:
+        classifier: Changed inside, as it was afterwards.
+
+    Yields:
+        Nothing.
+    """
+    with _LOCKS_GUARD:
+        lock = _LOCKS.setdefault(classifier.module, threading.RLock())
+    with lock:
+        flags = [(module, module.training) for module in classifier.modules()]
+        classifier.eval()
+        try:
+            yield
+        finally:
+            for module, flag in flags:
+                module.training = flag
 
 
 def load_classifier(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:

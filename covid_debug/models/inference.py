@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covid_debug.errors import InputContractError
-from covid_debug.models.classifier import Classifier
+from covid_debug.models.classifier import Classifier, evaluating
 
 
 def to_canonical(views: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
@@ -38,7 +38,8 @@ def predict_probabilities(
 ) -> NDArray[np.float32]:
     """Return softmax probabilities of uint8 views.
 
-    The classifier is switched to evaluation mode for the call and its flags are restored.
+    The classifier is switched to evaluation mode for the call and its flags are restored; another
+    thread that needs the same network waits.
 
     Args:
         classifier: On any device.
@@ -56,17 +57,11 @@ def predict_probabilities(
         raise InputContractError(f"models.inference: max_batch is {max_batch}; expected >= 1")
     classifier.require_single_precision()
     probabilities = np.empty((len(views), classifier.n_classes), dtype=np.float32)
-    flags = [(module, module.training) for module in classifier.modules()]
-    classifier.eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(views), max_batch):
-                images = to_canonical(views[start : start + max_batch], classifier.device)
-                rows = classifier(images).float().softmax(dim=1)
-                probabilities[start : start + len(rows)] = rows.cpu().numpy()
-    finally:
-        for module, flag in flags:
-            module.training = flag
+    with evaluating(classifier), torch.inference_mode():
+        for start in range(0, len(views), max_batch):
+            images = to_canonical(views[start : start + max_batch], classifier.device)
+            rows = classifier(images).float().softmax(dim=1)
+            probabilities[start : start + len(rows)] = rows.cpu().numpy()
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):
         raise InputContractError(

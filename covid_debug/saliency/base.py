@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from covid_debug.errors import ExplanationError, InputContractError
-from covid_debug.models.classifier import Classifier
+from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.models.fast_copy import HOOK_TABLES, make_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
@@ -181,7 +181,7 @@ class Explainer(ABC, Generic[P]):
         Image ``i`` of a batch gets the map that it gets alone, in any order and with any
         ``max_batch``, up to floating-point rounding. The classifier comes back as it was
         (training flags, ``requires_grad``, ``.grad``, hooks), also after an error; inputs and the
-        global random state are not touched.
+        global random state are not touched. Threads that explain by one network take turns.
 
         Args:
             classifier: The model; run in evaluation mode.
@@ -386,22 +386,26 @@ def _check_targets(name: str, targets: Tensor, images: Tensor, classifier: Class
 
 
 @contextmanager
-def _preserved(classifier: nn.Module) -> Iterator[None]:
+def _preserved(classifier: Classifier) -> Iterator[None]:
     """Freeze the model in evaluation mode and put back everything an explainer may disturb."""
+    with evaluating(classifier), _frozen(classifier):
+        yield
+
+
+@contextmanager
+def _frozen(classifier: Classifier) -> Iterator[None]:
     modules = [
-        (module, module.training, {table: dict(getattr(module, table)) for table in HOOK_TABLES})
+        (module, {table: dict(getattr(module, table)) for table in HOOK_TABLES})
         for module in classifier.modules()
     ]
     parameters = [(p, p.requires_grad, p.grad) for p in classifier.parameters()]
     # A buffer is saved only where a method could write it; evaluation mode writes none.
-    classifier.eval()
     for parameter, _, _ in parameters:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for module, was_training, tables in modules:
-            module.training = was_training
+        for module, tables in modules:
             for table, hooks in tables.items():
                 current = getattr(module, table)
                 for key in [key for key in current if key not in hooks]:

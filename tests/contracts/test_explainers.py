@@ -2,6 +2,8 @@
 
 import pickle
 import random
+import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -187,6 +189,45 @@ def test_model_comes_back_as_it_was_also_after_a_failure(name, fail_at, images, 
             explain(name, classifier, images, targets, max_batch=2, params=params)
 
     assert model_state(classifier) == before
+
+
+class Meeting(nn.Module):
+    """Passes through to a network; its first two callers wait for each other, at most a while."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.barrier: threading.Barrier | None = None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.barrier is not None:
+            with suppress(threading.BrokenBarrierError):
+                self.barrier.wait(timeout=0.5)
+        return self.module(images)
+
+
+def test_two_threads_on_one_network_leave_it_as_it_was(images, targets) -> None:
+    network = Meeting(SmallNet(3))
+    first, second = wrap(network, SIDE, 3).train(), wrap(network, SIDE, 3).train()
+    before = model_state(first)
+    network.barrier = threading.Barrier(2)
+    maps: dict[int, torch.Tensor] = {}
+
+    def work(i: int, classifier: Classifier) -> None:
+        maps[i] = explain("gradient", classifier, images, targets).saliency
+
+    threads = [
+        threading.Thread(target=work, args=(i, c)) for i, c in enumerate((first, first, second))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    network.barrier = None
+    assert model_state(first) == before
+    expected = explain("gradient", first, images, targets).saliency
+    assert all(torch.equal(maps[i], expected) for i in range(3))
 
 
 @every_method

@@ -1,5 +1,7 @@
 """Probabilities of uint8 views."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,44 @@ def test_network_of_double_precision_is_refused_by_its_type():
 
     with pytest.raises(InputContractError, match=r"weights are torch.float64.*call \.float\(\)"):
         predict_probabilities(classifier, np.zeros((1, 2, 2), np.uint8))
+
+
+def test_two_threads_leave_the_training_flags_as_they_were():
+    second_is_in, first_is_out = threading.Event(), threading.Event()
+
+    class Meeting(MeanAgainstZero):
+        """The first caller waits for the second, which waits until the first is out."""
+
+        n_calls = -1
+
+        def forward(self, planes):
+            self.n_calls += 1
+            if self.n_calls == 1:
+                second_is_in.wait(timeout=0.5)
+            if self.n_calls == 2:
+                second_is_in.set()
+                first_is_out.wait(timeout=0.5)
+                self.mode = self.training
+            return super().forward(planes)
+
+    network = Meeting()
+    classifier = Classifier(network, class_names=("a", "b"), image_size=(2, 2)).train()
+    network.n_calls = 0
+    views = np.zeros((1, 2, 2), np.uint8)
+
+    def first():
+        predict_probabilities(classifier, views)
+        first_is_out.set()
+
+    threads = [
+        threading.Thread(target=first),
+        threading.Thread(target=predict_probabilities, args=(classifier, views)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not network.mode
+    assert classifier.training
+    assert network.training
