@@ -4,7 +4,7 @@ Joins the checks of ``covid_debug.evaluation.sanity`` with the explainer; comput
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -49,10 +49,11 @@ def check_igos_pp(
         A Markdown section.
     """
     images, targets = films.images[:n_films], films.targets[:n_films]
+    names = films.names[:n_films]
     explainer = build_explainer("igos_pp")
 
     def explain(model: Classifier, run_seed: int = seed) -> sanity.MapSample:
-        seeds = [derive_seed(run_seed, name, "sanity") for name in films.names[:n_films]]
+        seeds = [derive_seed(run_seed, name, "sanity") for name in names]
         result = explainer.explain(model, images, targets, seeds=seeds)
         return sanity.MapSample(result.saliency, result.diagnostics["void"])
 
@@ -69,9 +70,10 @@ def check_igos_pp(
     lines.append(
         ["rank correlation between two seeds", f"{float(repeat.nanmean()):.3f}", "noise on"]
     )
-    lines += _adversarial_lines(classifier, images, targets, seed)
+    lines += _adversarial_lines(classifier, images, targets, names, seed)
     say("sanity: adversarial films")
-    trace = explainer.explain(classifier, images, targets, seeds=list(range(len(images))))
+    seeds = [derive_seed(seed, name, "trace") for name in names]
+    trace = explainer.explain(classifier, images, targets, seeds=seeds)
     settled = sanity.settle_iteration(trace.diagnostics["loss"])
     lines.append(
         [
@@ -97,12 +99,12 @@ def _randomisation_line(what: str, step: sanity.RandomisationStep) -> list[str]:
 
 
 def _adversarial_lines(
-    classifier: Classifier, images: Tensor, targets: Tensor, seed: int
+    classifier: Classifier, images: Tensor, targets: Tensor, names: Sequence[str], seed: int
 ) -> list[list[str]]:
     """Return lines that compare natural films with films attacked towards another class."""
     wanted = (targets + 1) % classifier.n_classes
     explainer = build_explainer("igos_pp")
-    seeds = [derive_seed(seed, "adversarial", i) for i in range(len(images))]
+    seeds = [derive_seed(seed, name, "adversarial") for name in names]
     attack_score = TargetScore(classifier.eval(), wanted)
     with torch.no_grad():
         adversarial = sanity.attack_mi_fgsm(attack_score, images)

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +107,39 @@ def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> 
     assert "randomising down to" in text
     assert "training on shuffled labels" in text
     assert "MI-FGSM" in text
+
+
+def test_sanity_checks_do_not_depend_on_the_order_of_films(
+    films: BenchFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dice:
+        """Maps and traces made of the seeds alone."""
+
+        def explain(self, model, images, targets, *, seeds):
+            make = torch.Generator().manual_seed
+            throws = [torch.rand(32 * 32, generator=make(s)) for s in seeds]
+            maps = torch.stack(throws).view(images.shape)
+            traces = torch.stack([t[:50].sort(descending=True).values for t in throws])
+            void = torch.zeros(len(seeds), dtype=torch.bool)
+            return SimpleNamespace(saliency=maps, diagnostics={"void": void, "loss": traces})
+
+    monkeypatch.setattr("flows.bench_saliency_sanity.build_explainer", lambda _: Dice())
+    model = wrap(SmallNet(3, 32), 32, 3)
+    films = replace(films, images=functional.interpolate(films.images, size=32))
+    order = [2, 0, 1]
+    turned = BenchFilms(
+        films.images[order],
+        films.targets[order],
+        [films.names[i] for i in order],
+        [films.patients[i] for i in order],
+    )
+    written = []
+    for given, folder in ((films, tmp_path / "a"), (turned, tmp_path / "b")):
+        folder.mkdir()
+        check_igos_pp(model, given, folder, control=None, seed=0, say=lambda _: None)
+        written.append((folder / "sanity.csv").read_text())
+
+    assert written[0] == written[1]
 
 
 def test_default_methods_name_a_spatial_layer_for_grad_cam() -> None:

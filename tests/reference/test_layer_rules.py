@@ -77,7 +77,7 @@ def test_deep_lift_sums_to_the_difference_of_logits(name: str) -> None:
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_lrp_epsilon_of_a_relu_network_is_input_times_gradient(name: str) -> None:
-    """Their equality is a theorem [ancona2018] for a vanishing epsilon, biases included."""
+    """Their equality is a theorem (Ancona et al. 2018) for a vanishing epsilon, biases included."""
     classifier = make_classifier(name)
     image = make_image()
     planes = ((image - 0.449) / 0.226).expand(-1, 3, -1, -1).clone().requires_grad_()
