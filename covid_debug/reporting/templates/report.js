@@ -227,8 +227,8 @@
   const sheet = document.getElementById("export");
   const sheetText = sheet.querySelector("textarea");
   function give(name, type, text) {
-    isExported = true;
     if (!isFramed) {
+      isExported = true;
       download(name, type, text);
       return;
     }
@@ -238,6 +238,7 @@
     sheet.showModal();
     sheetText.select();
   }
+  sheetText.addEventListener("copy", () => { isExported = true; });
   document.getElementById("copy").addEventListener("click", () => {
     sheetText.select();
     sheet.querySelector("output").textContent =

@@ -194,6 +194,18 @@ def test_sandboxed_frame_exports_the_decisions_as_text_to_copy(framed):
     assert (row["decision"], row["reviewer"]) == ("reject", "")
 
 
+def test_sandboxed_frame_warns_of_leaving_with_decisions_that_were_not_copied(framed):
+    leave = "!window.dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+    warns = [framed.run(leave)]
+    framed.run("document.querySelector('[data-decide=reject]').click()")
+    framed.run("document.querySelector('[data-export=jsonl]').click()")
+    warns.append(framed.run(leave))
+    framed.run("document.querySelector('#export textarea').dispatchEvent(new Event('copy'))")
+    warns.append(framed.run(leave))
+
+    assert warns == [False, True, False]
+
+
 def test_sandboxed_frame_section_links_scroll(framed):
     framed.run("document.documentElement.style.scrollBehavior = 'auto'")
     framed.run("document.querySelector('nav a[href=\"#provenance\"]').click()")
