@@ -234,7 +234,6 @@ def bench_saliency(
         InputContractError: If only one of classifier and films is named.
     """
     find_device(choice.device)
-    out.mkdir(parents=True, exist_ok=True)
     if source is None and choice.checkpoint is None and choice.torchvision is None:
         checkpoint, source = make_phantom_model(out / "phantom_model", say)
         choice = replace(choice, checkpoint=checkpoint)

@@ -86,6 +86,8 @@ def bench_text(
     """
     console = console or RunConsole()
     films = load_annotations(annotations)
+    if not films:
+        raise DataIntegrityError(f"{annotations}: names no film; expected at least one")
     ready = _build(detectors, console)
     pixels = _read(films, sources)
     results = []

@@ -28,6 +28,7 @@ from flows.options import (
     OutOption,
     SeedOption,
     WorkersOption,
+    check_new_folder,
 )
 
 if TYPE_CHECKING:
@@ -468,7 +469,9 @@ def audit(
 @app.command()
 def clean(
     data: DataOption,
-    out: OutOption,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to create; with --verify, the COVIDx++ there.")
+    ],
     regions: Annotated[
         Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
     ] = None,
@@ -500,6 +503,7 @@ def clean(
     if verify:
         verify_data_set(data, out, n_workers=workers, console=RunConsole())
         return
+    check_new_folder(out)
     if regions is None:
         raise typer.BadParameter("--regions is needed to clean; make it with detect-text")
     clean_data_set(

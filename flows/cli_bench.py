@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from covid_debug.errors import InputContractError
-from flows.options import OutOption, SeedOption, WorkersOption
+from flows.options import OutOption, SeedOption, TablesOption, WorkersOption
 
 bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean.")
 
@@ -44,7 +44,7 @@ def bench_text_command(
 
 @bench_app.command("audit")
 def bench_audit_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables; what stands is reused.")],
+    out: TablesOption,
     seed: SeedOption = 0,
 ) -> None:
     """Score the audit's flags on phantoms with known truth, and their cost."""
@@ -90,7 +90,7 @@ def bench_clean_command(
 
 @bench_app.command("saliency")
 def bench_saliency_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")],
+    out: TablesOption,
     data: Annotated[
         Path | None,
         typer.Option(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
+from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.training.loop import train_classifier
 from covid_debug.training.params import EpochMetrics, TrainingParams
@@ -34,10 +35,17 @@ def train_on_filmset(
         inputs: Names of the artifacts that go in.
         device: Torch device.
         on_epoch: Receives the metrics of every epoch.
+
+    Raises:
+        DataIntegrityError: If the data set has no training or no validation films.
     """
     views, labels = {}, {}
     for split in ("train", "val"):
         films = filmset.select(split)
+        if not films:
+            raise DataIntegrityError(
+                f"{filmset.root}: has no films in {split!r}; training needs some in train and val"
+            )
         labels[split] = [filmset.label_index(film) for film in films]
         views[split] = load_views(filmset, films, view, cache_dir)
     train_classifier(

@@ -1,0 +1,164 @@
+"""Every command with every input in turn absent, a file, or an empty folder: one line, exit 1."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli import Outcome, call, commands
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+# {name} is an input that must be there; {out} is a new folder, {place} a folder that may be there.
+LINES = (
+    "plan {tiny.yaml}",
+    "run {tiny.yaml}",
+    "phantom --n-train 4 --n-test 2 --out {out}",
+    "ingest --covidx {covidx} --train-list {list.txt} --test-list {list.txt} --out {out}",
+    "ingest --source nih={covidx} --out {out}",
+    "train --data {films} --epochs 1 --out {out}",
+    "detect-text --data {films} --detector marker --workers 1 --out found.jsonl",
+    "detect-text {films} --detector marker --workers 1 --out found.jsonl",
+    "explain --checkpoint {model} --data {films} --limit 1 --grid 4 --out {out}",
+    "explain {films} --checkpoint {model} --limit 1 --grid 4 --out {out}",
+    "audit --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl} --out {out}",
+    "clean --data {films} --regions {films/truth_regions.jsonl} --decisions {said.jsonl}"
+    " --workers 1 --out {out}",
+    "clean --verify --data {films} --out {cleaned} --workers 1",
+    "prove --data {films} --cleaned {cleaned} --detector marker --workers 1 --out {out}",
+    "diff {cleaned} cleaned",
+    "diff cleaned {cleaned}",
+    "compare --arm original={model} --data original={films} --out {out}",
+    "report --run {run} --decisions said.jsonl",
+    "report --run run --decisions {said.jsonl}",
+    "bench text --data {films} --annotations {boxes.json} --detector marker --out {out}",
+    "bench audit --out {place}",
+    "bench clean --data {films} --regions {films/truth_regions.jsonl} --out {out}",
+    "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
+)
+BOXES = '{"test/a.png": {"width": 9, "height": 9, "boxes": []}}'
+WITHOUT_INPUT = {"demo", "ui"}  # their folders are the next two lists' matter
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "a-file").write_text("not what was expected\n")
+    (folder / "empty").mkdir()
+    (folder / "full").mkdir()
+    (folder / "full" / "kept").write_text("mine")
+    (folder / "said.jsonl").write_text("")
+    (folder / "boxes.json").write_text(BOXES)
+    (folder / "list.txt").write_text("1 a.png normal here\n")
+    films, model, cleaned = (folder / name for name in ("films", "model", "cleaned"))
+    regions = films / "truth_regions.jsonl"
+    small = ("--arch", "resnet18_half", "--image-size", 32, "--epochs", 1)
+    for line in (
+        ("phantom", "--n-train", 12, "--n-test", 6, "--out", films),
+        ("train", "--data", films, *small, "--out", model),
+        ("clean", "--data", films, "--regions", regions, "--workers", 1, "--out", cleaned),
+    ):
+        assert call(*line).code == 0, line
+    return folder
+
+
+def assert_one_clear_line(outcome: Outcome) -> None:
+    assert (outcome.code, len(outcome.err)) == (1, 1), outcome
+    assert outcome.err[0].startswith("error: ")
+
+
+def fill(line: str, slot: str, value: str) -> list[str]:
+    """Return the words of a line with one slot replaced, the others as they should be."""
+    line = line.replace(f"{{{slot}}}", value)
+    return re.sub(r"\{([^}]+)\}", r"\1", line).split()
+
+
+def slots() -> list[tuple[str, str]]:
+    return [
+        (line, slot)
+        for line in LINES
+        for slot in dict.fromkeys(re.findall(r"\{([^}]+)\}", line))
+        if slot not in {"out", "place"}
+    ]
+
+
+@pytest.mark.parametrize("value", ["nowhere", "a-file", "empty"])
+@pytest.mark.parametrize(("line", "slot"), slots())
+def test_bad_input_is_one_line_and_leaves_nothing(
+    line: str, slot: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+
+    outcome = call(*fill(line, slot, value))
+
+    assert_one_clear_line(outcome)
+    assert not (folder / "out").exists()
+    assert not (folder / "place").exists()
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if "{out}" in line])
+@pytest.mark.parametrize("value", ["full", "a-file", "a-file/out"])
+def test_unusable_out_is_refused_before_anything_is_read(
+    line: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    inputs_absent = re.sub(r"\{(?!out)[^}]+\}", "nowhere", line)
+
+    outcome = call(*fill(inputs_absent, "out", value))
+
+    assert_one_clear_line(outcome)
+    assert f"--out {value}: " in outcome.err[0]
+    assert [path.name for path in (folder / "full").iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if "{place}" in line])
+@pytest.mark.parametrize("value", ["a-file", "a-file/out"])
+def test_unusable_place_is_refused_before_anything_is_read(
+    line: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    inputs_absent = re.sub(r"\{(?!place)[^}]+\}", "nowhere", line)
+
+    outcome = call(*fill(inputs_absent, "place", value))
+
+    assert_one_clear_line(outcome)
+    assert f"--out {value}: " in outcome.err[0]
+
+
+@pytest.mark.parametrize("words", ["demo --out a-file", "ui --data-dir a-file/data"])
+def test_unusable_data_folder_is_one_line(
+    words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+
+    assert_one_clear_line(call(*words.split()))
+
+
+def test_bench_text_of_no_film_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "none.json").write_text("{}")
+
+    line = "bench text --data films --annotations none.json --detector marker --out out"
+    outcome = call(*line.split())
+
+    assert_one_clear_line(outcome)
+    assert "names no film" in outcome.err[0]
+
+
+def test_train_without_validation_films_names_the_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("phantom", "--n-train", 1, "--n-test", 1, "--out", "films").code == 0
+
+    outcome = call("train", "--data", "films", "--epochs", 1, "--out", "model")
+
+    assert_one_clear_line(outcome)
+    assert "films: has no films in 'val'" in outcome.err[0]
+
+
+def test_every_command_has_bad_inputs() -> None:
+    names = commands()
+
+    typed = {name for line in LINES for name in names if line.startswith(f"{name} ")}
+    assert typed | WITHOUT_INPUT == set(names)
