@@ -103,7 +103,7 @@ class CombinedDetector(RegionDetector):
         self._members = dict(members) if members is not None else _build_members(params)
         self.params = replace(params, members=tuple(self._members))
         self.max_area_share = params.max_area_share
-        self.min_edge = params.min_edge
+        self.min_edge = 0.0  # the members have judged edges
 
     def prepare(self) -> None:
         """Load the networks of all members."""
@@ -204,4 +204,4 @@ def _build_member(name: str, params: CombinedParams) -> RegionDetector:
                 weights=params.craft_weights, min_edge=params.min_edge, max_area_share=limit
             )
         )
-    return MarkerDetector(MarkerParams(max_area_share=limit))
+    return MarkerDetector(MarkerParams(min_edge=params.min_edge, max_area_share=limit))

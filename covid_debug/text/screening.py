@@ -5,6 +5,7 @@ reason that is recorded. Anatomy is told from text by its edges: glyphs are burn
 lead, with edges far steeper than those of tissue and bone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,7 @@ def screen_regions(
     *,
     max_area_share: float = MAX_AREA_SHARE,
     min_edge: float = MIN_EDGE,
+    certain: float = math.inf,
 ) -> Detections:
     """Clip regions to the film and reject those that cannot be text.
 
@@ -91,6 +93,7 @@ def screen_regions(
         image: The film, ``(H, W)`` uint8.
         max_area_share: Largest bounding-box area of one region as a share of the film, in (0, 1].
         min_edge: Least :func:`edge_strength`; 0 keeps anatomy.
+        certain: Confidence from which weak edges are no reason to reject.
 
     Returns:
         Accepted regions (clipped, confidence in [0, 1]) and rejected ones with reasons.
@@ -102,7 +105,7 @@ def screen_regions(
     for region in regions:
         clipped = clip_region(region, width, height)
         reason = _reason_against(clipped, width, height, max_area_share)
-        if reason is None and edges is not None:
+        if reason is None and edges is not None and clipped.confidence < certain:
             strength = edge_strength(clipped, edges)
             if strength < min_edge:
                 reason = (

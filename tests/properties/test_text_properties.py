@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
 from covid_debug.text.base import Detections, RegionDetector
-from covid_debug.text.combined import CombinedDetector, CombinedParams
+from covid_debug.text.combined import CombinedDetector
 
 SIDE = 120
 NOISE = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE)).astype(np.uint8)
@@ -55,7 +55,7 @@ def combine(sure, uncertain, seen):
     """Return the marker detector, and the default detector that it is a member of."""
     marker = Told("marker", sure, uncertain)
     members = {"marker": marker, "rapidocr": Told("rapidocr", seen)}
-    return marker, CombinedDetector(CombinedParams(min_edge=0.0), members)
+    return marker, CombinedDetector(members=members)
 
 
 def cover(regions):

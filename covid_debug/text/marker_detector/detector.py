@@ -3,7 +3,7 @@
 Owns loading of the shipped weights and running the network on a film.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.errors import CheckpointError, InputContractError
-from covid_debug.text.base import MAX_AREA_SHARE, Detections, Gray, RegionDetector
+from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Detections, Gray, RegionDetector
 from covid_debug.text.marker_detector.postprocess import RegionThresholds, find_regions
 
 if TYPE_CHECKING:
@@ -31,17 +31,24 @@ class MarkerParams:
         max_side: Longest side of the film as the network sees it, in pixels, at least 64.
         max_enlargement: A smaller film is enlarged at most by this factor, >= 1.
         thresholds: When heat becomes text.
-        uncertain: Least peak of the character map in a region that is left to another detector to
-            confirm, in (0, 1).
+        uncertain: When heat becomes a region that is left to another detector to confirm.
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
+        min_edge: Regions with weaker edges are rejected as anatomy, unless they are certain; gray
+            levels/px.
+        certain: Confidence of a certain region, in [0, 1]: lead letters over dense tissue are as
+            faint as anatomy.
         weights: The network's weights.
     """
 
     max_side: int = 896
     max_enlargement: float = 1.5
     thresholds: RegionThresholds = field(default_factory=RegionThresholds)
-    uncertain: float = 0.25
+    uncertain: RegionThresholds = field(
+        default_factory=lambda: RegionThresholds(character=0.25, area=0.6)
+    )
     max_area_share: float = MAX_AREA_SHARE
+    min_edge: float = MIN_EDGE
+    certain: float = 0.92
     weights: Path = WEIGHTS_PATH
 
     def __post_init__(self) -> None:
@@ -55,10 +62,6 @@ class MarkerParams:
         if self.max_enlargement < 1:
             raise InputContractError(
                 f"text.marker: max_enlargement is {self.max_enlargement}; expected >= 1"
-            )
-        if not 0 < self.uncertain < 1:
-            raise InputContractError(
-                f"text.marker: uncertain is {self.uncertain}; expected a score in (0, 1)"
             )
         if not 0 < self.max_area_share <= 1:
             raise InputContractError(
@@ -81,6 +84,8 @@ class MarkerDetector(RegionDetector):
         """
         self.params = params or MarkerParams()
         self.max_area_share = self.params.max_area_share
+        self.min_edge = self.params.min_edge
+        self.certain = self.params.certain
         if not self.params.weights.is_file():
             raise CheckpointError(
                 f"text.marker: {self.params.weights} does not exist; expected weights made by"
@@ -145,13 +150,11 @@ class MarkerDetector(RegionDetector):
         maps = self.compute_maps(image)
         working = _resize(image, self.params.max_side, self.params.max_enlargement).shape
         scale = (2 * image.shape[1] / working[1], 2 * image.shape[0] / working[0])
-        sure = self.params.thresholds
-        weak = replace(sure, character=min(self.params.uncertain, sure.character))
-        regions = find_regions(*maps, scale, sure, self.name)
-        every = find_regions(*maps, scale, weak, self.name)
-        return Detections(
-            tuple(regions), uncertain=tuple(region for region in every if region not in regions)
+        regions, uncertain = (
+            tuple(find_regions(*maps, scale, thresholds, self.name))
+            for thresholds in (self.params.thresholds, self.params.uncertain)
         )
+        return Detections(regions, uncertain=uncertain)
 
 
 def _resize(image: Gray, max_side: int, max_enlargement: float) -> Gray:

@@ -89,9 +89,18 @@ def test_faint_glyph_beside_a_bright_one_stays_covered():
     film = np.full((200, 200), 40, np.uint8)
     film[30:50, 30:40] = 250
     film[30:50, 50:60] = 60
-    detector = combine(Told("marker", (28, 28, 62, 52)), Told("rapidocr"), min_edge=0.0)
+    detector = combine(Told("marker", (28, 28, 62, 52)), Told("rapidocr"))
 
     assert detector.detect([film])[0][0].box == (28, 28, 62, 52)
+
+
+def test_faint_region_that_a_member_kept_is_not_taken_for_anatomy():
+    flat = np.full((200, 200), 90, np.uint8)
+
+    (found,) = combine(Told("marker", (20, 20, 40, 40)), Told("rapidocr")).inspect([flat])
+
+    assert len(found.regions) == 1
+    assert found.rejected == ()
 
 
 @pytest.mark.parametrize("confidence", [0.4, 0.99])
@@ -101,7 +110,7 @@ def test_rapidocr_alone_in_the_lung_removes_nothing(confidence):
     height, width = chest.shape
     lung = (0.25 * width, 0.4 * height, 0.33 * width, 0.45 * height)
     rapidocr = Told("rapidocr", lung, confidence=confidence)
-    detector = combine(Told("marker"), rapidocr, min_edge=0.0)
+    detector = combine(Told("marker"), rapidocr)
 
     (found,) = detector.inspect([chest])
 

@@ -4,11 +4,13 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from covid_debug.data.phantom import plan_pool, render_phantom
 from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.text.combined import CombinedDetector
 from covid_debug.text.marker_detector.backgrounds import LIST_PATH
 from covid_debug.text.marker_detector.detector import MarkerDetector
 
@@ -77,3 +79,18 @@ def test_shipped_weights_see_nothing_on_flat_films() -> None:
     films = [np.full((400, 360), level, np.uint8) for level in (0, 90, 255)]
 
     assert MarkerDetector().detect(films) == [[], [], []]
+
+
+def test_faint_lead_letter_over_dense_tissue_is_found_by_both() -> None:
+    (plan,) = plan_pool("test", 1, seed=6, text_correlation=0.5, val_share=0)
+    film = render_phantom(6, plan).bare
+    height, width = film.shape
+    lead = np.zeros_like(film)
+    corner = (int(0.75 * width), int(0.22 * height))
+    cv2.putText(lead, "L", corner, cv2.FONT_HERSHEY_SIMPLEX, 1.1, 255, 4, cv2.LINE_AA)
+    shadow = cv2.GaussianBlur(lead.astype(np.float32), (0, 0), 1.0) * 35 / 255
+    faint = np.clip(film + shadow, 0, 255).astype(np.uint8)
+
+    for detector in (MarkerDetector(), CombinedDetector()):
+        covered = regions_to_mask(detector.detect([faint])[0], width, height)
+        assert covered[lead > 0].mean() > 0.9
