@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from covid_debug.artifacts import describe_code
 from flows.cli_bench import bench_app
 from flows.environment import configure_environment, hold_store, prefect_server
-from flows.failures import describe_failure
+from flows.failures import describe_failure, find_interruption
 from flows.options import (
     CheckpointOption,
     DataOption,
@@ -45,7 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 
-INTERRUPTED = 130  # Typer's exit code for Ctrl-C
+INTERRUPTED = (130, 143)  # exit codes for Ctrl-C and SIGTERM; Typer returns the first by itself
 
 _HERE = Path(__file__).resolve().parent
 DEMO_CONFIG = next(  # beside the flows in a wheel, below configs in a checkout
@@ -63,13 +63,17 @@ def main() -> None:
         code = app(prog_name="covid-debug", standalone_mode=False)
     except TyperException as error:
         _refuse(error)
-    except Exception as error:
-        line = describe_failure(error)
-        if line is None:
-            raise
-        typer.echo(f"error: {line}", err=True)
-        sys.exit(1)
-    if code == INTERRUPTED:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = find_interruption(error)
+        if code is None:
+            line = describe_failure(error)
+            if line is None:
+                raise
+            typer.echo(f"error: {line}", err=True)
+            sys.exit(1)
+    if code in INTERRUPTED:
         typer.echo("interrupted; finished stages are kept, start again to go on", err=True)
     if code:
         sys.exit(code)
@@ -188,6 +192,7 @@ def ui(
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
 ) -> None:
     """Serve MLflow and Prefect on localhost until interrupted; prints the addresses."""
+    typer.echo(f"Starting MLflow and Prefect ({data_dir.resolve()}), some ten seconds ...")
     configure_environment(data_dir)
     from flows.ui import serve
 

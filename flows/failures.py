@@ -38,12 +38,25 @@ def describe_failure(error: BaseException) -> str | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def find_interruption(error: BaseException) -> int | None:
+    """Return the exit code of a run that Ctrl-C (130) or SIGTERM (143) ended, otherwise None.
+
+    The signal may arrive anywhere, also where a library makes an error of its own of it.
+    """
+    for link in _chain(error, whole=True):
+        if isinstance(link, KeyboardInterrupt):
+            return 130
+        if type(link).__name__ == "TerminationSignal":  # Prefect's, raised at SIGTERM
+            return 143
+    return None
+
+
+def _chain(error: BaseException, *, whole: bool = False) -> Iterator[BaseException]:
     """Yield the error, and what lies behind it when a framework stumbled over the first one."""
     link: BaseException | None = error
     while link is not None:
         yield link
-        if not type(link).__module__.startswith(_FRAMEWORKS):
+        if not whole and not type(link).__module__.startswith(_FRAMEWORKS):
             return
         link = link.__cause__ or link.__context__
 

@@ -3,11 +3,11 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -19,10 +19,12 @@ from covid_debug.tracking.mlflow_tracker import (
     default_artifact_location,
     default_tracking_uri,
 )
+from flows.console import format_duration
+from flows.environment import HOST, wait_until_up
 from flows.recording import SHOWN_COLUMNS
+from flows.tether import tethered
 
-HOST = "127.0.0.1"
-START_TIMEOUT_S = 120.0
+ALIVE_PERIOD_S = 5.0
 
 
 def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect_port: int) -> None:
@@ -52,36 +54,51 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
         *("--default-artifact-root", default_artifact_location()),
     ]
     prefect_command = [sys.executable, "-m", "prefect", "server", "start"]
-    typer.echo(f"Starting MLflow and Prefect ({data_dir.resolve()}) ...")
-    log = data_dir / "ui.log"
-    with log.open("wb") as stream:
-        servers = [
-            subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)  # noqa: S603
-            for command in (mlflow_command, prefect_command)
-        ]
+    mlflow_url = f"http://{HOST}:{mlflow_port}"
+    prefect_url = f"http://{HOST}:{prefect_port}"
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
-        mlflow_url = f"http://{HOST}:{mlflow_port}"
-        prefect_url = f"http://{HOST}:{prefect_port}"
-        _wait_until_up(f"{mlflow_url}/health", servers, log)
-        _wait_until_up(f"{prefect_url}/api/health", servers, log)
-        runs_url = MlflowTracker(mlflow_url, columns=SHOWN_COLUMNS).runs_url
-        typer.echo(f"MLflow:  {runs_url}")
-        typer.echo(f"Prefect: {prefect_url}")
-        typer.echo("Press Ctrl-C to stop both.")
-        while all(server.poll() is None for server in servers):
-            time.sleep(0.5)
-        raise CovidDebugError(f"ui: a server ended by itself; its last words are in {log}")
+        with ExitStack() as stack:
+            servers = []
+            for name, command, health in (
+                ("MLflow", mlflow_command, f"{mlflow_url}/health"),
+                ("Prefect", prefect_command, f"{prefect_url}/api/health"),
+            ):
+                log = data_dir / f"ui-{name.lower()}.log"
+                process = tethered(command, environment=environment, log=log)
+                servers.append((name, stack.enter_context(process), health, log))
+            for name, server, health, log in servers:
+                with _alive(f"{name} starts"):
+                    wait_until_up(health, [server], log)
+            runs_url = MlflowTracker(mlflow_url, columns=SHOWN_COLUMNS).runs_url
+            typer.echo(f"MLflow:  {runs_url}")
+            typer.echo(f"Prefect: {prefect_url}")
+            typer.echo("Press Ctrl-C to stop both.")
+            while True:
+                for name, server, _, log in servers:
+                    if server.poll() is not None:
+                        raise CovidDebugError(f"ui: {name} ended by itself; see {log}")
+                time.sleep(0.5)
     except KeyboardInterrupt:
         typer.echo("stopped")
+
+
+@contextmanager
+def _alive(text: str) -> Iterator[None]:
+    """Say every few seconds that something is still going on."""
+    start, done = time.monotonic(), threading.Event()
+
+    def speak() -> None:
+        while not done.wait(ALIVE_PERIOD_S):
+            typer.echo(f"  {text}, {format_duration(time.monotonic() - start)} so far")
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
     finally:
-        for server in servers:
-            server.terminate()
-        for server in servers:
-            try:
-                server.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+        done.set()
+        speaker.join()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -96,16 +113,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _wait_until_up(url: str, servers: list[subprocess.Popen[bytes]], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if any(server.poll() is not None for server in servers):
-            raise CovidDebugError(f"ui: the server of {url} ended while starting; see {log}")
-        try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise CovidDebugError(f"ui: {url} did not answer within {START_TIMEOUT_S:.0f} s; see {log}")

@@ -12,10 +12,11 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from matplotlib.figure import Figure
 
 from covid_debug.errors import InputContractError, TrackingError
@@ -71,9 +72,9 @@ class MlflowTracker:
         self._uri = check_reachable(tracking_uri or default_tracking_uri())
         if artifact_location is None and is_local(self._uri):
             artifact_location = default_artifact_location()
-        self._client = _make_client(self._uri)
         base = self._uri.rstrip("/") if self._uri.startswith("http") else UI_URL
-        with _as_tracking_error(self._uri):
+        with _one_at_a_time(self._uri), _as_tracking_error(self._uri):
+            self._client = _make_client(self._uri)
             self._experiment_id = self._find_or_create(experiment, artifact_location)
             if columns:
                 view = _encode_view(columns)
@@ -280,6 +281,15 @@ class MlflowRun:
             history = self._client.get_metric_history(self.run_id, name)
             self._logged[name] = {(entry.step, entry.value) for entry in history}
         return self._logged[name]
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Let one process at a time make the tables of an SQLite store; two at once break it."""
+    with ExitStack() as stack:
+        if is_local(uri):
+            stack.enter_context(FileLock(f"{uri.removeprefix('sqlite:///')}.lock"))
+        yield
 
 
 @contextmanager

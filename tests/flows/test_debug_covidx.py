@@ -35,11 +35,11 @@ def make_config(folder: Path, **changes: object) -> RunConfig:
     return build_config(tree | changes, where="test")
 
 
-def run_flow(config: RunConfig) -> Path:
+def run_flow(config: RunConfig, command: str = "covid-debug run 'my file.yaml'") -> Path:
     from flows.console import RunConsole
     from flows.debug_covidx import count_stages, debug_covidx
 
-    return debug_covidx(config, RunConsole(count_stages(config))).run_dir
+    return debug_covidx(config, RunConsole(count_stages(config)), command).run_dir
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,59 @@ def test_damaged_artifact_is_made_again(undisturbed: tuple[Path, RunConfig]) -> 
     assert run_flow(config) == run_dir
 
     assert hash_file(victim / "comparison.csv") == manifest["files"]["comparison.csv"]
+
+
+def test_damaged_report_is_made_again_and_what_a_reviewer_wrote_is_kept(
+    undisturbed: tuple[Path, RunConfig],
+) -> None:
+    run_dir, config = undisturbed
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    (run_dir / "report.html").write_text("damaged")
+    (run_dir / "report-reviewed.html").write_text("work of hours")
+
+    assert run_flow(config) == run_dir
+
+    assert hash_file(run_dir / "report.html") == manifest["files"]["report.html"]
+    (kept,) = config.reports_dir.glob("*.damaged-*/report-reviewed.html")
+    assert kept.read_text() == "work of hours"
+
+
+def test_report_shows_the_command_that_was_given_and_is_found_by_another_one(
+    undisturbed: tuple[Path, RunConfig],
+) -> None:
+    run_dir, config = undisturbed
+
+    assert "covid-debug run &#39;my file.yaml&#39;" in (run_dir / "report.html").read_text()
+    assert run_flow(config, "covid-debug run other.yaml") == run_dir
+
+
+def test_drafts_of_killed_runs_are_cleared_where_artifacts_and_reports_lie(tmp_path: Path) -> None:
+    from flows.stages import prepare_folders
+
+    config = make_config(tmp_path)
+    drafts = [folder / "x.partial-12345678" for folder in (config.data_dir, config.reports_dir)]
+    for draft in drafts:
+        draft.mkdir(parents=True)
+
+    prepare_folders(config)
+
+    assert not any(draft.exists() for draft in drafts)
+
+
+def test_runs_and_stages_have_names_in_prefect(undisturbed: tuple[Path, RunConfig]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    run_dir, _ = undisturbed
+    with get_client(sync_client=True) as client:
+        flows = {run.name for run in client.read_flow_runs()}
+        tasks = {run.name for run in client.read_task_runs()}
+        key = ArtifactFilter(key=ArtifactFilterKey(any_=["debug-covidx-summary"]))
+        pages = [artifact.data for artifact in client.read_artifacts(artifact_filter=key)]
+
+    assert any(name.startswith("tiny 20") for name in flows)
+    assert {"ingest", "find text", "train cleaned seed 0", "report"} <= tasks
+    assert any(f"`{run_dir / 'report.html'}`" in str(page) for page in pages)
 
 
 def test_too_many_failed_films_stop_the_run(tmp_path: Path, prefect_server: None) -> None:

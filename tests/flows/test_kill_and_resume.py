@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from covid_debug.artifacts import hash_file
@@ -64,9 +65,11 @@ def test_killed_run_resumes_to_the_same_files(
         if line.startswith(f"[{stage}/{N_STAGES}]"):
             break
     time.sleep(0.3)
+    children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
+    assert psutil.wait_procs(children, timeout=60)[1] == []  # nor Prefect's server
     finished = {
         path.parent: path.stat().st_mtime_ns
         for path in (tmp_path / "data").glob("*/manifest.json")
@@ -79,4 +82,5 @@ def test_killed_run_resumes_to_the_same_files(
         assert hash_file(run_dir / name) == hash_file(undisturbed / name), name
     for folder, written in finished.items():
         assert (folder / "manifest.json").stat().st_mtime_ns == written
-    assert not list((tmp_path / "data").glob("*.partial-*"))
+    for folder in ("data", "reports"):
+        assert not list((tmp_path / folder).glob("*.partial-*"))

@@ -14,7 +14,7 @@ import pytest
 
 from covid_debug.errors import ArtifactError
 from flows.environment import hold_store
-from flows.failures import describe_failure
+from flows.failures import describe_failure, find_interruption
 from tests.flows.test_preflight import make_covidx
 
 CONFIG = """\
@@ -137,6 +137,18 @@ def test_tethered_command_ends_with_its_caller(tmp_path: Path, by: signal.Signal
     process.communicate()
 
     assert psutil.wait_procs(kept, timeout=60)[1] == []
+
+
+def test_signal_is_found_behind_the_error_that_a_library_made_of_it() -> None:
+    class TerminationSignal(BaseException):
+        pass
+
+    error = ImportError("initialization failed")
+    error.__cause__ = TerminationSignal()
+
+    assert find_interruption(error) == 143
+    assert find_interruption(KeyboardInterrupt()) == 130
+    assert find_interruption(ImportError()) is None
 
 
 def test_failures_behind_a_framework_are_found_and_our_own_faults_are_not() -> None:

@@ -7,9 +7,11 @@ import zlib
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
 
 from covid_debug.errors import TrackingError
+from covid_debug.tracking import mlflow_tracker
 from covid_debug.tracking.base import flatten_params, metric_name
 from covid_debug.tracking.mlflow_tracker import KEY_TAG, MlflowTracker, default_tracking_uri
 from covid_debug.tracking.null_tracker import NullTracker
@@ -229,3 +231,21 @@ def test_null_tracker_takes_everything(tmp_path):
         run.describe("text")
 
     assert (run.url, child.key, tracker.runs_url) == ("", "k/c", "")
+
+
+def test_tables_of_a_store_are_made_by_one_process_at_a_time(store, tmp_path, monkeypatch):
+    make_client = mlflow_tracker._make_client
+    seen = []
+
+    def make_while_locked(uri):
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / "mlflow.db.lock").acquire(timeout=0)
+        seen.append(uri)
+        return make_client(uri)
+
+    monkeypatch.setattr(mlflow_tracker, "_make_client", make_while_locked)
+    MlflowTracker(f"sqlite:///{store}", "t", (tmp_path / "files").as_uri())
+
+    assert len(seen) == 1
+    with FileLock(tmp_path / "mlflow.db.lock", timeout=0):
+        pass  # free again
