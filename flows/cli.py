@@ -192,9 +192,12 @@ def ui(
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
 ) -> None:
     """Serve MLflow and Prefect on localhost until interrupted; prints the addresses."""
-    typer.echo(f"Starting MLflow and Prefect ({data_dir.resolve()}), some ten seconds ...")
+    from flows.console import alive
+
+    typer.echo(f"Starting MLflow and Prefect ({data_dir.resolve()}); takes tens of seconds ...")
     configure_environment(data_dir)
-    from flows.ui import serve
+    with alive("loading"):
+        from flows.ui import serve
 
     serve(data_dir, tracking_uri, mlflow_port=mlflow_port, prefect_port=prefect_port)
 

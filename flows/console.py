@@ -5,6 +5,7 @@ as the log of the run. Nothing here computes.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from rich.text import Text
 
 ProgressCallback = Callable[[int, int], None]
 LOG_PERIOD_S = 15.0
+ALIVE_PERIOD_S = 5.0
 # Prefect adds the handler that sends to its page (flows.environment); the terminal has its own way.
 _LOG = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())
@@ -31,6 +33,31 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@contextmanager
+def alive(text: str) -> Iterator[None]:
+    """Say every few seconds that something is still going on.
+
+    Args:
+        text: What is going on.
+
+    Yields:
+        Nothing; it goes on inside.
+    """
+    console, start, done = RunConsole(), time.monotonic(), threading.Event()
+
+    def speak() -> None:
+        while not done.wait(ALIVE_PERIOD_S):
+            console.say(f"{text}, {format_duration(time.monotonic() - start)} so far")
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        speaker.join()
 
 
 class _Counts(ProgressColumn):

@@ -4,10 +4,8 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -19,12 +17,10 @@ from covid_debug.tracking.mlflow_tracker import (
     default_artifact_location,
     default_tracking_uri,
 )
-from flows.console import format_duration
+from flows.console import alive
 from flows.environment import HOST, wait_until_up
 from flows.recording import SHOWN_COLUMNS
 from flows.tether import tethered
-
-ALIVE_PERIOD_S = 5.0
 
 
 def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect_port: int) -> None:
@@ -68,7 +64,7 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
                 process = tethered(command, environment=environment, log=log)
                 servers.append((name, stack.enter_context(process), health, log))
             for name, server, health, log in servers:
-                with _alive(f"{name} starts"):
+                with alive(f"{name} starts"):
                     wait_until_up(health, [server], log)
             runs_url = MlflowTracker(mlflow_url, columns=SHOWN_COLUMNS).runs_url
             typer.echo(f"MLflow:  {runs_url}")
@@ -81,24 +77,6 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
                 time.sleep(0.5)
     except KeyboardInterrupt:
         typer.echo("stopped")
-
-
-@contextmanager
-def _alive(text: str) -> Iterator[None]:
-    """Say every few seconds that something is still going on."""
-    start, done = time.monotonic(), threading.Event()
-
-    def speak() -> None:
-        while not done.wait(ALIVE_PERIOD_S):
-            typer.echo(f"  {text}, {format_duration(time.monotonic() - start)} so far")
-
-    speaker = threading.Thread(target=speak, daemon=True)
-    speaker.start()
-    try:
-        yield
-    finally:
-        done.set()
-        speaker.join()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
