@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import psutil
 
-from covid_debug.artifacts import write_artifact
+from covid_debug.artifacts import hash_file, write_artifact
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.placebo import placebo_regions
@@ -372,19 +372,24 @@ def _multiply_phantoms(
     truth = read_regions(phantom.root / "truth_regions.jsonl")
     enlarged = folder / "enlarged"
     with write_artifact(enlarged, kind="filmset") as draft:
-        films, regions = [], {}
+        films, regions, digests = [], {}, {}
         for film in phantom.films:
             pixels = read_film(phantom.file_of(film)).to_uint8()
             size = (side_px, side_px)
-            write_png(
-                draft.path / f"{film.image_id}.png",
-                cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC),
-            )
+            path = draft.path / f"{film.image_id}.png"
+            write_png(path, cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC))
+            digests[film.image_id] = hash_file(path)
         for at, film in zip(range(n_films), itertools.cycle(phantom.films), strict=False):
             key = f"{at:016x}"
-            path = str(enlarged.resolve() / f"{film.image_id}.png")
             films.append(
-                dataclasses.replace(film, image_id=key, path=path, width=side_px, height=side_px)
+                dataclasses.replace(
+                    film,
+                    image_id=key,
+                    path=str(enlarged.resolve() / f"{film.image_id}.png"),
+                    width=side_px,
+                    height=side_px,
+                    sha256=digests[film.image_id],
+                )
             )
             regions[key] = _enlarge(truth[film.image_id], key, side_px)
         write_films(draft.path, films)

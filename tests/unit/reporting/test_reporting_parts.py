@@ -14,7 +14,7 @@ from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.tables import write_csv
 from covid_debug.reporting.verdicts import AuditedFilm, read_verdicts
 
-FILM = Film("a", "a.png", "s:1", "COVID-19", "cohen", "PA", "test", 40, 50)
+FILM = Film("a", "a.png", "s:1", "COVID-19", "cohen", "PA", "test", 40, 50, "0" * 64, 0, 255)
 
 
 def _row(arm, seed, value, *, low=None, high=None, metric="accuracy"):
