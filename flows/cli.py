@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from covid_debug.artifacts import describe_code
 from flows.cli_bench import bench_app
 from flows.environment import configure_environment, hold_store, prefect_server
-from flows.failures import describe_failure, find_interruption
+from flows.failures import INTERRUPTED, TERMINATED, describe_failure, find_interruption
 from flows.options import (
     CheckpointOption,
     DataOption,
@@ -44,8 +44,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(bench_app, name="bench")
-
-INTERRUPTED = (130, 143)  # exit codes for Ctrl-C and SIGTERM; Typer returns the first by itself
 
 _HERE = Path(__file__).resolve().parent
 DEMO_CONFIG = next(  # beside the flows in a wheel, below configs in a checkout
@@ -73,7 +71,7 @@ def main() -> None:
                 raise
             typer.echo(f"error: {line}", err=True)
             sys.exit(1)
-    if code in INTERRUPTED:
+    if code in {INTERRUPTED, TERMINATED}:  # Typer returns the first by itself
         typer.echo("interrupted; finished stages are kept, start again to go on", err=True)
     if code:
         sys.exit(code)

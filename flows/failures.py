@@ -19,6 +19,8 @@ _MENDABLE = frozenset(
         errno.ESTALE,
     }
 )
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
+TERMINATED = 143  # the same, by SIGTERM
 _FRAMEWORKS = ("prefect", "httpx", "httpcore", "anyio")
 
 
@@ -45,9 +47,9 @@ def find_interruption(error: BaseException) -> int | None:
     """
     for link in _chain(error, whole=True):
         if isinstance(link, KeyboardInterrupt):
-            return 130
+            return INTERRUPTED
         if type(link).__name__ == "TerminationSignal":  # Prefect's, raised at SIGTERM
-            return 143
+            return TERMINATED
     return None
 
 

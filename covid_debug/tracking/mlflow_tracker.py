@@ -158,7 +158,7 @@ class MlflowTracker:
         try:
             self._client.set_terminated(run_id, status)
         except Exception:  # noqa: BLE001  the error that ended the run matters more
-            _LOGGER.warning("%s: run %s could not be marked %s", self._uri, run_id, status)
+            _LOGGER.info("%s: run %s could not be marked %s", self._uri, run_id, status)
 
     def _find_or_create(self, name: str, artifact_location: str | None) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -262,3 +262,19 @@ def test_audit_refuses_an_unknown_target_before_it_looks_for_text(
     assert code == 1
     assert error.count("\n") == 1
     assert "did you mean 'positive'?" in error
+
+
+def test_interrupted_command_says_that_finished_work_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import cleaning
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cleaning, "diff_data_sets", interrupt)
+
+    code, error = run_cli(capsys, "diff", "a", "b")
+
+    assert code == 130
+    assert error == "interrupted; finished stages are kept, start again to go on\n"
