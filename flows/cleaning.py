@@ -1,8 +1,6 @@
 """`covid-debug clean` and `diff`: make, check and compare COVIDx++ builds."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.build import clean_filmset
@@ -11,32 +9,9 @@ from covid_debug.cleaning.diff import diff_builds
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.verify import verify_cleaned
 from covid_debug.data.filmset import load_filmset
-from covid_debug.errors import ConfigError, DataIntegrityError, InputContractError
+from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.regions import read_regions
-from covid_debug.text.catalog import build_detector, members_of
 from flows.console import RunConsole
-
-
-def check_reader(policy: str, detector: str, detector_params: Mapping[str, Any]) -> None:
-    """Refuse a policy about side markers before a run whose detector will not read any.
-
-    Args:
-        policy: ``cleaning.policy`` of the run.
-        detector: ``text.detector`` of the run.
-        detector_params: ``text.params`` of the run.
-
-    Raises:
-        ConfigError: If the policy needs the characters and the detector gives none.
-    """
-    if policy == "remove":
-        return
-    chosen = build_detector(detector, **detector_params)
-    if not getattr(chosen.params, "read_content", False) or "rapidocr" not in members_of(chosen):
-        raise ConfigError(
-            f"cleaning.policy = {policy!r}: detector {detector!r} would read no side marker; set"
-            " text.params.read_content = true with detector default or rapidocr, or"
-            " cleaning.policy = remove"
-        )
 
 
 def clean_data_set(

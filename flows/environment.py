@@ -64,8 +64,8 @@ def configure_environment(workdir: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)  # Prefect creates the last folder only
     except OSError as error:
         raise ArtifactError(
-            f"{home}: cannot be written ({error.strerror}); choose another folder with --set"
-            " data_dir=DIR"
+            f"{home}: cannot be written ({error.strerror}); choose another folder (run: --set"
+            " data_dir=DIR, demo: --out DIR, ui: --data-dir DIR)"
         ) from error
 
 

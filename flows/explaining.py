@@ -94,11 +94,14 @@ def explain_films(
         method, **_parameters(method, grid, target_layer, model.classifier, console)
     )
     films = _collect(model, images, data, limit, out.parent / "views", console)
-    for name, reason in films.failures:
-        named = reason if reason.startswith(name) else f"{name}: {reason}"
-        console.say(f"not explained: {named}")
+    reasons = [
+        reason if reason.startswith(name) else f"{name}: {reason}"
+        for name, reason in films.failures
+    ]
+    for reason in reasons:
+        console.say(f"not explained: {reason}")
     if not films.names:
-        raise CovidDebugError("explain: none of the films could be read")
+        raise CovidDebugError(f"explain: none of the films could be read; first {reasons[0]}")
     probabilities = predict_probabilities(model.classifier, films.views)
     targets = probabilities.argmax(axis=1)
     if target is not None:

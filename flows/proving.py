@@ -10,6 +10,7 @@ from covid_debug.cleaning.provenance import read_actions
 from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.errors import DataIntegrityError
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
 from flows.console import RunConsole
@@ -35,11 +36,15 @@ def prove_data_set(
         seed: Seed of the probe's draws.
         n_workers: Processes.
         console: Terminal.
+
+    Raises:
+        DataIntegrityError: If the films made again differ from those that stand there; the proof
+            is written all the same.
     """
     cleaned_set = load_filmset(cleaned)
     detector = detector or choose_second(find_makers(read_actions(cleaned)))
     with console.progress("films") as progress:
-        prove_with(
+        proof = prove_with(
             detector,
             load_filmset(data),
             cleaned_set,
@@ -51,6 +56,9 @@ def prove_data_set(
         )
     show_proof(read_proof(out), console)
     console.say(f"proof: {out}")
+    found = proof.verification
+    if found is not None and not found.is_clean:
+        raise DataIntegrityError(f"{cleaned}: {found.describe()}; see {out}")
 
 
 def prove_with(

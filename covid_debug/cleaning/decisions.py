@@ -69,6 +69,11 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataIntegrityError(
+            f"{path}: no such file; save the decisions from a report; a proof that finds nothing"
+            " writes none"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataIntegrityError(
             f"{path}: cannot be read; expected the decisions saved from a report"

@@ -162,3 +162,61 @@ def test_every_command_has_bad_inputs() -> None:
 
     typed = {name for line in LINES for name in names if line.startswith(f"{name} ")}
     assert typed | WITHOUT_INPUT == set(names)
+
+
+@pytest.mark.parametrize(
+    "line", ["explain nowhere --checkpoint model", "explain --data nowhere --checkpoint model"]
+)
+def test_explain_of_an_absent_place_names_it(
+    line: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+
+    outcome = call(*line.split(), "--grid", 4, "--out", "out")
+
+    assert_one_clear_line(outcome)
+    assert "nowhere" in outcome.err[0]
+
+
+def test_prove_of_a_set_that_was_not_made_from_the_data_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    outcome = call(
+        "prove",
+        "--data",
+        "cleaned",
+        "--cleaned",
+        "cleaned",
+        "--detector",
+        "marker",
+        "--workers",
+        1,
+        "--out",
+        "proof-2",
+    )
+
+    assert_one_clear_line(outcome)
+
+
+def test_ui_names_its_own_option_for_a_folder_that_cannot_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+
+    assert "--data-dir" in call("ui", "--data-dir", "a-file/data").err[0]
+
+
+def test_clean_without_the_decisions_of_a_proof_says_that_there_is_no_such_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    line = (
+        "clean --data films --regions films/truth_regions.jsonl"
+        " --decisions proof/decisions.jsonl --out out"
+    )
+
+    outcome = call(*line.split())
+
+    assert_one_clear_line(outcome)
+    assert "no such file" in outcome.err[0]

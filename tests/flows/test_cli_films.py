@@ -8,9 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_debug.cleaning.film import CleaningParams
-from covid_debug.errors import ConfigError
-from flows.cleaning import check_reader
 from flows.console import RunConsole
 from flows.films import collect_films
 from tests.films import build_filmset, draw_film, draw_pixels, make_film, write_dicom
@@ -128,17 +125,3 @@ def test_detect_text_read_gives_what_policy_keep_needs(tmp_path, capsys):
 
     assert code == 0
     assert json.loads(out.read_text())["regions"][0]["content"] == "RIGHT"
-
-
-@pytest.mark.parametrize(
-    ("policy", "detector", "params"),
-    [("keep", "default", {}), ("replace", "strokes", {}), ("keep", "rapidocr", {})],
-)
-def test_check_reader_refuses_a_policy_that_nothing_is_read_for(policy, detector, params):
-    with pytest.raises(ConfigError, match=r"text\.params\.read_content"):
-        check_reader(policy, detector, params)
-
-
-def test_check_reader_accepts_removal_and_a_detector_that_reads():
-    check_reader(CleaningParams().policy, "strokes", {})
-    check_reader("keep", "default", {"read_content": True})
