@@ -37,10 +37,11 @@ _TOLD: WeakSet[Classifier] = WeakSet()
 def make_fast_copy(classifier: Classifier) -> Classifier:
     """Return a copy with the same outputs, or the classifier itself where that is not safe.
 
-    Only networks made of torch's, torchvision's and this package's modules, without hooks, are
-    rewritten: a module of somebody else's may count, log or fail when it is called. The copy is
-    compared with the model on two probe images; where logits or gradients differ by more than the
-    tolerances, the model itself is returned, with one logged warning a classifier.
+    Only networks made of torch's, torchvision's and this package's modules, without hooks and
+    without patched methods, are rewritten: a module of somebody else's may count, log or fail when
+    it is called. The copy is compared with the model on two probe images; where logits or gradients
+    differ by more than the tolerances, the model itself is returned, with one logged warning a
+    classifier.
 
     Args:
         classifier: In evaluation mode; left as it is. The copy does not follow later changes.
@@ -111,7 +112,10 @@ def _probe(classifier: Classifier, probes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _is_known(module: nn.Module) -> bool:
-    is_changed = "forward" in vars(module) or any(getattr(module, t) for t in HOOK_TABLES)
+    # A method patched on the module itself may do anything; what the probes do not reach of it
+    # would be lost where the module is rewritten, and a count frozen where it is traced.
+    is_patched = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    is_changed = is_patched or any(getattr(module, table) for table in HOOK_TABLES)
     return type(module).__module__.split(".")[0] in _KNOWN_PACKAGES and not is_changed
 
 
