@@ -101,7 +101,7 @@ def find_channel_axis(name: str, layer: nn.Module, output: Tensor, size: tuple[i
     may_be_first = fits(shape[2], shape[3])
     if works_on_last and not (may_be_first and works_on_first):
         return 3
-    if may_be_first and not works_on_last:
+    if may_be_first and works_on_first and not works_on_last:
         return 1
     raise InputContractError(
         f"grad_cam: target_layer {name!r} has output of shape {shape}, where channels cannot be"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Set
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from covid_debug.errors import InputContractError
 from covid_debug.saliency.captum_network import MaxByReLU, Mean, Sum
@@ -56,8 +57,15 @@ def require_rescale_rules(name: str, traced: fx.GraphModule) -> None:
     """
 
     def is_right(node: fx.Node, varying: Set[fx.Node]) -> bool:
-        is_scaled = node.target in _MULTIPLYING and sum(x in varying for x in node.args) == 1
-        is_divided = node.target in _DIVIDING and node.args[1] not in varying
+        operands = (*node.args, *node.kwargs.values())
+        n_varying = sum(x in varying for x in operands if isinstance(x, fx.Node))
+        is_scaled = node.target in _MULTIPLYING and n_varying == 1
+        is_divided = (
+            node.target in _DIVIDING
+            and n_varying == 1
+            and operands[0] in varying
+            and node.kwargs.get("rounding_mode") is None
+        )
         return node.target in _MOVING or node.target in _ADDING or is_scaled or is_divided
 
     _refuse(name, traced, RESCALE_MODULES, is_right)
@@ -91,7 +99,9 @@ def _refuse(
             varying.add(node)
         if node.op == "call_module":
             module = traced.get_submodule(str(node.target))
-            if type(module) not in modules:
+            # A norm without running averages divides by what it gets: it is no linear layer.
+            by_batch = isinstance(module, _BatchNorm) and module.running_mean is None
+            if type(module) not in modules or by_batch:
                 wrong_modules.append(f"'{node.target}' ({type(module).__name__})")
         elif node.op.startswith("call_") and is_varying and not is_right(node, varying):
             wrong_functions.append(

@@ -117,7 +117,11 @@ def test_features_with_channels_last_are_turned(n_channels: int) -> None:
 
 @pytest.mark.parametrize(
     ("network", "layer"),
-    [(LastChannels(6), "act"), (LastChannels(4, with_convolution=True), "stage")],
+    [
+        (LastChannels(6), "act"),
+        (LastChannels(4), "act"),
+        (LastChannels(4, with_convolution=True), "stage"),
+    ],
 )
 def test_a_layer_whose_axes_cannot_be_told_apart_is_refused(network, layer) -> None:
     with pytest.raises(InputContractError, match=f"'{layer}' has output .* cannot be told"):

@@ -118,6 +118,34 @@ class Pooled(nn.Module):
         return self.head(self.spoil(self.relu(self.conv(images))).mean(dim=(2, 3)))
 
 
+@pytest.mark.parametrize("method", ["deep_lift", "lrp"])
+def test_batch_norm_without_running_averages_is_refused(method: str) -> None:
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+
+    with pytest.raises(InputContractError, match=r"BatchNorm2d"):
+        build_explainer(method).explain(
+            wrap(
+                nn.Sequential(
+                    Pooled().conv, norm, nn.ReLU(), nn.Flatten(), nn.Linear(4 * SIDE**2, 2)
+                ),
+                SIDE,
+            ),
+            bright_patch_images(1),
+            TARGET,
+            seeds=[0],
+        )
+
+
+def test_deep_lift_of_a_division_by_name_sums_to_the_difference_of_logits() -> None:
+    network = Pooled(lambda x: torch.div(x, other=2.0))
+
+    result = build_explainer("deep_lift").explain(
+        wrap(network, SIDE), bright_patch_images(1), TARGET, seeds=[0]
+    )
+
+    torch.testing.assert_close(result.saliency.sum()[None], result.diagnostics["score_gap"])
+
+
 def test_lrp_shares_a_functional_mean_by_the_same_rule() -> None:
     images = bright_patch_images(1).requires_grad_()
     classifier = wrap(Pooled(), SIDE)
@@ -133,6 +161,8 @@ def test_lrp_shares_a_functional_mean_by_the_same_rule() -> None:
     [
         ("deep_lift", lambda x: x * x.mean(dim=(2, 3), keepdim=True).sigmoid(), "sigmoid"),
         ("deep_lift", lambda x: x * x, "mul"),
+        ("deep_lift", lambda x: torch.mul(x, other=x.mean(dim=(2, 3), keepdim=True)), "mul"),
+        ("deep_lift", lambda x: torch.div(x, 2.0, rounding_mode="floor"), "div"),
         ("deep_lift", nn.functional.gelu, "gelu"),
         ("lrp", lambda x: 2 * x, "mul"),
         ("lrp", lambda x: x + 1, "add"),
