@@ -32,6 +32,10 @@ THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80
 _N_THREADS = 2
 _MARGIN_PX = 4.0
+_NO_MAP = (
+    "no map was made: the audit explains a limited number of films, those under most suspicion and"
+    " a few others; that says nothing about this film"
+)
 _CUT_OUT_PX = (180, 48)
 
 
@@ -225,7 +229,7 @@ def _picture_map(
     if (entry["saliency"] or {}).get("void"):
         return Picture(title, missing=f"void map: {entry['saliency'].get('void_reason')}")
     if saliency is None:
-        return Picture(title, missing="no map: the cheap interventions settled the verdict")
+        return Picture(title, missing=_NO_MAP)
     if saliency.shape != (view.image_size, view.image_size):
         return Picture(title, missing=f"the map has {saliency.shape} cells, not the view's size")
     picture = overlay_saliency(render_view(pixels, view), saliency)
