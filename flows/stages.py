@@ -65,7 +65,7 @@ CODE_VERSION = {
     "placebo": 4,
     "cleaning-proof": 3,
     "checkpoint": 1,
-    "audit": 3,
+    "audit": 4,
     "comparison": 2,
 }
 VIEW_CACHE = "views"

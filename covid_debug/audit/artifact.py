@@ -105,7 +105,7 @@ def to_record(
         **_describe_interventions(item),
         "baseline": baseline,
         "n_border_matched": case.n_border_matched,
-        "text_suffices": False if item is None else item.is_sufficient,
+        "text_suffices": None if item is None else item.is_sufficient,
         "saliency": saliency,
         "explained_because": chosen,
         "verdict": decision.verdict,

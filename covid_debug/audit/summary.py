@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from covid_debug.audit.verdicts import VERDICTS
-from covid_debug.evaluation.statistics import paired_bootstrap_difference, wilson_interval
+from covid_debug.evaluation.statistics import paired_bootstrap_difference
 
 Record = Mapping[str, Any]
 
@@ -63,9 +63,6 @@ def summarise_audit(
         "n_failed": len(records) - len(ok),
         "not_audited": dict(sorted(Counter(map(_kind, excluded.values())).items())),
         "verdicts": {name: counts[name] for name in VERDICTS},
-        "text_driven_share_of_predictions": wilson_interval(
-            counts["text_driven"], n_predicted
-        ).to_json(),
         "mean_drop": drop.to_json(),
         "directions": dict(sorted(Counter(str(r["direction"]) for r in records).items())),
         "n_text_alone_suffices": sum(bool(record["text_suffices"]) for record in records),

@@ -1,8 +1,8 @@
 """The default detector: our marker detector, and what it agrees on with the others.
 
 What the marker detector reports is text, whatever the others see, and keeps its outline. Every
-other region needs a second detector that sees a part of it, too: RapidOCR alone removes nothing.
-A single member is believed. What is dropped is recorded with the reason.
+other region needs a second detector that sees a part of it, too; one that RapidOCR alone sees is
+dropped. A single member is believed. What is dropped is recorded with the reason.
 """
 
 import math

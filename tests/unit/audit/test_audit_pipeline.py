@@ -129,6 +129,7 @@ def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):
     record = _by_id(result)["sign1"]
     assert record["verdict"] == "inconclusive"
     assert "detect the text again" in record["error"]
+    assert record["text_suffices"] is None
     assert record["interventions"]["text_removed"] is None
     assert _by_id(result)["driven0"]["verdict"] == "text_driven"
     assert result.summary["n_failed"] == 1
