@@ -166,7 +166,7 @@ def write_artifact(
         ) from error
     draft = ArtifactDraft(partial)
     try:
-        _try_to_lock(owner)
+        try_to_lock(owner)
         yield draft
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -270,12 +270,12 @@ def _is_abandoned(partial: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        return _try_to_lock(owner)
+        return try_to_lock(owner)
     finally:
         os.close(owner)
 
 
-def _try_to_lock(descriptor: int) -> bool:
+def try_to_lock(descriptor: int) -> bool:
     """Return whether nobody else holds the lock; the system frees it when its holder dies."""
     try:
         return lock_descriptor(descriptor, blocking=False)

@@ -59,7 +59,6 @@ def audit_checkpoint(
     )
     target_index(model.classifier.class_names, target)  # before text is looked for on every film
     params = AuditParams(target_class=target)
-    target_index(model.classifier.class_names, target)
     detect: Detect | None = None
     if regions is None:
         detect = build_detector().detect

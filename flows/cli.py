@@ -28,6 +28,7 @@ from flows.options import (
     OutOption,
     SeedOption,
     WorkersOption,
+    check_data_dir,
     check_new_folder,
 )
 
@@ -181,7 +182,10 @@ def _command_line() -> str:
 @app.command()
 def ui(
     data_dir: Annotated[
-        Path, typer.Option("--data-dir", help="Folder of artifacts of the runs.")
+        Path,
+        typer.Option(
+            "--data-dir", help="Folder of artifacts of the runs.", callback=check_data_dir
+        ),
     ] = Path("data"),
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", help="MLflow store; default ./mlflow.db.")

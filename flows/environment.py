@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import lock_descriptor
-
+from covid_debug.artifacts import try_to_lock
 from covid_debug.errors import ArtifactError, CovidDebugError
 from flows.tether import tethered
 
@@ -32,9 +31,6 @@ def configure_environment(workdir: Path) -> None:
 
     Args:
         workdir: Folder of artifacts; Prefect's database goes to ``<workdir>/.prefect``.
-
-    Raises:
-        ArtifactError: If that folder cannot be created.
     """
     settings = {
         "PREFECT_HOME": str(workdir.resolve() / ".prefect"),
@@ -59,14 +55,8 @@ def configure_environment(workdir: Path) -> None:
     prefect_logger.addHandler(logging.NullHandler())
     prefect_logger.propagate = False
     logging.raiseExceptions = False  # nor what a full disk does to the log
-    home = Path(os.environ["PREFECT_HOME"])
-    try:
-        home.mkdir(parents=True, exist_ok=True)  # Prefect creates the last folder only
-    except OSError as error:
-        raise ArtifactError(
-            f"{home}: cannot be written ({error.strerror}); choose another folder (run: --set"
-            " data_dir=DIR, demo: --out DIR, ui: --data-dir DIR)"
-        ) from error
+    # Prefect creates the last folder only.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -80,22 +70,16 @@ def hold_store(store: Path) -> Iterator[None]:
         Nothing; the run goes on inside.
 
     Raises:
-        ArtifactError: If another run is at work there, or the folder cannot be written.
+        ArtifactError: If another run is at work there.
     """
+    store.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(store / _LOCK_NAME, os.O_RDWR | os.O_CREAT)
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(store / _LOCK_NAME, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise ArtifactError(
-            f"{store}: cannot be written ({error.strerror}); choose another folder with --set"
-            " data_dir=DIR"
-        ) from error
-    try:
-        if not lock_descriptor(descriptor, blocking=False):
+        if not try_to_lock(descriptor):
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             raise ArtifactError(
                 f"{store}: another run is at work here ({holder}); wait until it ends, or choose"
-                " another folder with --set data_dir=DIR"
+                " another folder with --set data_dir=DIR (demo: --out DIR)"
             )
         os.ftruncate(descriptor, 0)
         since = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,12 +1,12 @@
 """Options that several commands of `covid-debug` share, and what can be said about them at once."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from covid_debug.errors import ArtifactError
+from flows.places import find_obstacle
 
 
 def check_new_folder(out: Path) -> Path:
@@ -27,23 +27,22 @@ def check_new_folder(out: Path) -> Path:
 
 
 def check_folder(out: Path) -> Path:
-    """Refuse a folder that may exist, but is a file or cannot be written.
+    """Refuse a folder of results that may exist, but in which no file could be written."""
+    return _check_writable(out, "--out")
 
-    Args:
-        out: As given on the command line.
 
-    Returns:
-        The same.
+def check_data_dir(folder: Path) -> Path:
+    """Refuse a folder of artifacts in which no file could be written."""
+    return _check_writable(folder, "--data-dir")
 
-    Raises:
-        ArtifactError: If no file could be written in it.
-    """
-    place = out.absolute()
-    while not place.exists():
-        place = place.parent
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        raise ArtifactError(f"--out {out}: is no folder that can be written; name another")
-    return out
+
+def _check_writable(folder: Path, option: str) -> Path:
+    obstacle = find_obstacle(folder)
+    if obstacle is not None:
+        raise ArtifactError(
+            f"{option} {folder}: cannot be written ({obstacle}); name another folder"
+        )
+    return folder
 
 
 OutOption = Annotated[

@@ -4,7 +4,6 @@ Reads tables and lists, builds networks, opens no film and leaves nothing behind
 """
 
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.tracking.mlflow_tracker import default_tracking_uri
 from covid_debug.tracking.reachability import check_reachable
 from covid_debug.training.checks import find_target_class, order_class_weights
+from flows.places import find_obstacle, nearest_folder
 
 _FILM_MB = 0.4  # a cleaned film of 640 px a side as PNG
 
@@ -231,23 +231,13 @@ def _check_network(config: RunConfig, n_classes: int) -> None:
 
 def _check_places(config: RunConfig) -> None:
     for key, folder in (("data_dir", config.data_dir), ("reports_dir", config.reports_dir)):
-        try:
-            with tempfile.TemporaryDirectory(dir=_nearest(folder), prefix=".covid-debug-"):
-                pass
-        except OSError as error:
+        obstacle = find_obstacle(folder)
+        if obstacle is not None:
             raise ArtifactError(
-                f"{key} {folder}: cannot be written ({error.strerror}); choose another folder with"
-                f" --set {key}=DIR"
-            ) from error
+                f"{key} {folder}: cannot be written ({obstacle}); choose another folder with --set"
+                f" {key}=DIR (demo: --out DIR)"
+            )
     check_reachable(config.tracking.uri or default_tracking_uri())
-
-
-def _nearest(folder: Path) -> Path:
-    """Return the folder, or what exists of the way to it."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return place
 
 
 def estimate_disk_gb(config: RunConfig, n_films: int) -> tuple[float, float]:
@@ -259,7 +249,7 @@ def estimate_disk_gb(config: RunConfig, n_films: int) -> tuple[float, float]:
 
 def _check_space(config: RunConfig, facts: RunFacts) -> None:
     needed_gb = sum(estimate_disk_gb(config, facts.n_films))
-    free_gb = shutil.disk_usage(_nearest(config.data_dir)).free / 1e9
+    free_gb = shutil.disk_usage(nearest_folder(config.data_dir)).free / 1e9
     if free_gb >= needed_gb:
         return
     # What an earlier start made is there already.

@@ -162,20 +162,10 @@ def _discard(target: Path, kind: str) -> None:
 
 
 def prepare_folders(config: RunConfig) -> None:
-    """Create the folders of artifacts and reports and clear what killed runs left half-written.
-
-    Raises:
-        ArtifactError: If a folder cannot be written.
-    """
-    for key, folder in (("data_dir", config.data_dir), ("reports_dir", config.reports_dir)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_partials(folder)
-        except OSError as error:
-            raise ArtifactError(
-                f"{folder}: cannot be written ({error.strerror}); choose another folder with --set"
-                f" {key}=DIR"
-            ) from error
+    """Create the folders of artifacts and reports and clear what killed runs left half-written."""
+    for folder in (config.data_dir, config.reports_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(folder)
 
 
 @task(task_run_name="ingest", cache_policy=NO_CACHE, persist_result=False)

@@ -41,6 +41,14 @@ def call(*arguments: object) -> Outcome:
     return Outcome(code, out.getvalue().splitlines(), err.getvalue().splitlines())
 
 
+def refusal(*arguments: object) -> str:
+    """Run a command that must fail; return its error, which is one line, with exit code 1."""
+    outcome = call(*arguments)
+    assert (outcome.code, len(outcome.err)) == (1, 1), outcome
+    assert outcome.err[0].startswith("error: ")
+    return outcome.err[0]
+
+
 def commands() -> dict[str, Any]:
     """Return every command of the app by its words, e.g. ``"bench text"``."""
     return dict(_walk(typer.main.get_command(app), ""))

@@ -119,6 +119,18 @@ def test_lock_of_a_killed_run_does_not_block(tmp_path: Path) -> None:
         assert f"pid {os.getpid()}" in (tmp_path / ".run.lock").read_text()
 
 
+def test_store_on_a_file_system_without_locks_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bool:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("covid_debug.artifacts.lock_descriptor", refuse)
+
+    with hold_store(tmp_path):
+        assert (tmp_path / ".run.lock").exists()
+
+
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_tethered_command_ends_with_its_caller(tmp_path: Path, by: signal.Signals) -> None:
     code = (
