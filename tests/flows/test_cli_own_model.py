@@ -12,7 +12,7 @@ import torch
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import import_weights, load_factory
-from flows.cli import main
+from tests.cli import call, refusal
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -37,21 +37,6 @@ def build_squashed():
 def build_broken():
     raise ValueError("no such licence")
 """
-
-
-def run_cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Return the exit code, standard output and standard error."""
-    before = sys.argv
-    sys.argv = ["covid-debug", *map(str, arguments)]
-    try:
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = before
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
 
 
 @pytest.fixture(scope="module")
@@ -83,90 +68,78 @@ def explain(world: Path, out: Path, *more: object, factory: str = "build") -> li
     return ["explain", *films, "--factory", f"own_networks:{factory}", "--out", out, *more]
 
 
-def test_grad_cam_finds_its_layer_and_says_which(world, tmp_path, capsys) -> None:
-    code, said, error = run_cli(capsys, *explain(world, tmp_path / "maps", "--method", "grad_cam"))
+def test_grad_cam_finds_its_layer_and_says_which(world, tmp_path) -> None:
+    outcome = call(*explain(world, tmp_path / "maps", "--method", "grad_cam"))
 
-    assert (code, error) == (0, "")
-    assert "target layer: '2'" in said
+    assert (outcome.code, outcome.err) == (0, [])
+    assert "target layer: '2'" in "\n".join(outcome.out)
     manifest = json.loads((tmp_path / "maps" / "manifest.json").read_text())
     assert manifest["parameters"]["params"]["target_layer"] == "2"
 
 
-def test_grad_cam_takes_the_layer_that_is_named(world, tmp_path, capsys) -> None:
+def test_grad_cam_takes_the_layer_that_is_named(world, tmp_path) -> None:
     layer = ("--method", "grad_cam", "--target-layer", "0")
 
-    assert run_cli(capsys, *explain(world, tmp_path / "maps", *layer))[0] == 0
+    assert call(*explain(world, tmp_path / "maps", *layer)).code == 0
     manifest = json.loads((tmp_path / "maps" / "manifest.json").read_text())
     assert manifest["parameters"]["params"]["target_layer"] == "0"
 
 
-def test_target_layer_of_a_method_without_one_is_one_line(world, tmp_path, capsys) -> None:
+def test_target_layer_of_a_method_without_one_is_one_line(world, tmp_path) -> None:
     layer = ("--method", "gradient", "--target-layer", "0")
 
-    code, _, error = run_cli(capsys, *explain(world, tmp_path / "maps", *layer))
+    error = refusal(*explain(world, tmp_path / "maps", *layer))
 
-    assert code == 1
-    assert error.count("\n") == 1
     assert "--target-layer" in error
     assert "gradient" in error
 
 
-def test_network_that_ends_in_a_sigmoid_is_one_line(world, tmp_path, capsys) -> None:
-    code, _, error = run_cli(capsys, *explain(world, tmp_path / "maps", factory="build_squashed"))
+def test_network_that_ends_in_a_sigmoid_is_one_line(world, tmp_path) -> None:
+    error = refusal(*explain(world, tmp_path / "maps", factory="build_squashed"))
 
-    assert code == 1
-    assert error.count("\n") == 1
     assert "ends in a sigmoid" in error
     assert not (tmp_path / "maps").exists()
 
 
-def test_factory_that_raises_is_one_line(world, tmp_path, capsys) -> None:
-    code, _, error = run_cli(capsys, *explain(world, tmp_path / "maps", factory="build_broken"))
+def test_factory_that_raises_is_one_line(world, tmp_path) -> None:
+    error = refusal(*explain(world, tmp_path / "maps", factory="build_broken"))
 
-    assert code == 1
-    assert error.count("\n") == 1
     assert "own_networks:build_broken raised ValueError: no such licence" in error
 
 
-def test_film_that_cannot_be_read_is_named_once(world, tmp_path, capsys) -> None:
+def test_film_that_cannot_be_read_is_named_once(world, tmp_path) -> None:
     bad = tmp_path / "notes.png"
     bad.write_text("this is not a picture")
     good = next((world / "data" / "test").iterdir())
     own = ("--checkpoint", world / "model", "--factory", "own_networks:build")
 
-    code, said, _ = run_cli(
-        capsys, "explain", bad, good, *own, "--method", "gradient", "--out", tmp_path / "maps"
-    )
+    outcome = call("explain", bad, good, *own, "--method", "gradient", "--out", tmp_path / "maps")
 
-    (line,) = [line for line in said.splitlines() if line.startswith("not explained")]
-    assert code == 0
+    (line,) = [line for line in outcome.out if line.startswith("not explained")]
+    assert outcome.code == 0
     assert line.count("notes.png") == 1
 
 
-def test_compare_takes_a_factory(world, tmp_path, capsys) -> None:
-    code, _, error = run_cli(
-        capsys,
+def test_compare_takes_a_factory(world, tmp_path) -> None:
+    outcome = call(
         *("compare", "--arm", f"original={world}/model", "--data", f"films={world}/data"),
         *("--factory", "own_networks:build", "--out", tmp_path / "out"),
     )
 
-    assert (code, error) == (0, "")
+    assert (outcome.code, outcome.err) == (0, [])
     with (tmp_path / "out" / "predictions.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 6
 
 
 def test_audit_of_an_unknown_class_stops_before_any_text_is_looked_for(
-    world, tmp_path, capsys, monkeypatch
+    world, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr("flows.auditing.scan_films", lambda *_, **__: pytest.fail("text first"))
 
-    code, _, error = run_cli(
-        capsys,
+    error = refusal(
         *("audit", "--checkpoint", world / "model", "--data", world / "data"),
         *("--factory", "own_networks:build", "--target", "nosuch", "--out", tmp_path / "audit"),
     )
 
-    assert code == 1
-    assert error.count("\n") == 1
     assert "'nosuch'" in error
     assert "known: " in error
