@@ -10,6 +10,10 @@ from contextlib import contextmanager
 import jaxtyping
 import torch
 from torch import Tensor, nn
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vgg import make_layers
+from torchvision.models.vision_transformer import VisionTransformer
 
 from covid_debug.models.classifier import Classifier
 
@@ -134,3 +138,29 @@ def bright_patch_images(
     images = 0.1 + 0.1 * formula((n, 1, side, side), seed=7)
     images[..., top : top + patch, left : left + patch] += 0.75
     return images.float()
+
+
+def small_backbone(kind: str, n_classes: int) -> nn.Module:
+    """Build torchvision's network of this kind, as deep in stages and as narrow as it can be.
+
+    Args:
+        kind: ``"convnext"``, ``"swin"``, ``"vgg"`` or ``"vit"``.
+        n_classes: Logits.
+
+    Returns:
+        A network for ``(N, 3, 64, 64)``.
+    """
+    match kind:
+        case "convnext":
+            blocks = [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)]
+            return ConvNeXt(blocks, num_classes=n_classes)
+        case "swin":
+            ones = [1, 1, 1, 1]
+            return SwinTransformer([4, 4], 8, ones, ones, [7, 7], num_classes=n_classes)
+        case "vgg":
+            features = make_layers([8, "M", 16, "M", 16, 16, "M"], batch_norm=True)
+            pool = nn.AdaptiveAvgPool2d(2)
+            head = [nn.Linear(64, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, n_classes)]
+            return nn.Sequential(features, pool, nn.Flatten(), *head)
+        case _:
+            return VisionTransformer(64, 16, 1, 2, 8, 16, num_classes=n_classes)

@@ -163,7 +163,7 @@ def test_prove_of_a_set_that_was_not_made_from_the_data_fails(
 ) -> None:
     monkeypatch.chdir(folder)
 
-    line = "prove --data cleaned --cleaned cleaned --detector marker --workers 1 --out proof-2"
+    line = "prove --data cleaned --cleaned cleaned --detector strokes --workers 1 --out proof-2"
     refusal(*line.split())
 
 

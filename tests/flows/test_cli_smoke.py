@@ -181,7 +181,7 @@ STEPS = {
         write_decisions,
     ),
     "prove": Step(
-        "prove --data films --cleaned cleaned --detector marker --workers 1 --out proof",
+        "prove --data films --cleaned cleaned --detector strokes --workers 1 --out proof",
         "proof",
         read_proof,
         ("clean",),

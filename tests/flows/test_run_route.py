@@ -15,6 +15,7 @@ import pytest
 from covid_debug.errors import ArtifactError
 from flows.environment import hold_store
 from flows.failures import describe_failure, find_interruption
+from tests.cli import refusal
 from tests.flows.test_preflight import make_covidx
 
 CONFIG = """\
@@ -91,13 +92,10 @@ def test_second_run_in_one_store_is_refused_before_it_touches_anything(tmp_path:
     config = write_config(tmp_path)
     with hold_store(tmp_path / "data"):
         before = sorted(tmp_path.rglob("*"))
-        process = start("-m", "flows.cli", "run", config)
-        output, errors = process.communicate(timeout=300)
 
-        assert process.returncode == 1
-        assert output == ""
-        assert errors.count("\n") == 1, errors
-        assert f"another run is at work here (pid {os.getpid()}, since 20" in errors
+        error = refusal("run", config)
+
+        assert f"another run is at work here (pid {os.getpid()}, since 20" in error
         assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -9,7 +9,7 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.saliency.grad_cam import find_target_layer
-from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, formula, wrap
+from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, formula, small_backbone, wrap
 
 
 def explain(network: nn.Module, layer: str, images: torch.Tensor, **params):
@@ -141,9 +141,12 @@ def test_grad_cam_refuses_a_layer_without_maps() -> None:
 
 def make_classifier(name: str) -> Classifier:
     torch.manual_seed(0)
-    size = {"image_size": 64} if name == "vit_b_16" else {}
+    if name in {"swin", "vit"}:
+        network = small_backbone(name, 2)
+    else:
+        network = getattr(torchvision.models, name)(num_classes=2)
     return Classifier(
-        getattr(torchvision.models, name)(num_classes=2, **size).eval(),
+        network.eval(),
         class_names=("a", "b"),
         image_size=(64, 64),
         channels=3,
@@ -152,7 +155,7 @@ def make_classifier(name: str) -> Classifier:
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [("resnet18", "layer4"), ("mobilenet_v3_small", "features"), ("swin_t", "permute")],
+    [("resnet18", "layer4"), ("mobilenet_v3_small", "features"), ("swin", "permute")],
 )
 def test_the_last_layer_with_maps_is_found(name: str, layer: str) -> None:
     assert find_target_layer(make_classifier(name)) == layer
@@ -162,7 +165,7 @@ def test_no_layer_is_found_where_none_is_right() -> None:
     with pytest.raises(InputContractError, match="no layer with a spatial output"):
         find_target_layer(wrap(Patch(4, 4, 6)))
     with pytest.raises(InputContractError, match=r"behind 'conv_proj'.* works on tokens"):
-        find_target_layer(make_classifier("vit_b_16"))
+        find_target_layer(make_classifier("vit"))
 
 
 def test_a_small_network_has_its_last_pooling() -> None:
@@ -171,7 +174,7 @@ def test_a_small_network_has_its_last_pooling() -> None:
 
 @pytest.mark.parametrize("layer", ["features.1", "features.7"])
 def test_stages_of_swin_give_maps_of_their_cells(layer: str) -> None:
-    classifier = make_classifier("swin_t")
+    classifier = make_classifier("swin")
     image = nn.functional.avg_pool2d(formula((1, 1, 64, 64)).float(), 5, 1, 2)
 
     result = build_explainer("grad_cam", target_layer=layer, sign="signed").explain(

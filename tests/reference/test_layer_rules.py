@@ -10,7 +10,7 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.captum_network import MaxByReLU
 from covid_debug.saliency.catalog import build_explainer
-from tests.toys import SIDE, bright_patch_images, formula, unchecked, wrap
+from tests.toys import SIDE, bright_patch_images, formula, small_backbone, unchecked, wrap
 
 SIZE = 64
 TARGET = torch.tensor([1])
@@ -18,14 +18,14 @@ ACCEPTED = {
     "covidnet": lambda: build_backbone("covidnet", 3, 3, widths=(8, 16), depths=(2, 1)),
     "resnet18_half": lambda: build_backbone("resnet18_half", 3, 3),
     "densenet121": lambda: build_backbone("densenet121", 3, 3),
-    "vgg11_bn": lambda: torchvision.models.vgg11_bn(num_classes=3, init_weights=False),
+    "vgg": lambda: small_backbone("vgg", 3),
 }
 REFUSED = {
     "mobilenet_v3_small": "Hardswish",
     "efficientnet_b0": "SiLU",
-    "swin_t": "LayerNorm",
-    "convnext_tiny": "LayerNorm",
-    "vit_b_16": "LayerNorm|MultiheadAttention",
+    "swin": "LayerNorm",
+    "convnext": "LayerNorm",
+    "vit": "LayerNorm|MultiheadAttention",
 }
 
 
@@ -33,9 +33,10 @@ def make_classifier(name: str) -> Classifier:
     torch.manual_seed(1)
     if name in ACCEPTED:
         network = ACCEPTED[name]()
+    elif "_" in name:
+        network = getattr(torchvision.models, name)(num_classes=3)
     else:
-        size = {"image_size": SIZE} if name == "vit_b_16" else {}
-        network = getattr(torchvision.models, name)(num_classes=3, **size)
+        network = small_backbone(name, 3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.errors import ArtifactError, FilmChangedError, InputContractError
 from covid_debug.pool import run_in_order
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,6 +35,10 @@ def _die(value: int) -> None:
     os._exit(1)
 
 
+def _refuse(value: int) -> None:
+    raise FilmChangedError(f"{value}.png: film changed since ingest")
+
+
 def _die_once_on_nine(item: tuple[int, Path]) -> int:
     value, mark = item
     if value == 9 and not mark.exists():
@@ -46,6 +50,12 @@ def _die_once_on_nine(item: tuple[int, Path]) -> int:
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_run_in_order_keeps_the_order(n_workers):
     assert list(run_in_order(_double, range(20), n_workers, where="test")) == list(range(0, 40, 2))
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_run_in_order_hands_on_what_a_film_raises(n_workers):
+    with pytest.raises(FilmChangedError, match=r"^7\.png: film changed since ingest$"):
+        list(run_in_order(_refuse, [7], n_workers, where="test"))
 
 
 def test_run_in_order_takes_items_only_as_room_becomes_free():

@@ -152,7 +152,7 @@ def test_default_covers_what_the_marker_detector_alone_covers_on_phantoms_with_c
     rng = np.random.default_rng(5)
     alone, default = build_detector("marker"), build_detector()
     n_covered = 0
-    for plan in plan_pool("test", 4, seed=3, text_correlation=0.5, val_share=0):
+    for plan in plan_pool("test", 2, seed=3, text_correlation=0.5, val_share=0):
         film = render_phantom(3, plan).marked
         for _ in range(4):
             x, y = (int(rng.integers(0, side - 128)) for side in film.shape[::-1])

@@ -158,15 +158,14 @@ def test_scan_to_file_of_unreadable_films_only_keeps_the_old_file(films, tmp_pat
     assert [path.name for path in tmp_path.glob(".out*")] == []
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_scan_to_file_of_a_film_that_changed_since_ingest_raises(films, tmp_path, n_workers):
+def test_scan_to_file_of_a_film_that_changed_since_ingest_raises(films, tmp_path):
     (name, path), out = films[0], tmp_path / "out.jsonl"
     out.write_text("good\n")
     film = FilmFile(path, read_film(path).sha256, (0, 255))
     path.write_bytes(films[2][1].read_bytes())
 
     with pytest.raises(FilmChangedError, match=r"word\.png: film changed since ingest"):
-        scan_to_file([films[2], (name, film)], out, "strokes", n_workers=n_workers)
+        scan_to_file([films[2], (name, film)], out, "strokes")
     assert out.read_text() == "good\n"
 
 
