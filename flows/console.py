@@ -139,15 +139,19 @@ class RunConsole:
             yield self._log_progress(title)
 
     def _log_progress(self, title: str) -> ProgressCallback:
-        start = last = time.monotonic()
+        said = start = time.monotonic()
+        begun = latest = loop = 0
 
         def report(done: int, total: int) -> None:
-            nonlocal last
+            nonlocal said, start, begun, latest, loop
             now = time.monotonic()
-            if now - last < LOG_PERIOD_S or not done:
+            if total != loop or done < latest:  # another loop has begun, perhaps halfway
+                start, begun, loop = now, done, total
+            latest = done
+            if now - said < LOG_PERIOD_S or done == begun:
                 return
-            last = now
-            left = format_duration((now - start) / done * (total - done))
+            said = now
+            left = format_duration((now - start) / (done - begun) * (total - done))
             self.say(f"{title}: {done} of {total}, {left} left")
 
         return report

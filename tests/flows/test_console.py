@@ -49,6 +49,23 @@ def test_bar_says_what_is_known() -> None:
     assert _Counts().render(bars.tasks[0]).plain == "2 of 42, 40 s left"
 
 
+def test_time_left_is_counted_anew_in_every_loop(
+    console: RunConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((0, 100, 120, 140, 160, 180))
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: next(times))
+
+    with console.progress("films") as progress:
+        for done, total in ((1, 3), (2, 3), (3, 3), (8, 10), (9, 10)):
+            progress(done, total)
+
+    assert [line.strip() for line in read(console).splitlines()] == [
+        "films: 2 of 3, 20 s left",
+        "films: 3 of 3, 0 s left",
+        "films: 9 of 10, 20 s left",
+    ]
+
+
 def test_waiting_is_not_silent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
