@@ -4,6 +4,7 @@ Owns the memory-mapped cache of views. How one view is made is decided in
 :mod:`covid_debug.imaging.geometry`.
 """
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from covid_debug.artifacts import artifact_key
+from covid_debug.artifacts import artifact_key, try_to_lock
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec, render_view
@@ -104,8 +105,11 @@ def _build(
             f"{target}: needs {np.prod(shape, dtype=np.int64) / 1e9:.2f} GB, {n_free / 1e9:.2f} GB"
             " are free; choose a cache folder with more space or a smaller image_size"
         )
+    _remove_partials(target.parent)
     partial = target.with_name(f".{target.name}.partial-{uuid.uuid4().hex[:8]}")
+    owner = os.open(partial, os.O_RDWR | os.O_CREAT)
     try:
+        try_to_lock(owner)
         views = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
         def render_into(index: int) -> None:
@@ -118,4 +122,13 @@ def _build(
         views.flush()
         partial.replace(target)
     finally:
+        os.close(owner)
         partial.unlink(missing_ok=True)
+
+
+def _remove_partials(cache_dir: Path) -> None:
+    """Delete what killed decodings left; a living one holds a lock on its file."""
+    for partial in cache_dir.glob(".*.npy.partial-*"):
+        with partial.open("rb+") as stream:
+            if try_to_lock(stream.fileno()):
+                partial.unlink()

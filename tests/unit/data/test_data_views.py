@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from covid_debug.artifacts import hash_file
+from covid_debug.artifacts import hash_file, try_to_lock
 from covid_debug.data import views as views_module
 from covid_debug.data.views import load_views, render_film
 from covid_debug.errors import (
@@ -34,6 +34,22 @@ def test_load_views_follows_the_order_of_films(tmp_path: Path) -> None:
     assert views.dtype == np.uint8
     for view, film in zip(views, films, strict=True):
         np.testing.assert_array_equal(view, render_film(filmset.file_of(film), SPEC))
+
+
+def test_load_views_clears_what_a_killed_decoding_left_and_spares_a_living_one(
+    tmp_path: Path,
+) -> None:
+    filmset = build_filmset(tmp_path / "set", [make_film(0)])
+    killed, living = (tmp_path / f".views-{i}.npy.partial-0000000{i}" for i in (1, 2))
+    killed.write_bytes(b"half")
+    living.write_bytes(b"half")
+
+    with living.open("rb+") as stream:
+        assert try_to_lock(stream.fileno())
+        load_views(filmset, filmset.films, SPEC, tmp_path)
+
+    assert not killed.exists()
+    assert living.exists()
 
 
 def test_load_views_decodes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
