@@ -19,7 +19,13 @@ from typer.exceptions import TyperException
 from covid_debug.artifacts import describe_code
 from flows.cli_bench import bench_app
 from flows.environment import configure_environment, hold_store, prefect_server
-from flows.failures import INTERRUPTED, TERMINATED, describe_failure, find_interruption
+from flows.failures import (
+    INTERRUPTED,
+    TERMINATED,
+    describe_failure,
+    find_interruption,
+    termination_raised,
+)
 from flows.options import (
     CheckpointOption,
     DataOption,
@@ -142,7 +148,7 @@ def _run(config_path: Path, overrides: list[str]) -> None:
 
     config = load_config(config_path, overrides)
     check_run(config)
-    with hold_store(config.data_dir):
+    with termination_raised(), hold_store(config.data_dir):
         configure_environment(config.data_dir)
         with prefect_server():
             _run_flow(config)

@@ -1,7 +1,9 @@
 """Which errors a user can mend, and the one line that says how."""
 
 import errno
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from covid_debug.errors import CovidDebugError
 
@@ -48,9 +50,30 @@ def find_interruption(error: BaseException) -> int | None:
     for link in _chain(error, whole=True):
         if isinstance(link, KeyboardInterrupt):
             return INTERRUPTED
-        if type(link).__name__ == "TerminationSignal":  # Prefect's, raised at SIGTERM
+        if type(link).__name__ == "TerminationSignal":  # ours, or Prefect's own
             return TERMINATED
     return None
+
+
+class TerminationSignal(BaseException):
+    """SIGTERM arrived."""
+
+
+@contextmanager
+def termination_raised() -> Iterator[None]:
+    """Raise :class:`TerminationSignal` at SIGTERM while the body runs, so that it is told.
+
+    Prefect raises one of its own, cleans up, and sends the signal again to who was there before.
+    """
+
+    def end(*_: object) -> None:
+        raise TerminationSignal
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _chain(error: BaseException, *, whole: bool = False) -> Iterator[BaseException]:

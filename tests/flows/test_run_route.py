@@ -149,6 +149,23 @@ def test_tethered_command_ends_with_its_caller(tmp_path: Path, by: signal.Signal
     assert psutil.wait_procs(kept, timeout=60)[1] == []
 
 
+def test_terminated_run_says_that_it_can_go_on(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    films = "data: {kind: phantom, n_train: 2000, n_test: 20}"
+    lines = [films if "covidx" in line else line for line in config.read_text().splitlines()]
+    config.write_text("\n".join(lines).replace("target_class: positive", "target_class: normal"))
+    process = start("-m", "flows.cli", "run", config)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("[1/9]"):
+        assert process.poll() is None, process.communicate()[1]
+
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+
+    assert process.returncode == 143
+    assert errors == "interrupted; finished stages are kept, start again to go on\n"
+
+
 def test_signal_is_found_behind_the_error_that_a_library_made_of_it() -> None:
     class TerminationSignal(BaseException):
         pass
