@@ -1,5 +1,6 @@
 """`covid-debug audit`: text interventions on any checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from covid_debug.audit.pipeline import AuditPlan, audit_filmset
@@ -59,6 +60,7 @@ def audit_checkpoint(
     )
     target_index(model.classifier.class_names, target)  # before text is looked for on every film
     params = AuditParams(target_class=target)
+    params = replace(params, grid_size=min(params.grid_size, *model.classifier.image_size))
     detect: Detect | None = None
     if regions is None:
         detect = build_detector().detect

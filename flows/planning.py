@@ -139,9 +139,7 @@ def _time_detector(detector: RegionDetector) -> float:
 
 
 def _time_map(config: RunConfig) -> tuple[float, int]:
-    explainer = build_explainer(
-        "igos_pp", **{"grid_size": config.audit.grid_size, **config.audit.igos}
-    )
+    explainer = build_explainer("igos_pp", grid_size=config.audit.grid_size, **config.audit.igos)
     classifier = _build_model(config).eval()
     images = _images(config, 2)
     targets = torch.zeros(2, dtype=torch.long, device=images.device)

@@ -19,7 +19,12 @@ from covid_debug.audit.interventions import Intervened, choose_baseline, interve
 from covid_debug.audit.planning import AuditParams, Prices
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import CovidDebugError, DataIntegrityError, FilmChangedError
+from covid_debug.errors import (
+    CovidDebugError,
+    DataIntegrityError,
+    FilmChangedError,
+    InputContractError,
+)
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import read_film
 from covid_debug.models.checkpoint import LoadedModel
@@ -59,7 +64,16 @@ class Auditor:
             regions: Text by ``image_id``.
             params: How to audit.
             target: Index of the audited class.
+
+        Raises:
+            InputContractError: If the grid of the maps has more cells than the view has pixels.
         """
+        side = min(loaded.classifier.image_size)
+        if params.grid_size > side:
+            raise InputContractError(
+                f"audit: grid_size is {params.grid_size} and the model sees {side} pixels a side;"
+                f" expected at most {side}"
+            )
         self._classifier = loaded.classifier
         self._spec: ViewSpec = loaded.view
         self._filmset = filmset

@@ -72,6 +72,8 @@ class AuditParams:
             BASELINES[kind]
         if not self.baselines:
             raise InputContractError("AuditParams: baselines is empty; expected at least 'blur'")
+        if "grid_size" in self.igos:
+            raise InputContractError("AuditParams: igos holds grid_size; set grid_size beside igos")
         for name in ("alpha", "min_drop", "strong_drop", "control_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:

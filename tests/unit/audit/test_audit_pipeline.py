@@ -175,6 +175,11 @@ def test_unknown_target_class_is_refused_with_a_suggestion(world, tmp_path):
         _audit(world, tmp_path / "audit", films=[])
 
 
+def test_grid_finer_than_the_view_is_refused_before_any_film(world, tmp_path):
+    with pytest.raises(InputContractError, match=r"grid_size is 500 .* [0-9]+ pixels"):
+        _audit(world, tmp_path / "audit", params=replace(PARAMS, grid_size=500))
+
+
 def test_a_map_that_fails_is_a_reason_and_the_others_are_explained(world, tmp_path, monkeypatch):
     real = auditor.explain_films
 
