@@ -140,7 +140,7 @@ def bench_saliency_command(
     gallery: Annotated[
         Path | None, typer.Option("--gallery", help="Write the page of maps and curves there.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     max_batch: Annotated[int, typer.Option("--max-batch", min=1)] = 64,
     threads: Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")] = 0,
     device: Annotated[str, typer.Option("--device")] = "cpu",

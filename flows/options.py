@@ -55,7 +55,7 @@ TablesOption = Annotated[
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
 CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed; same seed, same result.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; same seed, same result.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Torch device, e.g. cpu or cuda.")]
 FactoryOption = Annotated[

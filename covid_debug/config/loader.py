@@ -4,6 +4,7 @@ Collects every problem before it complains. Knows nothing about what the values 
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +98,7 @@ def build_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
     Raises:
         ConfigError: See :func:`load_config`.
     """
-    problems = list(_unknown_keys(RunConfig, tree, ""))
+    problems = [*_unknown_keys(RunConfig, tree, ""), *_infinite_numbers(tree, "")]
     try:
         config = TypeAdapter(RunConfig).validate_python(_pruned(RunConfig, tree))
     except ValidationError as error:
@@ -166,6 +167,14 @@ def _unknown_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> Iterator[s
             )
     for name, child, value in _children(cls, tree):
         yield from _unknown_keys(child, value, f"{prefix}{name}.")
+
+
+def _infinite_numbers(value: object, place: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{place} is {value}; expected a finite number"
+    parts = enumerate(value) if isinstance(value, list) else ()
+    for name, part in value.items() if isinstance(value, Mapping) else parts:
+        yield from _infinite_numbers(part, f"{place}.{name}".lstrip("."))
 
 
 def _pruned(cls: type, tree: Mapping[str, Any]) -> dict[str, Any]:

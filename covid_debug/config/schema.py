@@ -21,6 +21,7 @@ from covid_debug.training.params import TrainingParams
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Arm = Literal["original", "cleaned", "placebo"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -41,7 +42,7 @@ class PhantomData:
     kind: Literal["phantom"]
     n_train: Count
     n_test: Count
-    seed: int = 0
+    seed: Seed = 0
     text_correlation: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
     val_share: Share = 0.2
 
@@ -60,7 +61,7 @@ class SourceData:
 
     kind: Literal["sources"]
     sources: dict[str, Path]
-    seed: int = 0
+    seed: Seed = 0
     val_share: Share = 0.1
     test_share: Share = 0.2
 
@@ -82,7 +83,7 @@ class CovidxData:
     folder: Path
     train_list: Path
     test_list: Path
-    seed: int = 0
+    seed: Seed = 0
     val_share: Share = 0.1
 
 
@@ -151,7 +152,7 @@ class RunConfig:
 
     name: str
     data: Annotated[PhantomData | SourceData | CovidxData, Field(discriminator="kind")]
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     arms: tuple[Arm, ...] = ("original", "cleaned")
     view: ViewSpec = field(default_factory=ViewSpec)
     text: TextParams = field(default_factory=TextParams)

@@ -64,6 +64,8 @@ for name in ["", "bench", *commands()]:
         ("train --data d --out o --epochs two", "Invalid value for '--epochs'"),
         ("bench saliency --out o --films 0", "Invalid value for '--films'"),
         ("bench text --data d --out o --film 3", "No such option: --film"),
+        ("train --data d --out o --seed -1", "Invalid value for '--seed'"),
+        ("bench saliency --out o --seed -1", "Invalid value for '--seed'"),
         ("diff a b c", "unexpected extra argument(s) (c)"),
     ],
 )

@@ -1,5 +1,6 @@
 """Configuration files: every problem in one message."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,10 @@ def test_covidx_data_section_is_read() -> None:
     ("change", "message"),
     [
         ({"seeds": [0, 0]}, r"seeds = \[0, 0\]: expected at least one, all different"),
+        ({"seeds": [0, -1]}, "seeds.1 = -1: input should be greater than or equal to 0"),
+        ({"data": {"kind": "phantom", "n_train": 9, "n_test": 9, "seed": -1}}, "seed = -1: input"),
+        ({"training": {"class_weights": {"c": math.nan}}}, "training.class_weights.c is nan"),
+        ({"audit": {"igos": {"x": [1, math.inf]}}}, "audit.igos.x.1 is inf; expected a finite"),
         ({"arms": ["cleaned"]}, "expected 'original'"),
         ({"arms": ["original", "washed"]}, "arms.1 = 'washed': input should be"),
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
