@@ -223,7 +223,18 @@ def _check_network(config: RunConfig, n_classes: int) -> None:
         raise ConfigError(
             f"view.image_size is {size}: too small for training.arch {training.arch!r} ({error})"
         ) from error
-    build_explainer("igos_pp", **{"grid_size": config.audit.grid_size, **config.audit.igos})
+    grid = config.audit.grid_size
+    if grid > size:
+        raise ConfigError(
+            f"audit.grid_size is {grid} and the model sees {size} pixels a side (view.image_size);"
+            f" expected at most {size}"
+        )
+    try:
+        build_explainer("igos_pp", grid_size=grid, **config.audit.igos)
+    except TypeError as error:
+        raise ConfigError(
+            f"audit.igos = {dict(config.audit.igos)}: wrong type of a value ({error})"
+        ) from error
 
 
 # --------------------------------------------------------------------------- places
@@ -257,6 +268,7 @@ def _check_space(config: RunConfig, facts: RunFacts) -> None:
     needed_gb -= sum(path.stat().st_size for path in files) / 1e9
     if free_gb < needed_gb:
         raise CovidDebugError(
-            f"data_dir {config.data_dir}: {free_gb:.2f} GB are free and the run needs about"
-            f" {needed_gb:.2f} GB; free some, or choose another folder with --set data_dir=DIR"
+            f"data_dir {config.data_dir}: {free_gb * 1e3:,.0f} MB are free and the run needs about"
+            f" {needed_gb * 1e3:,.0f} MB; free some, or choose another folder with"
+            " --set data_dir=DIR"
         )

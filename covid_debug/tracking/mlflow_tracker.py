@@ -288,7 +288,9 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     """Let one process at a time make the tables of an SQLite store; two at once break it."""
     with ExitStack() as stack:
         if is_local(uri):
-            stack.enter_context(FileLock(f"{uri.removeprefix('sqlite:///')}.lock"))
+            lock = Path(f"{uri.removeprefix('sqlite:///')}.lock")
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(lock))
         yield
 
 

@@ -4,6 +4,7 @@ MLflow itself retries an unreachable store for minutes to hours; this module ask
 in one line what is wrong.
 """
 
+import errno
 import os
 import socket
 import sqlite3
@@ -54,8 +55,10 @@ def _check_sqlite(uri: str) -> str:
         raise TrackingError(f"tracking.uri {uri!r}: names no file; expected {_FORMS}")
     path = Path(name).absolute()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path if path.exists() else path.parent, os.W_OK)
+        present = next(place for place in (path, *path.parents) if place.exists())
+        if present != path and not present.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(present))
+        writable = os.access(present, os.W_OK)
         if path.exists():
             connection = sqlite3.connect(path, timeout=TIMEOUT_S)
             try:

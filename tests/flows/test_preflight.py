@@ -74,6 +74,9 @@ def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
         ("text", {"detector": "rapidocr", "params": {"box_threshold": "much"}}, "text.params"),
         ("text", {"detector": "craft", "params": {"weights": "/no/craft.pth"}}, "/no/craft.pth"),
         ("audit__igos", {"n_iteration": 3}, "n_iteration"),
+        ("audit__igos", {"n_iterations": "ten"}, "audit.igos = .*'ten'}: wrong type of a value"),
+        ("audit__grid_size", 65, "grid_size is 65 .* 64 pixels"),
+        ("audit__igos", {"grid_size": 8}, "igos holds grid_size"),
         ("cleaning__policy", "keep", "'marker' reads no letters"),
         ("data__n_train", 4, "no val film of class"),
         ("data", {"kind": "sources", "sources": {"chen": "x"}}, "did you mean 'cohen'"),
@@ -88,6 +91,14 @@ def test_run_that_would_fail_later_is_refused(
 ) -> None:
     with pytest.raises(CovidDebugError, match=message):
         check_run(make_config(tmp_path, **{key: value}))
+
+
+def test_tracking_file_in_a_new_folder_is_accepted_and_the_folder_not_made(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new/folder/mlflow.db"
+
+    check_run(make_config(tmp_path, tracking__uri=uri))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_too_small_for_the_network_are_refused(tmp_path: Path) -> None:
@@ -142,7 +153,7 @@ def test_disk_without_room_for_the_estimate_is_refused(
     usage = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage)
 
-    with pytest.raises(CovidDebugError, match=r"0.00 GB are free and the run needs about 0.01 GB"):
+    with pytest.raises(CovidDebugError, match=r"1 MB are free and the run needs about [0-9]+ MB"):
         check_run(make_config(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/views").write_bytes(bytes(15_000_000))  # made by an earlier start
