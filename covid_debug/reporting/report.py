@@ -21,7 +21,7 @@ from covid_debug.cleaning.decisions import Decision
 from covid_debug.cleaning.proof import read_proof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
-from covid_debug.errors import ArtifactError
+from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.imaging.overlays import colour_bar
 from covid_debug.imaging.regions import read_regions
@@ -147,6 +147,7 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
 
     Raises:
         ArtifactError: If the folder holds no report or cannot be written.
+        InputContractError: If the report shows none of the films that were decided on.
     """
     read_manifest(run_dir, kind="report")
     path = run_dir / REPORT_NAME
@@ -156,6 +157,12 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
         tail = rest.split(_DECISIONS_CLOSE, 1)[1]
     except (OSError, ValueError, IndexError) as error:
         raise ArtifactError(f"{path}: is not a report of covid-debug; run report again") from error
+    films = {decision.image_id for decision in decisions.values()}
+    if films and not any(film in page for film in films):
+        raise InputContractError(
+            f"{path}: shows none of the {len(films)} films that were decided on (first:"
+            f" {min(films)}); expected decisions of this run"
+        )
     rows = {
         key: {
             name: value

@@ -12,7 +12,7 @@ import reporting_fakes as fakes
 
 from covid_debug.artifacts import find_damage, read_manifest, write_artifact
 from covid_debug.cleaning.decisions import Decision
-from covid_debug.errors import ArtifactError
+from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.reporting.decisions import read_decisions
@@ -328,6 +328,11 @@ def test_add_decisions_opens_with_them_and_cannot_break_out(report):
 def test_add_decisions_foreign_folder_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="no such folder"):
         add_decisions(tmp_path / "absent", {})
+
+
+def test_add_decisions_of_another_run_are_refused(report):
+    with pytest.raises(InputContractError, match=r"none of the 1 films .*0123abcd"):
+        add_decisions(report.parent, {"0123abcd": Decision("0123abcd", "reject", "me")})
 
 
 def test_read_decisions_last_line_about_a_film_or_region_counts(tmp_path):
