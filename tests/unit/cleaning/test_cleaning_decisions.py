@@ -126,7 +126,7 @@ def test_read_decisions_with_a_bad_line_names_the_line(tmp_path, line, message):
 
 
 def test_read_decisions_without_a_file_says_so(tmp_path):
-    with pytest.raises(DataIntegrityError, match="cannot be read"):
+    with pytest.raises(DataIntegrityError, match="no such file"):
         read_decisions(tmp_path / "none.jsonl")
 
 
