@@ -12,7 +12,7 @@ import torch
 
 from covid_debug.audit.planning import target_index
 from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
-from covid_debug.data.covidx import parse_split_file, select_class_names
+from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
 from covid_debug.data.ingest import CLASS_NAMES as SOURCE_CLASS_NAMES
 from covid_debug.data.phantom.plan import plan_pool
 from covid_debug.data.phantom.signs import CLASS_NAMES as PHANTOM_CLASS_NAMES
@@ -148,6 +148,8 @@ def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
     _check_patients(str(data.train_list), patients, 2, "training and validation")
     for split, place in (("train", data.train_list), ("test", data.test_list)):
         paths = {data.folder / split / row.filename for row in rows[split]}
+        if not all(path.exists() for path in paths):
+            check_file_names(place, data.folder / split)
         _check_presence(str(place), paths, max_failed_share)
     return RunFacts(class_names, sum(map(len, rows.values())), len(rows["test"]))
 

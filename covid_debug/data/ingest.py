@@ -200,8 +200,7 @@ def ingest_covidx(
         candidates = []
         for split, path in lists.items():
             found = [_to_candidate(row, covidx_dir.absolute(), split) for row in rows[split]]
-            check_file_names(path, covidx_dir / split)
-            _check_presence(found, path, max_failed_share, out)
+            _check_presence(found, path, covidx_dir / split, max_failed_share, out)
             candidates += found
         where = f"ingest_covidx ({covidx_dir})"
         admission = _admit(candidates, [], progress)
@@ -221,11 +220,17 @@ def _to_candidate(row: SplitRow, covidx_dir: Path, split: Split) -> _Candidate:
 
 
 def _check_presence(
-    candidates: Sequence[_Candidate], split_list: Path, max_failed_share: float, out: Path
+    candidates: Sequence[_Candidate],
+    split_list: Path,
+    folder: Path,
+    max_failed_share: float,
+    out: Path,
 ) -> None:
     source_of = {candidate.path: candidate.source for candidate in candidates}
     absent = sorted(path for path in source_of if not path.exists())
     n_listed = len(source_of)
+    if absent:
+        check_file_names(split_list, folder)
     if len(absent) == n_listed or len(absent) > max_failed_share * n_listed:
         examples = ", ".join(path.name for path in absent[:5])
         unusable = [UnusableFilm(str(path), source_of[path], _ABSENT) for path in absent]

@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,7 @@ def _build(
 def _remove_partials(cache_dir: Path) -> None:
     """Delete what killed decodings left; a living one holds a lock on its file."""
     for partial in cache_dir.glob(".*.npy.partial-*"):
-        with partial.open("rb+") as stream:
+        # Its writer may finish, or another one delete it, meanwhile.
+        with suppress(FileNotFoundError), partial.open("rb+") as stream:
             if try_to_lock(stream.fileno()):
                 partial.unlink()

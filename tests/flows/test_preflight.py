@@ -142,7 +142,12 @@ def test_absent_films_folder_and_list_are_named(tmp_path: Path) -> None:
         check_run(make_config(tmp_path, data=data | {"folder": "/nope"}, **target))
     with pytest.raises(CovidDebugError, match=r"nope.txt: no such file"):
         check_run(make_config(tmp_path, data=data | {"test_list": "nope.txt"}, **target))
-    (tmp_path / "covidx/test/1.png").unlink()
+    (tmp_path / "covidx/test/1.png").rename(tmp_path / "covidx/test/b 1.png")
+    line = "p1 b 1.png positive site"
+    (tmp_path / "covidx/test.txt").write_text(f"p0 0.png negative site\n{line}\n")
+    with pytest.raises(CovidDebugError, match=r"test.txt:2: names the file 'b 1.png'; .* spaces"):
+        check_run(make_config(tmp_path, data=data, **target))
+    (tmp_path / "covidx/test/b 1.png").unlink()
     with pytest.raises(CovidDebugError, match=r"1 of 2 listed films are absent .*test/1.png"):
         check_run(make_config(tmp_path, data=data, **target))
 
