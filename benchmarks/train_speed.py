@@ -1,6 +1,6 @@
 """Films per second of training steps and inference, and what each setting of the loop is worth.
 
-Run ``python benchmarks/train_speed.py [--threads 2] [--size 224] [--arch covidnet resnet18_half]``.
+Run ``python -m benchmarks.train_speed [--threads 2] [--size 224] [--arch covidnet resnet18_half]``.
 Variants take turns, step by step, and each number is the median of its steps, so that other work
 on the machine disturbs all of them alike. Ratios are relative to the first variant.
 """
@@ -47,7 +47,7 @@ def make_steps(
             logits = classifier(images)
         loss = functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         if not torch.isfinite(loss):
             raise SystemExit(f"{arch}: the loss is not finite")

@@ -12,9 +12,9 @@ from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device, find_device
+from covid_debug.terminal import RunConsole
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
-from flows.console import RunConsole
 
 
 def audit_checkpoint(

@@ -11,7 +11,7 @@ from covid_debug.cleaning.verify import verify_cleaned
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.regions import read_regions
-from flows.console import RunConsole
+from covid_debug.terminal import RunConsole
 
 
 def clean_data_set(

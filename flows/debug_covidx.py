@@ -12,8 +12,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from covid_debug.config.schema import RunConfig
+from covid_debug.terminal import RunConsole
 from flows import stages
-from flows.console import RunConsole
 from flows.recording import RunRecorder, accuracy_table, write_report
 
 

@@ -11,9 +11,9 @@ from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import DataIntegrityError
+from covid_debug.terminal import RunConsole
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
-from flows.console import RunConsole
 
 
 def prove_data_set(

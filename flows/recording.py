@@ -24,10 +24,10 @@ from covid_debug.reporting.decisions import read_decisions
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.report import add_decisions, build_report
+from covid_debug.terminal import RunConsole
 from covid_debug.tracking.base import TrackedRun, metric_name
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from covid_debug.training.params import EpochMetrics
-from flows.console import RunConsole
 from flows.stages import REGIONS_NAME, Workbench, make_if_needed
 
 # MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.

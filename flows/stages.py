@@ -49,11 +49,11 @@ from covid_debug.evaluation.comparison import (
 from covid_debug.imaging.regions import iter_regions, read_regions
 from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.models.devices import describe_device
+from covid_debug.terminal import RunConsole
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_to_file
 from covid_debug.text.statistics import count_by_group
 from covid_debug.training.params import EpochMetrics
-from flows.console import RunConsole
 from flows.proving import prove_with, show_proof
 from flows.training import train_on_filmset
 

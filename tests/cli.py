@@ -11,7 +11,7 @@ from unittest import mock
 
 import typer
 
-from flows.cli import app, main
+from covid_debug.cli.main import app, main
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_films_of_a_data_set_are_read_with_their_hash_and_window() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["flows.cli", "covid_debug.imaging.reading", "covid_debug.cleaning.build"]
+    "module", ["covid_debug.cli.main", "covid_debug.imaging.reading", "covid_debug.cleaning.build"]
 )
 def test_import_stays_light(module: str) -> None:
     heavy = "('torch', 'mlflow', 'prefect')"

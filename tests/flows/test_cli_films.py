@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.console import RunConsole
-from flows.films import collect_films
+from covid_debug.cli.films import collect_films
+from covid_debug.terminal import RunConsole
 from tests.cli import call, refusal
 from tests.films import build_filmset, draw_film, draw_pixels, make_film, write_dicom
 from tests.flows.test_cli_errors import make_source

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments, "--workers", "2"],
+        [sys.executable, "-m", "covid_debug.cli.main", *arguments, "--workers", "2"],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

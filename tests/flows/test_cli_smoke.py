@@ -15,13 +15,13 @@ from unittest import mock
 
 import pytest
 
+from benchmarks.text.scoring import load_annotations
 from covid_debug.artifacts import find_damage
 from covid_debug.cleaning.proof import read_proof
+from covid_debug.cli import main as cli
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import load_checkpoint
-from covid_debug.text.scoring import load_annotations
-from flows import cli
 from tests.cli import Outcome, call, commands
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations

@@ -23,7 +23,7 @@ def test_ui_answers_and_leaves_no_server_behind(tmp_path: Path) -> None:
     mlflow_port, prefect_port = find_free_port(), find_free_port()
     ports = ("--mlflow-port", str(mlflow_port), "--prefect-port", str(prefect_port))
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "flows.cli", "ui", *ports],
+        [sys.executable, "-u", "-m", "covid_debug.cli.main", "ui", *ports],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

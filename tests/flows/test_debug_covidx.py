@@ -36,7 +36,7 @@ def make_config(folder: Path, **changes: object) -> RunConfig:
 
 
 def run_flow(config: RunConfig, command: str = "covid-debug run 'my file.yaml'") -> Path:
-    from flows.console import RunConsole
+    from covid_debug.terminal import RunConsole
     from flows.debug_covidx import count_stages, debug_covidx
 
     return debug_covidx(config, RunConsole(count_stages(config)), command).run_dir
@@ -217,8 +217,8 @@ def test_runs_and_stages_have_names_in_prefect(undisturbed: tuple[Path, RunConfi
 def test_too_many_failed_films_stop_the_run(tmp_path: Path, prefect_server: None) -> None:
     from covid_debug.data.filmset import load_filmset
     from covid_debug.errors import DataIntegrityError
+    from covid_debug.terminal import RunConsole
     from flows import stages
-    from flows.console import RunConsole
 
     config = make_config(tmp_path)
     bench = stages.Workbench(config, RunConsole())

@@ -33,7 +33,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     config = folder / "tiny.yaml"
     config.write_text(CONFIG.format(folder=folder))
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", str(config)],
+        [sys.executable, "-m", "covid_debug.cli.main", "run", str(config)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

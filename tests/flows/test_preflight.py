@@ -10,8 +10,8 @@ import pytest
 from covid_debug.config.loader import build_config
 from covid_debug.config.schema import RunConfig
 from covid_debug.errors import CovidDebugError
-from flows import preflight
-from flows.preflight import check_run
+from covid_debug.preflight import checks as preflight
+from covid_debug.preflight.checks import check_run
 
 BINARY = ("negative", "positive")
 

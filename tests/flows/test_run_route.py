@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from covid_debug.cli.failures import describe_failure, find_interruption
 from covid_debug.errors import ArtifactError
-from flows.environment import hold_store
-from flows.failures import describe_failure, find_interruption
+from flows.server import hold_store
 from tests.cli import refusal
 from tests.flows.test_preflight import make_covidx
 
@@ -53,7 +53,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str, str]:
     """Return the folder, exit code and output of a run whose films cannot be read."""
     folder = tmp_path_factory.mktemp("failed")
-    process = start("-m", "flows.cli", "run", write_config(folder))
+    process = start("-m", "covid_debug.cli.main", "run", write_config(folder))
     output, errors = process.communicate(timeout=300)
     return folder, process.returncode, output, errors
 
@@ -78,7 +78,10 @@ def test_failed_run_is_named_tagged_and_logged_in_prefect(
 
     ((name, state, tags),) = base.execute("SELECT name, state_type, tags FROM flow_run")
     tasks = base.execute("SELECT name, state_type FROM task_run").fetchall()
-    lines = [row[0] for row in base.execute("SELECT message FROM log WHERE name = 'flows.console'")]
+    lines = [
+        row[0]
+        for row in base.execute("SELECT message FROM log WHERE name = 'covid_debug.terminal'")
+    ]
     base.close()
 
     assert name.startswith("tiny 20")
@@ -101,7 +104,7 @@ def test_second_run_in_one_store_is_refused_before_it_touches_anything(tmp_path:
 
 def test_lock_of_a_killed_run_does_not_block(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from flows.environment import hold_store\n"
+        "import sys, time; from pathlib import Path; from flows.server import hold_store\n"
         "with hold_store(Path(sys.argv[1])): print('held'); time.sleep(600)"
     )
     process = start("-c", code, tmp_path)
@@ -132,7 +135,7 @@ def test_store_on_a_file_system_without_locks_can_be_used(
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_tethered_command_ends_with_its_caller(tmp_path: Path, by: signal.Signals) -> None:
     code = (
-        "import os, sys, time; from pathlib import Path; from flows.tether import tethered\n"
+        "import os, sys, time; from pathlib import Path; from covid_debug.tether import tethered\n"
         "command = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
         "with tethered(command, environment=os.environ, log=Path(sys.argv[1])):\n"
         "    print('up'); time.sleep(600)"
@@ -154,7 +157,7 @@ def test_terminated_run_says_that_it_can_go_on(tmp_path: Path) -> None:
     films = "data: {kind: phantom, n_train: 2000, n_test: 20}"
     lines = [films if "covidx" in line else line for line in config.read_text().splitlines()]
     config.write_text("\n".join(lines).replace("target_class: positive", "target_class: normal"))
-    process = start("-m", "flows.cli", "run", config)
+    process = start("-m", "covid_debug.cli.main", "run", config)
     assert process.stdout is not None
     while not process.stdout.readline().startswith("[1/9]"):
         assert process.poll() is None, process.communicate()[1]

@@ -13,7 +13,7 @@ from covid_debug.records import TextRegion
 from covid_debug.text.base import Detections, RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.combined import CombinedDetector, CombinedParams
-from covid_debug.text.marker_detector.clutter import draw_clutter
+from recipes.marker_detector.clutter import draw_clutter
 
 
 class Told(RegionDetector):

@@ -2,11 +2,11 @@
 
 import pytest
 
+from benchmarks.text.measure import ANNOTATIONS
+from benchmarks.text.scoring import load_annotations, score_film, summarise
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.text.catalog import build_detector
-from covid_debug.text.scoring import load_annotations, score_film, summarise
-from flows.bench_text import ANNOTATIONS
 
 # Measured, less two boxes: recall of legible boxes, of single letters; mean and worst excess area;
 # text-free films touched.

@@ -11,10 +11,10 @@ import pytest
 from covid_debug.data.phantom import plan_pool, render_phantom
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.text.combined import CombinedDetector
-from covid_debug.text.marker_detector.backgrounds import LIST_PATH
 from covid_debug.text.marker_detector.detector import MarkerDetector
+from recipes.marker_detector.backgrounds import LIST_PATH
 
-DATA = Path(__file__).parents[3] / "data"
+DATA = Path(__file__).resolve().parents[4] / "benchmarks" / "text" / "annotations"
 DEVELOPMENT = DATA / "markers_dev_films.txt"
 UNTOUCHED = DATA / "markers_test_films.txt"
 

@@ -1,0 +1,1 @@
+"""Saliency methods against each other and against the published algorithm written plainly."""

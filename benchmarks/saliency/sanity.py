@@ -1,0 +1,127 @@
+"""Sanity checks of iGOS++ on the benchmark's classifier and films.
+
+Joins the checks of ``covid_debug.evaluation.sanity`` with the explainer; computes nothing itself.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.saliency.measure import BenchFilms
+from covid_debug.evaluation import sanity
+from covid_debug.evaluation.deletion_insertion import (
+    PerturbationProtocol,
+    compute_deletion_insertion,
+)
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.scoring import TargetScore
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.seeding import derive_seed
+
+Say = Callable[[str], None]
+
+
+def check_igos_pp(
+    classifier: Classifier,
+    films: BenchFilms,
+    out: Path,
+    *,
+    control: Classifier | None,
+    seed: int,
+    say: Say,
+    n_films: int = 8,
+) -> str:
+    """Run the sanity checks of iGOS++ and write ``sanity.csv``.
+
+    Args:
+        classifier: The model.
+        films: The first ``n_films`` are used.
+        out: Folder.
+        control: The same network trained on shuffled labels; None leaves that check out.
+        seed: Run seed.
+        say: Receives progress lines.
+        n_films: How many.
+
+    Returns:
+        A Markdown section.
+    """
+    images, targets = films.images[:n_films], films.targets[:n_films]
+    names = films.names[:n_films]
+    explainer = build_explainer("igos_pp")
+
+    def explain(model: Classifier, run_seed: int = seed) -> sanity.MapSample:
+        seeds = [derive_seed(run_seed, name, "sanity") for name in names]
+        result = explainer.explain(model, images, targets, seeds=seeds)
+        return sanity.MapSample(result.saliency, result.diagnostics["void"])
+
+    lines = [["check", "value", "detail"]]
+    lines += [
+        _randomisation_line(f"randomising down to {step.layer}", step)
+        for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4)
+    ]
+    say("sanity: parameters randomised")
+    if control is not None:
+        step = sanity.compare_label_randomisation(classifier, control, explain)
+        lines.append(_randomisation_line("training on shuffled labels", step))
+    repeat = sanity.measure_repeatability(lambda s: explain(classifier, s), [seed, seed + 1])
+    lines.append(
+        ["rank correlation between two seeds", f"{float(repeat.nanmean()):.3f}", "noise on"]
+    )
+    lines += _adversarial_lines(classifier, images, targets, names, seed)
+    say("sanity: adversarial films")
+    seeds = [derive_seed(seed, name, "trace") for name in names]
+    trace = explainer.explain(classifier, images, targets, seeds=seeds)
+    settled = sanity.settle_iteration(trace.diagnostics["loss"])
+    lines.append(
+        [
+            "iteration with 95 % of the decrease (median)",
+            str(int(settled.median())),
+            f"of {trace.diagnostics['loss'].shape[1]}",
+        ]
+    )
+    with (out / "sanity.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(lines)
+    table = "\n".join(f"| {a} | {b} | {c} |" for a, b, c in lines[1:])
+    return f"### Sanity checks of igos_pp\n\n| check | value | detail |\n|---|---|---|\n{table}\n"
+
+
+def _randomisation_line(what: str, step: sanity.RandomisationStep) -> list[str]:
+    similarity = step.similarity[~step.void & ~step.similarity.isnan()]
+    shown = f"{float(similarity.mean()):.3f}" if len(similarity) else "all void"
+    return [
+        f"rank correlation after {what}",
+        shown,
+        f"{int(step.void.sum())} of {len(step.void)} void",
+    ]
+
+
+def _adversarial_lines(
+    classifier: Classifier, images: Tensor, targets: Tensor, names: Sequence[str], seed: int
+) -> list[list[str]]:
+    """Return lines that compare natural films with films attacked towards another class."""
+    wanted = (targets + 1) % classifier.n_classes
+    explainer = build_explainer("igos_pp")
+    seeds = [derive_seed(seed, name, "adversarial") for name in names]
+    attack_score = TargetScore(classifier.eval(), wanted)
+    with torch.no_grad():
+        adversarial = sanity.attack_mi_fgsm(attack_score, images)
+        reached = attack_score(adversarial, torch.arange(len(images), device=images.device))
+    insertion = []
+    for pictures, classes in ((images, targets), (adversarial, wanted)):
+        maps = explainer.explain(classifier, pictures, classes, seeds=seeds)
+        scores = compute_deletion_insertion(
+            TargetScore(classifier, classes), pictures, maps.saliency, PerturbationProtocol()
+        )
+        insertion.append(scores.insertion_score)
+    auc = sanity.separation(insertion[0], insertion[1])
+    return [
+        ["probability of the attacked class after MI-FGSM", f"{float(reached.mean()):.3f}", ""],
+        [
+            "insertion score, natural and adversarial",
+            f"{float(insertion[0].mean()):.3f} / {float(insertion[1].mean()):.3f}",
+            f"area under the ROC curve of the warning {auc:.2f}",
+        ],
+    ]

@@ -1,0 +1,1 @@
+"""Text detectors against hand-drawn boxes on real films."""

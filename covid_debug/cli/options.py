@@ -1,0 +1,68 @@
+"""Options that several commands of `covid-debug` share, and what can be said about them at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_debug.errors import ArtifactError
+from covid_debug.places import find_obstacle
+
+
+def check_new_folder(out: Path) -> Path:
+    """Refuse a place for results before anything is computed for it.
+
+    Args:
+        out: As given on the command line.
+
+    Returns:
+        The same.
+
+    Raises:
+        ArtifactError: If something stands there, or the folder could not be made.
+    """
+    if out.exists():
+        raise ArtifactError(f"--out {out}: already exists; nothing is overwritten, name another")
+    return check_folder(out)
+
+
+def check_folder(out: Path) -> Path:
+    """Refuse a folder of results that may exist, but in which no file could be written."""
+    return _check_writable(out, "--out")
+
+
+def check_data_dir(folder: Path) -> Path:
+    """Refuse a folder of artifacts in which no file could be written."""
+    return _check_writable(folder, "--data-dir")
+
+
+def _check_writable(folder: Path, option: str) -> Path:
+    obstacle = find_obstacle(folder)
+    if obstacle is not None:
+        raise ArtifactError(
+            f"{option} {folder}: cannot be written ({obstacle}); name another folder"
+        )
+    return folder
+
+
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", help="Folder to create; must not exist.", callback=check_new_folder),
+]
+TablesOption = Annotated[
+    Path,
+    typer.Option("--out", help="Folder of tables; what stands is reused.", callback=check_folder),
+]
+DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
+CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; same seed, same result.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Torch device, e.g. cpu or cuda.")]
+FactoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        metavar="PKG.MODULE:FUNCTION",
+        help="Function of your own code that builds the network of the checkpoint.",
+    ),
+]

@@ -1,0 +1,276 @@
+"""What can be known about a run before its first stage: `plan` and `run` check it here.
+
+Reads tables and lists, builds networks, opens no film and leaves nothing behind.
+"""
+
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from covid_debug.audit.planning import target_index
+from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
+from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
+from covid_debug.data.ingest import CLASS_NAMES as SOURCE_CLASS_NAMES
+from covid_debug.data.phantom.plan import plan_pool
+from covid_debug.data.phantom.signs import CLASS_NAMES as PHANTOM_CLASS_NAMES
+from covid_debug.data.sources.catalog import SOURCES
+from covid_debug.errors import ArtifactError, ConfigError, CovidDebugError, DataIntegrityError
+from covid_debug.models.catalog import build_backbone
+from covid_debug.models.devices import find_device
+from covid_debug.places import find_obstacle, nearest_folder
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.catalog import build_detector, choose_second, members_of
+from covid_debug.tracking.mlflow_tracker import default_tracking_uri
+from covid_debug.tracking.reachability import check_reachable
+from covid_debug.training.checks import find_target_class, order_class_weights
+
+_FILM_MB = 0.4  # a cleaned film of 640 px a side as PNG
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run will work on.
+
+    Attributes:
+        class_names: Classes of the films.
+        n_films: Films that the lists or tables name; for sources those that the recipe keeps.
+        n_test: Films for testing, about.
+    """
+
+    class_names: tuple[str, ...]
+    n_films: int
+    n_test: int
+
+
+def check_run(config: RunConfig) -> RunFacts:
+    """Check everything that would stop a run later.
+
+    Args:
+        config: The run.
+
+    Returns:
+        Classes and number of films.
+
+    Raises:
+        CovidDebugError: Naming the first thing that is wrong: the device, the data and their
+            classes, the detector, the network and its weights, a place that cannot be written,
+            the tracking store, or the free space.
+    """
+    find_device(config.compute.device, where="compute.device")
+    facts = read_facts(config)
+    target_index(facts.class_names, config.audit.target_class)
+    find_target_class(config.training, facts.class_names)
+    order_class_weights(config.training.class_weights, facts.class_names)
+    _check_text(config)
+    _check_network(config, len(facts.class_names))
+    _check_places(config)
+    _check_space(config, facts)
+    return facts
+
+
+# --------------------------------------------------------------------------- data
+
+
+def read_facts(config: RunConfig) -> RunFacts:
+    """Count films and patients of every class without opening a film.
+
+    Args:
+        config: The run.
+
+    Returns:
+        Classes and number of films.
+
+    Raises:
+        DataIntegrityError: If a folder, list or table is missing or broken, too many listed films
+            are absent, or a class has too few patients.
+    """
+    match config.data:
+        case PhantomData() as data:
+            return _read_phantom(data)
+        case SourceData() as data:
+            return _read_sources(data, config.compute.max_failed_share)
+        case CovidxData() as data:
+            return _read_covidx(data, config.compute.max_failed_share)
+
+
+def _read_phantom(data: PhantomData) -> RunFacts:
+    plans = plan_pool(
+        "train",
+        data.n_train,
+        seed=data.seed,
+        text_correlation=data.text_correlation,
+        val_share=data.val_share,
+    )
+    for split in ("train", "val"):
+        found = {PHANTOM_CLASS_NAMES[plan.label_index] for plan in plans if plan.split == split}
+        for name in PHANTOM_CLASS_NAMES:
+            if name not in found:
+                raise DataIntegrityError(
+                    f"data.n_train is {data.n_train}: no {split} film of class {name!r} among them;"
+                    " raise data.n_train"
+                )
+    return RunFacts(PHANTOM_CLASS_NAMES, data.n_train + data.n_test, data.n_test)
+
+
+def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
+    if not data.sources:
+        raise DataIntegrityError("data.sources is empty; expected at least one NAME: FOLDER")
+    paths: set[Path] = set()
+    patients: dict[str, set[str]] = {name: set() for name in SOURCE_CLASS_NAMES}
+    for name, folder in data.sources.items():
+        read = SOURCES[name]
+        _check_folder(f"data.sources.{name}", folder)
+        for record in read(folder.absolute()):
+            if not record.dropped:
+                paths.add(record.path)
+                patients[record.label].add(f"{name}:{record.patient_id}")
+    where = f"data.sources ({', '.join(data.sources)})"
+    _check_patients(where, patients, 3, "training, validation and test")
+    _check_presence(where, paths, max_failed_share)
+    return RunFacts(SOURCE_CLASS_NAMES, len(paths), round(len(paths) * data.test_share))
+
+
+def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
+    _check_folder("data.folder", data.folder)
+    rows = {
+        "train": parse_split_file(data.train_list),
+        "test": parse_split_file(data.test_list),
+    }
+    labels = {row.label for listed in rows.values() for row in listed}
+    class_names = select_class_names(labels, where=f"{data.train_list} and {data.test_list}")
+    patients: dict[str, set[str]] = {name: set() for name in class_names}
+    for row in rows["train"]:
+        patients[row.label].add(f"{row.source}:{row.patient_id}")
+    _check_patients(str(data.train_list), patients, 2, "training and validation")
+    for split, place in (("train", data.train_list), ("test", data.test_list)):
+        paths = {data.folder / split / row.filename for row in rows[split]}
+        if not all(path.exists() for path in paths):
+            check_file_names(place, data.folder / split)
+        _check_presence(str(place), paths, max_failed_share)
+    return RunFacts(class_names, sum(map(len, rows.values())), len(rows["test"]))
+
+
+def _check_folder(key: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise DataIntegrityError(
+            f"{key}: no such folder {folder} (from {Path.cwd()}); set it with --set {key}=DIR"
+        )
+
+
+def _check_patients(
+    where: str, patients: Mapping[str, set[str]], n_needed: int, splits: str
+) -> None:
+    for name, found in patients.items():
+        if len(found) < n_needed:
+            raise DataIntegrityError(
+                f"{where}: class {name!r} has {len(found)} patients; {splits} need at least"
+                f" {n_needed}; add films of that class"
+            )
+
+
+def _check_presence(where: str, paths: Collection[Path], max_failed_share: float) -> None:
+    absent = sorted(path for path in paths if not path.is_file())
+    if len(absent) > max_failed_share * len(paths):
+        raise DataIntegrityError(
+            f"{where}: {len(absent)} of {len(paths)} listed films are absent (first: {absent[0]});"
+            f" expected at most {max_failed_share:.0%}; complete the folder or correct its path"
+        )
+
+
+# --------------------------------------------------------------------------- text and network
+
+
+def _check_text(config: RunConfig) -> None:
+    text = config.text
+    try:
+        detector = build_detector(text.detector, **text.params)
+    except TypeError as error:
+        raise ConfigError(
+            f"text.params = {text.params}: wrong type of a value ({error})"
+        ) from error
+    if config.proof.max_films:
+        build_detector(choose_second(members_of(detector)))
+    policy = config.cleaning.policy
+    if policy != "remove" and not _reads_content(detector):
+        raise ConfigError(
+            f"cleaning.policy is {policy!r} and text.detector {text.detector!r} reads no letters,"
+            " so no side marker would be known; use --set text.detector=default --set"
+            " text.params.read_content=true, or --set cleaning.policy=remove"
+        )
+
+
+def _reads_content(detector: RegionDetector) -> bool:
+    is_asked = getattr(detector.params, "read_content", False)
+    return bool(is_asked) and "rapidocr" in members_of(detector)
+
+
+def _check_network(config: RunConfig, n_classes: int) -> None:
+    training, size = config.training, config.view.image_size
+    with torch.random.fork_rng(devices=[]):
+        network = build_backbone(
+            training.arch,
+            n_classes,
+            training.channels,
+            weights_path=training.weights_path,
+            **training.arch_params,
+        )
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, training.channels, size, size))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"view.image_size is {size}: too small for training.arch {training.arch!r} ({error})"
+        ) from error
+    grid = config.audit.grid_size
+    if grid > size:
+        raise ConfigError(
+            f"audit.grid_size is {grid} and the model sees {size} pixels a side (view.image_size);"
+            f" expected at most {size}"
+        )
+    try:
+        build_explainer("igos_pp", grid_size=grid, **config.audit.igos)
+    except TypeError as error:
+        raise ConfigError(
+            f"audit.igos = {dict(config.audit.igos)}: wrong type of a value ({error})"
+        ) from error
+
+
+# --------------------------------------------------------------------------- places
+
+
+def _check_places(config: RunConfig) -> None:
+    for key, folder in (("data_dir", config.data_dir), ("reports_dir", config.reports_dir)):
+        obstacle = find_obstacle(folder)
+        if obstacle is not None:
+            raise ArtifactError(
+                f"{key} {folder}: cannot be written ({obstacle}); choose another folder with --set"
+                f" {key}=DIR (demo: --out DIR)"
+            )
+    check_reachable(config.tracking.uri or default_tracking_uri())
+
+
+def estimate_disk_gb(config: RunConfig, n_films: int) -> tuple[float, float]:
+    """Return the gigabytes of decoded views and of cleaned films, at 640 px a side."""
+    versions = 2 + ("placebo" in config.arms)
+    views_gb = versions * n_films * config.view.image_size**2 / 1e9
+    return views_gb, (versions - 1) * n_films * _FILM_MB / 1e3
+
+
+def _check_space(config: RunConfig, facts: RunFacts) -> None:
+    needed_gb = sum(estimate_disk_gb(config, facts.n_films))
+    free_gb = shutil.disk_usage(nearest_folder(config.data_dir)).free / 1e9
+    if free_gb >= needed_gb:
+        return
+    # What an earlier start made is there already.
+    files = (path for path in config.data_dir.rglob("*") if path.is_file())
+    needed_gb -= sum(path.stat().st_size for path in files) / 1e9
+    if free_gb < needed_gb:
+        raise CovidDebugError(
+            f"data_dir {config.data_dir}: {free_gb * 1e3:,.0f} MB are free and the run needs about"
+            f" {needed_gb * 1e3:,.0f} MB; free some, or choose another folder with"
+            " --set data_dir=DIR"
+        )

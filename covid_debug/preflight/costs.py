@@ -1,0 +1,154 @@
+"""`covid-debug plan`: what a run will cost, measured on this machine in a few seconds.
+
+Counts films without reading them and times one small piece of each expensive stage.
+"""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from covid_debug.cleaning.scar import ProbeParams, estimate_auc
+from covid_debug.config.schema import RunConfig
+from covid_debug.models.catalog import build_backbone
+from covid_debug.models.classifier import Classifier
+from covid_debug.preflight.checks import check_run, estimate_disk_gb
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.terminal import format_duration
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.catalog import build_detector, choose_second, members_of
+
+_N_CLASSES = 3
+_FILM_PX = 640  # side of the made films that the detector is timed on
+_FILL_S = 0.06  # a film of that side, cleaned again and looked at
+_N_GEOMETRY = 19  # numbers that describe the fills of a film
+_TIMED_TREES = 10
+_AUDITED_SHARE = 0.4  # of the test films: predicted as the audited class, with text
+
+
+def describe_plan(config: RunConfig) -> Iterator[str]:
+    """Check a run as it would be checked before its first stage, and estimate it.
+
+    Args:
+        config: The run.
+
+    Yields:
+        Lines for the terminal; the first ones need no measurement.
+    """
+    facts = check_run(config)
+    n_films, n_test = facts.n_films, facts.n_test
+    n_trainings = len(config.arms) * len(config.seeds)
+    yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
+    yield f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}: {n_trainings} trainings"
+    yield "measuring this machine ..."
+    train_s, forward_s = _time_model(config)
+    text_s = _time_detector(build_detector(config.text.detector, **config.text.params))
+    map_s, map_evaluations = _time_map(config)
+    n_proved = min(config.proof.max_films, n_films)
+    n_train = n_films - n_test
+    n_audited = round(n_test * _AUDITED_SHARE)
+    n_maps = min(config.audit.max_explained, n_audited)
+    stages = {
+        "text detection": n_films * text_s / config.compute.n_workers,
+        **(
+            {f"proof of cleaning ({n_proved} of {n_films} films)": _time_proof(config, n_proved)}
+            if n_proved
+            else {}
+        ),
+        "training (all epochs, early stopping may save some)": n_trainings
+        * config.training.n_epochs
+        * n_train
+        * train_s,
+        "text interventions": n_audited * (3 + 2 * config.audit.n_nulls) * forward_s,
+        f"iGOS++ maps (at most {n_maps}, {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
+        "comparison": n_trainings * n_test * 2 * forward_s,
+    }
+    for name, seconds in stages.items():
+        yield f"  {name}: {format_duration(seconds)}"
+    yield f"  total: about {format_duration(sum(stages.values()))} on {config.compute.device}"
+    views_gb, films_gb = estimate_disk_gb(config, n_films)
+    yield f"disk: {views_gb:.1f} GB of decoded views, about {films_gb:.1f} GB of cleaned films"
+    yield f"  at {_FILM_PX} px a side; larger films need more, in proportion to their area"
+    yield f"memory: about {_estimate_memory_gb(config):.1f} GB"
+
+
+def _build_model(config: RunConfig) -> Classifier:
+    training = config.training
+    module = build_backbone(training.arch, _N_CLASSES, training.channels, **training.arch_params)
+    size = config.view.image_size
+    classifier = Classifier(
+        module,
+        class_names=("a", "b", "c"),
+        image_size=(size, size),
+        channels=training.channels,
+    )
+    return classifier.to(config.compute.device)
+
+
+def _images(config: RunConfig, n: int) -> torch.Tensor:
+    size = config.view.image_size
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((n, 1, size, size), generator=generator).to(config.compute.device)
+
+
+def _time_model(config: RunConfig) -> tuple[float, float]:
+    """Return seconds per film of one training step and of one prediction."""
+    classifier, n = _build_model(config), config.training.batch_size
+    images = _images(config, n)
+    labels = torch.zeros(n, dtype=torch.long, device=images.device)
+
+    def step() -> None:
+        loss = cross_entropy(classifier.train()(images), labels)
+        torch.autograd.backward(loss)
+
+    def predict() -> None:
+        with torch.inference_mode():
+            classifier.eval()(images)
+
+    times = []
+    for work in (step, predict):
+        work()
+        start = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - start) / n)
+    return times[0], times[1]
+
+
+def _time_proof(config: RunConfig, n_films: int) -> float:
+    """Return seconds: films scanned before and after, cleaned again, a forest a question."""
+    used = members_of(build_detector(config.text.detector, **config.text.params))
+    scan_s = _time_detector(build_detector(choose_second(used)))
+    rows = np.random.default_rng(0).random((n_films, _N_GEOMETRY))
+    params = ProbeParams(n_trees=_TIMED_TREES)
+    start = time.perf_counter()
+    estimate_auc(
+        list(rows), [bool(i % 2) for i in range(n_films)], list(map(str, range(n_films))), params
+    )
+    forest_s = (time.perf_counter() - start) * ProbeParams().n_trees / _TIMED_TREES
+    return n_films * (2 * scan_s + _FILL_S) / config.compute.n_workers + (1 + _N_CLASSES) * forest_s
+
+
+def _time_detector(detector: RegionDetector) -> float:
+    film = np.random.default_rng(0).integers(40, 200, (_FILM_PX, _FILM_PX), dtype=np.uint8)
+    detector.detect([film])
+    start = time.perf_counter()
+    detector.detect([film])
+    return time.perf_counter() - start
+
+
+def _time_map(config: RunConfig) -> tuple[float, int]:
+    explainer = build_explainer("igos_pp", grid_size=config.audit.grid_size, **config.audit.igos)
+    classifier = _build_model(config).eval()
+    images = _images(config, 2)
+    targets = torch.zeros(2, dtype=torch.long, device=images.device)
+    start = time.perf_counter()
+    explanation = explainer.explain(classifier, images, targets, seeds=[0, 1])
+    return (time.perf_counter() - start) / 2, explanation.n_evaluations // 2
+
+
+def _estimate_memory_gb(config: RunConfig) -> float:
+    size = config.view.image_size
+    activations = config.training.batch_size * size**2 * 64 * 4 * 4  # a wide first stage, 4 copies
+    return 1.2 + activations / 1e9

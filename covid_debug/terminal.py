@@ -1,0 +1,159 @@
+"""What a run says on the terminal: stages, progress with time left, and the end.
+
+A terminal gets live bars; a log file gets a line every few seconds; Prefect's page gets the lines
+as the log of the run. Nothing here computes.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from covid_debug.progress import Progress as ProgressCallback
+from covid_debug.records import Severity
+
+LOG_PERIOD_S = 15.0
+ALIVE_PERIOD_S = 5.0
+# Prefect adds the handler that sends to its page (flows.server); the terminal has its own way.
+_LOG = logging.getLogger(__name__)
+_LOG.addHandler(logging.NullHandler())
+_LOG.setLevel(logging.INFO)
+_LOG.propagate = False
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration as people say it, e.g. ``"42 s"``, ``"3 min 20 s"``, ``"2 h 5 min"``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@contextmanager
+def alive(text: str) -> Iterator[None]:
+    """Say every few seconds that something is still going on.
+
+    Args:
+        text: What is going on.
+
+    Yields:
+        Nothing; it goes on inside.
+    """
+    console, start, done = RunConsole(), time.monotonic(), threading.Event()
+
+    def speak() -> None:
+        while not done.wait(ALIVE_PERIOD_S):
+            console.say(f"{text}, {format_duration(time.monotonic() - start)} so far")
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        speaker.join()
+
+
+class _Counts(ProgressColumn):
+    """``"12 of 42, 20 s left"``; before the total is known, for how long it has been going on."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of one bar."""
+        if task.total is None:
+            return Text(f"started {format_duration(task.elapsed or 0)} ago")
+        counts = f"{task.completed:.0f} of {task.total:.0f}"
+        if task.finished or task.time_remaining is None:
+            return Text(counts)
+        return Text(f"{counts}, {format_duration(task.time_remaining)} left")
+
+
+class RunConsole:
+    """Prints the stages of one run, numbered, with their time."""
+
+    def __init__(self, n_stages: int = 0) -> None:
+        """Start counting.
+
+        Args:
+            n_stages: How many stages will come; 0 prints no numbers (a single command).
+        """
+        self.rich = Console(highlight=False, soft_wrap=True)
+        self._n_stages = n_stages
+        self._stage = 0
+
+    def say(self, text: str) -> None:
+        """Print one line of plain text below the current stage."""
+        self.rich.print(f"      {escape(text)}" if self._n_stages else escape(text))
+        _LOG.info(text)
+
+    def headline(self, text: str) -> None:
+        """Print one emphasised line."""
+        self.rich.print(f"[bold]{escape(text)}[/bold]")
+        _LOG.info(text.strip())
+
+    def warn(self, text: str) -> None:
+        """Print one line that the user should act on."""
+        self.finding("warning", text)
+
+    def finding(self, severity: Severity, text: str) -> None:
+        """Print one line about the data, with its severity unless that is ``"info"``."""
+        if severity == "info":
+            self.say(text)
+            return
+        colour = "red" if severity == "critical" else "yellow"
+        self.rich.print(f"      [{colour}]{escape(severity)}:[/{colour}] {escape(text)}")
+        _LOG.log(logging.ERROR if severity == "critical" else logging.WARNING, text)
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Announce a stage and, when it ends, its duration.
+
+        Yields:
+            Nothing; the stage runs inside.
+        """
+        self._stage += 1
+        number = f"[{self._stage}/{self._n_stages}] " if self._n_stages else ""
+        self.headline(f"{number}{title}")
+        start = time.monotonic()
+        yield
+        self.say(f"done in {format_duration(time.monotonic() - start)}")
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[ProgressCallback]:
+        """Keep the user informed about a long loop.
+
+        Yields:
+            A callback ``(done, total)``.
+        """
+        if self.rich.is_terminal:
+            columns = (TextColumn("      {task.description}"), BarColumn(), _Counts())
+            with Progress(*columns, console=self.rich, transient=True) as bars:
+                task = bars.add_task(escape(title), total=None)
+                yield lambda done, total: bars.update(task, completed=done, total=total)
+        else:
+            yield self._log_progress(title)
+
+    def _log_progress(self, title: str) -> ProgressCallback:
+        said = start = time.monotonic()
+        begun = latest = loop = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal said, start, begun, latest, loop
+            now = time.monotonic()
+            if total != loop or done < latest:  # another loop has begun, perhaps halfway
+                start, begun, loop = now, done, total
+            latest = done
+            if now - said < LOG_PERIOD_S or done == begun:
+                return
+            said = now
+            left = format_duration((now - start) / (done - begun) * (total - done))
+            self.say(f"{title}: {done} of {total}, {left} left")
+
+        return report

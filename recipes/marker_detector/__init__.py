@@ -1,0 +1,1 @@
+"""How the weights of the marker detector were made: one seeded command."""

@@ -1,0 +1,348 @@
+"""Training samples: crops of films with planted markers, hard negatives, and exact targets.
+
+Owns placing, blending and degrading; typesetting is in ``glyphs``, negatives in ``clutter``.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.text.marker_detector.network import OUTPUT_STRIDE
+from recipes.marker_detector.backgrounds import Background, Gray
+from recipes.marker_detector.clutter import draw_clutter
+from recipes.marker_detector.glyphs import Mark, Quads, draw_mark
+
+Plane = NDArray[np.float32]
+
+CROP_PX = 256
+_TEMPLATE_PX = 64
+_SIGMA = 0.36  # of the half box; a character's map falls to 0.02 at the box's edge
+_DWELL_SHARE = 0.6  # of crops, on films that have own text or known hard negatives
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training crop.
+
+    Attributes:
+        pixels: ``(256, 256)`` uint8.
+        characters: Target ``(128, 128)``: a Gaussian hill on every character, in [0, 1].
+        areas: Target ``(128, 128)``: 1 inside lines of text.
+        weights: ``(128, 128)``: 0 where the truth is unknown, otherwise 1.
+    """
+
+    pixels: Gray
+    characters: Plane
+    areas: Plane
+    weights: Plane
+
+
+def render_sample(
+    backgrounds: Sequence[Background], fonts: Sequence[Path], rng: np.random.Generator
+) -> Sample:
+    """Render one training crop.
+
+    Args:
+        backgrounds: Films to plant on.
+        fonts: Font files to write with.
+        rng: Draws everything.
+
+    Returns:
+        The crop and its targets.
+    """
+    pixels, characters, areas, ignored = _crop(
+        backgrounds[int(rng.integers(len(backgrounds)))], rng
+    )
+    film = _regrade(pixels.astype(np.float32), rng)
+    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.45, 0.3, 0.15, 0.1]))):
+        film = _add_clutter(film, areas, rng)
+    occupied = _fill([*areas, *ignored], CROP_PX, 1.0)
+    for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.15, 0.3, 0.3, 0.15, 0.1]))):
+        planted = _plant(film, occupied, draw_mark(rng, fonts), rng)
+        if planted is not None:
+            film, new_characters, new_areas = planted
+            characters, areas = [*characters, *new_characters], [*areas, *new_areas]
+    side = CROP_PX // OUTPUT_STRIDE
+    area_map = _fill(_shrunk(areas), side, 1.0)
+    # A text's own surroundings stay in the loss, or its extent would not be learned.
+    near_text = cv2.dilate(area_map, np.ones((3, 3), np.uint8))
+    weights = np.maximum(1 - _fill(_shrunk(ignored), side, 1.0), near_text)
+    return Sample(_degrade(film, rng), _hills(characters, side), area_map, weights)
+
+
+def _crop(
+    background: Background, rng: np.random.Generator
+) -> tuple[Gray, list[Plane], list[Plane], list[Plane]]:
+    """Return a square of the film, scaled, flipped and turned, with its own text mapped along."""
+    height, width = background.pixels.shape
+    scale = math.exp(rng.uniform(math.log(0.75), math.log(1.6)))
+    side = min(CROP_PX / scale, height, width)
+    scale = CROP_PX / side
+    x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
+    dwell_on = [*(text.box for text in background.texts), *background.hard]
+    if dwell_on and rng.random() < _DWELL_SHARE:
+        box = dwell_on[int(rng.integers(len(dwell_on)))]
+        x = (box[0] + box[2]) / 2 - rng.uniform(0.1, 0.9) * side
+        y = (box[1] + box[3]) / 2 - rng.uniform(0.1, 0.9) * side
+    elif rng.random() < 0.35:
+        x = float(rng.choice([0.0, width - side, x]))
+        y = float(rng.choice([0.0, height - side, y]))
+    x, y = float(np.clip(x, 0, width - side)), float(np.clip(y, 0, height - side))
+    place = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]])
+    place = _flip_and_turn(place, rng)
+    shifted = place.copy()
+    shifted[:, 2] += 0.5 * place[:, :2].sum(axis=1) - 0.5
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    pixels = cv2.warpAffine(
+        background.pixels,
+        shifted,
+        (CROP_PX, CROP_PX),
+        flags=method,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    characters: list[Plane] = []
+    areas: list[Plane] = []
+    for text in background.texts:
+        areas.append(_map(_box_quads(text.box, 1)[0], place))
+        characters.extend(_map(quad, place) for quad in _box_quads(text.box, text.n_characters))
+    ignored = [_map(_box_quads(box, 1)[0], place) for box in background.ignored]
+    return np.asarray(pixels, np.uint8), characters, areas, ignored
+
+
+def _flip_and_turn(place: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    matrix = np.vstack([place, [0, 0, 1]])
+    if rng.random() < 0.4:
+        matrix = np.array([[-1, 0, CROP_PX], [0, 1, 0], [0, 0, 1]]) @ matrix
+    if rng.random() < 0.15:
+        matrix = np.array([[0, -1, CROP_PX], [1, 0, 0], [0, 0, 1]]) @ matrix
+    if rng.random() < 0.15:
+        matrix = np.array([[-1, 0, CROP_PX], [0, -1, CROP_PX], [0, 0, 1]]) @ matrix
+    if rng.random() < 0.4:
+        angle, half = rng.normal(0, 0.12), CROP_PX / 2
+        cosine, sine = math.cos(angle), math.sin(angle)
+        turn = np.array([[cosine, -sine, half - half * (cosine - sine)],
+                         [sine, cosine, half - half * (sine + cosine)], [0, 0, 1]])  # fmt: skip
+        matrix = turn @ matrix
+    return matrix[:2]
+
+
+def _box_quads(box: tuple[float, float, float, float], n_parts: int) -> list[Plane]:
+    """Return a box as corners, split into equal parts along its longer side."""
+    x0, y0, x1, y1 = box
+    along_x = x1 - x0 >= y1 - y0
+    edges = np.linspace(x0 if along_x else y0, x1 if along_x else y1, n_parts + 1)
+    quads = []
+    for low, high in pairwise(edges):
+        a, b, c, d = (low, y0, high, y1) if along_x else (x0, low, x1, high)
+        quads.append(np.array([(a, b), (c, b), (c, d), (a, d)], np.float32))
+    return quads
+
+
+def _map(quad: Plane, place: NDArray[np.float64]) -> Plane:
+    return np.asarray(quad @ place[:, :2].T + place[:, 2], np.float32)
+
+
+def _regrade(film: Plane, rng: np.random.Generator) -> Plane:
+    """Return the film with another contrast, gamma and, rarely, polarity."""
+    level = np.clip(film / 255, 0, 1) ** np.float32(math.exp(rng.normal(0, 0.25)))
+    level = (level - 0.5) * rng.uniform(0.6, 1.15) + 0.5 + rng.normal(0, 0.06)
+    if rng.random() < 0.06:
+        level = 1 - level
+    return np.asarray(np.clip(level, 0, 1) * 255, np.float32)
+
+
+def _add_clutter(film: Plane, areas: Sequence[Plane], rng: np.random.Generator) -> Plane:
+    layer = draw_clutter(rng, CROP_PX)
+    if areas:
+        layer = layer * (1 - cv2.dilate(_fill(areas, CROP_PX, 1.0), np.ones((5, 5), np.uint8)))
+    layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.4))
+    return _blend(film, layer, rng, dark_share=0.3)
+
+
+def _blend(film: Plane, ink: Plane, rng: np.random.Generator, *, dark_share: float) -> Plane:
+    """Return the film with ink painted over or added as lead absorbs; bright or dark."""
+    seen = film[ink > 0.5]
+    local = float(np.median(seen)) if seen.size else float(film.mean())
+    spread = float(seen.std()) if seen.size else 10.0
+    contrast = max(20 + 200 * rng.beta(1.0, 1.6), 12 + 1.2 * spread)
+    dark = local > 205 or (local > 45 and rng.random() < dark_share)
+    if rng.random() < 0.4:
+        added = film + (-contrast if dark else contrast) * ink
+        return np.asarray(np.clip(added, 0, 255), np.float32)
+    level = max(local - contrast, 0) if dark else min(local + contrast, 255)
+    if rng.random() < 0.35:
+        level = 0.0 if dark else 255.0
+    return np.asarray(film + ink * rng.uniform(0.85, 1.0) * (level - film), np.float32)
+
+
+def _plant(
+    film: Plane, occupied: Plane, mark: Mark, rng: np.random.Generator
+) -> tuple[Plane, list[Plane], list[Plane]] | None:
+    """Return the film with a mark on a free place; None if there was none."""
+    if not len(mark.areas):
+        return None
+    for _ in range(6):
+        place = _draw_place(mark, rng)
+        areas = [_map(quad, place) for quad in mark.areas]
+        inside = _fill(areas, CROP_PX, 1.0)
+        whole = sum(cv2.contourArea(quad) for quad in areas)
+        taken = cv2.dilate(inside, np.ones((9, 9), np.uint8)) * occupied
+        if inside.sum() >= 0.35 * whole and not taken.any():
+            break
+    else:
+        return None
+    np.maximum(occupied, inside, out=occupied)
+    size = (CROP_PX, CROP_PX)
+    shifted = place.copy()
+    shifted[:, 2] += 0.5 * place[:, :2].sum(axis=1) - 0.5
+    ink = cv2.warpAffine(mark.ink, shifted, size, flags=cv2.INTER_AREA)
+    height_px = math.sqrt(whole / max(1, len(mark.characters)))
+    blur = rng.uniform(0.0, 0.09) * min(height_px, 20)
+    if blur > 0.25:
+        ink = cv2.GaussianBlur(ink, (0, 0), blur)
+    plate = cv2.warpAffine(mark.plate, shifted, size)
+    if not plate.any() and rng.random() < 0.16:
+        plate = _draw_plate(areas, rng)
+    if plate.any():
+        level = float(rng.choice([rng.uniform(0, 40), rng.uniform(0, 255)]))
+        film = film + plate * rng.uniform(0.4, 1.0) * (level - film)
+    if rng.random() < 0.12:
+        film = _halo(film, ink, rng)
+    film = _blend(film, ink, rng, dark_share=0.2)
+    characters = [_map(quad, place) for quad in mark.characters]
+    return film, characters, areas
+
+
+def _draw_place(mark: Mark, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the 2x3 map from mark to crop: mirrored, turned, sheared, moved."""
+    height, width = mark.ink.shape
+    mirror = -1.0 if rng.random() < 0.2 else 1.0
+    style = rng.random()
+    if style < 0.62:
+        angle = rng.normal(0, 0.05)
+    elif style < 0.75:
+        angle = float(rng.choice([0.5, 1.0, 1.5])) * math.pi + rng.normal(0, 0.1)
+    else:
+        angle = rng.normal(0, 0.6)
+    aspect = math.exp(rng.normal(0, 0.12))
+    cosine, sine = math.cos(angle), math.sin(angle)
+    linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.array(
+        [[mirror * aspect, rng.normal(0, 0.06)], [0, 1 / aspect]]
+    )
+    reach = np.abs(linear) @ np.array([width, height]) / 2
+    low = np.minimum(reach, CROP_PX / 2)
+    if rng.random() < 0.2:
+        low = low * rng.uniform(0.1, 1.0, 2)
+    center = rng.uniform(low, CROP_PX - low)
+    offset = center - linear @ np.array([width / 2, height / 2])
+    return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _draw_plate(areas: Sequence[Plane], rng: np.random.Generator) -> Plane:
+    corners = np.concatenate(areas)
+    center, size, angle = cv2.minAreaRect(corners)
+    margin = rng.uniform(2, 0.5 * min(size) + 4)
+    box = cv2.boxPoints((center, (size[0] + 2 * margin, size[1] + 2 * margin), angle))
+    plate = _fill([np.asarray(box, np.float32)], CROP_PX, 1.0)
+    if rng.random() < 0.35:
+        inner = cv2.erode(plate, np.ones((3, 3), np.uint8), iterations=int(rng.integers(1, 3)))
+        plate = plate - inner
+    return np.asarray(cv2.GaussianBlur(plate, (0, 0), rng.uniform(0.3, 1.2)), np.float32)
+
+
+def _halo(film: Plane, ink: Plane, rng: np.random.Generator) -> Plane:
+    """Return the film with an outline or a shadow for bright ink."""
+    wide = cv2.dilate(ink, np.ones((3, 3), np.uint8))
+    if rng.random() < 0.5:
+        wide = np.roll(ink, (1, 1), (0, 1))
+    return np.asarray(film + wide * rng.uniform(0.5, 1.0) * (rng.uniform(0, 60) - film), np.float32)
+
+
+def _degrade(film: Plane, rng: np.random.Generator) -> Gray:
+    """Return the finished crop with blur, noise and JPEG traces."""
+    if rng.random() < 0.25:
+        film = np.asarray(cv2.GaussianBlur(film, (0, 0), rng.uniform(0.3, 1.0)), np.float32)
+    if rng.random() < 0.4:
+        noise = rng.standard_normal(film.shape, dtype=np.float32)
+        film = film + np.float32(rng.uniform(1, 8)) * noise
+    pixels = np.clip(np.round(film), 0, 255).astype(np.uint8)
+    if rng.random() < 0.7:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 96))]
+        encoded = cv2.imencode(".jpg", pixels, quality)[1]
+        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return pixels
+
+
+def _fill(quads: Sequence[Plane], side: int, level: float) -> Plane:
+    canvas = np.zeros((side, side), np.float32)
+    for quad in quads:
+        cv2.fillPoly(canvas, [np.round((quad - 0.5) * 16).astype(np.int32)], level, shift=4)
+    return canvas
+
+
+def _shrunk(quads: Sequence[Plane]) -> list[Plane]:
+    return [quad / np.float32(OUTPUT_STRIDE) for quad in quads]
+
+
+def _template() -> Plane:
+    axis = (np.arange(_TEMPLATE_PX, dtype=np.float32) + 0.5) / _TEMPLATE_PX * 2 - 1
+    hill = np.exp(-(axis**2) / (2 * _SIGMA**2))
+    return np.asarray(hill[:, None] * hill[None, :], np.float32)
+
+
+_HILL = _template()
+_HILL_CORNERS = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32) * _TEMPLATE_PX - 0.5
+
+
+def _hills(quads: Sequence[Quads], side: int) -> Plane:
+    """Return the character target: a Gaussian warped into every character's box."""
+    canvas = np.zeros((side, side), np.float32)
+    for quad in quads:
+        visible = _visible_part(quad, side * OUTPUT_STRIDE)
+        if visible is None:
+            continue
+        corners = _not_too_thin(visible) / OUTPUT_STRIDE - 0.5
+        low = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
+        high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, side)
+        if np.any(high <= low):
+            continue
+        size = (int(high[0] - low[0]), int(high[1] - low[1]))
+        warp = cv2.getPerspectiveTransform(_HILL_CORNERS, (corners - low).astype(np.float32))
+        hill = cv2.warpPerspective(_HILL, warp, size)
+        window = canvas[low[1] : high[1], low[0] : high[0]]
+        np.maximum(window, hill, out=window)
+    return canvas
+
+
+def _visible_part(quad: Plane, side: int) -> Plane | None:
+    """Return a character's box within the crop: a cut character is as certain as a whole one."""
+    if quad.min() >= 0 and quad.max() <= side:
+        return quad
+    frame = np.array([(0, 0), (side, 0), (side, side), (0, side)], np.float32)
+    area, part = cv2.intersectConvexConvex(quad, frame)
+    if area < 1:
+        return None
+    across, along = quad[1] - quad[0], quad[3] - quad[0]
+    basis = np.stack([across, along])
+    places = (part.reshape(-1, 2) - quad[0]) @ np.linalg.inv(basis)
+    low, high = places.min(axis=0), places.max(axis=0)
+    corners = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+    return np.asarray(corners @ basis + quad[0], np.float32)
+
+
+def _not_too_thin(quad: Plane) -> Plane:
+    """Return the box of a thin character (I, 1, a dot) widened to half of its length."""
+    across, along = quad[1] - quad[0], quad[3] - quad[0]
+    width, height = float(np.hypot(*across)), float(np.hypot(*along))
+    need_x = max(0.0, 0.5 * height - width, 4.0 - width) / 2
+    need_y = max(0.0, 0.5 * width - height, 4.0 - height) / 2
+    side_x = across / max(width, 1e-3) * need_x
+    side_y = along / max(height, 1e-3) * need_y
+    grown = quad + np.stack([-side_x - side_y, side_x - side_y, side_x + side_y, side_y - side_x])
+    return np.asarray(grown, np.float32)

@@ -1,0 +1,251 @@
+"""Training of the marker detector: one seeded command, 45 minutes on one core.
+
+Run ``python -m recipes.marker_detector.training --films DIR --out DIR``. Owns loss,
+schedule and the files that a training leaves; samples come from ``synthesis``.
+"""
+
+import argparse
+import csv
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from covid_debug.artifacts import canonical_json, hash_file, write_text_atomic
+from covid_debug.errors import DataIntegrityError
+from covid_debug.seeding import derive_seed
+from covid_debug.text.marker_detector.network import MarkerNet
+from recipes.marker_detector.backgrounds import (
+    LIST_PATH,
+    Background,
+    load_backgrounds,
+    render_phantom_backgrounds,
+)
+from recipes.marker_detector.glyphs import find_fonts
+from recipes.marker_detector.synthesis import Sample, render_sample
+
+_LOGGER = logging.getLogger(__name__)
+_FONT_FOLDERS = (Path("/usr/share/fonts"),)
+_LOG_EVERY = 100
+_SAVE_EVERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerTrainingParams:
+    """How the detector is trained.
+
+    Attributes:
+        n_steps: Optimiser steps.
+        batch_size: Crops a step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: Of AdamW.
+        averaging: Decay of the running average of the weights, which is what is saved.
+        n_phantoms: Phantom films among the backgrounds.
+        seed: Seed of weights and samples.
+    """
+
+    n_steps: int = 12000
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    averaging: float = 0.998
+    n_phantoms: int = 60
+    seed: int = 0
+
+
+def train_marker_detector(
+    films: Path,
+    out: Path,
+    params: MarkerTrainingParams,
+    *,
+    listing: Path = LIST_PATH,
+    font_folders: Sequence[Path] = _FONT_FOLDERS,
+) -> Path:
+    """Train and write ``weights.safetensors``, ``curve.csv`` and ``training.json``.
+
+    Args:
+        films: Folder that the listing's paths are relative to.
+        out: Folder for the results.
+        params: How to train.
+        listing: Backgrounds and their own text.
+        font_folders: Where fonts are searched, with those that matplotlib ships.
+
+    Returns:
+        Path of the weights.
+
+    Raises:
+        DataIntegrityError: If films or fonts are missing.
+    """
+    import matplotlib  # noqa: PLC0415 - only its fonts
+
+    fonts = find_fonts([Path(matplotlib.get_data_path()) / "fonts" / "ttf", *font_folders])
+    backgrounds = [
+        *load_backgrounds(films, listing),
+        *render_phantom_backgrounds(params.n_phantoms, params.seed),
+    ]
+    if not fonts or not backgrounds:
+        raise DataIntegrityError(
+            f"marker training: {len(fonts)} fonts and {len(backgrounds)} films; expected some"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    _LOGGER.info("%d backgrounds, %d fonts", len(backgrounds), len(fonts))
+    torch.manual_seed(derive_seed(params.seed, "marker", "weights"))
+    network = MarkerNet()
+    weights_path = out / "weights.safetensors"
+    curve = _optimise(network, backgrounds, fonts, params, weights_path)
+    with (out / "curve.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["step", "loss", "characters", "areas", "seconds"])
+        writer.writerows(curve)
+    record = {
+        "params": asdict(params),
+        "n_backgrounds": len(backgrounds),
+        "listing": hash_file(listing),
+        "fonts": [font.name for font in fonts],
+        "weights": hash_file(weights_path),
+        "torch": torch.__version__,
+    }
+    write_text_atomic(out / "training.json", canonical_json(record) + "\n")
+    return weights_path
+
+
+def _optimise(
+    network: MarkerNet,
+    backgrounds: Sequence[Background],
+    fonts: Sequence[Path],
+    params: MarkerTrainingParams,
+    weights_path: Path,
+) -> list[tuple[int, float, float, float, float]]:
+    """Return the training curve; the averaged weights are saved on the way and at the end."""
+    network = network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(
+        network.parameters(), params.learning_rate, weight_decay=params.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, params.learning_rate, total_steps=params.n_steps, pct_start=0.15
+    )
+    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    curve: list[tuple[int, float, float, float, float]] = []
+    sums, start = np.zeros(3), time.monotonic()
+    for step in range(1, params.n_steps + 1):
+        samples = [
+            render_sample(
+                backgrounds, fonts,
+                np.random.default_rng(derive_seed(params.seed, "marker", step, member)),
+            )
+            for member in range(params.batch_size)
+        ]  # fmt: skip
+        films, targets, weights = stack_samples(samples)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(films)
+        losses = compute_losses(logits.float(), targets, weights)
+        optimizer.zero_grad()
+        torch.autograd.backward(losses)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        schedule.step()
+        decay = min(params.averaging, step / (step + 20))
+        for name, value in network.state_dict().items():
+            if value.dtype.is_floating_point:
+                averaged[name].lerp_(value, 1 - decay)
+            else:
+                averaged[name].copy_(value)
+        parts = [float(loss.detach()) for loss in losses]
+        sums += [sum(parts), *parts]
+        if step % _LOG_EVERY == 0:
+            mean = sums / _LOG_EVERY
+            seconds = time.monotonic() - start
+            curve.append((step, *(round(float(v), 5) for v in mean), round(seconds, 1)))  # type: ignore[arg-type]
+            _LOGGER.info("step %d/%d loss %.4f (%.0f s)", step, params.n_steps, mean[0], seconds)
+            sums[:] = 0
+        if step % _SAVE_EVERY == 0 or step == params.n_steps:
+            _save(averaged, weights_path)
+    return curve
+
+
+def _save(averaged: dict[str, Tensor], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({name: value.contiguous() for name, value in averaged.items()}, partial)
+    partial.replace(path)
+
+
+def stack_samples(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return films ``(N, 1, H, W)`` in [0, 1], targets ``(N, 2, h, w)``, weights ``(N, h, w)``."""
+    films = torch.from_numpy(np.stack([sample.pixels for sample in samples]))[:, None].float() / 255
+    targets = np.stack([np.stack([sample.characters, sample.areas]) for sample in samples])
+    weights = np.stack([sample.weights for sample in samples])
+    films = films.contiguous(memory_format=torch.channels_last)
+    return films, torch.from_numpy(targets), torch.from_numpy(weights)
+
+
+def compute_losses(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare heat maps with their targets.
+
+    Cross entropy on text pixels plus the three times as many hardest other pixels, as CRAFT mines
+    hard negatives (Baek et al. 2019, section 3.2.3); the area map also gets a Dice term, which
+    does not depend on how rare text is.
+
+    Args:
+        logits: ``(N, 2, h, w)``.
+        targets: ``(N, 2, h, w)`` in [0, 1].
+        weights: ``(N, h, w)``; pixels with 0 do not count.
+
+    Returns:
+        Loss of the character map and of the area map, each >= 0.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    # The least entropy of a soft target is its own entropy; without it a perfect map scores 0.
+    soft = targets.clamp(1e-6, 1 - 1e-6)
+    entropy = (entropy + soft * soft.log() + (1 - soft) * (1 - soft).log()).clamp_min(0)
+    losses = []
+    for channel in range(2):
+        is_text = (targets[:, channel] > 0.05) & (weights > 0)
+        is_other = (targets[:, channel] <= 0.05) & (weights > 0)
+        text, other = entropy[:, channel][is_text], entropy[:, channel][is_other]
+        n_hard = min(max(3 * len(text), 1000), len(other))
+        hard = other.topk(n_hard).values if n_hard else other
+        loss = hard.mean() if len(hard) else entropy.sum() * 0
+        if len(text):
+            loss = loss + text.mean()
+        losses.append(loss + other.mean() if len(other) else loss)
+    areas = torch.sigmoid(logits[:, 1]) * weights
+    truth = targets[:, 1] * weights
+    dice = 1 - (2 * (areas * truth).sum() + 1) / (areas.sum() + truth.sum() + 1)
+    return losses[0], losses[1] + dice
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the training from the command line."""
+    defaults = MarkerTrainingParams()
+    parser = argparse.ArgumentParser(description="Train the marker detector.")
+    parser.add_argument("--films", type=Path, required=True, help="folder of the listed films")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--listing", type=Path, default=LIST_PATH)
+    parser.add_argument("--fonts", type=Path, nargs="*", default=list(_FONT_FOLDERS))
+    parser.add_argument("--steps", type=int, default=defaults.n_steps)
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(chosen.threads)
+    train_marker_detector(
+        chosen.films,
+        chosen.out,
+        MarkerTrainingParams(
+            n_steps=chosen.steps, learning_rate=chosen.learning_rate, seed=chosen.seed
+        ),
+        listing=chosen.listing,
+        font_folders=chosen.fonts,
+    )
+
+
+if __name__ == "__main__":
+    main()

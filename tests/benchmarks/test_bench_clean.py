@@ -1,0 +1,99 @@
+import csv
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks.clean import bench_clean, measure_throughput, to_markdown
+from covid_debug.artifacts import write_artifact
+from covid_debug.cleaning.film import CleaningParams
+from covid_debug.cleaning.scar import ProbeParams
+from covid_debug.data.filmset import (
+    FilmSet,
+    load_filmset,
+    write_films,
+    write_split_lists,
+    write_unusable,
+)
+from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.terminal import RunConsole
+from tests.films import recorded
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> tuple[FilmSet, dict[str, FilmRegions]]:
+    box = TextRegion(((20, 20), (40, 20), (40, 32), (20, 32)), 0.9, "R", "made")
+    members, regions = [], {}
+    with write_artifact(tmp_path / "set", kind="filmset") as draft:
+        (draft.path / "train").mkdir()
+        for index in range(12):
+            noise = np.random.default_rng(index).normal(100, 5, (96, 96))
+            pixels = np.clip(noise, 0, 255).astype(np.uint8)
+            pixels[22:30, 22:38:3] = 255
+            path = draft.path / f"train/{index}.png"
+            cv2.imwrite(str(path), pixels)
+            facts = recorded(path)
+            key = facts[0][:16]
+            label = ("normal", "COVID-19")[index % 2]
+            members.append(
+                Film(
+                    key,
+                    f"train/{index}.png",
+                    f"p{index}",
+                    label,
+                    "made",
+                    "",
+                    "train",
+                    96,
+                    96,
+                    *facts,
+                )
+            )
+            regions[key] = FilmRegions(key, 96, 96, (box,))
+        write_films(draft.path, members)
+        write_unusable(draft.path, [])
+        write_split_lists(draft.path, members)
+        draft.facts.update(name="made", class_names=["normal", "COVID-19"], n_ok=12, n_total=12)
+    return load_filmset(tmp_path / "set"), regions
+
+
+@pytest.fixture
+def console() -> RunConsole:
+    quiet = RunConsole()
+    quiet.rich = Console(file=io.StringIO())
+    return quiet
+
+
+def test_bench_clean_compares_variants_in_one_table(films, tmp_path, console):
+    filmset, regions = films
+    variants = {"telea": CleaningParams(), "blur": CleaningParams(method="blur")}
+
+    results = bench_clean(
+        tmp_path / "out",
+        filmset=filmset,
+        regions=regions,
+        variants=variants,
+        probe=ProbeParams(n_trees=5, n_resamples=20, n_folds=3),
+        n_workers=1,
+        console=console,
+    )
+
+    assert [result.name for result in results] == ["telea", "blur"]
+    assert all(result.n_films == 12 for result in results)
+    # Mean |fill - film| in noise of 5 grey levels: at least the film's own mean deviation, 4.
+    assert all(3 < result.fill_error < 12 for result in results)
+    with (tmp_path / "out/clean.csv").open() as stream:
+        assert [row["variant"] for row in csv.DictReader(stream)] == ["telea", "blur"]
+    assert (tmp_path / "out/clean.md").read_text() == to_markdown(results)
+    assert [path.name for path in tmp_path.iterdir()] in (["set", "out"], ["out", "set"])
+
+
+@pytest.mark.slow
+def test_measure_throughput_memory_does_not_grow_with_the_number_of_films(tmp_path):
+    found = measure_throughput(tmp_path, n_films=2000, side_px=256, n_workers=2)
+
+    for tenth, *_, end in zip(*found.memory_mb, strict=True):
+        assert end < tenth + 10

@@ -1,0 +1,157 @@
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import benchmarks.saliency.measure as bench
+from benchmarks.saliency.command import (
+    ModelChoice,
+    default_methods,
+    load_model,
+)
+from benchmarks.saliency.figures import write_figures, write_gallery
+from benchmarks.saliency.measure import YARDSTICK, BenchFilms, BenchPlan, run_saliency_benchmark
+from benchmarks.saliency.plain_igos_pp import PublishedConstants, explain_plainly
+from benchmarks.saliency.sanity import check_igos_pp
+from benchmarks.saliency.tables import paper_markdown, summarise, write_tables
+from covid_debug.errors import CovidDebugError, InputContractError
+from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, wrap
+
+QUICK = PublishedConstants(n_steps=3, n_iterations=2)
+
+
+@pytest.fixture
+def films() -> BenchFilms:
+    images = bright_patch_images(3)
+    images[2] *= 0.2  # the patch model gives this one no score, so it is void
+    return BenchFilms(images, torch.ones(3, dtype=torch.int64), ["a", "b", "c"], ["p", "p", "q"])
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchPlan:
+    monkeypatch.setattr(bench, "explain_plainly", partial(explain_plainly, constants=QUICK))
+    methods = {"igos_pp": {"n_iterations": 3}, "gradient": {}, "rise": {"n_masks": 10}}
+    return BenchPlan(methods, grids=(4, SIDE), yardstick_grids=(4,), parts=tmp_path / "parts")
+
+
+def test_benchmark_runs_every_method_at_every_grid_and_excludes_void_films_visibly(
+    films: BenchFilms, plan: BenchPlan, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    runs = run_saliency_benchmark(wrap(Patch(4, 4, 6)), films, plan, said.append)
+    rows = summarise(runs, films)
+    text = write_tables(rows, tmp_path, facts={"films": 3})
+
+    found = [(run.method, run.grid) for run in runs]
+    expected = [(m, g) for m in ("igos_pp", "gradient", "rise") for g in (4, SIDE)]
+    assert found == [(YARDSTICK, 4), *expected]
+    row = next(r for r in rows if (r.method, r.grid) == ("igos_pp", 4))
+    assert (row.n_ok, row.n_void, row.n_total) == (2, 1, 3)
+    assert row.speedup is not None
+    assert row.deletion_difference is not None
+    assert row.deletion_difference.n == 2
+    assert next(r for r in rows if r.method == YARDSTICK).n_total == 2
+    assert "| igos_pp | 2 (1) |" in text
+    assert (tmp_path / "saliency.csv").read_text().count("\n") == 1 + len(rows)
+    assert "igos_pp" in paper_markdown(rows)
+
+
+def test_benchmark_repeats_no_finished_part(
+    films: BenchFilms, plan: BenchPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = wrap(Patch(4, 4, 6))
+    first = run_saliency_benchmark(classifier, films, plan, lambda _: None)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(bench, "_run_method", refuse)
+    monkeypatch.setattr(bench, "_explain_one_plainly", refuse)
+    second = run_saliency_benchmark(classifier, films, plan, lambda _: None)
+
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.saliency, b.saliency)
+        np.testing.assert_array_equal(a.seconds, b.seconds)
+
+
+def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_path: Path) -> None:
+    classifier = wrap(Patch(4, 4, 6))
+    runs = run_saliency_benchmark(classifier, films, plan, lambda _: None)
+    views = (films.images[:, 0] * 255).round().to(torch.uint8).numpy()
+
+    write_figures(runs, films, views, classifier.class_names, tmp_path, n_shown=2)
+
+    for name in ("montage_4.jpg", "curves_4.png", f"montage_{SIDE}.jpg"):
+        assert (tmp_path / name).read_bytes().startswith((b"\x89PNG", b"\xff\xd8"))
+
+    write_gallery(tmp_path / "gallery", tmp_path, "| a table |", n_films=3)
+
+    page = (tmp_path / "gallery" / "README.md").read_text()
+    assert "(montage_4.jpg)" in page
+    assert "| a table |" in page
+    assert (tmp_path / "gallery" / "curves_4.png").is_file()
+
+
+@pytest.mark.slow
+def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> None:
+    model, control = wrap(SmallNet(3, 32), 32, 3), wrap(SmallNet(3, 32), 32, 3)
+    films = replace(films, images=functional.interpolate(films.images, size=32))
+    text = check_igos_pp(model, films, tmp_path, control=control, seed=0, say=lambda _: None)
+
+    assert "randomising down to" in text
+    assert "training on shuffled labels" in text
+    assert "MI-FGSM" in text
+
+
+def test_sanity_checks_do_not_depend_on_the_order_of_films(
+    films: BenchFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dice:
+        """Maps and traces made of the seeds alone."""
+
+        def explain(self, model, images, targets, *, seeds):
+            make = torch.Generator().manual_seed
+            throws = [torch.rand(32 * 32, generator=make(s)) for s in seeds]
+            maps = torch.stack(throws).view(images.shape)
+            traces = torch.stack([t[:50].sort(descending=True).values for t in throws])
+            void = torch.zeros(len(seeds), dtype=torch.bool)
+            return SimpleNamespace(saliency=maps, diagnostics={"void": void, "loss": traces})
+
+    monkeypatch.setattr("benchmarks.saliency.sanity.build_explainer", lambda _: Dice())
+    model = wrap(SmallNet(3, 32), 32, 3)
+    films = replace(films, images=functional.interpolate(films.images, size=32))
+    order = [2, 0, 1]
+    turned = BenchFilms(
+        films.images[order],
+        films.targets[order],
+        [films.names[i] for i in order],
+        [films.patients[i] for i in order],
+    )
+    written = []
+    for given, folder in ((films, tmp_path / "a"), (turned, tmp_path / "b")):
+        folder.mkdir()
+        check_igos_pp(model, given, folder, control=None, seed=0, say=lambda _: None)
+        written.append((folder / "sanity.csv").read_text())
+
+    assert written[0] == written[1]
+
+
+def test_default_methods_name_a_spatial_layer_for_grad_cam() -> None:
+    classifier = wrap(SmallNet(3), SIDE, 3)
+
+    assert default_methods(classifier)["grad_cam"] == {"target_layer": "pool"}
+
+
+def test_model_choice_errors_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputContractError, match="either --checkpoint or --torchvision"):
+        load_model(ModelChoice(None, None, None, None, "cpu"))
+    with pytest.raises(InputContractError, match="needs --weights FILE"):
+        load_model(ModelChoice(None, "resnet50", None, None, "cpu"))
+    with pytest.raises(CovidDebugError, match="nowhere"):
+        load_model(ModelChoice(tmp_path / "nowhere", None, None, None, "cpu"))

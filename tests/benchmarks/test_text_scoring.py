@@ -1,0 +1,161 @@
+"""Coverage, excess area and counts in closed form; the committed annotations are well formed."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.text.scoring import (
+    AnnotatedBox,
+    AnnotatedFilm,
+    load_annotations,
+    measure_contrast,
+    score_film,
+    summarise,
+)
+from covid_debug.errors import DataIntegrityError
+from covid_debug.records import TextRegion
+
+DATA = Path(__file__).resolve().parents[2] / "benchmarks" / "text" / "annotations"
+BLANK = np.zeros((100, 100), np.uint8)
+
+
+def box(x0, y0, x1, y1, *, kind="single_letter", legible=True, polarity="bright", marks=()):
+    return AnnotatedBox((x0, y0, x1, y1), kind, legible, polarity, "R", marks)
+
+
+def film(*boxes, path="cohen/images/a.jpg"):
+    return AnnotatedFilm(path, 100, 100, boxes)
+
+
+def rectangle(x0, y0, x1, y1):
+    return TextRegion(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), 0.9, None, "test")
+
+
+@pytest.mark.parametrize(("width", "is_found"), [(6, False), (7, True), (10, True)])
+def test_box_is_found_from_seventy_percent_of_its_area(width, is_found):
+    score = score_film(film(box(10, 10, 20, 20)), [rectangle(10, 10, 10 + width, 20)], BLANK)
+
+    assert score.boxes[0].coverage == pytest.approx(width / 10)
+    assert score.boxes[0].is_found is is_found
+
+
+def test_two_regions_cover_a_box_together():
+    halves = [rectangle(10, 10, 15, 20), rectangle(15, 10, 20, 20)]
+
+    assert score_film(film(box(10, 10, 20, 20)), halves, BLANK).boxes[0].coverage == 1.0
+
+
+def test_edges_of_a_box_may_cut_pixels():
+    score = score_film(film(box(10.5, 10, 20, 20)), [rectangle(10, 10, 11, 20)], BLANK)
+
+    assert score.boxes[0].coverage == pytest.approx(0.5 / 9.5)
+
+
+def test_excess_is_what_lies_outside_every_text_box():
+    regions = [rectangle(10, 10, 30, 20), rectangle(50, 50, 60, 60)]
+
+    score = score_film(
+        film(box(10, 10, 20, 20), box(50, 50, 60, 60, legible=False)), regions, BLANK
+    )
+
+    assert score.excess_share == pytest.approx(100 / 10_000)
+
+
+def test_arrow_is_not_text():
+    arrows_only = film(box(10, 10, 20, 20, kind="arrow_not_text", legible=False))
+
+    score = score_film(arrows_only, [rectangle(10, 10, 20, 20)], BLANK)
+
+    assert score.boxes == ()
+    assert score.is_text_free
+    assert score.is_touched
+    assert score.excess_share == pytest.approx(0.01)
+
+
+def test_illegible_text_counts_neither_way():
+    score = score_film(film(box(10, 10, 20, 20, legible=False)), [], BLANK)
+
+    assert score.boxes == ()
+    assert not score.is_text_free
+
+
+def test_film_of_another_size_is_refused():
+    with pytest.raises(DataIntegrityError, match=r"a\.jpg is 50x40 px; its annotations expect"):
+        score_film(film(), [], np.zeros((40, 50), np.uint8))
+
+
+@pytest.mark.parametrize(("polarity", "sign"), [("bright", 1), ("dark", -1)])
+def test_contrast_is_glyph_against_ring(polarity, sign):
+    pixels = np.full((100, 100), 100, np.uint8)
+    pixels[12:18, 12:18] = 100 + sign * 60
+
+    assert measure_contrast(pixels, box(10, 10, 20, 20, polarity=polarity)) == pytest.approx(60)
+
+
+def test_summary_counts_recall_excess_and_touched_films():
+    found = score_film(film(box(10, 10, 20, 20)), [rectangle(10, 10, 20, 20)], BLANK)
+    missed = score_film(film(box(10, 10, 40, 50, kind="word", marks=("cut",))), [], BLANK)
+    touched = score_film(film(path="nih/images/b.jpg"), [rectangle(0, 0, 10, 10)], BLANK)
+
+    rows = {(r["group"], r["value"]): r for r in summarise([found, missed, touched])}
+
+    assert rows["all", "legible"]["share"] == 0.5
+    assert rows["kind", "single_letter"]["share"] == 1.0
+    assert rows["mark", "cut"]["share"] == 0.0
+    assert rows["size px", "from 20"]["n_total"] == 1
+    assert rows["source", "cohen"]["n_total"] == 2
+    assert rows["excess area", "mean"]["share"] == pytest.approx(0.01 / 3)
+    assert rows["excess area", "worst film"]["share"] == pytest.approx(0.01)
+    assert rows["text-free films", "touched"]["n_found"] == 1
+    assert rows["text-free films", "touched"]["n_total"] == 1
+
+
+def test_summary_without_text_has_no_recall():
+    rows = summarise([score_film(film(), [], BLANK)])
+
+    assert math.isnan(rows[0]["share"])
+
+
+@pytest.mark.parametrize(
+    ("name", "n_films", "n_legible"), [("markers_dev", 120, 232), ("markers_test", 60, 126)]
+)
+def test_committed_annotations_are_the_listed_films(name, n_films, n_legible):
+    films = load_annotations(DATA / f"{name}.json")
+
+    listed = (DATA / f"{name}_films.txt").read_text(encoding="utf-8").split()
+    assert [film.path for film in films] == listed
+    assert len(films) == n_films
+    assert sum(box.legible for film in films for box in film.boxes) == n_legible
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "not json",
+        "[]",
+        json.dumps({"a.jpg": {"width": 10}}),
+        json.dumps(
+            {
+                "a.jpg": {
+                    "width": 10,
+                    "height": 10,
+                    "boxes": [{"box": [5, 0, 20, 9], "kind": "word"}],
+                }
+            }
+        ),
+    ],
+)
+def test_malformed_annotations_are_refused(tmp_path, content):
+    path = tmp_path / "boxes.json"
+    path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(DataIntegrityError, match=r"boxes\.json: is not a file of annotations"):
+        load_annotations(path)
+
+
+def test_missing_annotations_are_refused(tmp_path):
+    with pytest.raises(DataIntegrityError, match=r"none\.json: cannot be read"):
+        load_annotations(tmp_path / "none.json")

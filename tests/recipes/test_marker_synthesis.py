@@ -1,0 +1,109 @@
+"""Training samples: targets lie where the letters are, and seeds decide everything."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+from recipes.marker_detector.backgrounds import Background, OwnText
+from recipes.marker_detector.clutter import draw_clutter
+from recipes.marker_detector.glyphs import draw_mark, find_fonts
+from recipes.marker_detector.synthesis import _crop, _hills, render_sample
+
+FLAT = Background(np.full((300, 320), 60, np.uint8), (), ())
+
+
+@pytest.fixture(scope="module")
+def fonts() -> list[Path]:
+    found = find_fonts([Path(matplotlib.get_data_path()) / "fonts" / "ttf"])
+    assert found
+    return found
+
+
+def test_same_seed_same_sample(fonts: list[Path]) -> None:
+    first, second = (render_sample([FLAT], fonts, np.random.default_rng(4)) for _ in range(2))
+
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    np.testing.assert_array_equal(first.characters, second.characters)
+
+
+def test_targets_are_in_range_and_hills_lie_in_areas(fonts: list[Path]) -> None:
+    n_text = 0
+    for seed in range(30):
+        sample = render_sample([FLAT], fonts, np.random.default_rng(seed))
+        assert sample.pixels.shape == (256, 256)
+        assert sample.pixels.dtype == np.uint8
+        assert sample.characters.shape == sample.areas.shape == (128, 128)
+        assert 0 <= sample.characters.min() <= sample.characters.max() <= 1
+        assert set(np.unique(sample.areas)) <= {0.0, 1.0}
+        tops = sample.characters > 0.9
+        if tops.any():
+            n_text += 1
+            assert sample.areas[tops].mean() > 0.9
+    assert n_text > 15
+
+
+def test_own_text_is_a_target_and_ignored_boxes_have_no_weight(fonts: list[Path]) -> None:
+    box = (100.0, 100.0, 160.0, 120.0)
+    film = Background(np.full((300, 320), 60, np.uint8), (OwnText(box, 3),), ())
+    unknown = Background(film.pixels, (), ((0.0, 0.0, 320.0, 300.0),))
+
+    has_target = [
+        render_sample([film], fonts, np.random.default_rng(s)).areas.any() for s in range(12)
+    ]
+    without_weight = render_sample([unknown], fonts, np.random.default_rng(0))
+
+    assert np.mean(has_target) > 0.7
+    assert not without_weight.weights.any()
+    assert not without_weight.areas.any()
+
+
+@pytest.mark.parametrize("cut_px", [0, 12, 24])
+def test_hill_of_a_cut_character_stands_on_what_is_left_of_it(cut_px: int) -> None:
+    quad = np.array([(0, 0), (24, 0), (24, 32), (0, 32)], np.float32)
+
+    hills = _hills([quad + np.array([-cut_px, 112], np.float32)], 128)
+
+    if cut_px == 24:  # nothing is left
+        assert not hills.any()
+        return
+    row, column = np.unravel_index(np.argmax(hills), hills.shape)
+    assert hills.max() > 0.9
+    # Output pixels are two film pixels wide, and the width is at least half of the height.
+    assert (row, column) == pytest.approx((64, (24 - cut_px) / 4), abs=1)
+
+
+def test_crops_dwell_on_hard_negatives() -> None:
+    pixels = np.full((300, 1500), 60, np.uint8)
+    pixels[130:160, 300:330] = 255
+    film = Background(pixels, hard=((300.0, 130.0, 330.0, 160.0),))
+
+    n_dwelling, n_plain = (
+        sum(int(_crop(shown, np.random.default_rng(seed))[0].max() > 200) for seed in range(40))
+        for shown in (film, Background(pixels))
+    )
+
+    assert n_dwelling > n_plain + 8
+
+
+def test_marks_know_their_characters(fonts: list[Path]) -> None:
+    for seed in range(60):
+        mark = draw_mark(np.random.default_rng(seed), fonts)
+        height, width = mark.ink.shape
+        assert len(mark.characters) >= len(mark.areas) >= 1
+        assert mark.areas[..., 0].min() >= -1
+        assert mark.areas[..., 0].max() <= width + 1
+        assert mark.areas[..., 1].max() <= height + 1
+        x0, y0 = np.floor(mark.areas.min(axis=(0, 1))).astype(int)
+        x1, y1 = np.ceil(mark.areas.max(axis=(0, 1))).astype(int)
+        assert mark.ink[max(y0, 0) : y1, max(x0, 0) : x1].sum() > 0.25 * mark.ink.sum()
+
+
+def test_clutter_draws_something_and_stays_in_range() -> None:
+    seen = 0
+    for seed in range(60):
+        layer = draw_clutter(np.random.default_rng(seed), 128)
+        assert 0 <= layer.min() <= layer.max() <= 1
+        seen += int(layer.any())
+    assert seen > 45

@@ -1,0 +1,96 @@
+"""The recipe runs, is seeded, and its loss knows good maps from bad ones."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from covid_debug.errors import CheckpointError, DataIntegrityError
+from covid_debug.imaging.writing import write_png
+from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
+from covid_debug.text.marker_detector.network import MarkerNet, count_parameters
+from recipes.marker_detector.backgrounds import load_backgrounds
+from recipes.marker_detector.training import (
+    MarkerTrainingParams,
+    compute_losses,
+    train_marker_detector,
+)
+
+QUICK = MarkerTrainingParams(n_steps=2, batch_size=1, n_phantoms=0)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    write_png(tmp_path / "film.png", np.full((300, 280), 90, np.uint8))
+    listing = {"film.png": {"text": [[10, 10, 40, 30, 2]], "ignore": [[100, 100, 120, 130]]}}
+    (tmp_path / "listing.json").write_text(json.dumps(listing), encoding="utf-8")
+    return tmp_path
+
+
+def test_network_is_small_and_fully_convolutional() -> None:
+    network = MarkerNet().eval()
+
+    assert 300_000 < count_parameters(network) < 1_000_000
+    for height, width in ((64, 96), (160, 32)):
+        assert network(torch.zeros(1, 1, height, width)).shape == (1, 2, height // 2, width // 2)
+
+
+def test_two_trainings_give_the_same_weights_and_the_detector_loads_them(films: Path) -> None:
+    paths = [
+        train_marker_detector(
+            films, films / name, QUICK, listing=films / "listing.json", font_folders=()
+        )
+        for name in ("a", "b")
+    ]
+
+    first, second = (load_file(path) for path in paths)
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=0, atol=0)
+    detector = MarkerDetector(MarkerParams(weights=paths[0]))
+    assert detector.detect([np.zeros((70, 90), np.uint8)]) == [[]]
+    characters, areas = detector.compute_maps(np.zeros((71, 90), np.uint8))
+    assert characters.shape == areas.shape
+
+
+def test_loss_is_zero_for_the_truth_and_large_for_its_opposite() -> None:
+    targets = torch.zeros(1, 2, 8, 8)
+    targets[:, :, 2:5, 2:5] = 1.0
+    weights = torch.ones(1, 8, 8)
+
+    right = compute_losses((targets * 2 - 1) * 20, targets, weights)
+    wrong = compute_losses((1 - targets * 2) * 20, targets, weights)
+
+    assert max(float(loss) for loss in right) < 0.05
+    assert min(float(loss) for loss in wrong) > 10
+
+
+def test_ignored_pixels_do_not_count() -> None:
+    targets, weights = torch.zeros(1, 2, 8, 8), torch.ones(1, 8, 8)
+    weights[:, 4:] = 0
+    logits = torch.full((1, 2, 8, 8), -20.0)
+    logits[:, :, 4:] = 20.0
+
+    assert max(float(loss) for loss in compute_losses(logits, targets, weights)) < 0.1
+
+
+def test_missing_film_is_named(films: Path) -> None:
+    (films / "listing.json").write_text('{"absent.png": {}}', encoding="utf-8")
+
+    with pytest.raises(DataIntegrityError, match=r"absent\.png"):
+        load_backgrounds(films, films / "listing.json")
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.safetensors does not exist"):
+        MarkerDetector(MarkerParams(weights=tmp_path / "none.safetensors"))
+
+
+def test_foreign_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(b"not weights")
+
+    with pytest.raises(CheckpointError, match="does not hold weights"):
+        MarkerDetector(MarkerParams(weights=path)).prepare()
