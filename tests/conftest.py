@@ -6,6 +6,8 @@ from pathlib import Path
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import cv2
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -37,3 +39,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no radiographs at {folder}; set COVID_DEBUG_SHARED_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def word_film():
+    """A dark gradient film ``(300, 400)`` with the word PORTABLE at about (120-290, 40-70)."""
+    film = np.tile(np.linspace(20, 90, 400).astype(np.uint8), (300, 1))
+    return cv2.putText(film, "PORTABLE", (120, 66), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 255, 3)

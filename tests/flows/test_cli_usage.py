@@ -13,7 +13,8 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from flows import bench_text, cli
+from benchmarks.text import measure as bench_text
+from covid_debug.cli import main as cli
 from tests.cli import call
 
 ROOT = Path(__file__).resolve().parents[2]

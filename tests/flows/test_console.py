@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from covid_debug import terminal as console_module
 from covid_debug.terminal import RunConsole, _Counts, alive
-from flows import console as console_module
 
 
 @pytest.fixture

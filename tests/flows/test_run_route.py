@@ -14,7 +14,7 @@ import pytest
 
 from covid_debug.cli.failures import describe_failure, find_interruption
 from covid_debug.errors import ArtifactError
-from flows.server import hold_store
+from covid_debug.places import hold_store
 from tests.cli import refusal
 from tests.flows.test_preflight import make_covidx
 
@@ -104,7 +104,7 @@ def test_second_run_in_one_store_is_refused_before_it_touches_anything(tmp_path:
 
 def test_lock_of_a_killed_run_does_not_block(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from flows.server import hold_store\n"
+        "import sys, time; from pathlib import Path; from covid_debug.places import hold_store\n"
         "with hold_store(Path(sys.argv[1])): print('held'); time.sleep(600)"
     )
     process = start("-c", code, tmp_path)

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -44,10 +42,3 @@ def write_brightness_weights(path: Path) -> Path:
 def craft_weights(tmp_path_factory) -> Path:
     """A weight file that turns CRAFT into a brightness detector."""
     return write_brightness_weights(tmp_path_factory.mktemp("craft") / "brightness.pth")
-
-
-@pytest.fixture(scope="session")
-def word_film():
-    """A dark gradient film ``(300, 400)`` with the word PORTABLE at about (120-290, 40-70)."""
-    film = np.tile(np.linspace(20, 90, 400).astype(np.uint8), (300, 1))
-    return cv2.putText(film, "PORTABLE", (120, 66), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 255, 3)
