@@ -1,6 +1,6 @@
 """`covid-debug prove`: is a COVIDx++ what it claims, is text left, did cleaning leave a scar?"""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import DataIntegrityError
+from covid_debug.progress import Progress
 from covid_debug.terminal import RunConsole
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
@@ -72,7 +73,7 @@ def prove_with(
     is_sample: bool = False,
     inputs: Mapping[str, str],
     n_workers: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> CleaningProof:
     """Prove a cleaned data set with a detector of the catalogue.
 

@@ -33,12 +33,12 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities
+from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
 
 __all__ = ["AuditParams", "AuditPlan", "AuditResult", "audit_filmset", "plan_audit"]
 
-Progress = Callable[[int, int], None]
 Announce = Callable[[AuditPlan], None]
 Views = NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ it is; the known effect is explained in :mod:`covid_debug.audit.trials`.
 import csv
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
+from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
 
@@ -155,7 +156,7 @@ def measure_power(
     *,
     run_seed: int,
     detect: Detect | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PowerReport:
     """Plant text on films, audit them, and compare the verdicts with what is known.
 

@@ -6,7 +6,7 @@ set is only read.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +30,11 @@ from covid_debug.data.filmset import (
 )
 from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.pool import run_in_order
+from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
-Progress = Callable[[int, int], None]
 _CODE_VERSION: Final = 6
 
 

@@ -4,7 +4,7 @@ Owns the artifact; each part belongs to its own module.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +17,9 @@ from covid_debug.cleaning.verify import Verification, verify_cleaned
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.statistics import Estimate
+from covid_debug.progress import Progress
 from covid_debug.records import Flag
 
-Progress = Callable[[int, int], None]
 PROOF_KIND: Final = "cleaning-proof"
 PROOF_NAME: Final = "PROOF.md"
 PROOF_JSON: Final = "proof.json"

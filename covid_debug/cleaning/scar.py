@@ -5,7 +5,7 @@ network may see more.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,10 +26,10 @@ from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, summarise_replicates
 from covid_debug.pool import run_in_order
+from covid_debug.progress import Progress
 from covid_debug.records import Flag
 from covid_debug.seeding import derive_seed
 
-Progress = Callable[[int, int], None]
 REMEDY: Final = (
     "clean with mask_shape: box and decoy_sets: 3; method: transplant makes the fills harder to see"
 )

@@ -4,7 +4,7 @@ Owns recomputation and comparison; repairs nothing.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +19,8 @@ from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import ArtifactError, FilmChangedError
 from covid_debug.imaging.reading import read_film
 from covid_debug.pool import run_in_order
+from covid_debug.progress import Progress
 
-Progress = Callable[[int, int], None]
 _N_SHOWN: Final = 5
 
 

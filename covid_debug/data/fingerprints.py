@@ -4,7 +4,7 @@ Owns the perceptual hash that finds near duplicates. What follows from a duplica
 :mod:`covid_debug.data.ingest` and :mod:`covid_debug.data.integrity`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from covid_debug.data.views import N_WORKERS
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec, render_view
 from covid_debug.imaging.reading import FilmFile, Window, read_film
+from covid_debug.progress import Progress
 
 # Among the 1.5 million pairs of the 1,757 public films that the project was built on, re-encoded
 # copies differ in at most 16 of the 256 bits and different films in at least 48.
@@ -75,7 +76,7 @@ def examine_film(file: Path | FilmFile) -> FilmFacts:
 
 
 def examine_films(
-    files: Sequence[Path | FilmFile], progress: Callable[[int, int], None] | None = None
+    files: Sequence[Path | FilmFile], progress: Progress | None = None
 ) -> list[FilmFacts | DataIntegrityError]:
     """Examine many films in parallel; a film that cannot be read yields its error.
 

@@ -6,7 +6,7 @@ they are; the data set points at them.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,8 @@ from covid_debug.data.integrity import (
 from covid_debug.data.sources.catalog import SOURCES
 from covid_debug.data.splits import group_patients, split_patients
 from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.progress import Progress
 from covid_debug.records import Film, Split, UnusableFilm
-
-Progress = Callable[[int, int], None]
 
 CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
 _NAME = "covidx"

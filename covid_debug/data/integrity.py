@@ -8,7 +8,7 @@ import dataclasses
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from covid_debug.data.filmset import FilmSet, load_unusable
 from covid_debug.data.fingerprints import FilmFacts, examine_films, find_near_duplicates
 from covid_debug.data.shortcuts import Row, measure_shortcuts
 from covid_debug.errors import DataIntegrityError
+from covid_debug.progress import Progress
 from covid_debug.records import SPLITS, Film, Flag, Severity, UnusableFilm
 
 Tables = Mapping[str, tuple[Row, ...]]
@@ -124,7 +125,7 @@ def audit_filmset(
     *,
     unusable: Sequence[UnusableFilm] | None = None,
     facts: Mapping[str, FilmFacts] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> IngestAudit:
     """Audit a data set of any origin.
 

@@ -7,7 +7,7 @@ Owns the memory-mapped cache of views. How one view is made is decided in
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +20,10 @@ from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec, render_view
 from covid_debug.imaging.reading import FilmFile, read_film
+from covid_debug.progress import Progress
 from covid_debug.records import Film
 
 Views = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 
 N_WORKERS = 2  # decoding and resizing release the interpreter lock
 _CODE_VERSION = 2

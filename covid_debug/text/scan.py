@@ -5,7 +5,7 @@ lines of a scan that was killed to :mod:`covid_debug.journal`.
 """
 
 import glob
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.regions import to_record
 from covid_debug.journal import Journal
 from covid_debug.pool import run_in_order
+from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 
-Progress = Callable[[int, int], None]
 _FILM_ERRORS = (CovidDebugError, OSError, ValueError, RuntimeError, MemoryError, cv2.error)
 _worker: dict[str, RegionDetector] = {}
 

@@ -34,6 +34,7 @@ from covid_debug.data.phantom.signs import CLASS_NAMES, draw_strength, render_si
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.regions import write_regions
 from covid_debug.imaging.writing import write_png
+from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
 
@@ -83,7 +84,7 @@ def generate_phantom(
     seed: int,
     text_correlation: float = 0.9,
     val_share: float = 0.2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FilmSet:
     """Write a data set of procedural radiographs whose text and causal effect are known.
 
