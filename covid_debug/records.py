@@ -11,6 +11,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Severity = Literal["info", "warning", "critical"]
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""``(x_min, y_min, x_max, y_max)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class TextRegion:
     detector: str
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Box:
         """Axis-aligned bounds ``(x_min, y_min, x_max, y_max)`` in film pixels."""
         xs = [x for x, _ in self.polygon]
         ys = [y for _, y in self.polygon]

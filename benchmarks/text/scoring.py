@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.boxes import to_polygon
 from covid_debug.imaging.regions import regions_to_mask
-from covid_debug.records import TextRegion
+from covid_debug.records import Box, TextRegion
 from covid_debug.text.base import Gray
 
 MIN_COVERAGE = 0.7
@@ -40,7 +41,7 @@ class AnnotatedBox:
         marks: Any of ``circled``, ``boxed``, ``mirrored``, ``rotated``, ``cut``.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     kind: str
     legible: bool
     polarity: Literal["bright", "dark"]
@@ -174,7 +175,7 @@ def score_film(film: AnnotatedFilm, regions: Sequence[TextRegion], pixels: Gray)
     covered = regions_to_mask(regions, film.width, film.height)
     texts = [box for box in film.boxes if box.kind != _NOT_TEXT]
     allowed = regions_to_mask(
-        [TextRegion(_corners(box.box), 1.0, None, "") for box in texts], film.width, film.height
+        [TextRegion(to_polygon(box.box), 1.0, None, "") for box in texts], film.width, film.height
     )
     return FilmScore(
         path=film.path,
@@ -188,11 +189,6 @@ def score_film(film: AnnotatedFilm, regions: Sequence[TextRegion], pixels: Gray)
         is_text_free=not texts,
         is_touched=bool(regions),
     )
-
-
-def _corners(box: tuple[float, float, float, float]) -> tuple[tuple[float, float], ...]:
-    x0, y0, x1, y1 = box
-    return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
 def _coverage(covered: NDArray[np.bool_], box: AnnotatedBox) -> float:

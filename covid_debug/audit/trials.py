@@ -21,6 +21,7 @@ from covid_debug.audit.nulls import Mask, Piece, draw_place
 from covid_debug.audit.planning import AuditParams
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.errors import InputContractError
+from covid_debug.imaging.boxes import to_polygon
 from covid_debug.imaging.geometry import compute_geometry, render_view, render_view_mask
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.models.checkpoint import LoadedModel
@@ -208,8 +209,7 @@ def draw_text(content: str, height_px: int) -> NDArray[np.float64]:
 def _box_region(place: Piece, content: str) -> TextRegion:
     top, left = float(place.top), float(place.left)
     bottom, right = top + place.shape.shape[0], left + place.shape.shape[1]
-    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
-    return TextRegion(corners, 1.0, content, "planted")
+    return TextRegion(to_polygon((left, top, right, bottom)), 1.0, content, "planted")
 
 
 def _shift(

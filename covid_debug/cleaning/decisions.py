@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from covid_debug.errors import DataIntegrityError
-from covid_debug.records import FilmRegions, TextRegion
-
-Box = tuple[float, float, float, float]
+from covid_debug.imaging.boxes import intersection_over_union, to_polygon
+from covid_debug.records import Box, FilmRegions, TextRegion
 
 DECISIONS: Final = ("accept", "reject", "keep", "add", "unsure")
 REVIEWER_DETECTOR: Final = "reviewer"
@@ -171,14 +170,13 @@ def _parse(record: Mapping[str, Any]) -> Decision:
 
 
 def _to_region(decision: Decision) -> TextRegion:
-    x_min, y_min, x_max, y_max = decision.box or (0.0, 0.0, 0.0, 0.0)
-    polygon = ((x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max))
+    polygon = to_polygon(decision.box or (0.0, 0.0, 0.0, 0.0))
     return TextRegion(polygon, 1.0, None, REVIEWER_DETECTOR)
 
 
 def _find_region(film: FilmRegions, decision: Decision) -> int:
     index, box = decision.region_index, decision.box or (0.0, 0.0, 0.0, 0.0)
-    overlaps = [_overlap(box, region.box) for region in film.regions]
+    overlaps = [intersection_over_union(box, region.box) for region in film.regions]
     if index is not None:
         if index >= len(film.regions):
             raise DataIntegrityError(
@@ -197,16 +195,6 @@ def _find_region(film: FilmRegions, decision: Decision) -> int:
             "overlaps it by half; use decision 'add' for text that no detector saw"
         )
     return overlaps.index(max(overlaps))
-
-
-def _overlap(box: Box, other: Box) -> float:
-    """Return intersection over union."""
-    wide = min(box[2], other[2]) - max(box[0], other[0])
-    high = min(box[3], other[3]) - max(box[1], other[1])
-    if wide <= 0 or high <= 0:
-        return 0.0
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
-    return wide * high / (sum(areas) - wide * high)
 
 
 def _revise(

@@ -10,14 +10,13 @@ import numpy as np
 
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
-from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.imaging.boxes import do_overlap
+from covid_debug.records import Box, Film, FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
 
 PLACEBO_DETECTOR = "placebo"
 _MAX_TRIES = 200
 _GAP_PX = 8.0
-
-Box = tuple[float, float, float, float]
 
 
 def placebo_regions(
@@ -112,7 +111,7 @@ def _draw_place(
     for _ in range(_MAX_TRIES):
         x = _draw_start(width - wide, box[0] % 1, generator)
         y = _draw_start(height - high, box[1] % 1, generator)
-        if not any(_overlaps((x, y, x + wide, y + high), other) for other in taken):
+        if not any(do_overlap((x, y, x + wide, y + high), other, _GAP_PX) for other in taken):
             return x, y
     return None
 
@@ -122,12 +121,3 @@ def _draw_start(room: float, fraction: float, generator: np.random.Generator) ->
     gap = _GAP_PX if room >= 3 * _GAP_PX else 0.0
     start = float(generator.integers(int(gap), int(room - gap) + 1)) + fraction
     return min(start, room)
-
-
-def _overlaps(box: Box, other: Box) -> bool:
-    return (
-        box[0] < other[2] + _GAP_PX
-        and other[0] < box[2] + _GAP_PX
-        and box[1] < other[3] + _GAP_PX
-        and other[1] < box[3] + _GAP_PX
-    )

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from covid_debug.artifacts import read_manifest
-from covid_debug.cleaning.decisions import Box, Decision, read_decisions
+from covid_debug.cleaning.decisions import Decision, read_decisions
 from covid_debug.cleaning.provenance import DECISIONS_NAME, FilmActions, read_actions
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
+from covid_debug.imaging.boxes import do_overlap
 from covid_debug.imaging.reading import FilmFile
-from covid_debug.records import Film, FilmRegions, Flag, TextRegion
+from covid_debug.records import Box, Film, FilmRegions, Flag, TextRegion
 
 Scan = Callable[[Sequence[tuple[str, FilmFile]]], Iterable[FilmRegions]]
 
@@ -39,7 +40,7 @@ class ResidualFilm:
     label: str
     n_in_filled: int
     n_elsewhere: int
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[Box, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def scan_residual(
             region
             for region in found[film.image_id].regions
             if not _is_wanted(region, done, has_markers=has_markers)
-            and not any(_touch(region.box, box) for box in reviewed.get(film.image_id, ()))
+            and not any(do_overlap(region.box, box) for box in reviewed.get(film.image_id, ()))
         ]
         n_in = sum(_touches_filled(region, done) for region in regions)
         if regions:
@@ -280,15 +281,13 @@ def _is_wanted(region: TextRegion, done: FilmActions, *, has_markers: bool) -> b
         if action == "kept"
     ]
     in_marker_rows = region.box[3] <= 0.08 * done.found.height
-    return any(_touch(region.box, other.box) for other in kept) or (has_markers and in_marker_rows)
+    return any(do_overlap(region.box, other.box) for other in kept) or (
+        has_markers and in_marker_rows
+    )
 
 
 def _touches_filled(region: TextRegion, done: FilmActions) -> bool:
     return any(
-        action in {"removed", "replaced"} and _touch(region.box, other.box)
+        action in {"removed", "replaced"} and do_overlap(region.box, other.box)
         for other, action in zip(done.found.regions, done.actions, strict=True)
     )
-
-
-def _touch(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.imaging.boxes import area_of, enclose, share_of_smaller, to_polygon
 from covid_debug.records import Point, TextRegion
 
 
@@ -146,11 +147,11 @@ def group_regions(
         for first in range(len(groups)):
             second = first + 1
             while second < len(groups):
-                joint = _join(boxes[first], boxes[second])
-                larger = max(_area(boxes[first]), _area(boxes[second]))
+                joint = enclose(boxes[first], boxes[second])
+                larger = max(area_of(boxes[first]), area_of(boxes[second]))
                 if (
-                    _overlap(boxes[first], boxes[second]) >= min_overlap
-                    and _area(joint) <= max_growth * larger
+                    share_of_smaller(boxes[first], boxes[second]) >= min_overlap
+                    and area_of(joint) <= max_growth * larger
                 ):
                     groups[first] += groups.pop(second)
                     boxes[first] = joint
@@ -164,8 +165,8 @@ def group_regions(
 def _merge_group(group: Sequence[TextRegion]) -> TextRegion:
     if len(group) == 1:
         return group[0]
-    x0, y0, x1, y1 = functools.reduce(_join, (region.box for region in group))
-    return attribute(group, ((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+    box = functools.reduce(enclose, (region.box for region in group))
+    return attribute(group, to_polygon(box))
 
 
 def attribute(group: Sequence[TextRegion], polygon: tuple[Point, ...]) -> TextRegion:
@@ -178,29 +179,4 @@ def attribute(group: Sequence[TextRegion], polygon: tuple[Point, ...]) -> TextRe
         confidence=max(region.confidence for region in group),
         content=content,
         detector="+".join(names),
-    )
-
-
-def _overlap(
-    first: tuple[float, float, float, float], second: tuple[float, float, float, float]
-) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / max(min(_area(first), _area(second)), 1e-9)
-
-
-def _area(box: tuple[float, float, float, float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _join(
-    first: tuple[float, float, float, float], second: tuple[float, float, float, float]
-) -> tuple[float, float, float, float]:
-    return (
-        min(first[0], second[0]),
-        min(first[1], second[1]),
-        max(first[2], second[2]),
-        max(first[3], second[3]),
     )

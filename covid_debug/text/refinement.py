@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.records import TextRegion
+from covid_debug.imaging.boxes import area_of, to_polygon
+from covid_debug.records import Box, TextRegion
 from covid_debug.text.screening import Gray
-
-Box = tuple[float, float, float, float]
 
 _PAD_PX = 1
 _EDGE_SHARE = 0.4
@@ -53,8 +52,7 @@ def _refine(region: TextRegion, image: Gray) -> TextRegion:
         return region
     box = shrink_to_glyphs(region.box, image)
     ring = find_ring(box, image)
-    x0, y0, x1, y1 = ring or box
-    return replace(region, polygon=((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+    return replace(region, polygon=to_polygon(ring or box))
 
 
 def _is_upright(region: TextRegion) -> bool:
@@ -88,8 +86,7 @@ def shrink_to_glyphs(box: Box, image: Gray) -> Box:
         min(box[2], x0 + columns[-1] + 1 + _PAD_PX),
         min(box[3], y0 + rows[-1] + 1 + _PAD_PX),
     )
-    left = (tight[2] - tight[0]) * (tight[3] - tight[1])
-    if left < _LEAST_KEPT * (box[2] - box[0]) * (box[3] - box[1]):
+    if area_of(tight) < _LEAST_KEPT * area_of(box):
         return box
     return float(tight[0]), float(tight[1]), float(tight[2]), float(tight[3])
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from covid_debug.data.phantom import plan_pool, render_phantom
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import read_film
+from covid_debug.records import Box
 
 LIST_PATH = Path(__file__).with_name("backgrounds.json")
 WORKING_SIDE_PX = 640
 Gray = NDArray[np.uint8]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from covid_debug.records import Box
+
 Layer = NDArray[np.float32]
 Quads = NDArray[np.float32]
 
@@ -181,7 +183,7 @@ def _hershey_line(text: str, rng: np.random.Generator, cap_px: float) -> Mark:
     return _from_ink(layer.astype(np.float32) / np.float32(255), boxes)
 
 
-def _from_ink(ink: Layer, boxes: Sequence[tuple[float, float, float, float]]) -> Mark:
+def _from_ink(ink: Layer, boxes: Sequence[Box]) -> Mark:
     rows, columns = np.flatnonzero((ink > 0.2).any(axis=1)), np.flatnonzero((ink > 0.2).any(axis=0))
     if not len(rows) or not boxes:
         empty = np.zeros((0, 4, 2), np.float32)

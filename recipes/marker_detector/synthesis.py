@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.records import Box
 from covid_debug.text.marker_detector.network import OUTPUT_STRIDE
 from recipes.marker_detector.backgrounds import Background, Gray
 from recipes.marker_detector.clutter import draw_clutter
@@ -132,7 +133,7 @@ def _flip_and_turn(place: NDArray[np.float64], rng: np.random.Generator) -> NDAr
     return matrix[:2]
 
 
-def _box_quads(box: tuple[float, float, float, float], n_parts: int) -> list[Plane]:
+def _box_quads(box: Box, n_parts: int) -> list[Plane]:
     """Return a box as corners, split into equal parts along its longer side."""
     x0, y0, x1, y1 = box
     along_x = x1 - x0 >= y1 - y0
