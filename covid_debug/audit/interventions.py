@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covid_debug.audit.nulls import Mask, Patch, clip_to_view, draw_matched_patches, paint
+from covid_debug.audit.nulls import Patch, clip_to_view, draw_matched_patches, paint
 from covid_debug.catalog import Catalog
 from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view, render_view_mask
 from covid_debug.imaging.inpainting import inpaint
+from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.perturbation.baselines import BaselineSpec, make_baseline
 from covid_debug.records import TextRegion
@@ -156,15 +157,12 @@ def _fill_patch(film: Views, patch: Patch, mask: Mask, method: str, radius_px: f
     # the cost, because a null is filled many times a film.
     filled = film.copy()
     for piece in patch:
-        window = piece.window(2 * int(np.ceil(radius_px)) + 4, *film.shape)
+        window = piece.window(film.shape, margin=2 * int(np.ceil(radius_px)) + 4)
         values = _fill(film[window], mask[window], method, radius_px)
-        inner = piece.window(0, *film.shape)
+        inner = piece.window(film.shape)
         top, left = inner[0].start - window[0].start, inner[1].start - window[1].start
-        rows, columns = (
-            slice(top, top + piece.shape.shape[0]),
-            slice(left, left + piece.shape.shape[1]),
-        )
-        filled[inner][piece.shape] = values[rows, columns][piece.shape]
+        found = values[top : top + piece.high, left : left + piece.wide]
+        filled[inner][piece.mask] = found[piece.mask]
     return filled
 
 

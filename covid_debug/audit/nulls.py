@@ -8,35 +8,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from covid_debug.imaging.geometry import ViewGeometry
-from covid_debug.imaging.masks import iter_groups
-
-Mask = NDArray[np.bool_]
+from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
 
 _MAX_TRIES = 60
 _BORDER_JITTER = 0.03  # share of the view's side by which the distance to its border may differ
 
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A connected shape on the film: its top row, left column and ``(h, w)`` bool shape."""
-
-    top: int
-    left: int
-    shape: Mask
-
-    def window(self, margin: int, height: int, width: int) -> tuple[slice, slice]:
-        """Return rows and columns of the piece with a margin, cut to a film of that size."""
-        bottom, right = self.top + self.shape.shape[0], self.left + self.shape.shape[1]
-        return (
-            slice(max(0, self.top - margin), min(height, bottom + margin)),
-            slice(max(0, self.left - margin), min(width, right + margin)),
-        )
-
-
-Patch = tuple[Piece, ...]
+Patch = tuple[PlacedMask, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +35,7 @@ def paint(patch: Patch, height: int, width: int) -> Mask:
     """Return ``(H, W)`` bool, True inside the pieces."""
     mask = np.zeros((height, width), np.bool_)
     for piece in patch:
-        mask[piece.window(0, height, width)] |= piece.shape
+        piece.stamp(mask)
     return mask
 
 
@@ -100,7 +79,7 @@ def draw_matched_patches(
     n_matched = 0
     for _ in range(n_nulls if pieces else 0):
         taken = forbidden.copy()
-        moved: list[Piece] = []
+        moved: list[PlacedMask] = []
         all_matched = True
         for piece in pieces:
             place, matched = draw_place(piece, taken, geometry, generator)
@@ -108,22 +87,21 @@ def draw_matched_patches(
                 break
             moved.append(place)
             all_matched &= matched
-            taken[place.window(0, *taken.shape)] |= place.shape
+            place.stamp(taken)
         else:
             patches.append(tuple(moved))
             n_matched += all_matched
     return MatchedPatches(tuple(patches), n_matched)
 
 
-def _pieces(mask: Mask) -> list[Piece]:
+def _pieces(mask: Mask) -> list[PlacedMask]:
     """Return the connected pieces, largest first."""
-    found = [Piece(*group) for group in iter_groups(mask)]
-    return sorted(found, key=lambda piece: (-int(piece.shape.sum()), piece.top, piece.left))
+    return sorted(iter_groups(mask), key=lambda piece: (-piece.n_pixels, piece.top, piece.left))
 
 
 def draw_place(
-    piece: Piece, taken: Mask, geometry: ViewGeometry, generator: np.random.Generator
-) -> tuple[Piece | None, bool]:
+    piece: PlacedMask, taken: Mask, geometry: ViewGeometry, generator: np.random.Generator
+) -> tuple[PlacedMask | None, bool]:
     """Move one piece to a random free place inside the view.
 
     Args:
@@ -135,8 +113,7 @@ def draw_place(
     Returns:
         The moved piece, or None where no draw was free, and whether it kept its distance.
     """
-    height, width = piece.shape.shape
-    free_y, free_x = geometry.side - height, geometry.side - width
+    free_y, free_x = geometry.side - piece.high, geometry.side - piece.wide
     if free_y < 0 or free_x < 0:
         return None, False
     y, x = piece.top - geometry.y0, piece.left - geometry.x0
@@ -155,7 +132,7 @@ def draw_place(
         else:
             y = int(generator.integers(free_y + 1))
             x = int(generator.integers(free_x + 1))
-        place = Piece(y + geometry.y0, x + geometry.x0, piece.shape)
-        if not taken[place.window(0, *taken.shape)][piece.shape].any():
+        place = PlacedMask(y + geometry.y0, x + geometry.x0, piece.mask)
+        if not taken[place.window(taken.shape)][piece.mask].any():
             return place, matched
     return None, False

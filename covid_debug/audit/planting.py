@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from covid_debug.artifacts import write_artifact
 from covid_debug.audit.interventions import choose_baseline, make_baseline_views
-from covid_debug.audit.nulls import Mask
 from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.audit.trials import Detect, Ground, Trial, run_trial
 from covid_debug.audit.verdicts import decide, judge_significance
@@ -26,6 +25,7 @@ from covid_debug.errors import CovidDebugError, FilmChangedError, InputContractE
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.imaging.geometry import render_view
 from covid_debug.imaging.inpainting import inpaint
+from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.models.checkpoint import LoadedModel

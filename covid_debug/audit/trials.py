@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from covid_debug.audit.interventions import intervene
-from covid_debug.audit.nulls import Mask, Piece, draw_place
+from covid_debug.audit.nulls import draw_place
 from covid_debug.audit.planning import AuditParams
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.boxes import to_polygon
 from covid_debug.imaging.geometry import compute_geometry, render_view, render_view_mask
+from covid_debug.imaging.masks import Mask, PlacedMask
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.records import Film, TextRegion
@@ -145,11 +146,11 @@ def run_trial(
     geometry = compute_geometry(width, height, loaded.view)
     glyphs = draw_text(trial.content, max(5, round(trial.height_share * geometry.side)))
     margin = round(_BORDER_DISTANCE * geometry.side)
-    box = Piece(geometry.y0 + margin, geometry.x0 + margin, np.ones(glyphs.shape, np.bool_))
+    box = PlacedMask(geometry.y0 + margin, geometry.x0 + margin, np.ones(glyphs.shape, np.bool_))
     place, _ = draw_place(box, ground.taken, geometry, np.random.default_rng(seed))
     if place is None:
         raise InputContractError(f"planting: no text-free place is large enough for {glyphs.shape}")
-    window = place.window(0, height, width)
+    window = place.window((height, width))
     film = ground.pixels.astype(np.float64)
     film[window] += trial.contrast * glyphs
     planted = np.clip(np.rint(film), 0, 255).astype(np.uint8)
@@ -206,10 +207,10 @@ def draw_text(content: str, height_px: int) -> NDArray[np.float64]:
     return np.asarray(canvas, np.float64) / 255
 
 
-def _box_region(place: Piece, content: str) -> TextRegion:
+def _box_region(place: PlacedMask, content: str) -> TextRegion:
     top, left = float(place.top), float(place.left)
-    bottom, right = top + place.shape.shape[0], left + place.shape.shape[1]
-    return TextRegion(to_polygon((left, top, right, bottom)), 1.0, content, "planted")
+    box = (left, top, left + place.wide, top + place.high)
+    return TextRegion(to_polygon(box), 1.0, content, "planted")
 
 
 def _shift(

@@ -11,11 +11,12 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.cleaning.glyphs import Stencil, make_box_stencil, make_glyph_stencil
+from covid_debug.cleaning.glyphs import MaskKind, mask_box, mask_glyphs
 from covid_debug.cleaning.grain import add_grain
 from covid_debug.cleaning.markers import MarkerPlace, draw_marker, is_side_marker, place_marker
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
+from covid_debug.imaging.masks import PlacedMask
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
@@ -160,14 +161,14 @@ def clean_film(
     actions = [_choose_action(region, width, height, params.policy) for region in regions]
     filled = [index for index, action in enumerate(actions) if action in {"removed", "replaced"}]
     sources = regions if shapes is None else shapes
-    stencils = _make_stencils(pixels, [sources[index] for index in filled], params)
+    masks = _mask_text(pixels, [sources[index] for index in filled], params)
     kinds = [""] * len(regions)
     mask = np.zeros(pixels.shape, np.bool_)
-    for index, stencil in zip(filled, stencils, strict=True):
-        kinds[index] = stencil.kind
-        _shift(stencil, sources[index], regions[index]).stamp(mask)
+    for index, (placed, kind) in zip(filled, masks, strict=True):
+        kinds[index] = kind
+        _shift(placed, sources[index], regions[index]).stamp(mask)
     for decoy in decoys:
-        make_box_stencil(decoy, pixels.shape, params.dilation_px).stamp(mask)
+        mask_box(decoy, pixels.shape, params.dilation_px).stamp(mask)
     for region, action in zip(regions, actions, strict=True):
         if action == "kept":
             mask &= ~regions_to_mask([region], width, height)
@@ -203,26 +204,24 @@ def clean_film(
     return CleanedFilm(cleaned, mask, tuple(records), n_changed, marker)
 
 
-def _make_stencils(
+def _mask_text(
     pixels: Pixels, regions: Sequence[TextRegion], params: CleaningParams
-) -> list[Stencil]:
-    boxes = [make_box_stencil(region, pixels.shape, params.dilation_px) for region in regions]
+) -> list[tuple[PlacedMask, MaskKind]]:
+    boxes = [mask_box(region, pixels.shape, params.dilation_px) for region in regions]
     if params.mask_shape == "box" or not regions:
-        return boxes
+        return [(box, "box") for box in boxes]
     hidden = np.zeros(pixels.shape, np.bool_)
     for box in boxes:
         box.stamp(hidden)
     grey_range = 255.0 if pixels.dtype == np.uint8 else float(np.ptp(pixels))
     return [
-        make_glyph_stencil(
-            pixels, region, hidden, dilation_px=params.dilation_px, grey_range=grey_range
-        )
+        mask_glyphs(pixels, region, hidden, dilation_px=params.dilation_px, grey_range=grey_range)
         for region in regions
     ]
 
 
-def _shift(stencil: Stencil, source: TextRegion, place: TextRegion) -> Stencil:
-    return stencil.moved(round(place.box[1] - source.box[1]), round(place.box[0] - source.box[0]))
+def _shift(placed: PlacedMask, source: TextRegion, place: TextRegion) -> PlacedMask:
+    return placed.moved(round(place.box[1] - source.box[1]), round(place.box[0] - source.box[0]))
 
 
 def _check_budget(mask: NDArray[np.bool_], params: CleaningParams) -> None:

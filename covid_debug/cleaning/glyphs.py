@@ -5,19 +5,17 @@ whole box is the answer: text that stays is worse than skin that goes.
 """
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from covid_debug.imaging.inpainting import inpaint
+from covid_debug.imaging.masks import Mask, PlacedMask
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
 
-Mask = NDArray[np.bool_]
 MaskKind = Literal["glyphs", "box"]
 
 _BACKGROUND_RADIUS_PX: Final = 4.0
@@ -32,41 +30,7 @@ _MIN_SHARE: Final = 0.02
 _MAX_SHARE: Final = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Stencil:
-    """The masked pixels of one region.
-
-    Attributes:
-        top: First row on the film; may be negative for a shape moved over the edge.
-        left: First column on the film.
-        mask: Bool ``(h, w)``, True where the film is to be filled.
-        kind: Whether the letters were told from the film, or the whole box is masked.
-    """
-
-    top: int
-    left: int
-    mask: Mask
-    kind: MaskKind
-
-    def moved(self, rows: int, columns: int) -> "Stencil":
-        """Return the same shape at another place."""
-        return dataclasses.replace(self, top=self.top + rows, left=self.left + columns)
-
-    def stamp(self, target: Mask) -> None:
-        """Set the pixels of the stencil in a film mask; what lies outside the film is cut off."""
-        height, width = target.shape
-        high, wide = self.mask.shape
-        rows = slice(max(self.top, 0), min(self.top + high, height))
-        columns = slice(max(self.left, 0), min(self.left + wide, width))
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            return
-        target[rows, columns] |= self.mask[
-            rows.start - self.top : rows.stop - self.top,
-            columns.start - self.left : columns.stop - self.left,
-        ]
-
-
-def make_box_stencil(region: TextRegion, shape: tuple[int, ...], dilation_px: int) -> Stencil:
+def mask_box(region: TextRegion, shape: tuple[int, ...], dilation_px: int) -> PlacedMask:
     """Mask the whole region.
 
     Args:
@@ -75,15 +39,15 @@ def make_box_stencil(region: TextRegion, shape: tuple[int, ...], dilation_px: in
         dilation_px: Growth of the region in pixels.
 
     Returns:
-        A stencil of kind ``"box"``.
+        The region and what it grew by, at its place.
     """
     top, left, high, wide = _window(region, shape, dilation_px + 1)
-    return Stencil(top, left, _draw(region, top, left, (high, wide), dilation_px), "box")
+    return PlacedMask(top, left, _draw(region, top, left, (high, wide), dilation_px))
 
 
-def make_glyph_stencil(
+def mask_glyphs(
     pixels: Pixels, region: TextRegion, hidden: Mask, *, dilation_px: int, grey_range: float
-) -> Stencil:
+) -> tuple[PlacedMask, MaskKind]:
     """Mask the letters of a region.
 
     The film that would be there without text is predicted from around the region (Gaussian mean).
@@ -99,9 +63,9 @@ def make_glyph_stencil(
         grey_range: Largest minus smallest grey value that counts as full contrast.
 
     Returns:
-        A stencil of kind ``"glyphs"``; of kind ``"box"``, with the whole region in it, when less
-        than 2 % or more than 70 % of the region stands out, or when the region leaves no
-        surroundings to predict from.
+        The letters and ``"glyphs"``; or the whole region and ``"box"``, when less than 2 % or more
+        than 70 % of the region stands out, or when the region leaves no surroundings to predict
+        from.
     """
     box = region.box
     overhang = dilation_px + min(
@@ -110,13 +74,12 @@ def make_glyph_stencil(
     top, left, high, wide = _window(region, pixels.shape, overhang + _RING_PX)
     core = _draw(region, top, left, (high, wide), 0)
     search = _draw(region, top, left, (high, wide), overhang)
-    whole = make_box_stencil(region, pixels.shape, dilation_px)
     window = (slice(top, top + high), slice(left, left + wide))
     unseen = search | hidden[window]
     ring = ~unseen
-    whole = make_box_stencil(region, pixels.shape, dilation_px)
+    whole = mask_box(region, pixels.shape, dilation_px)
     if not core.any() or ring.mean() < _MIN_RING_SHARE:
-        return whole
+        return whole, "box"
 
     crop: Pixels = pixels[window].copy()
     # Not Telea: it extrapolates gradients, and with them the noise.
@@ -130,12 +93,12 @@ def make_glyph_stencil(
     letters = _keep_seeded(stands_out, core & (contrast > strong))
     share = float((letters & core).sum() / core.sum())
     if share < _MIN_SHARE:
-        return whole
+        return whole, "box"
     is_solid = share > _MAX_SHARE
     side = 2 * dilation_px + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     grown = cv2.dilate((letters | core if is_solid else letters).astype(np.uint8), kernel) > 0
-    return Stencil(top, left, grown, "box" if is_solid else "glyphs")
+    return PlacedMask(top, left, grown), "box" if is_solid else "glyphs"
 
 
 def _window(region: TextRegion, shape: tuple[int, ...], margin: int) -> tuple[int, int, int, int]:

@@ -34,23 +34,20 @@ def add_grain(filled: Pixels, mask: NDArray[np.bool_]) -> Pixels:
     """
     result = filled.copy()
     top = np.iinfo(filled.dtype).max
-    for y, x, piece in iter_groups(mask):
-        high, wide = piece.shape
+    for piece in iter_groups(mask):
+        y, x, high, wide = piece.top, piece.left, piece.high, piece.wide
         source = _find_source(mask, x, y, wide, high)
         if source is None:
             continue
         coarse, _ = _split(filled, x, y, wide, high)
         _, fine = _split(filled, *source, wide, high)
         target = result[y : y + high, x : x + wide]
-        depth = cv2.distanceTransform(_padded(piece), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        padded = np.pad(piece.mask.astype(np.uint8), 1)
+        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
         weight = np.minimum(depth / _SEAM_PX, 1.0)  # the fill itself meets its border best
         mixed = weight * (coarse + fine) + (1 - weight) * target
-        target[piece] = np.clip(np.rint(mixed), 0, top).astype(filled.dtype)[piece]
+        target[piece.mask] = np.clip(np.rint(mixed), 0, top).astype(filled.dtype)[piece.mask]
     return result
-
-
-def _padded(piece: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return np.pad(piece.astype(np.uint8), 1)
 
 
 def _find_source(

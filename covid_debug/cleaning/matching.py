@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.cleaning.glyphs import Stencil
+from covid_debug.imaging.masks import Mask, PlacedMask
 
-Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
@@ -44,12 +43,12 @@ class PlaceMatcher:
         ]
 
     def find(
-        self, stencil: Stencil, generator: np.random.Generator, *, besides: bool = False
-    ) -> Stencil | None:
-        """Return the stencil at one of the five most similar untouched places.
+        self, hole: PlacedMask, generator: np.random.Generator, *, besides: bool = False
+    ) -> PlacedMask | None:
+        """Return the shape at one of the five most similar untouched places.
 
         Args:
-            stencil: The place to be matched.
+            hole: The place to be matched.
             generator: Draws one of the five.
             besides: The place itself is untouched: leave out what meets its frame.
 
@@ -57,10 +56,10 @@ class PlaceMatcher:
             The same shape at a place whose frame is all inside the film, or at its border where
             the given one is, and meets nothing closed; None if there is none.
         """
-        (height, width), (high, wide) = self._shape, stencil.mask.shape
+        (height, width), (high, wide) = self._shape, hole.mask.shape
         if high > height or wide > width:
             return None
-        at = (min(max(stencil.top, 0), height - high), min(max(stencil.left, 0), width - wide))
+        at = (min(max(hole.top, 0), height - high), min(max(hole.left, 0), width - wide))
         rows = np.union1d(np.arange(0, height - high + 1, _STEP_PX), at[0])
         columns = np.union1d(
             np.arange(0, width - wide + 1, _STEP_PX), [at[1], width - wide - at[1]]
@@ -85,7 +84,7 @@ class PlaceMatcher:
         if not len(best):
             return None
         chosen = int(best[generator.integers(len(best))])
-        return Stencil(int(tops[chosen]), int(lefts[chosen]), stencil.mask, stencil.kind)
+        return PlacedMask(int(tops[chosen]), int(lefts[chosen]), hole.mask)
 
     def _describe(
         self, tops: Counts, lefts: Counts, size: tuple[int, int]

@@ -10,16 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.cleaning.glyphs import Stencil
 from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
-from covid_debug.imaging.masks import iter_groups
+from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
 from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.seeding import derive_seed
 
 Gray = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Features = NDArray[np.float64]
 
 GEOMETRY_GRID: Final = 4
@@ -36,13 +34,13 @@ class FilledPlaces:
 
     Attributes:
         shape: ``(H, W)`` of the film.
-        stencils: The largest groups of filled pixels.
+        holes: The largest groups of filled pixels.
         geometry: Film-level numbers of the mask alone: number of groups, share of the film, share
             of the largest group, and the filled share of each cell of a 4 x 4 grid.
     """
 
     shape: tuple[int, int]
-    stencils: tuple[Stencil, ...]
+    holes: tuple[PlacedMask, ...]
     geometry: Features
 
 
@@ -98,18 +96,17 @@ def locate(mask: Mask) -> FilledPlaces:
         mask: ``(H, W)``, True where the film was filled.
 
     Returns:
-        The places; no stencils and zero geometry for an empty mask.
+        The places; no holes and zero geometry for an empty mask.
     """
-    stencils = [Stencil(*group, "box") for group in iter_groups(mask, _JOIN_PX)]
-    stencils.sort(key=lambda stencil: -int(stencil.mask.sum()))
-    areas = [int(stencil.mask.sum()) for stencil in stencils]
+    holes = sorted(iter_groups(mask, _JOIN_PX), key=lambda hole: -hole.n_pixels)
+    areas = [hole.n_pixels for hole in holes]
     cells = cv2.resize(
         mask.astype(np.float32), (GEOMETRY_GRID, GEOMETRY_GRID), interpolation=cv2.INTER_AREA
     )
     summary = [len(areas), sum(areas) / mask.size, max(areas, default=0) / mask.size]
     geometry = np.concatenate([summary, cells.ravel()]).astype(np.float64)
     shape = (mask.shape[0], mask.shape[1])
-    large = [stencil for stencil, area in zip(stencils, areas, strict=True) if area >= _MIN_AREA_PX]
+    large = [hole for hole, area in zip(holes, areas, strict=True) if area >= _MIN_AREA_PX]
     return FilledPlaces(shape, tuple(large[:_MAX_PATCHES]), geometry)
 
 
@@ -129,16 +126,16 @@ def measure_patches(patch_job: PatchJob) -> PatchFeatures:
     matcher = PlaceMatcher(pixels, closed)
     generator = np.random.default_rng(derive_seed(patch_job.seed, job.film.image_id, "scar places"))
     found = PatchFeatures([], [], [], [])
-    for stencil in patch_job.own.stencils:
-        mask = _place(stencil, pixels.shape)
-        alike = matcher.find(stencil, generator)
+    for hole in patch_job.own.holes:
+        mask = hole.drawn(pixels.shape)
+        alike = matcher.find(hole, generator)
         _measure_pair(pixels, mask, alike, found.filled, found.matched)
     for donor in patch_job.donors:
-        for shape in donor.stencils:
-            stencil = _scale(shape, donor.shape, pixels.shape)
-            mask = _place(stencil, pixels.shape)
+        for shape in donor.holes:
+            hole = _scale(shape, donor.shape, pixels.shape)
+            mask = hole.drawn(pixels.shape)
             if mask.any() and not (mask & touched).any():
-                alike = matcher.find(stencil, generator, besides=True)
+                alike = matcher.find(hole, generator, besides=True)
                 _measure_pair(pixels, mask, alike, found.untouched, found.untouched_matched)
     return found
 
@@ -146,8 +143,8 @@ def measure_patches(patch_job: PatchJob) -> PatchFeatures:
 def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
     """Mark what was filled or written."""
     closed = np.zeros(shape, np.bool_)
-    for stencil in own.stencils:
-        stencil.stamp(closed)
+    for hole in own.holes:
+        hole.stamp(closed)
     regions = [*job.regions.regions, *(job.shapes or ()), *job.decoys]
     return closed | regions_to_mask(regions, shape[1], shape[0], dilation_px=job.params.dilation_px)
 
@@ -155,7 +152,7 @@ def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
 def _measure_pair(
     pixels: Gray,
     mask: Mask,
-    alike: Stencil | None,
+    alike: PlacedMask | None,
     ones: list[Features],
     others: list[Features],
 ) -> None:
@@ -163,7 +160,7 @@ def _measure_pair(
     if alike is None:
         return
     first = measure_patch(pixels, mask)
-    second = measure_patch(pixels, _place(alike, pixels.shape))
+    second = measure_patch(pixels, alike.drawn(pixels.shape))
     if first is not None and second is not None:
         ones.append(first)
         others.append(second)
@@ -215,15 +212,8 @@ def measure_patch(pixels: Gray, mask: Mask) -> Features | None:
     )
 
 
-def _place(stencil: Stencil, shape: tuple[int, ...]) -> Mask:
-    mask = np.zeros(shape, np.bool_)
-    stencil.stamp(mask)
-    return mask
-
-
-def _scale(stencil: Stencil, old: tuple[int, int], new: tuple[int, ...]) -> Stencil:
+def _scale(hole: PlacedMask, old: tuple[int, int], new: tuple[int, ...]) -> PlacedMask:
     by_row, by_column = new[0] / old[0], new[1] / old[1]
-    high, wide = stencil.mask.shape
-    size = (max(round(wide * by_column), 1), max(round(high * by_row), 1))
-    mask = cv2.resize(stencil.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return Stencil(round(stencil.top * by_row), round(stencil.left * by_column), mask, "box")
+    size = (max(round(hole.wide * by_column), 1), max(round(hole.high * by_row), 1))
+    mask = cv2.resize(hole.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return PlacedMask(round(hole.top * by_row), round(hole.left * by_column), mask)

@@ -356,7 +356,7 @@ def weighted_auc(
 
 
 def _pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> Iterator[PatchJob]:
-    donors = [at for at, (_, places) in enumerate(pairs) if places.stencils]
+    donors = [at for at, (_, places) in enumerate(pairs) if places.holes]
     for at, (job, own) in enumerate(pairs):
         others = [other for other in donors if other != at]
         generator = np.random.default_rng(derive_seed(seed, job.film.image_id, "scar donors"))

@@ -9,14 +9,12 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from covid_debug.catalog import Catalog
 from covid_debug.errors import InputContractError
+from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.transplant import transplant
-
-Mask = NDArray[np.bool_]
 
 TRANSPLANT: Final = "transplant"
 _RIM_PX: Final = 3

@@ -1,9 +1,11 @@
-"""Groups the pixels of a mask.
+"""Shapes at a place on a film, and the groups of pixels of a mask.
 
 Owns what belongs together; what is done with a group belongs to the caller.
 """
 
+import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +14,64 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-def iter_groups(mask: Mask, join_px: int = 0) -> Iterator[tuple[int, int, Mask]]:
+@dataclass(frozen=True, slots=True)
+class PlacedMask:
+    """A shape at a place.
+
+    Attributes:
+        top: First row on the film; may be negative for a shape moved over the edge.
+        left: First column on the film.
+        mask: Bool ``(h, w)``, True inside the shape.
+    """
+
+    top: int
+    left: int
+    mask: Mask
+
+    @property
+    def high(self) -> int:
+        """Rows of the shape."""
+        return int(self.mask.shape[0])
+
+    @property
+    def wide(self) -> int:
+        """Columns of the shape."""
+        return int(self.mask.shape[1])
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels inside the shape."""
+        return int(self.mask.sum())
+
+    def moved(self, rows: int, columns: int) -> "PlacedMask":
+        """Return the same shape at another place."""
+        return dataclasses.replace(self, top=self.top + rows, left=self.left + columns)
+
+    def window(self, shape: tuple[int, ...], margin: int = 0) -> tuple[slice, slice]:
+        """Return rows and columns of the shape with a margin, cut to a film ``(H, W)``."""
+        return (
+            slice(max(0, self.top - margin), min(shape[0], self.top + self.high + margin)),
+            slice(max(0, self.left - margin), min(shape[1], self.left + self.wide + margin)),
+        )
+
+    def stamp(self, target: Mask) -> None:
+        """Set the pixels of the shape in a film mask; what lies outside the film is cut off."""
+        rows, columns = self.window(target.shape)
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return
+        target[rows, columns] |= self.mask[
+            rows.start - self.top : rows.stop - self.top,
+            columns.start - self.left : columns.stop - self.left,
+        ]
+
+    def drawn(self, shape: tuple[int, ...]) -> Mask:
+        """Return a mask of a film ``(H, W)`` with the shape alone."""
+        target = np.zeros(shape, np.bool_)
+        self.stamp(target)
+        return target
+
+
+def iter_groups(mask: Mask, join_px: int = 0) -> Iterator[PlacedMask]:
     """Yield the groups of a mask.
 
     Args:
@@ -21,8 +80,8 @@ def iter_groups(mask: Mask, join_px: int = 0) -> Iterator[tuple[int, int, Mask]]
             corner) are joined; 0 gives the connected pieces.
 
     Yields:
-        First row, first column and ``(h, w)`` mask of each group. The window is that of the grown
-        group, so the mask may have empty rows and columns along its border.
+        Each group. Its window is that of the grown group, so the mask may have empty rows and
+        columns along its border.
     """
     grown = mask.astype(np.uint8)
     if join_px:
@@ -32,4 +91,4 @@ def iter_groups(mask: Mask, join_px: int = 0) -> Iterator[tuple[int, int, Mask]]
     for label in range(1, n_labels):
         left, top, wide, high = (int(value) for value in stats[label, :4])
         window = (slice(top, top + high), slice(left, left + wide))
-        yield top, left, mask[window] & (labels[window] == label)
+        yield PlacedMask(top, left, mask[window] & (labels[window] == label))

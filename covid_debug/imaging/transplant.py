@@ -4,17 +4,15 @@ Owns the choice of a donor place and the seamless transplantation. It does not d
 masked, and it does not fill where no donor place is free.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.imaging.masks import iter_groups
+from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
 from covid_debug.imaging.reading import Pixels
 
-Mask = NDArray[np.bool_]
 Layer = NDArray[np.float64]
 Places = NDArray[np.int64]
 
@@ -39,23 +37,6 @@ _N_LOOKED_AT: Final = 24
 _N_SWEEPS: Final = 40
 _COARSE_PX: Final = 6.0
 _TINY: Final = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A group of hidden pixels: its place and its shape."""
-
-    top: int
-    left: int
-    mask: Mask
-
-    @property
-    def high(self) -> int:
-        return int(self.mask.shape[0])
-
-    @property
-    def wide(self) -> int:
-        return int(self.mask.shape[1])
 
 
 def transplant(film: Pixels, mask: Mask, avoid: Mask | None = None) -> tuple[Pixels, Mask]:
@@ -86,8 +67,8 @@ def transplant(film: Pixels, mask: Mask, avoid: Mask | None = None) -> tuple[Pix
     if not mask.any():
         return filled, waiting
     donors = _Donors(film, mask, mask if avoid is None else mask | avoid)
-    for top, left, shape in iter_groups(mask, _JOIN_PX):
-        piece = _trim(_Piece(top, left, shape))
+    for group in iter_groups(mask, _JOIN_PX):
+        piece = _trim(group)
         if piece is not None:
             _fill_piece(filled, waiting, piece, donors)
     return filled, waiting
@@ -114,7 +95,7 @@ class _Donors:
         )
         self.values = film.astype(np.int64)
 
-    def find(self, piece: _Piece) -> tuple[int, int] | None:
+    def find(self, piece: PlacedMask) -> tuple[int, int] | None:
         """Return rows and columns to the best donor place, or None."""
         height, width = self.film.shape
         top, left = max(piece.top - _RING_PX, 0), max(piece.left - _RING_PX, 0)
@@ -233,35 +214,35 @@ def _multiples(low: int, high: int) -> Places:
     return np.arange(-(-low // _STEP_PX), high // _STEP_PX + 1, dtype=np.int64) * _STEP_PX
 
 
-def _trim(piece: _Piece) -> _Piece | None:
+def _trim(piece: PlacedMask) -> PlacedMask | None:
     """Cut empty rows and columns off."""
     rows, columns = np.nonzero(piece.mask.any(axis=1))[0], np.nonzero(piece.mask.any(axis=0))[0]
     if not len(rows):
         return None
     top, left = int(rows[0]), int(columns[0])
     inner = piece.mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    return _Piece(piece.top + top, piece.left + left, inner)
+    return PlacedMask(piece.top + top, piece.left + left, inner)
 
 
-def _halve(piece: _Piece) -> list[_Piece]:
+def _halve(piece: PlacedMask) -> list[PlacedMask]:
     if max(piece.high, piece.wide) < 2 * _MIN_PIECE_PX:
         return []
     if piece.wide >= piece.high:
         cut = piece.wide // 2
         halves = [
-            _Piece(piece.top, piece.left, piece.mask[:, :cut]),
-            _Piece(piece.top, piece.left + cut, piece.mask[:, cut:]),
+            PlacedMask(piece.top, piece.left, piece.mask[:, :cut]),
+            PlacedMask(piece.top, piece.left + cut, piece.mask[:, cut:]),
         ]
     else:
         cut = piece.high // 2
         halves = [
-            _Piece(piece.top, piece.left, piece.mask[:cut]),
-            _Piece(piece.top + cut, piece.left, piece.mask[cut:]),
+            PlacedMask(piece.top, piece.left, piece.mask[:cut]),
+            PlacedMask(piece.top + cut, piece.left, piece.mask[cut:]),
         ]
     return [half for half in map(_trim, halves) if half is not None]
 
 
-def _fill_piece(filled: Pixels, waiting: Mask, piece: _Piece, donors: _Donors) -> None:
+def _fill_piece(filled: Pixels, waiting: Mask, piece: PlacedMask, donors: _Donors) -> None:
     is_large = max(piece.high, piece.wide) > _MAX_PIECE_PX
     shift = None if is_large else donors.find(piece)
     if shift is None:

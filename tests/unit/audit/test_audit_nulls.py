@@ -47,7 +47,7 @@ def test_patches_have_the_texts_shapes_inside_the_view_and_away_from_text():
         mask = paint(patch, 100, 100)
         assert mask.sum() == text.sum()
         assert not (mask & near).any()
-        assert sorted(p.shape.shape for p in patch) == [(7, 16), (10, 10)]
+        assert sorted(p.mask.shape for p in patch) == [(7, 16), (10, 10)]
     assert found.n_border_matched > 20
 
 

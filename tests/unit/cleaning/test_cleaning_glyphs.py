@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from covid_debug.cleaning.film import CleaningParams, clean_film
-from covid_debug.cleaning.glyphs import Stencil, make_box_stencil, make_glyph_stencil
+from covid_debug.cleaning.glyphs import mask_box, mask_glyphs
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
 
@@ -35,77 +35,75 @@ def write(film: np.ndarray, text: str = "AP", grey: int = 250) -> tuple[np.ndarr
     return written, written != film
 
 
-def make_stencil_mask(film: np.ndarray, region: TextRegion) -> tuple[np.ndarray, Stencil]:
+def draw_glyphs(film: np.ndarray, region: TextRegion) -> tuple[np.ndarray, str]:
     hidden = regions_to_mask([region], SHAPE[1], SHAPE[0], dilation_px=3)
     grey_range = 255.0 if film.dtype == np.uint8 else 65535.0
-    stencil = make_glyph_stencil(film, region, hidden, dilation_px=3, grey_range=grey_range)
-    mask = np.zeros(SHAPE, np.bool_)
-    stencil.stamp(mask)
-    return mask, stencil
+    placed, kind = mask_glyphs(film, region, hidden, dilation_px=3, grey_range=grey_range)
+    return placed.drawn(SHAPE), kind
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("grey", [250, 10, 170])
-def test_glyph_stencil_covers_every_pixel_of_the_letters_and_less_than_the_box(grey, dtype):
+def test_glyph_mask_covers_every_pixel_of_the_letters_and_less_than_the_box(grey, dtype):
     film, letters = write(make_background(dtype=dtype), grey=grey)
 
-    mask, stencil = make_stencil_mask(film, REGION)
+    mask, kind = draw_glyphs(film, REGION)
 
-    assert stencil.kind == "glyphs"
+    assert kind == "glyphs"
     assert not (letters & ~mask).any()
     box = regions_to_mask([REGION], SHAPE[1], SHAPE[0], dilation_px=3)
     assert mask.sum() < 0.8 * box.sum()
 
 
-def test_glyph_stencil_follows_strokes_that_leave_the_box():
+def test_glyph_mask_follows_strokes_that_leave_the_box():
     film, letters = write(make_background())
 
-    mask, _ = make_stencil_mask(film, make_region(44, 46, 52, 16))
+    mask, _ = draw_glyphs(film, make_region(44, 46, 52, 16))
 
     assert not (letters & ~mask).any()
 
 
-def test_glyph_stencil_takes_the_circle_around_a_letter():
+def test_glyph_mask_takes_the_circle_around_a_letter():
     film = make_background()
     plain = film.copy()
     cv2.circle(film, (80, 60), 20, 250, 2)
     cv2.putText(film, "R", (72, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 250, 2)
 
-    mask, _ = make_stencil_mask(film, make_region(64, 44, 32, 32))
+    mask, _ = draw_glyphs(film, make_region(64, 44, 32, 32))
 
     assert not ((film != plain) & ~mask).any()
 
 
-def test_glyph_stencil_without_letters_is_the_whole_box():
-    mask, stencil = make_stencil_mask(make_background(), REGION)
+def test_glyph_mask_without_letters_is_the_whole_box():
+    mask, kind = draw_glyphs(make_background(), REGION)
 
-    assert stencil.kind == "box"
+    assert kind == "box"
     np.testing.assert_array_equal(
         mask, regions_to_mask([REGION], SHAPE[1], SHAPE[0], dilation_px=3)
     )
 
 
-def test_glyph_stencil_of_a_solid_plate_contains_the_whole_box():
+def test_glyph_mask_of_a_solid_plate_contains_the_whole_box():
     film = make_background()
     film[38:72, 38:102] = 5
     cv2.putText(film, "AP", (46, 66), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 250, 3)
 
-    mask, stencil = make_stencil_mask(film, REGION)
+    mask, kind = draw_glyphs(film, REGION)
 
-    assert stencil.kind == "box"
+    assert kind == "box"
     assert mask[38:72, 38:102].all()
 
 
-def test_glyph_stencil_of_a_region_over_the_whole_film_is_the_box():
+def test_glyph_mask_of_a_region_over_the_whole_film_is_the_box():
     whole = make_region(0, 0, SHAPE[1], SHAPE[0])
 
-    _, stencil = make_stencil_mask(write(make_background())[0], whole)
+    _, kind = draw_glyphs(write(make_background())[0], whole)
 
-    assert stencil.kind == "box"
+    assert kind == "box"
 
 
-def test_stencil_moved_over_the_edge_is_cut_off():
-    box = make_box_stencil(make_region(10, 10, 20, 10), SHAPE, 0)
+def test_mask_moved_over_the_edge_is_cut_off():
+    box = mask_box(make_region(10, 10, 20, 10), SHAPE, 0)
     mask = np.zeros(SHAPE, np.bool_)
 
     box.moved(-15, 140).stamp(mask)

@@ -3,17 +3,17 @@ import numpy as np
 import pytest
 
 from covid_debug.cleaning.film import CleaningParams
-from covid_debug.cleaning.glyphs import Stencil
 from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.cleaning.patches import PatchJob, locate, measure_patches
 from covid_debug.cleaning.workers import Job
+from covid_debug.imaging.masks import PlacedMask
 from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import FilmRegions
 from tests.films import draw_pixels, make_film
 
 
-def make_stencil(top, left, high=10, wide=16):
-    return Stencil(top, left, np.ones((high, wide), np.bool_), "box")
+def make_hole(top, left, high=10, wide=16):
+    return PlacedMask(top, left, np.ones((high, wide), np.bool_))
 
 
 def make_halves(dtype=np.uint8):
@@ -32,7 +32,7 @@ def test_place_matcher_stays_in_the_half_with_the_same_grey_level(dtype, left):
     closed[50:60, left : left + 16] = True
     matcher = PlaceMatcher(film, closed)
 
-    places = [matcher.find(make_stencil(50, left), np.random.default_rng(s)) for s in range(9)]
+    places = [matcher.find(make_hole(50, left), np.random.default_rng(s)) for s in range(9)]
 
     assert {place.left >= 80 for place in places if place} == {left >= 80}
     assert all(not closed[p.top : p.top + 10, p.left : p.left + 16].any() for p in places if p)
@@ -43,7 +43,7 @@ def test_place_matcher_keeps_the_distance_to_the_border():
     film = np.full((120, 160), 50, np.uint8)
     matcher = PlaceMatcher(film, np.zeros(film.shape, np.bool_))
 
-    found = matcher.find(make_stencil(0, 60), np.random.default_rng(0), besides=True)
+    found = matcher.find(make_hole(0, 60), np.random.default_rng(0), besides=True)
 
     assert found is not None
     assert min(found.top, found.left, 110 - found.top, 144 - found.left) == 0
@@ -54,7 +54,7 @@ def test_place_matcher_besides_an_untouched_place_leaves_its_frame_alone():
     matcher = PlaceMatcher(film, np.zeros(film.shape, np.bool_))
 
     for seed in range(9):
-        found = matcher.find(make_stencil(50, 60), np.random.default_rng(seed), besides=True)
+        found = matcher.find(make_hole(50, 60), np.random.default_rng(seed), besides=True)
         assert found is not None
         assert abs(found.top - 50) >= 26 or abs(found.left - 60) >= 32
 
@@ -64,7 +64,7 @@ def test_place_matcher_without_room_finds_nothing(shape):
     film = np.full(shape, 50, np.uint8)
     matcher = PlaceMatcher(film, np.zeros(shape, np.bool_))
 
-    assert matcher.find(make_stencil(0, 0), np.random.default_rng(0), besides=True) is None
+    assert matcher.find(make_hole(0, 0), np.random.default_rng(0), besides=True) is None
 
 
 def test_place_matcher_on_a_closed_film_finds_nothing():
@@ -72,7 +72,7 @@ def test_place_matcher_on_a_closed_film_finds_nothing():
 
     matcher = PlaceMatcher(film, np.ones(film.shape, np.bool_))
 
-    assert matcher.find(make_stencil(20, 20), np.random.default_rng(0)) is None
+    assert matcher.find(make_hole(20, 20), np.random.default_rng(0)) is None
 
 
 def test_measure_patches_of_a_12_bit_copy_finds_the_texture_of_the_8_bit_film(tmp_path):

@@ -252,7 +252,7 @@ def test_locate_counts_groups_and_places():
     grid = places.geometry[3:].reshape(4, 4)
     assert grid[0, 0] == pytest.approx(100 / 400)
     assert grid[3, 3] == pytest.approx(16 / 400)
-    assert [stencil.mask.sum() for stencil in places.stencils] == [100]
+    assert [hole.n_pixels for hole in places.holes] == [100]
 
 
 def test_measure_patch_sees_a_smooth_patch_in_noise():
