@@ -17,7 +17,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "==> Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "==> Installing about 200 locked packages (6 GB with PyTorch; 3 to 6 minutes, no output meanwhile)"
+	@echo "==> Installing about 280 locked packages (6 GB with PyTorch; 3 to 6 minutes, no output meanwhile)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
 	@echo "==> Installing covid_debug itself"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
@@ -57,8 +57,8 @@ golden: $(STAMP)  ## Rewrite the golden saliency maps and show what changed
 	@$(BIN)/python tests/golden/rewrite.py
 
 lock: $(STAMP)  ## Resolve requirements.lock again from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --group dev --group craft --universal \
-	  --python-version 3.11 --no-emit-index-url --no-annotate -q -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group craft --group docs \
+	  --universal --python-version 3.11 --no-emit-index-url --no-annotate -q -o requirements.lock
 
 clean:  ## Remove caches (keeps .venv, data and reports)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -53,6 +53,10 @@ class ArtifactError(CovidDebugError):
     """An artifact directory cannot be written, read or trusted."""
 
 
+class MissingPackageError(CovidDebugError):
+    """A package that only an extra brings is not installed."""
+
+
 class TrackingError(CovidDebugError):
     """The experiment tracker cannot be reached or refuses a value."""
 

@@ -24,6 +24,7 @@ from covid_debug.cli.failures import (
     find_interruption,
     termination_raised,
 )
+from covid_debug.cli.neighbours import DEMO_CONFIG, IS_CHECKOUT, check_own, is_own
 from covid_debug.cli.options import (
     CheckpointOption,
     DataOption,
@@ -36,8 +37,8 @@ from covid_debug.cli.options import (
     check_new_folder,
 )
 from covid_debug.errors import ConfigError
+from covid_debug.optional import require
 from covid_debug.places import hold_store
-from flows.server import configure_environment, prefect_server
 
 if TYPE_CHECKING:
     from covid_debug.config.schema import RunConfig
@@ -52,12 +53,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_HERE = Path(__file__).resolve().parent
-_ROOT = _HERE.parents[1]
-DEMO_CONFIG = next(  # beside this module in a wheel, below configs in a checkout
-    path for path in (_HERE / "demo.yaml", _ROOT / "configs" / "demo.yaml") if path.exists()
-)
-if (_ROOT / "benchmarks" / "cli.py").is_file():
+if IS_CHECKOUT and is_own("benchmarks"):
     from benchmarks.cli import bench_app
 
     app.add_typer(bench_app, name="bench")
@@ -68,6 +64,8 @@ else:
     )
     def _refuse_bench() -> None:
         """Measure the parts; only in a checkout, which holds the yardsticks and annotations."""
+        if IS_CHECKOUT:
+            check_own("benchmarks")
         raise ConfigError(
             "bench: what it measures with is not installed; call it in a checkout of the project"
         )
@@ -154,8 +152,11 @@ def run(
 
 
 def _run(config_path: Path, overrides: list[str]) -> None:
+    check_own("flows")
+    require("prefect", "mlflow", purpose="a run of the whole loop")
     from covid_debug.config.loader import load_config
     from covid_debug.preflight.checks import check_run
+    from flows.server import configure_environment, prefect_server
 
     config = load_config(config_path, overrides)
     check_run(config)
@@ -212,6 +213,10 @@ def ui(
 ) -> None:
     """Serve MLflow and Prefect on localhost until interrupted; prints the addresses."""
     from covid_debug.terminal import alive
+
+    check_own("flows")
+    require("prefect", "mlflow", purpose="the pages of MLflow and Prefect")
+    from flows.server import configure_environment
 
     typer.echo(f"Starting MLflow and Prefect ({data_dir.resolve()}); takes tens of seconds ...")
     configure_environment(data_dir)

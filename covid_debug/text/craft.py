@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from covid_debug.errors import CheckpointError, InputContractError
+from covid_debug.optional import require
 from covid_debug.records import TextRegion
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
 from covid_debug.text.heat_maps import group_characters, merge_regions
@@ -205,7 +206,8 @@ def load_network(weights: Path) -> nn.Module:
         where the last axis holds region and affinity score.
 
     Raises:
-        CheckpointError: If the package is missing or the file does not hold CRAFT's weights.
+        CheckpointError: If the file does not hold CRAFT's weights.
+        MissingPackageError: If the package is missing.
     """
     with torch.device("meta"):  # every tensor comes from the file; initialising them takes seconds
         network = _build_network()
@@ -223,15 +225,11 @@ def load_network(weights: Path) -> nn.Module:
 
 
 def _build_network() -> nn.Module:
+    require("craft_text_detector", "gdown", purpose="text.craft")
     with _torchvision_as_of_2021(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            from craft_text_detector.models.craftnet import CraftNet  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise CheckpointError(
-                f"text.craft: the package craft-text-detector cannot be used ({error}); "
-                "install it with: pip install --no-deps craft-text-detector==0.4.3 gdown"
-            ) from error
+        from craft_text_detector.models.craftnet import CraftNet  # noqa: PLC0415 - optional
+
         network: nn.Module = CraftNet(pretrained=False)
     return network
 

@@ -20,6 +20,7 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 
 from covid_debug.errors import InputContractError, TrackingError
+from covid_debug.optional import require
 from covid_debug.tracking.base import TrackedRun, flatten_params
 from covid_debug.tracking.reachability import check_reachable, is_local
 
@@ -68,7 +69,9 @@ class MlflowTracker:
 
         Raises:
             TrackingError: If the store cannot be reached or refuses the experiment.
+            MissingPackageError: If MLflow is not installed.
         """
+        require("mlflow", purpose="tracking")
         self._uri = check_reachable(tracking_uri or default_tracking_uri())
         if artifact_location is None and is_local(self._uri):
             artifact_location = default_artifact_location()
