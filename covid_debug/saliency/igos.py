@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from covid_debug.saliency.base import Source
-from covid_debug.saliency.mask_search import Smoothness
+from covid_debug.saliency.mask_params import Smoothness
 from covid_debug.saliency.single_mask import SingleMaskExplainer, SingleMaskParams
 
 

@@ -1,39 +1,21 @@
-"""How masks move: projected descent with a line search, a fixed step, Nesterov or Adam.
+"""How masks move: projected descent with a line search, a fixed step or Adam.
 
 Every rule works per image; one image's steps never depend on another's. What is minimised is the
 objective's business.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-OptimizerName = Literal["line_search", "adam", "fixed", "nesterov"]
+from covid_debug.saliency.mask_params import OptimizerName
+
 _ADAM_DECAY, _ADAM_DECAY_SQUARED, _ADAM_EPSILON = 0.9, 0.999, 1e-8
-_MOMENTUM = 0.9
-
-
-@runtime_checkable
-class SearchParams(Protocol):
-    """The parameters that an optimiser reads; see ``MaskSearchParams``."""
-
-    @property
-    def n_iterations(self) -> int: ...  # noqa: D102
-    @property
-    def optimizer(self) -> OptimizerName: ...  # noqa: D102
-    @property
-    def step_size(self) -> float | None: ...  # noqa: D102
-    @property
-    def max_step(self) -> float: ...  # noqa: D102
-    @property
-    def min_step(self) -> float: ...  # noqa: D102
-    @property
-    def backtrack_factor(self) -> float: ...  # noqa: D102
-    @property
-    def armijo_slope(self) -> float: ...  # noqa: D102
+# The published line search: a_u, a_l, eta, and b of the sufficient decrease.
+_MAX_STEP, _MIN_STEP, _BACKTRACK_FACTOR, _ARMIJO_SLOPE = 1000.0, 1e-5, 0.2, 1e-4
 
 
 @runtime_checkable
@@ -50,7 +32,10 @@ def minimise(
     masks: Float[Tensor, "N m h w"],
     generators: Sequence[torch.Generator],
     noise_std: Float[Tensor, " N"],
-    params: SearchParams,
+    *,
+    rule: OptimizerName,
+    n_iterations: int,
+    step_size: float,
 ) -> tuple[Float[Tensor, "N m h w"], Float[Tensor, "N m h w"], dict[str, Tensor]]:
     """Minimise the objective over masks in [0, 1], each image on its own.
 
@@ -62,7 +47,9 @@ def minimise(
         masks: Where to start.
         generators: One per image.
         noise_std: Noise size per image.
-        params: Which rule, how many steps, and the rule's constants.
+        rule: How the masks move.
+        n_iterations: How many steps.
+        step_size: Step of Adam and of the fixed rule; the line search finds its own.
 
     Returns:
         The last masks, the mean of the gradients on the way, and diagnostics:
@@ -70,36 +57,29 @@ def minimise(
         of the line search.
     """
     rows = torch.arange(len(masks), device=masks.device)
-    step_size = 1.0 if params.step_size is None else params.step_size
     masks = masks.clone()
     first, second = torch.zeros_like(masks), torch.zeros_like(masks)
     gradients = torch.zeros_like(masks)
     n_trials = torch.zeros_like(rows)
     losses = []
-    for iteration in range(1, params.n_iterations + 1):
+    for iteration in range(1, n_iterations + 1):
         objective.draw(generators, noise_std)
-        if params.optimizer == "nesterov":
-            ahead = (masks + _MOMENTUM * first).clamp(0, 1)
-            loss, gradient = objective.value_and_gradient(ahead, rows)
-            first = (ahead - step_size * gradient).clamp(0, 1) - masks
-            masks = masks + first
-        else:
-            loss, gradient = objective.value_and_gradient(masks, rows)
+        loss, gradient = objective.value_and_gradient(masks, rows)
         gradients += gradient
-        if params.optimizer == "line_search":
-            masks, trials = _line_search_step(objective, masks, rows, loss, gradient, params)
+        losses.append(loss)
+        if rule == "line_search":
+            masks, trials = _line_search_step(objective, masks, rows, loss, gradient)
             n_trials = n_trials + trials
-        elif params.optimizer == "fixed":
+        elif rule == "fixed":
             masks = (masks - step_size * gradient).clamp(0, 1)
-        elif params.optimizer == "adam":
+        else:
             first = _ADAM_DECAY * first + (1 - _ADAM_DECAY) * gradient
             second = _ADAM_DECAY_SQUARED * second + (1 - _ADAM_DECAY_SQUARED) * gradient**2
             mean = first / (1 - _ADAM_DECAY**iteration)
             spread = (second / (1 - _ADAM_DECAY_SQUARED**iteration)).sqrt()
             masks = (masks - step_size * mean / (spread + _ADAM_EPSILON)).clamp(0, 1)
-        losses.append(loss)
     trace = {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
-    return masks, gradients / params.n_iterations, trace
+    return masks, gradients / n_iterations, trace
 
 
 def _line_search_step(
@@ -108,7 +88,6 @@ def _line_search_step(
     rows: Int64[Tensor, " N"],
     loss: Tensor,
     gradient: Tensor,
-    params: SearchParams,
 ) -> tuple[Tensor, Tensor]:
     """Return masks after one projected step per image, and the number of trials.
 
@@ -116,7 +95,7 @@ def _line_search_step(
     ``J(clip(V - a*TG)) - J(V) <= -a * b * <TG, TG>``; as published, the step is taken also where
     the search gave up at ``a < a_l``.
     """
-    step = loss.new_full((len(rows),), params.max_step)
+    step = torch.full_like(loss, _MAX_STEP)
     norm = gradient.flatten(1).square().sum(dim=1)
     trials = torch.zeros_like(rows)
     moved = masks.clone()
@@ -127,7 +106,7 @@ def _line_search_step(
         moved[pending] = trial
         decrease = objective.value(trial, pending) - loss[pending]
         trials[pending] += 1
-        enough = decrease <= -step[pending] * params.armijo_slope * norm[pending]
-        pending = pending[~(enough | (step[pending] < params.min_step))]
-        step[pending] *= params.backtrack_factor
+        enough = decrease <= -step[pending] * _ARMIJO_SLOPE * norm[pending]
+        pending = pending[~(enough | (step[pending] < _MIN_STEP))]
+        step[pending] *= _BACKTRACK_FACTOR
     return moved, trials

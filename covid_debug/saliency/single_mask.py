@@ -8,7 +8,9 @@ import torch
 
 from covid_debug.models.scoring import TargetScore
 from covid_debug.saliency.base import Explainer, RawExplanation
-from covid_debug.saliency.mask_search import MaskSearchParams, Term, search_masks
+from covid_debug.saliency.mask_objective import Term
+from covid_debug.saliency.mask_params import MaskSearchParams
+from covid_debug.saliency.mask_search import search_masks
 from covid_debug.shapes import Images
 
 Losses = Literal["deletion", "insertion", "both"]

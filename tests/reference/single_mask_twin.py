@@ -23,7 +23,7 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, p
     ``at_mask``: the line search compares ``F`` at the masks themselves (the last path point).
     """
     mask = torch.ones(grid, grid, dtype=torch.float64)
-    moment, square, velocity = (torch.zeros_like(mask) for _ in range(3))
+    moment, square = torch.zeros_like(mask), torch.zeros_like(mask)
 
     def total_gradient(point, noise):
         leaf = point.detach().requires_grad_()
@@ -41,11 +41,6 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, p
             return float(data + price(point, image, **prices))
 
     for k, noise in enumerate(noises, start=1):
-        if rule == "nesterov":
-            ahead = (mask + 0.9 * velocity).clamp(0, 1)
-            moved = (ahead - step_size * total_gradient(ahead, noise)).clamp(0, 1)
-            velocity, mask = moved - mask, moved
-            continue
         g = total_gradient(mask, noise)
         if rule == "adam":
             moment = 0.9 * moment + 0.1 * g

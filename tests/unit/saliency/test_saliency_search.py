@@ -7,24 +7,16 @@ from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.saliency.igos_pp import IGOSPP
-from covid_debug.saliency.mask_search import (
-    TIE_SHARE,
-    MaskObjective,
-    MaskSearchParams,
-    Term,
-    choose_noise,
-    path_nodes,
-    resolve_step_size,
-)
+from covid_debug.saliency.mask_objective import MaskObjective, Term, path_nodes
+from covid_debug.saliency.mask_params import MaskSearchParams, resolve_step_size
+from covid_debug.saliency.mask_search import TIE_SHARE, choose_noise
 from covid_debug.saliency.optimizers import minimise
 from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unchecked, wrap
 
 ONES = torch.ones(1, dtype=torch.int64)
 
 
-@pytest.mark.parametrize(
-    ("quadrature", "n_steps"), [("riemann", 7), ("gauss_legendre", 3), ("rotating", 4)]
-)
+@pytest.mark.parametrize(("quadrature", "n_steps"), [("riemann", 7), ("rotating", 4)])
 def test_path_weights_sum_to_one_and_nodes_lie_on_the_path(quadrature: str, n_steps: int) -> None:
     nodes, weights = path_nodes(quadrature, n_steps)
 
@@ -33,20 +25,12 @@ def test_path_weights_sum_to_one_and_nodes_lie_on_the_path(quadrature: str, n_st
     assert all(0 < t <= 1 for t in nodes)
 
 
-def test_gauss_legendre_integrates_a_cubic_exactly_with_two_points() -> None:
-    nodes, weights = path_nodes("gauss_legendre", 2)
-
-    integral = sum(w * t**3 for t, w in zip(nodes, weights, strict=True))
-
-    assert integral == pytest.approx(1 / 4)
-
-
 def test_end_of_the_path_is_the_mask_itself() -> None:
     assert path_nodes("end", 9) == ([1.0], [1.0])
 
 
 @pytest.mark.parametrize("name", ["igos_pp", "igos", "igos_plus", "mask"])
-@pytest.mark.parametrize("optimizer", ["adam", "fixed", "nesterov", "line_search"])
+@pytest.mark.parametrize("optimizer", ["adam", "fixed", "line_search"])
 def test_cells_that_cannot_matter_stay_exactly_one(name: str, optimizer: str) -> None:
     images = bright_patch_images(1)
     explainer = build_explainer(
@@ -153,19 +137,18 @@ class Bowl:
 
 @pytest.mark.parametrize(
     ("optimizer", "step_size", "n_iterations"),
-    [("line_search", 1.0, 30), ("adam", 0.05, 150), ("fixed", 0.2, 40), ("nesterov", 0.05, 120)],
+    [("line_search", 1.0, 30), ("adam", 0.05, 150), ("fixed", 0.2, 40)],
 )
 def test_every_optimiser_finds_the_projected_minimum(
     optimizer: str, step_size: float, n_iterations: int
 ) -> None:
     target = torch.tensor([[0.3, -0.5], [1.4, 0.8]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
     target[1] = 0.6
-    params = MaskSearchParams(
-        optimizer=optimizer, step_size=step_size, n_iterations=n_iterations, max_step=10.0
-    )
 
-    start = torch.ones(2, 1, 2, 2)
-    masks, _, diagnostics = minimise(Bowl(target), start, [], torch.zeros(2), params)
+    masks, _, diagnostics = minimise(
+        Bowl(target), torch.ones(2, 1, 2, 2), [], torch.zeros(2),
+        rule=optimizer, step_size=step_size, n_iterations=n_iterations,
+    )  # fmt: skip
 
     torch.testing.assert_close(masks, target.clamp(0, 1), rtol=0, atol=0.03)
     assert diagnostics["loss"].shape == (2, n_iterations)
@@ -176,10 +159,11 @@ def test_every_optimiser_finds_the_projected_minimum(
 def test_line_search_counts_trials_per_image_and_leaves_others_alone() -> None:
     target = torch.zeros(2, 1, 2, 2)
     target[1] = 1.0  # already at its minimum
-    params = MaskSearchParams(optimizer="line_search", n_iterations=1, max_step=1000.0)
 
-    start = torch.ones(2, 1, 2, 2)
-    masks, _, diagnostics = minimise(Bowl(target), start, [], torch.zeros(2), params)
+    masks, _, diagnostics = minimise(
+        Bowl(target), torch.ones(2, 1, 2, 2), [], torch.zeros(2),
+        rule="line_search", step_size=1.0, n_iterations=1,
+    )  # fmt: skip
 
     assert torch.equal(masks[0], torch.zeros(1, 2, 2))
     assert torch.equal(masks[1], torch.ones(1, 2, 2))
@@ -300,7 +284,7 @@ def test_open_step_size_follows_the_optimiser_and_the_grid(
         ({"grid_size": 0}, "grid_size is 0"),
         ({"step_size": 0.0}, "step_size is 0.0"),
         ({"noise_std": -1.0}, "noise_std is -1.0"),
-        ({"backtrack_factor": 1.0}, "backtrack_factor is 1.0"),
+        ({"tv_power": 0.0}, "tv_power is 0.0"),
         ({"search_objective": "mask"}, "needs a path that ends at the mask"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
     ],
