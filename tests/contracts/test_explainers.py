@@ -1,6 +1,8 @@
 """The explainer contract, for every entry of the catalogue."""
 
+import importlib
 import pickle
+import pkgutil
 import random
 import threading
 from contextlib import suppress
@@ -11,7 +13,7 @@ import torch
 from cases import CASES
 from torch import nn
 
-import covid_debug.saliency.catalog as catalog_module
+from covid_debug import saliency
 from covid_debug.errors import ConfigError, ExplanationError, InputContractError
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.base import Explainer, Explanation, explain_void_reason
@@ -56,6 +58,9 @@ def test_every_catalogue_entry_has_a_case() -> None:
 
 
 def test_every_explainer_class_is_in_the_catalogue() -> None:
+    for module in pkgutil.iter_modules(saliency.__path__, f"{saliency.__name__}."):
+        importlib.import_module(module.name)  # also one that nothing imports
+
     def leaves(cls: type) -> set[type]:
         children = {leaf for child in cls.__subclasses__() for leaf in leaves(child)}
         return children | ({cls} if "name" in vars(cls) else set())
@@ -64,7 +69,11 @@ def test_every_explainer_class_is_in_the_catalogue() -> None:
 
     ours = {c for c in leaves(Explainer) if c.__module__.startswith("covid_debug.")}
     assert ours == listed
-    assert catalog_module.EXPLAINERS is EXPLAINERS
+
+
+@every_method
+def test_entry_goes_by_the_name_of_its_class(name) -> None:
+    assert build_explainer(name).name == name.removesuffix("_published")
 
 
 @every_method

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from papers_twin import blur
 from torch import nn
 
 from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
-from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.captum_network import trace_with_modules
 from covid_debug.saliency.catalog import build_explainer
 from tests.toys import SIDE, SmallNet, bright_patch_images, formula, unchecked, wrap
@@ -52,7 +52,7 @@ def test_integrated_gradients_of_a_linear_model_is_weight_times_difference() -> 
     images, weight, result = explain_linear("integrated_gradients", n_steps=4)
 
     torch.testing.assert_close(
-        result.saliency, weight * (images - blur_baseline(images)), rtol=1e-4, atol=1e-6
+        result.saliency, weight * (images - blur(images)), rtol=1e-4, atol=1e-6
     )
 
 
@@ -66,14 +66,14 @@ def test_occlusion_with_one_pixel_is_weight_times_difference() -> None:
     images, weight, result = explain_linear("occlusion", window_px=1, stride_px=1)
 
     torch.testing.assert_close(
-        result.saliency, weight * (images - blur_baseline(images)), rtol=1e-4, atol=1e-6
+        result.saliency, weight * (images - blur(images)), rtol=1e-4, atol=1e-6
     )
 
 
 def test_kernel_shap_of_a_linear_model_is_the_cells_contribution() -> None:
     images, weight, result = explain_linear("kernel_shap", segment_grid=2, n_samples=60)
 
-    contributions = weight * (images - blur_baseline(images))
+    contributions = weight * (images - blur(images))
     cells = nn.functional.avg_pool2d(contributions, 2) * 4
     expected = cells.repeat_interleave(2, -1).repeat_interleave(2, -2)
     torch.testing.assert_close(result.saliency, expected, rtol=1e-3, atol=1e-4)
@@ -82,7 +82,7 @@ def test_kernel_shap_of_a_linear_model_is_the_cells_contribution() -> None:
 def test_lime_of_a_linear_model_has_the_signs_and_order_of_the_contributions() -> None:
     images, weight, result = explain_linear("lime", segment_grid=2, n_samples=200)
 
-    contributions = nn.functional.avg_pool2d(weight * (images - blur_baseline(images)), 2)[0, 0]
+    contributions = nn.functional.avg_pool2d(weight * (images - blur(images)), 2)[0, 0]
     found = result.saliency[0, 0, ::2, ::2]
     assert contributions.flatten().argsort().tolist() == found.flatten().argsort().tolist()
 
@@ -146,7 +146,7 @@ def test_lrp_conserves_the_logit_through_a_residual_sum() -> None:
 def test_deep_lift_sums_to_the_difference_of_logits() -> None:
     images, classifier, result = explain_residual("deep_lift")
 
-    difference = (classifier(images) - classifier(blur_baseline(images))).detach()[:, 1]
+    difference = (classifier(images) - classifier(blur(images))).detach()[:, 1]
     torch.testing.assert_close(result.saliency.sum(dim=(1, 2, 3)), difference, rtol=1e-3, atol=1e-4)
     assert result.scale == "logit"
 

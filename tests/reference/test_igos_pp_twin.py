@@ -1,11 +1,10 @@
 import pytest
 import torch
 from igos_pp_twin import explain
+from papers_twin import blur, walk_path, walk_rotating_path
 
 from covid_debug.models.scoring import TargetScore
-from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.mask_objective import path_nodes
 from tests.toys import SmallNet, bright_patch_images, wrap
 
 SIDE, GRID, ITERATIONS = 8, 4, 3
@@ -28,7 +27,7 @@ def test_igos_pp_equals_its_slow_twin(
 ) -> None:
     classifier = wrap(SmallNet(3, SIDE), SIDE, 3).double()
     images = bright_patch_images(2, SIDE, 2, 2, 3).double()
-    baseline = blur_baseline(images)
+    baseline = blur(images)
     with torch.no_grad():
         targets = (classifier(images) - classifier(baseline)).argmax(dim=1)
     params = {
@@ -44,7 +43,6 @@ def test_igos_pp_equals_its_slow_twin(
         "area_weight": 0.05,
         "tv_weight": 0.2,
     }
-    nodes, weights = path_nodes(quadrature, 3)
     prices = {"area_weight": 0.05, "tv_weight": 0.2, "sigma": 5e-4, "smoothness": smoothness}
     explainer = build_explainer("igos_pp", **params)
     score = TargetScore(classifier, targets, scale="logit", max_batch=5)
@@ -56,14 +54,12 @@ def test_igos_pp_equals_its_slow_twin(
     for i in range(2):
         generator = torch.Generator().manual_seed(11 + i)
         torch.randn(1, SIDE, SIDE, generator=generator, dtype=torch.float64)  # the noise probe
-        path = nodes
         if quadrature == "rotating":
-            golden = (5**0.5 - 1) / 2
-            shift = float(torch.rand(1, generator=generator, dtype=torch.float64))
-            path = [
-                [((shift + k * golden) % 1 + part) / 3 for part in range(3)]
-                for k in range(ITERATIONS)
-            ]
+            start = float(torch.rand(1, generator=generator, dtype=torch.float64))
+            walked = [walk_rotating_path(start, 3, k) for k in range(ITERATIONS)]
+            path, weights = [nodes for nodes, _ in walked], walked[0][1]
+        else:
+            path, weights = walk_path(quadrature, 3)
         noises = [
             0.02 * torch.randn(3, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)[:, 0]
             for _ in range(ITERATIONS)

@@ -8,11 +8,10 @@ import pytest
 import scipy.optimize
 import torch
 from igos_pp_twin import upsample
+from papers_twin import blur, draw_leg_perturbations
 
 from covid_debug.models.scoring import TargetScore
-from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.leg import LEGParams, draw_perturbations
 from tests.toys import SmallNet, bright_patch_images, wrap
 
 SIDE = 8
@@ -38,7 +37,7 @@ def test_rise_equals_its_slow_twin(problem) -> None:
 
     with torch.no_grad():
         raw = explainer._explain(
-            score, images, blur_baseline(images), [torch.Generator().manual_seed(3)]
+            score, images, blur(images), [torch.Generator().manual_seed(3)]
         )
 
     generator = torch.Generator().manual_seed(3)
@@ -82,9 +81,7 @@ def sigma_twin(side: int, variance: float) -> np.ndarray:
 
 
 def draws(grid: int, n_samples: int, variance: float) -> torch.Tensor:
-    params = LEGParams(grid_size=grid, n_samples=n_samples, variance=variance)
-    like = torch.zeros(1, dtype=torch.float64)
-    return draw_perturbations(params, torch.Generator().manual_seed(5), like)
+    return draw_leg_perturbations(grid, n_samples, variance, torch.Generator().manual_seed(5))
 
 
 def test_perturbations_have_the_papers_covariance() -> None:
@@ -103,7 +100,7 @@ def test_leg_equals_its_slow_twin(problem) -> None:
 
     with torch.no_grad():
         raw = explainer._explain(
-            score, images, blur_baseline(images), [torch.Generator().manual_seed(5)]
+            score, images, blur(images), [torch.Generator().manual_seed(5)]
         )
 
     moment = moment_twin(f, images[0, 0], draws(side, n, variance))
@@ -143,7 +140,7 @@ def test_leg_tv_reaches_the_optimum_of_the_papers_dense_program(problem) -> None
     assert found.mean() == pytest.approx(moment.mean() / variance)
     with torch.no_grad():
         raw = explainer._explain(
-            score, images, blur_baseline(images), [torch.Generator().manual_seed(5)]
+            score, images, blur(images), [torch.Generator().manual_seed(5)]
         )
     expected = upsample(torch.from_numpy(found.reshape(side, side)), SIDE, SIDE)
     torch.testing.assert_close(raw.diagnostics["signed"][0, 0], expected, rtol=1e-4, atol=1e-6)

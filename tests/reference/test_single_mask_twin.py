@@ -1,12 +1,10 @@
 import pytest
 import torch
+from papers_twin import ADAM_STEP, blur, walk_path
 from single_mask_twin import explain
 
 from covid_debug.models.scoring import TargetScore
-from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.mask_objective import path_nodes
-from covid_debug.saliency.mask_params import resolve_step_size
 from tests.toys import SmallNet, bright_patch_images, wrap
 
 SIDE, GRID, ITERATIONS, STEPS = 8, 4, 3, 3
@@ -30,7 +28,7 @@ SEARCH = {"optimizer": "line_search", "quadrature": "riemann", "n_steps": STEPS}
 def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: str) -> None:
     classifier = wrap(SmallNet(3, SIDE), SIDE, 3).double()
     images = bright_patch_images(1, SIDE, 2, 2, 3).double()
-    baseline = blur_baseline(images)
+    baseline = blur(images)
     with torch.no_grad():
         targets = (classifier(images) - classifier(baseline)).argmax(dim=1)
     params = {
@@ -44,7 +42,7 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
     }
     explainer = build_explainer(name, **params)
     used = explainer.params
-    nodes, weights = path_nodes(used.quadrature, used.n_steps)
+    nodes, weights = walk_path(used.quadrature, used.n_steps)
     score = TargetScore(classifier, targets, scale="logit", max_batch=5)
 
     raw = explainer._explain(score, images, baseline, [torch.Generator().manual_seed(11)])
@@ -75,7 +73,7 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
             "sigma": 5e-4,
             "smoothness": used.smoothness,
         },
-        step_size=resolve_step_size(used, is_pixel_mask=False),
+        step_size=extra.get("step_size", ADAM_STEP),
         at_mask=used.search_objective == "mask",
     )
     assert float((1 - expected).max()) > 1e-3
