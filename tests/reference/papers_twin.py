@@ -58,9 +58,10 @@ def blur(images):
 
 
 def draw_leg_perturbations(side, n, variance, generator):
-    """Draw ``z = sqrt(s2) * (D^T e + 1 * e0 / side)`` edge by edge: ``Cov z = s2 (D^T D + 11^T/p)``.
+    """Draw ``z = sqrt(s2) * (D^T e + 1 * e0 / side)`` edge by edge.
 
-    ``e`` and ``e0`` are independent standard normal, one per pair of neighbours and one per film.
+    Its covariance is ``s2 * (D^T D + 11^T / p)``: ``e`` and ``e0`` are independent standard normal,
+    one per pair of neighbours and one per film.
     """
     down = torch.randn(n, side - 1, side, generator=generator, dtype=torch.float64)
     right = torch.randn(n, side, side - 1, generator=generator, dtype=torch.float64)
