@@ -27,6 +27,7 @@ from covid_debug.data.filmset import load_filmset
 from covid_debug.data.views import load_views, render_film
 from covid_debug.errors import CovidDebugError, InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.imaging.reading import FILM_SUFFIXES
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
@@ -38,7 +39,6 @@ from covid_debug.seeding import derive_seed
 
 Say = Callable[[str], None]
 PRESETS = ("igos_pp_published", "igos_published")
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _collect(
         chosen = filmset.select("test")
         views = load_views(filmset, chosen, view, out / "views")
         return [f.image_id for f in chosen], [f.patient_id for f in chosen], views
-    paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in FILM_SUFFIXES)
     names, rendered = [], []
     for path in paths:
         try:

@@ -6,12 +6,9 @@ from pathlib import Path
 from covid_debug.artifacts import is_complete
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import InputContractError
-from covid_debug.imaging.reading import FilmFile, is_dicom, to_printable
+from covid_debug.imaging.reading import FILM_SUFFIXES, FilmFile, is_dicom, to_printable
 from covid_debug.terminal import RunConsole
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff", ".webp"}
-)
 _DICOM_INDEX = "DICOMDIR"
 
 
@@ -56,6 +53,6 @@ def collect_films(
 
 
 def _is_image(path: Path) -> bool:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in FILM_SUFFIXES:
         return True
     return path.is_file() and path.name != _DICOM_INDEX and is_dicom(path)

@@ -29,6 +29,10 @@ Window = tuple[int, int]
 MAX_PIXELS = 80_000_000
 MAX_DECODED_BYTES = 4 * MAX_PIXELS
 MAX_FILE_BYTES = 1 << 30
+FILM_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff", ".webp"}
+)
+"""Of files that are looked at in a folder of films; a DICOM file may have any."""
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _SINGLE_PAGE_FORMATS = ("JPEG", "MPO", "BMP")
 _EXPECTED = "expected PNG, JPEG, TIFF, BMP, WebP or DICOM"
