@@ -25,8 +25,8 @@ from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.report import add_decisions, build_report
 from covid_debug.terminal import RunConsole
-from covid_debug.tracking.base import TrackedRun, metric_name
-from covid_debug.tracking.mlflow_tracker import MlflowTracker
+from covid_debug.tracking.mlflow_tracker import MlflowRun, MlflowTracker
+from covid_debug.tracking.names import metric_name
 from covid_debug.training.params import EpochMetrics
 from flows.stages import REGIONS_NAME, Workbench, make_if_needed
 
@@ -41,7 +41,7 @@ REPORT_CODE_VERSION = 4
 class TrainingLog:
     """Sends one training to its MLflow run while it happens."""
 
-    def __init__(self, run: TrackedRun) -> None:
+    def __init__(self, run: MlflowRun) -> None:
         """Attach to an open run."""
         self._run = run
 

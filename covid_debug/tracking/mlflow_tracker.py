@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from covid_debug.errors import InputContractError, TrackingError
 from covid_debug.optional import require
-from covid_debug.tracking.base import TrackedRun, flatten_params
+from covid_debug.tracking.names import flatten_params
 from covid_debug.tracking.reachability import check_reachable, is_local
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class MlflowTracker:
     @contextmanager
     def parent(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Iterator[TrackedRun]:
+    ) -> Iterator["MlflowRun"]:
         """Open the run with this key, creating it the first time.
 
         Args:
@@ -110,8 +110,8 @@ class MlflowTracker:
 
     @contextmanager
     def child(
-        self, parent: TrackedRun, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Iterator[TrackedRun]:
+        self, parent: "MlflowRun", name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> Iterator["MlflowRun"]:
         """Open the run called ``name`` below ``parent``, creating it the first time.
 
         Args:
@@ -133,7 +133,7 @@ class MlflowTracker:
     @contextmanager
     def _open(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Iterator[TrackedRun]:
+    ) -> Iterator["MlflowRun"]:
         if "'" in key or "`" in key:
             raise InputContractError(f"MlflowTracker: key {key!r} contains a quote")
         with _as_tracking_error(self._uri):

@@ -11,9 +11,11 @@ import sqlite3
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 from covid_debug.errors import TrackingError
+from covid_debug.places import find_obstacle
 
 TIMEOUT_S = 5.0
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -54,28 +56,27 @@ def _check_sqlite(uri: str) -> str:
     if not name:
         raise TrackingError(f"tracking.uri {uri!r}: names no file; expected {_FORMS}")
     path = Path(name).absolute()
-    try:
-        present = next(place for place in (path, *path.parents) if place.exists())
-        if present != path and not present.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(present))
-        writable = os.access(present, os.W_OK)
-        if path.exists():
-            connection = sqlite3.connect(path, timeout=TIMEOUT_S)
-            try:
-                connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
-            finally:
-                connection.close()
-    except (OSError, sqlite3.Error) as error:
+    obstacle = find_obstacle(path.parent)
+    if obstacle is None and path.exists():
+        obstacle = _ask_database(path)
+    if obstacle is not None:
         raise TrackingError(
-            f"tracking.uri {uri!r}: cannot be opened ({error}); choose a writable place for an"
+            f"tracking.uri {uri!r}: cannot be opened ({obstacle}); choose a writable place for an"
             " SQLite file with --set tracking.uri=sqlite:////DIR/mlflow.db"
-        ) from error
-    if not writable:
-        raise TrackingError(
-            f"tracking.uri {uri!r}: cannot be written; choose another place with"
-            " --set tracking.uri=sqlite:////DIR/mlflow.db"
         )
     return f"sqlite:///{path}"
+
+
+def _ask_database(path: Path) -> str | None:
+    """Say why a file is no database that can be written, or None."""
+    if not os.access(path, os.W_OK):
+        return os.strerror(errno.EACCES)
+    try:
+        with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as connection:
+            connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.Error as error:
+        return str(error)
+    return None
 
 
 def _check_server(uri: str) -> None:

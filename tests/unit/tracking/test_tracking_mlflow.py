@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from covid_debug.errors import TrackingError
 from covid_debug.tracking import mlflow_tracker
-from covid_debug.tracking.base import flatten_params, metric_name
 from covid_debug.tracking.mlflow_tracker import KEY_TAG, MlflowTracker, default_tracking_uri
-from covid_debug.tracking.null_tracker import NullTracker
+from covid_debug.tracking.names import flatten_params, metric_name
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:(mlflow|sqlalchemy|alembic)")
 
@@ -217,20 +216,6 @@ def test_flatten_params_nested_gives_dotted_names():
         "a.c": "{}",
         "d": "(1, 2)",
     }
-
-
-def test_null_tracker_takes_everything(tmp_path):
-    tracker = NullTracker()
-
-    with tracker.parent("k", "n", {}, {}) as run, tracker.child(run, "c", {}, {}) as child:
-        child.log_epoch(1, {"a": 1.0})
-        child.log_metrics({"a": None})
-        child.log_dataset("n", "d", role="test", n_films=1, source="s")
-        child.log_file(tmp_path)
-        child.log_figure(Figure(), "a.png")
-        run.describe("text")
-
-    assert (run.url, child.key, tracker.runs_url) == ("", "k/c", "")
 
 
 def test_tables_of_a_store_are_made_by_one_process_at_a_time(store, tmp_path, monkeypatch):
