@@ -67,18 +67,6 @@ def measure_shortcuts(filmset: FilmSet, facts: Mapping[str, FilmFacts]) -> tuple
     return tuple(rows)
 
 
-def source_only_accuracy(filmset: FilmSet) -> float:
-    """Return the share of test labels that the majority label of the source gets right.
-
-    Returns:
-        Accuracy in [0, 1]; 0 without training or test films.
-    """
-    train, test = filmset.select("train"), filmset.select("test")
-    if not train or not test:
-        return 0.0
-    return _score_rule(train, test, lambda film: film.source, lambda f: f.label)[0] / len(test)
-
-
 def _score_rule(
     train: Sequence[Film],
     test: Sequence[Film],

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.geometry import ViewSpec, render_view_mask
 from covid_debug.records import FilmRegions, TextRegion
 
 _SUBPIXEL_BITS = 6
@@ -63,29 +62,6 @@ def _fill(canvas: npt.NDArray[np.uint8], polygon: Sequence[tuple[float, float]])
     # OpenCV puts integer coordinates on pixel centres; ours start at the pixel's corner.
     fixed_point = np.rint((corners - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(canvas, [fixed_point], 1, shift=_SUBPIXEL_BITS)
-
-
-def regions_to_view_mask(
-    regions: Sequence[TextRegion],
-    width: int,
-    height: int,
-    spec: ViewSpec,
-    *,
-    dilation_px: int = 0,
-) -> npt.NDArray[np.bool_]:
-    """Mark every view pixel into which the text of the film leaks.
-
-    Args:
-        regions: Polygons in film pixels.
-        width: Film width in pixels.
-        height: Film height in pixels.
-        spec: How views are made.
-        dilation_px: Growth of every region in film pixels.
-
-    Returns:
-        ``(S, S)`` bool; all False when no text lies inside the view.
-    """
-    return render_view_mask(regions_to_mask(regions, width, height, dilation_px=dilation_px), spec)
 
 
 def write_regions(path: Path, films: Iterable[FilmRegions]) -> None:

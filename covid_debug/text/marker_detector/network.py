@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 OUTPUT_STRIDE = 2
-PAD_MULTIPLE = 16
 
 
 class MarkerNet(nn.Module):
@@ -59,11 +58,6 @@ class MarkerNet(nn.Module):
             coarse = merge(upward + fine)
         logits: Tensor = self.head(coarse)
         return logits
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(weights.numel() for weights in network.parameters() if weights.requires_grad)
 
 
 def _conv(n_in: int, n_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:

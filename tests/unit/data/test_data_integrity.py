@@ -12,7 +12,6 @@ from covid_debug.data.integrity import (
     load_ingest_audit,
     write_ingest_audit,
 )
-from covid_debug.data.shortcuts import source_only_accuracy
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import Film, UnusableFilm
 from tests.films import CLASS_NAMES, build_filmset, make_film
@@ -114,17 +113,12 @@ def test_audit_measures_what_the_source_gives_away(tmp_path: Path) -> None:
     audit = audit_filmset(filmset)
 
     # Unknown source: the overall majority, a tie that the alphabet gives to COVID-19.
-    assert source_only_accuracy(filmset) == pytest.approx(3 / 5)
     (row,) = rows(audit, "shortcuts", question="class", known="source")
     assert (row["n_correct"], row["n_films"], row["majority_accuracy"]) == (3, 5, 0.4)
     assert row["mean_recall"] == pytest.approx((1 / 3 + 2 / 2) / 2, abs=1e-4)
     (row,) = rows(audit, "shortcuts", question="COVID-19 or not", known="view")
     assert row["n_correct"] == 2
     assert rules(audit)["source_predicts_label"] == "warning"
-
-
-def test_source_only_accuracy_without_test_films_is_zero() -> None:
-    assert source_only_accuracy(bare_filmset([make_film(0)])) == 0.0
 
 
 def test_audit_reports_what_was_left_out(tmp_path: Path) -> None:

@@ -8,11 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import (
     read_regions,
     regions_to_mask,
-    regions_to_view_mask,
     write_regions,
 )
 from covid_debug.records import FilmRegions, TextRegion
@@ -91,17 +89,6 @@ def test_dilation_grows_a_pixel_into_a_disc() -> None:
 def test_negative_dilation_raises() -> None:
     with pytest.raises(InputContractError, match="dilation_px is -1"):
         regions_to_mask([], 5, 5, dilation_px=-1)
-
-
-def test_regions_to_view_mask_follows_the_view() -> None:
-    spec = ViewSpec(image_size=46)
-
-    inside = regions_to_view_mask([box(4, 8, 6, 10)], 100, 100, spec)  # the square starts at (4, 8)
-    above = regions_to_view_mask([box(0, 0, 100, 8)], 100, 100, spec)
-
-    assert inside.sum() == 1
-    assert inside[0, 0]
-    assert not above.any()
 
 
 def test_regions_survive_writing_and_reading(tmp_path: Path) -> None:
