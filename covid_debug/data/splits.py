@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.records import Split
@@ -27,18 +29,13 @@ def group_patients(patients: Iterable[str], links: Iterable[tuple[str, str]]) ->
     Returns:
         Patient -> group; the group is named after its first patient in alphabetical order.
     """
-    parent = {patient: patient for patient in patients}
-
-    def find(patient: str) -> str:
-        while parent[patient] != patient:
-            parent[patient] = parent[parent[patient]]
-            patient = parent[patient]
-        return patient
-
-    for first, second in links:
-        low, high = sorted((find(first), find(second)))
-        parent[high] = low
-    return {patient: find(patient) for patient in parent}
+    names = sorted(set(patients))
+    at = {name: index for index, name in enumerate(names)}
+    pairs = np.array([(at[one], at[other]) for one, other in links], np.intp).reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(names),) * 2)
+    _, labels = connected_components(graph, directed=False)
+    first = dict(zip(labels[::-1], names[::-1], strict=True))
+    return {name: first[label] for name, label in zip(names, labels, strict=True)}
 
 
 def split_patients(

@@ -104,16 +104,12 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Estimate:
         raise InputContractError(
             f"wilson_interval: k = {k} of n = {n} is impossible; expected 0 <= k <= n"
         )
-    z = _normal_quantile(confidence)
+    if not 0 < confidence < 1:
+        raise InputContractError(f"wilson_interval: confidence = {confidence}; expected (0, 1)")
     if n == 0:
         return Estimate.undefined(0, "no observations")
-    share = k / n
-    scale = 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low = 0.0 if k == 0 else centre - half
-    high = 1.0 if k == n else centre + half
-    return Estimate(share, low, high, n)
+    interval = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    return Estimate(k / n, float(interval.low), float(interval.high), n)
 
 
 def mcnemar_exact(b: int, c: int) -> float:
@@ -131,9 +127,7 @@ def mcnemar_exact(b: int, c: int) -> float:
     """
     if b < 0 or c < 0:
         raise InputContractError(f"mcnemar_exact: counts ({b}, {c}) must not be negative")
-    if b + c == 0:
-        return 1.0
-    return min(1.0, 2.0 * float(stats.binom.cdf(min(b, c), b + c, 0.5)))
+    return float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -153,12 +147,8 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     if np.any((p[made] < 0) | (p[made] > 1)):
         raise InputContractError("benjamini_hochberg: p_values must be in [0, 1] or NaN")
     q = np.full_like(p, np.nan)
-    tested = p[made]
-    order = np.argsort(tested, kind="stable")
-    scaled = tested[order] * tested.size / np.arange(1, tested.size + 1)
-    adjusted = np.empty_like(tested)
-    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
-    q[made] = adjusted
+    if made.any():
+        q[made] = stats.false_discovery_control(p[made])
     return q
 
 
@@ -348,9 +338,3 @@ def pool_seeds(
     low = max(bounds[0], mean - math.hypot(below, spread))
     high = min(bounds[1], mean + math.hypot(above, spread))
     return SeedSummary(mean, sd, low, high, n, len(values), values)
-
-
-def _normal_quantile(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise InputContractError(f"statistics: confidence = {confidence}; expected (0, 1)")
-    return float(stats.norm.ppf(0.5 + confidence / 2))
