@@ -9,14 +9,12 @@ modules are imported inside the commands so that `--help` stays quick.
 import re
 import shlex
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from covid_debug.artifacts import describe_code
 from covid_debug.cli.failures import (
     INTERRUPTED,
     TERMINATED,
@@ -38,7 +36,6 @@ from covid_debug.cli.options import (
 )
 from covid_debug.errors import ConfigError
 from covid_debug.optional import require
-from covid_debug.places import hold_store
 
 if TYPE_CHECKING:
     from covid_debug.config.schema import RunConfig
@@ -106,6 +103,10 @@ def _refuse(error: TyperException) -> NoReturn:
 
 def _show_version(is_wanted: bool) -> None:
     if is_wanted:
+        from importlib.metadata import version
+
+        from covid_debug.artifacts import describe_code
+
         release, code = f"covid_debug {version('covid_debug')}", describe_code()
         commit = "" if code == release else f" (commit {code})"
         typer.echo(f"covid-debug {version('covid_debug')}{commit}")
@@ -155,6 +156,7 @@ def _run(config_path: Path, overrides: list[str]) -> None:
     check_own("flows")
     require("prefect", "mlflow", purpose="a run of the whole loop")
     from covid_debug.config.loader import load_config
+    from covid_debug.places import hold_store
     from covid_debug.preflight.checks import check_run
     from flows.server import configure_environment, prefect_server
 

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from covid_debug.errors import ArtifactError
-from covid_debug.places import find_obstacle
 
 
 def check_new_folder(out: Path) -> Path:
@@ -37,6 +36,8 @@ def check_data_dir(folder: Path) -> Path:
 
 
 def _check_writable(folder: Path, option: str) -> Path:
+    from covid_debug.places import find_obstacle  # noqa: PLC0415  --help needs it not
+
     obstacle = find_obstacle(folder)
     if obstacle is not None:
         raise ArtifactError(
