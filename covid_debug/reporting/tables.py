@@ -1,6 +1,6 @@
 """The machine-readable results of a run: flags.csv, comparison.csv, summary.json.
 
-Their columns and keys are stable; docs/how-to/read-the-report.md lists them.
+Their columns and keys are stable; docs/reference/files.md lists them.
 """
 
 import csv
