@@ -14,6 +14,7 @@ from covid_debug.audit.interventions import BASELINES, text_in_view
 from covid_debug.errors import InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.inpainting import FILLS
+from covid_debug.ranges import check_range
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
 
@@ -74,21 +75,11 @@ class AuditParams:
             raise InputContractError("AuditParams: baselines is empty; expected at least 'blur'")
         if "grid_size" in self.igos:
             raise InputContractError("AuditParams: igos holds grid_size; set grid_size beside igos")
-        for name in ("alpha", "min_drop", "strong_drop", "control_share"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputContractError(f"AuditParams: {name} is {value}; expected 0 to 1")
-        for name, least in (
-            ("n_nulls", 4),
-            ("max_explained", 0),
-            ("grid_size", 2),
-            ("max_batch", 1),
-            ("dilation_px", 0),
-        ):
-            if getattr(self, name) < least:
-                raise InputContractError(
-                    f"AuditParams: {name} is {getattr(self, name)}; expected {least} or more"
-                )
+        check_range(self, "[0, 1]", "alpha", "min_drop", "strong_drop", "control_share")
+        check_range(self, "[4, inf)", "n_nulls")
+        check_range(self, "[2, inf)", "grid_size")
+        check_range(self, "[1, inf)", "max_batch")
+        check_range(self, "[0, inf)", "max_explained", "dilation_px")
 
 
 @dataclass(frozen=True, slots=True)

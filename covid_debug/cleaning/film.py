@@ -6,7 +6,7 @@ Owns what happens to each region of a film. Reading, writing and data sets belon
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,11 @@ from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
 from covid_debug.imaging.masks import PlacedMask
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.ranges import check_choices, check_range
 from covid_debug.records import TextRegion
 
 Policy = Literal["remove", "keep", "replace"]
 Action = Literal["removed", "kept", "replaced", "outside_film", "decoy"]
-POLICIES: Final = ("remove", "keep", "replace")
-MASK_SHAPES: Final = ("glyphs", "box")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +67,10 @@ class CleaningParams:
             CatalogError: If the fill is unknown.
         """
         METHODS[self.method]
-        for name, value, known in (
-            ("policy", self.policy, POLICIES),
-            ("mask_shape", self.mask_shape, MASK_SHAPES),
-        ):
-            if value not in known:
-                raise InputContractError(
-                    f"CleaningParams: {name} is {value!r}; expected {', '.join(known)}"
-                )
-        if not self.radius_px > 0 or self.dilation_px < 0 or self.decoy_sets < 0:
-            raise InputContractError(
-                f"CleaningParams: radius_px is {self.radius_px}, dilation_px is "
-                f"{self.dilation_px}, decoy_sets is {self.decoy_sets}; expected more than 0, "
-                "at least 0, at least 0"
-            )
-        if not 0 < self.max_changed_share <= 1:
-            raise InputContractError(
-                f"CleaningParams: max_changed_share is {self.max_changed_share}; "
-                "expected a share in (0, 1]"
-            )
+        check_choices(self)
+        check_range(self, "(0, inf)", "radius_px")
+        check_range(self, "[0, inf)", "dilation_px", "decoy_sets")
+        check_range(self, "(0, 1]", "max_changed_share")
         if self.decoy_sets and self.mask_shape != "box":
             raise InputContractError(
                 f"CleaningParams: decoy_sets is {self.decoy_sets} with mask_shape "

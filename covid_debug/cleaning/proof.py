@@ -15,9 +15,10 @@ from covid_debug.cleaning.residual import ResidualScan, Scan, scan_residual
 from covid_debug.cleaning.scar import ProbeParams, ScarProbe, draw_films, probe_scars
 from covid_debug.cleaning.verify import Verification, verify_cleaned
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.progress import Progress
+from covid_debug.ranges import check_range
 from covid_debug.records import Flag
 
 PROOF_KIND: Final = "cleaning-proof"
@@ -37,15 +38,8 @@ class ProofParams:
     max_films: int = 240
 
     def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            InputContractError: If it is negative.
-        """
-        if self.max_films < 0:
-            raise InputContractError(
-                f"ProofParams: max_films is {self.max_films}; expected 0 (no proof) or more"
-            )
+        """Check the range."""
+        check_range(self, "[0, inf)", "max_films")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from covid_debug.cleaning.patches import (
 from covid_debug.cleaning.verify import plan_jobs
 from covid_debug.cleaning.workers import Job
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, summarise_replicates
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
+from covid_debug.ranges import check_range
 from covid_debug.records import Flag
 from covid_debug.seeding import derive_seed
 
@@ -58,21 +58,10 @@ class ProbeParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a value is out of range.
-        """
-        if min(self.max_films, self.n_trees, self.n_resamples) < 1 or self.n_folds < 2:
-            raise InputContractError(
-                f"ProbeParams: max_films is {self.max_films}, n_trees {self.n_trees}, "
-                f"n_resamples {self.n_resamples}, n_folds {self.n_folds}; expected at least 1, "
-                "and at least 2 folds"
-            )
-        if not 0.5 <= self.warn_above < 1:
-            raise InputContractError(
-                f"ProbeParams: warn_above is {self.warn_above}; expected in [0.5, 1)"
-            )
+        """Check the ranges."""
+        check_range(self, "[1, inf)", "max_films", "n_trees", "n_resamples")
+        check_range(self, "[2, inf)", "n_folds")
+        check_range(self, "[0.5, 1)", "warn_above")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ not known here.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +16,7 @@ from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import BaselineSpec, make_baseline
 from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.ranges import check_choices, check_range
 from covid_debug.shapes import Images, Saliency
 
 Direction = Literal["lower_is_better", "higher_is_better"]
@@ -49,26 +50,9 @@ class PerturbationProtocol:
     ties: Literal["raster"] = "raster"
 
     def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            InputContractError: If a number is below 1 or a choice is unknown.
-        """
-        if self.n_steps < 1 or self.grid_size < 1:
-            raise InputContractError(
-                f"evaluation.deletion_insertion: n_steps is {self.n_steps} and grid_size"
-                f" {self.grid_size}; expected both >= 1"
-            )
-        for name, choices in (
-            ("scale", get_args(OutputScale)),
-            ("resolution", get_args(Resolution)),
-            ("ties", ("raster",)),
-        ):
-            if getattr(self, name) not in choices:
-                raise InputContractError(
-                    f"evaluation.deletion_insertion: {name} is {getattr(self, name)!r};"
-                    f" expected one of {choices}"
-                )
+        """Check the fields."""
+        check_choices(self, "evaluation.deletion_insertion")
+        check_range(self, "[1, inf)", "n_steps", "grid_size", where="evaluation.deletion_insertion")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_range
 
 Points = npt.NDArray[np.float64]
 
@@ -29,19 +30,9 @@ class ViewSpec:
     top_crop: float = 0.08
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a value is out of range.
-        """
-        if self.image_size < 8:
-            raise InputContractError(
-                f"ViewSpec: image_size is {self.image_size}; expected at least 8 pixels"
-            )
-        if not 0.0 <= self.top_crop <= 0.5:
-            raise InputContractError(
-                f"ViewSpec: top_crop is {self.top_crop}; expected a share in [0, 0.5]"
-            )
+        """Check the ranges."""
+        check_range(self, "[8, inf)", "image_size")
+        check_range(self, "[0, 0.5]", "top_crop")
 
 
 @dataclass(frozen=True, slots=True)

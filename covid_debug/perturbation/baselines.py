@@ -4,12 +4,12 @@ Owns the blur of the papers and constant images; does not decide which pixels ar
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_choices, check_range
 from covid_debug.shapes import Images
 
 BaselineKind = Literal["blur", "constant"]
@@ -28,20 +28,9 @@ class BaselineSpec:
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            InputContractError: If the kind is unknown or the value is outside [0, 1].
-        """
-        if self.kind not in get_args(BaselineKind):
-            raise InputContractError(
-                f"perturbation.baselines: kind is {self.kind!r};"
-                f" expected one of {get_args(BaselineKind)}"
-            )
-        if not 0 <= self.value <= 1:
-            raise InputContractError(
-                f"perturbation.baselines: value is {self.value}; expected a number in [0, 1]"
-            )
+        """Check the kind and the value."""
+        check_choices(self, "perturbation.baselines")
+        check_range(self, "[0, 1]", "value", where="perturbation.baselines")
 
 
 def make_baseline(images: Images, spec: BaselineSpec) -> Tensor:

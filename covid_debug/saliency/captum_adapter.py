@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import captum.attr
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 
 from covid_debug.errors import ExplanationError, InputContractError
 from covid_debug.models.scoring import OutputScale, TargetScore
+from covid_debug.ranges import check_choices, check_range
 from covid_debug.saliency.base import Explainer, RawExplanation, Source
 from covid_debug.saliency.captum_network import replace_max_pooling, trace_with_modules
 from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
@@ -43,18 +44,10 @@ class AttributionParams:
     sign: Sign = "absolute"
 
     def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            InputContractError: If the sign is unknown or a count or size is below 1.
-        """
-        if self.sign not in get_args(Sign):
-            raise InputContractError(
-                f"{type(self).__name__}: sign is {self.sign!r}; expected one of {get_args(Sign)}"
-            )
-        for field, value in vars(self).items():
-            if isinstance(value, int | float) and value <= 0:
-                raise InputContractError(f"{type(self).__name__}: {field} is {value}; expected > 0")
+        """Check the choices, and that every number is above 0."""
+        check_choices(self)
+        numbers = [name for name, value in vars(self).items() if isinstance(value, int | float)]
+        check_range(self, "(0, inf)", *numbers)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from covid_debug.errors import ExplanationError, InputContractError
+from covid_debug.errors import ExplanationError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, RawExplanation, Source
 from covid_debug.shapes import Images
 
@@ -40,16 +41,10 @@ class LEGParams:
     variance: float = 0.005
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a number is out of range.
-        """
-        if self.grid_size < 2 or self.n_samples < 1 or not self.variance > 0:
-            raise InputContractError(
-                f"LEGParams: grid_size is {self.grid_size}, n_samples {self.n_samples}, variance"
-                f" {self.variance}; expected at least 2, at least 1 and above 0"
-            )
+        """Check the ranges."""
+        check_range(self, "[2, inf)", "grid_size")
+        check_range(self, "[1, inf)", "n_samples")
+        check_range(self, "(0, inf)", "variance")
 
 
 @dataclass(frozen=True)
@@ -63,16 +58,9 @@ class LEGTVParams(LEGParams):
     tolerance: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a number is out of range.
-        """
+        """Check the ranges."""
         super().__post_init__()
-        if not 0 < self.tolerance <= 1:
-            raise InputContractError(
-                f"LEGTVParams: tolerance is {self.tolerance}; expected a number in (0, 1]"
-            )
+        check_range(self, "(0, 1]", "tolerance")
 
 
 class _LEGBase(Explainer[LEGParams]):

@@ -1,9 +1,10 @@
 """Parameters of every mask method, and what is executed where they leave it open."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_choices, check_range
 
 Quadrature = Literal["riemann", "rotating", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
@@ -69,41 +70,15 @@ class MaskSearchParams:
     search_objective: SearchObjective = "path"
 
     def __post_init__(self) -> None:
-        """Check the ranges.
+        """Check the choices and the ranges.
 
         Raises:
             InputContractError: If a number is out of range or a choice is unknown.
         """
-        for field, choices in (
-            ("quadrature", get_args(Quadrature)),
-            ("term_order", get_args(TermOrder)),
-            ("optimizer", get_args(OptimizerName)),
-            ("smoothness", get_args(Smoothness)),
-            ("noise_rule", get_args(NoiseRule)),
-            ("tie_break", get_args(TieBreak)),
-            ("search_objective", get_args(SearchObjective)),
-        ):
-            if getattr(self, field) not in choices:
-                raise InputContractError(
-                    f"{type(self).__name__}: {field} is {getattr(self, field)!r};"
-                    f" expected one of {choices}"
-                )
-        for field in ("grid_size", "n_iterations", "n_steps"):
-            if getattr(self, field) < 1:
-                raise InputContractError(
-                    f"{type(self).__name__}: {field} is {getattr(self, field)}; expected >= 1"
-                )
-        for field in ("step_size", "edge_sigma", "tv_power"):
-            value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise InputContractError(
-                    f"{type(self).__name__}: {field} is {getattr(self, field)}; expected > 0"
-                )
-        for field in ("tv_weight", "noise_std", "area_weight"):
-            if (getattr(self, field) or 0) < 0:
-                raise InputContractError(
-                    f"{type(self).__name__}: {field} is {getattr(self, field)}; expected >= 0"
-                )
+        check_choices(self)
+        check_range(self, "[1, inf)", "grid_size", "n_iterations", "n_steps")
+        check_range(self, "(0, inf)", "step_size", "edge_sigma", "tv_power")
+        check_range(self, "[0, inf)", "tv_weight", "noise_std", "area_weight")
         if self.search_objective == "mask" and self.quadrature == "rotating":
             raise InputContractError(
                 f"{type(self).__name__}: search_objective 'mask' needs a path that ends at the"

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import upsampling_matrix
+from covid_debug.ranges import check_choices, check_range
 from covid_debug.saliency.base import (
     MIN_SCORE_GAP,
     VOID_INSENSITIVE,
@@ -41,24 +41,10 @@ class RISEParams:
     fill: Fill = "zeros"
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a number is out of range or the fill is unknown.
-        """
-        if self.n_masks < 1 or self.mask_grid < 1:
-            raise InputContractError(
-                f"RISEParams: n_masks is {self.n_masks} and mask_grid {self.mask_grid};"
-                " expected both >= 1"
-            )
-        if not 0 < self.p_keep <= 1:
-            raise InputContractError(
-                f"RISEParams: p_keep is {self.p_keep}; expected a number in (0, 1]"
-            )
-        if self.fill not in get_args(Fill):
-            raise InputContractError(
-                f"RISEParams: fill is {self.fill!r}; expected one of {get_args(Fill)}"
-            )
+        """Check the choices and the ranges."""
+        check_choices(self)
+        check_range(self, "[1, inf)", "n_masks", "mask_grid")
+        check_range(self, "(0, 1]", "p_keep")
 
 
 class RISE(Explainer[RISEParams]):

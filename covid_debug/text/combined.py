@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-from covid_debug.errors import CatalogError, InputContractError, suggest
+from covid_debug.errors import CatalogError, suggest
 from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import (
     MAX_AREA_SHARE,
@@ -60,7 +61,6 @@ class CombinedParams:
 
         Raises:
             CatalogError: If a member is unknown.
-            InputContractError: If a value is out of its range.
         """
         object.__setattr__(self, "members", tuple(self.members))
         for name in self.members:
@@ -69,14 +69,8 @@ class CombinedParams:
                     f"text.combined: unknown member {name!r}{suggest(name, MEMBERS)} "
                     f"(known: {', '.join(MEMBERS)})"
                 )
-        if not 0 < self.support <= 1:
-            raise InputContractError(
-                f"text.combined: support is {self.support}; expected a share in (0, 1]"
-            )
-        if not 0 <= self.craft_alone <= 1:
-            raise InputContractError(
-                f"text.combined: craft_alone is {self.craft_alone}; expected in [0, 1]"
-            )
+        check_range(self, "(0, 1]", "support", where="text.combined")
+        check_range(self, "[0, 1]", "craft_alone", where="text.combined")
 
 
 class CombinedDetector(RegionDetector):

@@ -27,6 +27,7 @@ from torch import nn
 
 from covid_debug.errors import CheckpointError, InputContractError
 from covid_debug.optional import require
+from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
 from covid_debug.text.heat_maps import group_characters, merge_regions
@@ -85,20 +86,15 @@ class CraftParams:
             InputContractError: If a value is out of its range.
         """
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
-        for name in ("text_threshold", "link_threshold", "low_text", "max_area_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputContractError(
-                    f"text.craft: {name} is {getattr(self, name)}; expected in (0, 1]"
-                )
-        if self.long_size < _STRIDE or self.magnification <= 0:
-            raise InputContractError(
-                f"text.craft: long_size {self.long_size}, magnification {self.magnification}; "
-                f"expected at least {_STRIDE} and more than 0"
-            )
+        where = "text.craft"
         if not self.scales or min(self.scales) <= 0:
             raise InputContractError(
-                f"text.craft: scales are {self.scales}; expected one or more positive factors"
+                f"{where}: scales are {self.scales}; expected one or more positive factors"
             )
+        shares = ("text_threshold", "link_threshold", "low_text", "max_area_share")
+        check_range(self, "(0, 1]", *shares, where=where)
+        check_range(self, f"[{_STRIDE}, inf)", "long_size", where=where)
+        check_range(self, "(0, inf)", "magnification", where=where)
 
 
 class CraftDetector(RegionDetector):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import (
     MAX_AREA_SHARE,
@@ -66,23 +67,16 @@ class RapidOcrParams:
             InputContractError: If a value is out of its range.
         """
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        where = "text.rapidocr"
         if not self.scales or min(self.scales) <= 0:
             raise InputContractError(
-                f"text.rapidocr: scales are {self.scales}; expected one or more positive factors"
+                f"{where}: scales are {self.scales}; expected one or more positive factors"
             )
-        if self.max_side < _MIN_WORKING_SIDE_PX:
-            raise InputContractError(f"text.rapidocr: max_side is {self.max_side}; expected >= 32")
-        if self.max_enlargement < 1:
-            raise InputContractError(
-                f"text.rapidocr: max_enlargement is {self.max_enlargement}; expected >= 1"
-            )
-        for name in ("pixel_threshold", "box_threshold", "max_area_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputContractError(
-                    f"text.rapidocr: {name} is {getattr(self, name)}; expected in (0, 1]"
-                )
-        if self.n_threads < 1:
-            raise InputContractError(f"text.rapidocr: n_threads is {self.n_threads}; expected >= 1")
+        check_range(self, f"[{_MIN_WORKING_SIDE_PX}, inf)", "max_side", where=where)
+        check_range(self, "[1, inf)", "max_enlargement", "n_threads", where=where)
+        check_range(
+            self, "(0, 1]", "pixel_threshold", "box_threshold", "max_area_share", where=where
+        )
 
 
 def load_engine(params: Mapping[str, Any], *, n_threads: int = 1) -> Any:  # noqa: ANN401

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
 from covid_debug.text.screening import compute_edges
@@ -44,16 +44,9 @@ class StrokeParams:
     min_edge: float = MIN_EDGE
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a value is out of its range.
-        """
-        for name in ("max_stroke_px", "min_contrast", "min_steepness", "max_area_share"):
-            if getattr(self, name) <= 0:
-                raise InputContractError(
-                    f"text.strokes: {name} is {getattr(self, name)}; expected above 0"
-                )
+        """Check the ranges."""
+        names = ("max_stroke_px", "min_contrast", "min_steepness", "max_area_share")
+        check_range(self, "(0, inf)", *names, where="text.strokes")
 
 
 class StrokeDetector(RegionDetector):

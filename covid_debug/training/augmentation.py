@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,8 @@ class AugmentationParams:
                 raise InputContractError(
                     f"augmentation: {name} is ({low}, {high}); expected 0 < low <= high"
                 )
-        if not 0 <= self.rotation_deg <= 180 or not 0 <= self.shift < 1:
-            raise InputContractError(
-                f"augmentation: rotation_deg is {self.rotation_deg} and shift {self.shift};"
-                " expected [0, 180] degrees and a share in [0, 1)"
-            )
+        check_range(self, "[0, 180]", "rotation_deg", where="augmentation")
+        check_range(self, "[0, 1)", "shift", where="augmentation")
 
 
 def augment(images: Tensor, params: AugmentationParams, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_range
 from covid_debug.training.augmentation import AugmentationParams
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -60,19 +61,9 @@ class TrainingParams:
         Raises:
             InputContractError: If a number is out of range.
         """
-        for name in ("n_epochs", "patience", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputContractError(
-                    f"training: {name} is {getattr(self, name)}; expected more than 0"
-                )
-        if self.batch_size < 2:
-            raise InputContractError(
-                f"training: batch_size is {self.batch_size}; expected at least 2"
-            )
-        if self.target_share is not None and not 0 < self.target_share < 1:
-            raise InputContractError(
-                f"training: target_share is {self.target_share}; expected a share in (0, 1) or none"
-            )
+        check_range(self, "(0, inf)", "n_epochs", "patience", "learning_rate", where="training")
+        check_range(self, "[2, inf)", "batch_size", where="training")
+        check_range(self, "(0, 1)", "target_share", where="training")
         if any(weight <= 0 for weight in self.class_weights.values()):
             raise InputContractError(
                 f"training: class_weights are {dict(self.class_weights)}; expected more than 0"

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.errors import CheckpointError, InputContractError
+from covid_debug.errors import CheckpointError
+from covid_debug.ranges import check_range
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Detections, Gray, RegionDetector
 from covid_debug.text.marker_detector.postprocess import RegionThresholds, find_regions
 
@@ -52,21 +53,10 @@ class MarkerParams:
     weights: Path = WEIGHTS_PATH
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a value is out of its range.
-        """
-        if self.max_side < _MIN_WORKING_SIDE_PX:
-            raise InputContractError(f"text.marker: max_side is {self.max_side}; expected >= 64")
-        if self.max_enlargement < 1:
-            raise InputContractError(
-                f"text.marker: max_enlargement is {self.max_enlargement}; expected >= 1"
-            )
-        if not 0 < self.max_area_share <= 1:
-            raise InputContractError(
-                f"text.marker: max_area_share is {self.max_area_share}; expected in (0, 1]"
-            )
+        """Check the ranges."""
+        check_range(self, f"[{_MIN_WORKING_SIDE_PX}, inf)", "max_side", where="text.marker")
+        check_range(self, "[1, inf)", "max_enlargement", where="text.marker")
+        check_range(self, "(0, 1]", "max_area_share", where="text.marker")
 
 
 class MarkerDetector(RegionDetector):

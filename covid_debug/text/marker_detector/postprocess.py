@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.errors import InputContractError
+from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 
 Map = NDArray[np.float32]
@@ -35,21 +35,9 @@ class RegionThresholds:
     min_side: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputContractError: If a value is out of its range.
-        """
-        for name in ("character", "area"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputContractError(
-                    f"text.marker: {name} is {getattr(self, name)}; expected a score in (0, 1)"
-                )
-        for name in ("growth", "growth_px", "min_side"):
-            if getattr(self, name) < 0:
-                raise InputContractError(
-                    f"text.marker: {name} is {getattr(self, name)}; expected 0 or more"
-                )
+        """Check the ranges."""
+        check_range(self, "(0, 1)", "character", "area", where="text.marker")
+        check_range(self, "[0, inf)", "growth", "growth_px", "min_side", where="text.marker")
 
 
 def find_regions(

@@ -23,7 +23,7 @@ SPEC = ViewSpec(32, 0.0)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"alpha": 1.5}, "alpha is 1.5; expected 0 to 1"),
+        ({"alpha": 1.5}, r"alpha is 1.5; expected in \[0, 1\]"),
         ({"n_nulls": 3}, "n_nulls is 3; expected 4 or more"),
         ({"baselines": ()}, "baselines is empty"),
     ],

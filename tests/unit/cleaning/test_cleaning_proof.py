@@ -420,7 +420,7 @@ def test_probe_scars_with_decoys_finds_that_masks_tell_less(lopsided, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n_folds": 1}, "n_folds 1"),
+        ({"n_folds": 1}, "n_folds is 1"),
         ({"max_films": 0}, "max_films is 0"),
         ({"warn_above": 0.2}, "warn_above is 0.2"),
     ],

@@ -220,7 +220,7 @@ def test_unknown_member_is_answered_with_a_suggestion():
     ("params", "message"),
     [
         ({"craft_alone": 1.5}, r"craft_alone is 1.5; expected in \[0, 1\]"),
-        ({"support": 0.0}, r"support is 0.0; expected a share in \(0, 1\]"),
+        ({"support": 0.0}, r"support is 0.0; expected in \(0, 1\]"),
     ],
 )
 def test_parameter_out_of_range_is_refused(params, message):

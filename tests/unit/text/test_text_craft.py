@@ -142,7 +142,7 @@ def test_download_without_network_says_what_to_do(tmp_path):
     ("params", "message"),
     [
         ({"text_threshold": 0.0}, "text_threshold is 0.0"),
-        ({"long_size": 16}, "long_size 16"),
+        ({"long_size": 16}, "long_size is 16; expected 32 or more"),
         ({"scales": ()}, r"scales are \(\)"),
         ({"scales": (1.0, -1.0)}, "positive factors"),
     ],

@@ -54,7 +54,7 @@ def test_detection_says_nothing_and_calls_nobody(word_film, monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"max_side": 8}, "max_side is 8; expected >= 32"),
+        ({"max_side": 8}, "max_side is 8; expected 32 or more"),
         ({"max_enlargement": 0.5}, "max_enlargement is 0.5"),
         ({"box_threshold": 0.0}, r"box_threshold is 0.0; expected in \(0, 1\]"),
         ({"max_area_share": 1.5}, "max_area_share is 1.5"),

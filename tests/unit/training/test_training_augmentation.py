@@ -97,7 +97,7 @@ def test_same_seed_gives_the_same_images_and_leaves_the_input():
     [
         ({"zoom": (1.2, 0.8)}, "zoom is"),
         ({"brightness": (0.0, 1.0)}, "brightness is"),
-        ({"shift": 1.0}, "shift 1.0"),
+        ({"shift": 1.0}, "shift is 1.0"),
         ({"rotation_deg": -1.0}, "rotation_deg is -1.0"),
     ],
 )
