@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,14 +18,9 @@ from covid_debug.audit.interventions import Intervened, choose_baseline, interve
 from covid_debug.audit.planning import AuditParams, Prices
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import (
-    CovidDebugError,
-    DataIntegrityError,
-    FilmChangedError,
-    InputContractError,
-)
+from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.records import FilmRegions
@@ -39,8 +33,6 @@ GROUP = 8
 
 _N_WORKERS = 2
 _WARM_UP_MAPS = 4
-# What a broken film may raise; anything else is a fault of ours and must surface.
-_FILM_ERRORS = (CovidDebugError, OSError, ValueError, RuntimeError, MemoryError, cv2.error)
 
 Views = NDArray[np.uint8]
 
@@ -181,9 +173,7 @@ class Auditor:
                 seed=derive_seed(case.seed, "nulls"),
                 baseline=case.baseline,
             )
-        except FilmChangedError:
-            raise
-        except _FILM_ERRORS as error:
+        except FILM_OR_MODEL_ERRORS as error:
             case.error = str(error)
             return None
 
@@ -240,7 +230,7 @@ class Auditor:
                 [derive_seed(case.seed, METHOD) for case in group],
                 max_batch=self._params.max_batch,
             )
-        except _FILM_ERRORS as error:
+        except FILM_OR_MODEL_ERRORS as error:
             if len(group) == 1:
                 return {group[0].film.image_id: str(error)}
             merged: dict[str, Explained] = {}

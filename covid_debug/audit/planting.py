@@ -21,12 +21,12 @@ from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.audit.trials import Detect, Ground, Trial, run_trial
 from covid_debug.audit.verdicts import decide, judge_significance
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import CovidDebugError, FilmChangedError, InputContractError
+from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.imaging.geometry import render_view
 from covid_debug.imaging.inpainting import inpaint
 from covid_debug.imaging.masks import Mask
-from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.reading import FILM_ERRORS, read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
@@ -191,9 +191,7 @@ def measure_power(
             break
         try:
             bases.append((film, *_text_free_film(filmset, film, regions, params)))
-        except FilmChangedError:
-            raise
-        except CovidDebugError as error:
+        except FILM_ERRORS as error:
             skipped[film.image_id] = str(error)
     if not bases:
         raise InputContractError(
@@ -220,7 +218,7 @@ def measure_power(
             ground = Ground(pixels, taken, views[i], nothing[i])
             try:
                 trials.append(run_trial(trial, ground, loaded, params, predict, detect, seed + j))
-            except CovidDebugError as error:
+            except FILM_ERRORS as error:
                 skipped[f"{film.image_id}/{content}"] = str(error)
         if progress is not None:
             progress(i + 1, len(bases))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.cleaning.matching import PlaceMatcher
-from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
+from covid_debug.cleaning.workers import Job, read_and_clean
 from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
-from covid_debug.imaging.reading import FilmFile, read_film
+from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.seeding import derive_seed
 

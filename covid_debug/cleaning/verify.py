@@ -14,10 +14,10 @@ import numpy as np
 from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.provenance import read_actions, read_provenance
-from covid_debug.cleaning.workers import FILM_ERRORS, Job, read_and_clean
+from covid_debug.cleaning.workers import Job, read_and_clean
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import ArtifactError, FilmChangedError
-from covid_debug.imaging.reading import read_film
+from covid_debug.imaging.reading import FILM_ERRORS, read_film
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
 

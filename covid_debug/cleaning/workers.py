@@ -8,21 +8,16 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import cv2
+from typing import Any
 
 from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, RegionRecord, clean_film
-from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
-from covid_debug.imaging.reading import FilmFile, FilmImage, read_film
+from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, FilmImage, read_film
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
 
 Record = dict[str, Any]
-
-FILM_ERRORS: Final = (DataIntegrityError, InputContractError, cv2.error, MemoryError)
-"""What is the fault of one film; a film that was exchanged is a fault of the data set."""
 
 
 @dataclass(frozen=True, slots=True)

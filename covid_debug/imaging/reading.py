@@ -21,7 +21,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-from covid_debug.errors import DataIntegrityError, FilmChangedError
+from covid_debug.errors import (
+    DataIntegrityError,
+    ExplanationError,
+    FilmChangedError,
+    InputContractError,
+)
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Window = tuple[int, int]
@@ -63,6 +68,13 @@ _DECODER_ERRORS = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+FILM_ERRORS = (DataIntegrityError, InputContractError, cv2.error, MemoryError)
+"""What is the fault of one film, so that the others go on.
+
+A film that was exchanged (:class:`FilmChangedError`) is a fault of its data set and surfaces.
+"""
+FILM_OR_MODEL_ERRORS = (*FILM_ERRORS, ExplanationError, OSError, ValueError, RuntimeError)
+"""The same where a network looks at the film."""
 
 
 @dataclass(frozen=True, slots=True)

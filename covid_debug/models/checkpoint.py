@@ -164,6 +164,11 @@ def load_checkpoint(
     return LoadedModel(classifier.eval(), view, manifest)
 
 
+def load_classifier(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:
+    """Load the classifier of a checkpoint, in evaluation mode; see :func:`load_checkpoint`."""
+    return load_checkpoint(folder, device=device).classifier
+
+
 def import_weights(
     weights_path: Path,
     out: Path,

@@ -7,7 +7,6 @@ architectures, files or scores.
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
@@ -224,23 +223,6 @@ def evaluating(classifier: Classifier) -> Iterator[None]:
         finally:
             for module, flag in flags:
                 module.training = flag
-
-
-def load_classifier(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:
-    """Load the classifier of a checkpoint folder, in evaluation mode.
-
-    Args:
-        folder: Checkpoint artifact of a catalogue architecture; see
-            :func:`covid_debug.models.checkpoint.load_checkpoint` for its views and own networks.
-        device: Where the classifier is wanted.
-
-    Returns:
-        The classifier.
-    """
-    # Checkpoints build classifiers, so the import can only stand here.
-    from covid_debug.models.checkpoint import load_checkpoint  # noqa: PLC0415
-
-    return load_checkpoint(folder, device=device).classifier
 
 
 def _per_channel(name: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from covid_debug.text.screening import (
     Detections,
     Gray,
     clip_region,
+    compute_edges,
     screen_regions,
 )
 
@@ -109,6 +110,8 @@ class RegionDetector(ABC):
         found = self._find(image)
         if not isinstance(found, Detections):
             found = Detections(tuple(found))
+        needed = self.min_edge > 0 and bool(found.regions or found.uncertain)
+        edges = compute_edges(image) if needed else None
         screened, doubtful = (
             screen_regions(
                 regions,
@@ -116,6 +119,7 @@ class RegionDetector(ABC):
                 max_area_share=self.max_area_share,
                 min_edge=self.min_edge,
                 certain=self.certain,
+                edges=edges,
             )
             for regions in (found.regions, found.uncertain)
         )

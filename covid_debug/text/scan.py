@@ -10,11 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from covid_debug.artifacts import artifact_key
-from covid_debug.errors import CovidDebugError, DataIntegrityError, FilmChangedError
-from covid_debug.imaging.reading import FilmFile, read_film
+from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, read_film
 from covid_debug.imaging.regions import to_record
 from covid_debug.journal import Journal
 from covid_debug.pool import run_in_order
@@ -23,7 +21,6 @@ from covid_debug.records import FilmRegions
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 
-_FILM_ERRORS = (CovidDebugError, OSError, ValueError, RuntimeError, MemoryError, cv2.error)
 _worker: dict[str, RegionDetector] = {}
 
 
@@ -157,9 +154,7 @@ def _scan_one(detector: RegionDetector, film: tuple[str, Path | FilmFile]) -> Fi
     try:
         pixels = read_film(file).to_uint8()
         found = detector.inspect([pixels])[0]
-    except FilmChangedError:
-        raise
-    except _FILM_ERRORS as error:
+    except FILM_OR_MODEL_ERRORS as error:
         return FilmRegions(image, 0, 0, (), error=str(error) or type(error).__name__)
     height, width = pixels.shape
     return FilmRegions(image, width, height, found.regions, rejected=found.rejected)

@@ -85,6 +85,7 @@ def screen_regions(
     max_area_share: float = MAX_AREA_SHARE,
     min_edge: float = MIN_EDGE,
     certain: float = math.inf,
+    edges: EdgeMap | None = None,
 ) -> Detections:
     """Clip regions to the film and reject those that cannot be text.
 
@@ -94,12 +95,14 @@ def screen_regions(
         max_area_share: Largest bounding-box area of one region as a share of the film, in (0, 1].
         min_edge: Least :func:`edge_strength`; 0 keeps anatomy.
         certain: Confidence from which weak edges are no reason to reject.
+        edges: Edges of the film where they are known; None computes them.
 
     Returns:
         Accepted regions (clipped, confidence in [0, 1]) and rejected ones with reasons.
     """
     height, width = image.shape
-    edges = compute_edges(image) if regions and min_edge > 0 else None
+    if edges is None and regions and min_edge > 0:
+        edges = compute_edges(image)
     kept: list[TextRegion] = []
     rejected: list[tuple[TextRegion, str]] = []
     for region in regions:

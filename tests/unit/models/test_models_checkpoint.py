@@ -17,10 +17,11 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import (
     import_weights,
     load_checkpoint,
+    load_classifier,
     load_factory,
     save_checkpoint,
 )
-from covid_debug.models.classifier import Classifier, load_classifier
+from covid_debug.models.classifier import Classifier
 
 PARAMS = {"widths": (4, 8), "depths": (1, 1), "stem_width": 4}
 VIEW = ViewSpec(image_size=16, top_crop=0.1)
