@@ -1,13 +1,13 @@
 """The contract of every explainer, kept in one place.
 
-Owns validation, the model's state, seeds, gradient mode, bounded groups of images and the checks of
-the result. How a map is computed is each leaf's business; how it is shown is nobody's here.
+Owns seeds, gradient mode, bounded groups of images and the checks of the result; what an explainer
+demands of its inputs, and that the model comes back as it was, is in ``inputs``. How a map is
+computed is each leaf's business; how it is shown is nobody's here.
 """
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, final
 
@@ -16,10 +16,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from covid_debug.errors import ExplanationError, InputContractError
-from covid_debug.models.classifier import Classifier, evaluating
-from covid_debug.models.fast_copy import HOOK_TABLES, make_fast_copy
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.fast_copy import make_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.saliency.inputs import check_images, check_targets, preserved
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 
 MIN_SCORE_GAP = 0.05
@@ -208,10 +209,10 @@ class Explainer(ABC, Generic[P]):
                 " wrap your network in covid_debug.models.classifier.Classifier"
             )
         classifier.require_single_precision()
-        _check_images(self.name, "images", images, classifier)
-        _check_targets(self.name, targets, images, classifier)
+        check_images(self.name, "images", images, classifier)
+        check_targets(self.name, targets, images, classifier)
         if baseline is not None:
-            _check_images(self.name, "baseline", baseline, classifier)
+            check_images(self.name, "baseline", baseline, classifier)
             if baseline.shape != images.shape:
                 raise InputContractError(
                     f"{self.name}: baseline has shape {tuple(baseline.shape)}; expected the"
@@ -233,7 +234,7 @@ class Explainer(ABC, Generic[P]):
         baseline = blur_baseline(images) if baseline is None else baseline.detach()
         parts = []
         n_evaluations = 0
-        with _preserved(classifier), torch.no_grad():
+        with preserved(classifier), torch.no_grad():
             model = make_fast_copy(classifier) if self.repeats_model else classifier
             for start in range(0, len(images), max_batch):
                 group = slice(start, start + max_batch)
@@ -328,92 +329,6 @@ class Explainer(ABC, Generic[P]):
                 f"{self.name}: saliency of image {offset + bad[0]} is not finite"
                 f" ({len(bad)} of {len(images)} images); check the model's outputs on this image"
             )
-
-
-def _check_images(name: str, argument: str, images: Tensor, classifier: Classifier) -> None:
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        found = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise InputContractError(
-            f"{name}: {argument} are {found}; expected a float32 tensor in [0, 1];"
-            " divide uint8 views by 255"
-        )
-    expected = (1, *classifier.image_size)
-    if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
-        raise InputContractError(
-            f"{name}: {argument} have shape {tuple(images.shape)}; expected (N, 1,"
-            f" {expected[1]}, {expected[2]}) with N >= 1, the classifier's image_size"
-        )
-    if images.dtype != torch.float32:
-        raise InputContractError(f"{name}: {argument} are {images.dtype}; expected torch.float32")
-    if images.device != classifier.device:
-        raise InputContractError(
-            f"{name}: {argument} are on {images.device}, the classifier on {classifier.device};"
-            " move one of them"
-        )
-    flat = images.detach().flatten(1)
-    bad = (~flat.isfinite()).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise InputContractError(
-            f"{name}: {argument} must be finite, image {bad[0]} holds NaN or infinity"
-            f" ({len(bad)} of {len(images)} images)"
-        )
-    low, high = flat.amin(1), flat.amax(1)
-    bad = ((low < 0) | (high > 1)).nonzero().flatten().tolist()
-    if bad:
-        raise InputContractError(
-            f"{name}: {argument} must be in [0, 1], image {bad[0]} spans"
-            f" [{float(low[bad[0]]):.2f}, {float(high[bad[0]]):.2f}]; pass canonical images,"
-            " normalisation happens inside Classifier"
-        )
-
-
-def _check_targets(name: str, targets: Tensor, images: Tensor, classifier: Classifier) -> None:
-    if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
-        found = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
-        raise InputContractError(f"{name}: targets are {found}; expected an int64 tensor (N,)")
-    if targets.shape != (len(images),) or targets.device != images.device:
-        raise InputContractError(
-            f"{name}: targets have shape {tuple(targets.shape)} on {targets.device}; expected"
-            f" ({len(images)},) on {images.device}, one class index per image"
-        )
-    n_classes = classifier.n_classes
-    bad = ((targets < 0) | (targets >= n_classes)).nonzero().flatten().tolist()
-    if bad:
-        raise InputContractError(
-            f"{name}: target of image {bad[0]} is {int(targets[bad[0]])}; expected an index in"
-            f" [0, {n_classes}) ({', '.join(classifier.class_names)})"
-        )
-
-
-@contextmanager
-def _preserved(classifier: Classifier) -> Iterator[None]:
-    """Freeze the model in evaluation mode and put back everything an explainer may disturb."""
-    with evaluating(classifier), _frozen(classifier):
-        yield
-
-
-@contextmanager
-def _frozen(classifier: Classifier) -> Iterator[None]:
-    modules = [
-        (module, {table: dict(getattr(module, table)) for table in HOOK_TABLES})
-        for module in classifier.modules()
-    ]
-    parameters = [(p, p.requires_grad, p.grad) for p in classifier.parameters()]
-    # A buffer is saved only where a method could write it; evaluation mode writes none.
-    for parameter, _, _ in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, tables in modules:
-            for table, hooks in tables.items():
-                current = getattr(module, table)
-                for key in [key for key in current if key not in hooks]:
-                    del current[key]
-                current.update(hooks)
-        for parameter, required, gradient in parameters:
-            parameter.requires_grad_(required)
-            parameter.grad = gradient
 
 
 def _join(

@@ -8,23 +8,21 @@ from typing import Any
 from covid_debug.catalog import Catalog
 from covid_debug.errors import ConfigError, suggest
 from covid_debug.saliency.base import Explainer
-from covid_debug.saliency.captum_adapter import (
-    LIME,
-    LRP,
-    AttributionParams,
-    ContributionParams,
-    Deconvolution,
-    DeepLIFT,
+from covid_debug.saliency.captum_adapter import AttributionParams, ContributionParams
+from covid_debug.saliency.captum_gradients import (
     Gradient,
-    GuidedBackprop,
     InputXGradient,
     IntegratedGradients,
     IntegratedGradientsParams,
+    SmoothGrad,
+    SmoothGradParams,
+)
+from covid_debug.saliency.captum_layers import LRP, Deconvolution, DeepLIFT, GuidedBackprop
+from covid_debug.saliency.captum_occlusion import (
+    LIME,
     KernelSHAP,
     Occlusion,
     OcclusionParams,
-    SmoothGrad,
-    SmoothGradParams,
     SurrogateParams,
 )
 from covid_debug.saliency.grad_cam import GradCAM, GradCAMParams

@@ -14,7 +14,8 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.scoring import TargetScore
 from covid_debug.saliency.base import Source
-from covid_debug.saliency.captum_adapter import AttributionParams, LayerRule, Sign
+from covid_debug.saliency.captum_adapter import AttributionParams, Sign
+from covid_debug.saliency.captum_layers import LayerRule
 from covid_debug.saliency.captum_network import copy_without_inplace
 
 

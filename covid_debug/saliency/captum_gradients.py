@@ -1,0 +1,136 @@
+"""Gradients of the score by Captum: plain, times the film, integrated, smoothed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import captum.attr
+import torch
+from torch import Tensor
+
+from covid_debug.models.scoring import TargetScore
+from covid_debug.saliency.base import Source
+from covid_debug.saliency.captum_adapter import (
+    AttributionParams,
+    CaptumExplainer,
+    ContributionParams,
+    image_indices,
+    score_of,
+)
+
+
+@dataclass(frozen=True)
+class IntegratedGradientsParams(ContributionParams):
+    """Parameters of Integrated Gradients.
+
+    Attributes:
+        n_steps: Gauss-Legendre points on the path from the baseline.
+    """
+
+    n_steps: int = 50
+
+
+@dataclass(frozen=True)
+class SmoothGradParams(AttributionParams):
+    """Parameters of SmoothGrad.
+
+    Attributes:
+        n_samples: Noisy copies per image.
+        noise_std: Standard deviation in [0, 1] intensities; the paper uses 10 to 20 % of the range.
+    """
+
+    n_samples: int = 25
+    noise_std: float = 0.1
+
+
+class Gradient(CaptumExplainer[AttributionParams]):
+    """The plain gradient of the score."""
+
+    name: ClassVar[str] = "gradient"
+    source: ClassVar[Source] = Source("simonyan2014", "class score derivative")
+    params: AttributionParams
+
+    def _attribute(
+        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
+        generators: Sequence[torch.Generator],  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        method = captum.attr.Saliency(score)
+        signed: Tensor = method.attribute(
+            images, abs=False, additional_forward_args=image_indices(images)
+        )
+        return signed
+
+
+class InputXGradient(CaptumExplainer[ContributionParams]):
+    """Intensity times gradient."""
+
+    name: ClassVar[str] = "input_x_gradient"
+    source: ClassVar[Source] = Source("shrikumar2016", "input times gradient")
+    params: ContributionParams
+
+    def _attribute(
+        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
+        generators: Sequence[torch.Generator],  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        method = captum.attr.InputXGradient(score)
+        signed: Tensor = method.attribute(images, additional_forward_args=image_indices(images))
+        return signed
+
+
+class IntegratedGradients(CaptumExplainer[IntegratedGradientsParams]):
+    """Gradients integrated along the straight line from the baseline to the film."""
+
+    name: ClassVar[str] = "integrated_gradients"
+    source: ClassVar[Source] = Source(
+        "sundararajan2017", "path integral (1)", "Gauss-Legendre quadrature"
+    )
+    uses_baseline: ClassVar[bool] = True
+    params: IntegratedGradientsParams
+
+    def _attribute(
+        self, score: TargetScore, images: Tensor, baseline: Tensor,
+        generators: Sequence[torch.Generator],  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        maps = [
+            captum.attr.IntegratedGradients(score_of(score, i)).attribute(
+                images[i : i + 1],
+                baselines=baseline[i : i + 1],
+                n_steps=self.params.n_steps,
+                internal_batch_size=score.max_batch,
+            )
+            for i in range(len(images))
+        ]
+        return torch.cat(maps)
+
+
+class SmoothGrad(CaptumExplainer[SmoothGradParams]):
+    """Gradients averaged over noisy copies of the film."""
+
+    name: ClassVar[str] = "smooth_grad"
+    source: ClassVar[Source] = Source(
+        "smilkov2017",
+        "mean gradient over Gaussian noise",
+        "noise from the image's own generator instead of Captum's global one",
+    )
+    stochastic: ClassVar[bool] = True
+    params: SmoothGradParams
+
+    def _attribute(
+        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
+        generators: Sequence[torch.Generator],
+    ) -> Tensor:  # fmt: skip
+        method = captum.attr.Saliency(score)
+        maps = []
+        for i, generator in enumerate(generators):
+            shape = (self.params.n_samples, *images.shape[1:])
+            noise = torch.randn(
+                shape, generator=generator, device=images.device, dtype=images.dtype
+            )
+            total = torch.zeros_like(images[i])
+            for part in torch.split(noise, score.max_batch):
+                noisy = images[i] + self.params.noise_std * part
+                index = torch.full((len(part),), i, device=images.device)
+                gradient = method.attribute(noisy, abs=False, additional_forward_args=index)
+                total += gradient.detach().sum(dim=0)
+            maps.append(total / self.params.n_samples)
+        return torch.stack(maps)

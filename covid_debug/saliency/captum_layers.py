@@ -1,0 +1,171 @@
+"""Methods by Captum with rules on layers: guided backpropagation, deconvolution, DeepLIFT, LRP.
+
+They start at the logit and run on a private traced copy of the network; which layers have rules
+is decided in ``layer_rules``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Generic, TypeVar
+
+import captum.attr
+import torch
+from captum.attr._utils.lrp_rules import EpsilonRule
+from torch import Tensor, fx, nn
+
+from covid_debug.errors import ExplanationError, InputContractError
+from covid_debug.models.scoring import OutputScale, TargetScore
+from covid_debug.saliency.base import RawExplanation, Source
+from covid_debug.saliency.captum_adapter import (
+    AttributionParams,
+    CaptumExplainer,
+    ContributionParams,
+    image_indices,
+)
+from covid_debug.saliency.captum_network import replace_max_pooling, trace_with_modules
+from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
+from covid_debug.shapes import Images
+
+MAX_COMPLETENESS_GAP = 0.01
+"""Most that DeepLIFT's contributions may miss, as a share of the sum of their sizes."""
+
+Q = TypeVar("Q", bound=AttributionParams)
+
+
+class LayerRule(CaptumExplainer[Q], Generic[Q]):
+    """Methods with rules on layers: they start at the logit and run on a private traced copy."""
+
+    fixed_scale: ClassVar[OutputScale | None] = "logit"
+
+    def planes(self, score: TargetScore, images: Tensor) -> Tensor:
+        """Return what the network itself sees, ``(N, channels, H, W)``; counts an evaluation."""
+        classifier = score.classifier
+        mean, std = classifier.get_buffer("_mean"), classifier.get_buffer("_std")
+        score.n_evaluations += len(images)
+        return (images - mean) / std
+
+    def _attribute_planes(
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor
+    ) -> Tensor:
+        raise NotImplementedError
+
+    def _attribute(
+        self, score: TargetScore, images: Tensor, baseline: Tensor,
+        generators: Sequence[torch.Generator],  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        network = trace_with_modules(self.name, score.classifier.module)
+        planes = self.planes(score, images)
+        replaced = self.planes(score, baseline) if self.uses_baseline else planes
+        signed = self._attribute_planes(network, planes, replaced, score.targets)
+        return signed.sum(dim=1, keepdim=True)
+
+
+class GuidedBackprop(LayerRule[AttributionParams]):
+    """Gradients that pass a ReLU only where input and gradient are both positive."""
+
+    name: ClassVar[str] = "guided_backprop"
+    source: ClassVar[Source] = Source("springenberg2015", "guided ReLU rule")
+    params: AttributionParams
+
+    def _attribute_planes(
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        _require_relu(self.name, network)
+        signed: Tensor = captum.attr.GuidedBackprop(network).attribute(planes, target=targets)
+        return signed
+
+
+class Deconvolution(LayerRule[AttributionParams]):
+    """Gradients that pass a ReLU only where the gradient is positive."""
+
+    name: ClassVar[str] = "deconvolution"
+    source: ClassVar[Source] = Source("zeiler2014", "deconvnet ReLU rule")
+    params: AttributionParams
+
+    def _attribute_planes(
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        _require_relu(self.name, network)
+        signed: Tensor = captum.attr.Deconvolution(network).attribute(planes, target=targets)
+        return signed
+
+
+class DeepLIFT(LayerRule[ContributionParams]):
+    """Contributions of the differences from the baseline, by the rescale rule.
+
+    ``diagnostics["completeness_gap"]`` is the sum of the map minus the difference of the logits.
+    """
+
+    name: ClassVar[str] = "deep_lift"
+    source: ClassVar[Source] = Source(
+        "shrikumar2017",
+        "rescale rule",
+        "a maximum is the tournament b + relu(a - b), so that contributions sum to the difference;"
+        " networks with layers that have no rule are refused",
+    )
+    uses_baseline: ClassVar[bool] = True
+    params: ContributionParams
+
+    def _explain(
+        self,
+        score: TargetScore,
+        images: Images,
+        baseline: Images,
+        generators: Sequence[torch.Generator],
+    ) -> RawExplanation:
+        raw = super()._explain(score, images, baseline, generators)
+        signed = raw.diagnostics["signed"].flatten(1)
+        index = image_indices(images)
+        gap = signed.sum(dim=1) - (score(images, index) - score(baseline, index))
+        bad = (gap.abs() > MAX_COMPLETENESS_GAP * signed.abs().sum(dim=1) + 1e-6).nonzero()
+        if len(bad):
+            i = int(bad[0])
+            raise ExplanationError(
+                f"deep_lift: the contributions of an image miss the difference of its logits by"
+                f" {float(gap[i]):.3g}, so a rule is wrong on this network; use"
+                " integrated_gradients"
+            )
+        return replace(raw, diagnostics={**raw.diagnostics, "completeness_gap": gap})
+
+    def _attribute_planes(
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor
+    ) -> Tensor:
+        replace_max_pooling(network)
+        require_rescale_rules(self.name, network)
+        signed: Tensor = captum.attr.DeepLift(network).attribute(
+            planes, baselines=baseline, target=targets
+        )
+        return signed
+
+
+class LRP(LayerRule[ContributionParams]):
+    """Relevance propagated backwards by the epsilon rule, sums included."""
+
+    name: ClassVar[str] = "lrp"
+    source: ClassVar[Source] = Source(
+        "bach2015",
+        "epsilon rule",
+        "the input is the normalised film; residual sums and means share relevance by the same"
+        " rule; networks with layers that have no rule are refused",
+    )
+    params: ContributionParams
+
+    def _attribute_planes(
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        require_epsilon_rules(self.name, network)
+        for module in network.modules():
+            is_leaf = not list(module.children())
+            if is_leaf and not isinstance(module, nn.ReLU | nn.Dropout | nn.Tanh):
+                # Captum knows few layer types; the epsilon rule needs nothing but autograd.
+                module.rule = EpsilonRule()
+        signed: Tensor = captum.attr.LRP(network).attribute(planes, target=targets)
+        return signed
+
+
+def _require_relu(name: str, network: nn.Module) -> None:
+    if not any(isinstance(module, nn.ReLU) for module in network.modules()):
+        raise InputContractError(
+            f"{name}: the network has no ReLU, so this method would be the plain gradient;"
+            " use 'gradient'"
+        )
