@@ -8,23 +8,19 @@ import json
 import time
 from pathlib import Path
 
-from covid_debug.artifacts import is_complete, write_text_atomic
+from benchmarks.phantoms import PhantomModel
+from benchmarks.tables import to_markdown
+from covid_debug.artifacts import write_text_atomic
 from covid_debug.audit.calibration import measure_flags
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.data.counterfactuals import load_counterfactuals
-from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.data.phantom import generate_phantom
+from covid_debug.data.filmset import FilmSet
 from covid_debug.evaluation.comparison import predict_test_films
-from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.terminal import RunConsole
-from covid_debug.training.params import TrainingParams
-from flows.training import train_on_filmset
 
-N_TRAIN, N_TEST, IMAGE_SIZE, N_EPOCHS = 420, 180, 112, 10
-CORRELATION = 0.9
 TARGET = "COVID-19"
 
 
@@ -36,9 +32,18 @@ def bench_audit(out: Path, *, seed: int, console: RunConsole) -> None:
         seed: Seed of phantoms, training and audit.
         console: Terminal.
     """
-    films = _make_phantoms(out, seed, console)
-    cache = out / "views"
-    model = _train(out, films, seed, console)
+    phantoms = PhantomModel(
+        films=out / f"phantom-{seed}",
+        checkpoint=out / f"checkpoint-{seed}",
+        n_train=420,
+        n_test=180,
+        image_size=112,
+        n_epochs=10,
+        film_seed=seed,
+        seed=seed,
+    )
+    films = phantoms.make(console)
+    model, cache = load_checkpoint(phantoms.checkpoint), phantoms.views
     start = time.perf_counter()
     with console.progress("films") as progress:
         result = audit_filmset(
@@ -64,39 +69,6 @@ def bench_audit(out: Path, *, seed: int, console: RunConsole) -> None:
     write_text_atomic(out / "audit.md", table)
     console.say(table)
     console.say(f"tables: {out}")
-
-
-def _make_phantoms(out: Path, seed: int, console: RunConsole) -> FilmSet:
-    folder = out / f"phantom-{seed}"
-    if is_complete(folder):
-        return load_filmset(folder)
-    with console.progress("phantoms") as progress:
-        return generate_phantom(
-            folder,
-            n_train=N_TRAIN,
-            n_test=N_TEST,
-            seed=seed,
-            text_correlation=CORRELATION,
-            progress=progress,
-        )
-
-
-def _train(out: Path, films: FilmSet, seed: int, console: RunConsole) -> LoadedModel:
-    folder = out / f"checkpoint-{seed}"
-    if not is_complete(folder):
-        with console.progress("epochs") as progress:
-            train_on_filmset(
-                films,
-                TrainingParams(n_epochs=N_EPOCHS),
-                ViewSpec(image_size=IMAGE_SIZE),
-                seed=seed,
-                cache_dir=out / "views",
-                out=folder,
-                inputs={"filmset": films.root.name},
-                device="cpu",
-                on_epoch=lambda metrics: progress(metrics.epoch, metrics.n_epochs),
-            )
-    return load_checkpoint(folder)
 
 
 def _find_truth(model: LoadedModel, films: FilmSet, cache: Path) -> dict[str, bool]:
@@ -135,5 +107,4 @@ def _to_markdown(scores: dict[str, object]) -> str:
         "model evaluations a map": str(scores["evaluations_a_map"]),
         "seconds": str(scores["seconds"]),
     }
-    lines = ["| what | measured |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
-    return "\n".join(lines) + "\n"
+    return to_markdown([{"what": what, "measured": measured} for what, measured in rows.items()])

@@ -7,10 +7,20 @@ from typing import Annotated
 
 import typer
 
-from covid_debug.cli.options import OutOption, SeedOption, TablesOption, WorkersOption
+from covid_debug.cli.options import (
+    CheckpointOption,
+    DataOption,
+    DeviceOption,
+    FactoryOption,
+    OutOption,
+    SeedOption,
+    TablesOption,
+    WorkersOption,
+)
 from covid_debug.errors import InputContractError
 
-bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean.")
+bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean, training, growth.")
+ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
 
 @bench_app.command("text")
@@ -25,20 +35,15 @@ def bench_text_command(
     ] = None,
 ) -> None:
     """Score the text detectors on annotated films: recall, over-cleaning, seconds."""
-    from benchmarks.text.measure import ANNOTATIONS, bench_text, to_markdown
+    from benchmarks.text.measure import ANNOTATIONS, bench_text, describe_results
     from covid_debug.terminal import RunConsole
 
     wanted: dict[str, dict[str, object]] | None = None
     if detector:
         wanted = {name: {} for name in detector}
-    if annotations is None and not ANNOTATIONS.is_file():
-        raise InputContractError(
-            "bench text: the development set of boxes is in a checkout only; give"
-            " --annotations FILE"
-        )
     console = RunConsole()
     results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
-    typer.echo(to_markdown(results))
+    typer.echo(describe_results(results))
     console.say(f"tables: {out}")
 
 
@@ -63,29 +68,30 @@ def bench_clean_command(
     regions: Annotated[
         Path | None, typer.Option("--regions", help="Its text regions, from detect-text.")
     ] = None,
-    detector: Annotated[
-        str | None, typer.Option("--detector", help="Second detector, looks for what is left.")
-    ] = None,
     films: Annotated[
         int, typer.Option("--films", help="Measure speed and memory on so many phantoms instead.")
     ] = 0,
     side: Annotated[int, typer.Option("--side", help="Side of these phantoms in pixels.")] = 1024,
     workers: WorkersOption = 2,
 ) -> None:
-    """Compare ways of cleaning: fill error, residual text, scars; or speed and memory."""
-    from benchmarks.clean import bench_clean_command_line
+    """Compare ways of cleaning: fill error, scars; or speed and memory."""
+    from benchmarks.clean.throughput import ThroughputBench, bench_throughput
+    from benchmarks.clean.variants import CleanBench, bench_clean
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.imaging.regions import read_regions
     from covid_debug.terminal import RunConsole
 
-    bench_clean_command_line(
-        out,
-        data=data,
-        regions=regions,
-        detector=detector,
-        n_films=films,
-        side_px=side,
+    if films:
+        bench_throughput(ThroughputBench(films, side, workers), out, RunConsole())
+        return
+    if (data is None) != (regions is None):
+        raise InputContractError("--data and --regions: expected both, or none for phantoms")
+    request = CleanBench(
+        filmset=None if data is None else load_filmset(data),
+        regions=None if regions is None else read_regions(regions),
         n_workers=workers,
-        console=RunConsole(),
     )
+    bench_clean(request, out, RunConsole())
 
 
 @bench_app.command("saliency")
@@ -96,21 +102,13 @@ def bench_saliency_command(
         typer.Option(
             "--data",
             help="Data set (its test films) or folder of images; phantoms and a model trained on"
-            " them when both are left out.",
+            " them when this and --checkpoint are left out.",
         ),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Checkpoint folder.")
     ] = None,
-    torchvision: Annotated[
-        str | None, typer.Option("--torchvision", help="Or a torchvision network, e.g. resnet50.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Local weights of that network.")
-    ] = None,
-    factory: Annotated[
-        str | None, typer.Option("--factory", help="module:function of your own network.")
-    ] = None,
+    factory: FactoryOption = None,
     target: Annotated[
         str | None, typer.Option("--target", help="Class to explain; default: predicted class.")
     ] = None,
@@ -140,37 +138,70 @@ def bench_saliency_command(
     gallery: Annotated[
         Path | None, typer.Option("--gallery", help="Write the page of maps and curves there.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    max_batch: Annotated[int, typer.Option("--max-batch", min=1)] = 64,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")] = 0,
-    device: Annotated[str, typer.Option("--device")] = "cpu",
+    seed: SeedOption = 0,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Measure every saliency method: deletion, insertion, cost, void maps, sanity."""
     import torch
 
-    from benchmarks.saliency.command import ModelChoice, bench_saliency
+    from benchmarks.saliency.command import SaliencyBench, bench_saliency
+    from benchmarks.saliency.films import FilmChoice, ModelChoice
     from covid_debug.terminal import RunConsole
 
     if threads:
         torch.set_num_threads(threads)
     console = RunConsole()
-    text = bench_saliency(
-        ModelChoice(checkpoint, torchvision, weights, factory, device),
-        data,
-        out,
-        target=target,
-        n_films=films,
-        grids=grid or [7, 28],
-        methods=method or [],
-        yardstick=yardstick or [],
+    request = SaliencyBench(
+        ModelChoice(checkpoint, factory, device),
+        FilmChoice(data, target, films),
+        grids=tuple(grid or (7, 28)),
+        methods=tuple(method or ()),
+        yardstick_grids=tuple(yardstick or ()),
         yardstick_films=yardstick_films,
+        seed=seed,
         paper=paper,
-        check_sanity=sanity,
+        sanity=sanity,
         control=control,
         gallery=gallery,
-        seed=seed,
-        max_batch=max_batch,
-        say=console.say,
     )
-    typer.echo(text)
+    typer.echo(bench_saliency(request, out, console))
     console.say(f"tables and figures: {out}")
+
+
+@bench_app.command("growth")
+def bench_growth_command(
+    checkpoint: CheckpointOption,
+    data: DataOption,
+    grid: Annotated[int, typer.Option("--grid", min=1, help="Cells a side.")] = 28,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Measure how cost and memory of iGOS++ grow with films and with films at once."""
+    import torch
+
+    from benchmarks.saliency.growth import bench_growth
+
+    if threads:
+        torch.set_num_threads(threads)
+    bench_growth(checkpoint, data, grid, typer.echo)
+
+
+@bench_app.command("training")
+def bench_training_command(
+    arch: Annotated[
+        list[str] | None,
+        typer.Option("--arch", help="Repeatable; default covidnet and resnet18_half."),
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option("--size", help="Repeatable; default 128 and 224 px.")
+    ] = None,
+    threads: ThreadsOption = 2,
+) -> None:
+    """Measure films per second of training and inference, by memory layout and precision."""
+    import torch
+
+    from benchmarks.training import bench_training
+
+    if threads:
+        torch.set_num_threads(threads)
+    bench_training(arch or ("covidnet", "resnet18_half"), size or (128, 224), typer.echo)

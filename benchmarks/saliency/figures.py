@@ -15,7 +15,7 @@ from benchmarks.saliency.drawings import (
     draw_curves,
     draw_montage,
 )
-from benchmarks.saliency.measure import BenchFilms, MethodRun
+from benchmarks.saliency.runs import BenchFilms, MethodRun
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.reporting.figures import to_jpeg, to_png
 

@@ -3,14 +3,14 @@
 Joins the checks of ``covid_debug.evaluation.sanity`` with the explainer; computes nothing itself.
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.saliency.measure import BenchFilms
+from benchmarks.saliency.runs import BenchFilms
+from benchmarks.tables import to_markdown, write_csv
 from covid_debug.evaluation import sanity
 from covid_debug.evaluation.deletion_insertion import (
     PerturbationProtocol,
@@ -57,8 +57,7 @@ def check_igos_pp(
         result = explainer.explain(model, images, targets, seeds=seeds)
         return sanity.MapSample(result.saliency, result.diagnostics["void"])
 
-    lines = [["check", "value", "detail"]]
-    lines += [
+    lines = [
         _randomisation_line(f"randomising down to {step.layer}", step)
         for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4)
     ]
@@ -82,10 +81,10 @@ def check_igos_pp(
             f"of {trace.diagnostics['loss'].shape[1]}",
         ]
     )
-    with (out / "sanity.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(lines)
-    table = "\n".join(f"| {a} | {b} | {c} |" for a, b, c in lines[1:])
-    return f"### Sanity checks of igos_pp\n\n| check | value | detail |\n|---|---|---|\n{table}\n"
+    columns = ("check", "value", "detail")
+    rows = [dict(zip(columns, line, strict=True)) for line in lines]
+    write_csv(out / "sanity.csv", columns, rows)
+    return f"### Sanity checks of igos_pp\n\n{to_markdown(rows)}"
 
 
 def _randomisation_line(what: str, step: sanity.RandomisationStep) -> list[str]:

@@ -1,9 +1,8 @@
-"""Tables of the saliency benchmark: averages, intervals, paired differences, the papers' numbers.
+"""Tables of the saliency benchmark: averages, intervals, paired differences.
 
 Owns aggregation and text; runs nothing.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.saliency.measure import YARDSTICK, BenchFilms, MethodRun
+from benchmarks.saliency.runs import BenchFilms, MethodRun
+from benchmarks.saliency.yardstick import YARDSTICK
+from benchmarks.tables import to_markdown, write_csv
 from covid_debug.artifacts import canonical_json, write_text_atomic
 from covid_debug.evaluation.statistics import Estimate, paired_bootstrap_difference
 from covid_debug.saliency.base import VOID_REASONS
@@ -112,135 +113,86 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
     return rows
 
 
-def write_tables(rows: Sequence[BenchRow], out: Path, *, facts: Mapping[str, Any]) -> str:
+def write_tables(rows: Sequence[BenchRow], out: Path, *, facts: Mapping[str, Any]) -> None:
     """Write ``saliency.csv``, ``saliency.md`` and ``facts.json``.
 
     Args:
         rows: From :func:`summarise`.
         out: Folder.
         facts: What was run on what, for ``facts.json``.
-
-    Returns:
-        The Markdown text.
     """
     out.mkdir(parents=True, exist_ok=True)
-    header = [
-        "method", "grid", "n_ok", "n_void", "n_total", "deletion", "deletion_low", "deletion_high",
-        "insertion", "insertion_low", "insertion_high", "seconds_per_map", "cpu_seconds_per_map",
-        "evaluations_per_map",
-        "peak_mb", "speedup", "deletion_difference", "deletion_difference_low",
-        "deletion_difference_high", "insertion_difference", "insertion_difference_low",
-        "insertion_difference_high", "n_pairs", "void_reasons",
-    ]  # fmt: skip
-    with (out / "saliency.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        for row in rows:
-            pair = row.deletion_difference
-            writer.writerow(
-                [
-                    row.method, row.grid, row.n_ok, row.n_void, row.n_total,
-                    *_numbers(row.deletion), *_numbers(row.insertion),
-                    f"{row.seconds:.4f}", f"{row.cpu_seconds:.4f}", f"{row.evaluations:.1f}",
-                    f"{row.peak_mb:.0f}",
-                    "" if row.speedup is None else f"{row.speedup:.1f}",
-                    *_numbers(row.deletion_difference), *_numbers(row.insertion_difference),
-                    "" if pair is None else pair.n, json.dumps(dict(row.void_reasons)),
-                ]
-            )  # fmt: skip
-    text = to_markdown(rows)
-    write_text_atomic(out / "saliency.md", text)
+    cells = [_to_cells(row) for row in rows]
+    write_csv(out / "saliency.csv", list(cells[0]), cells)
+    write_text_atomic(out / "saliency.md", to_sections(rows))
     write_text_atomic(out / "facts.json", json.dumps(json.loads(canonical_json(facts)), indent=2))
-    return text
+
+
+def _to_cells(row: BenchRow) -> dict[str, object]:
+    """Return the line of ``saliency.csv``."""
+    pair = row.deletion_difference
+    return {
+        "method": row.method,
+        "grid": row.grid,
+        "n_ok": row.n_ok,
+        "n_void": row.n_void,
+        "n_total": row.n_total,
+        **_interval("deletion", row.deletion),
+        **_interval("insertion", row.insertion),
+        "seconds_per_map": f"{row.seconds:.4f}",
+        "cpu_seconds_per_map": f"{row.cpu_seconds:.4f}",
+        "evaluations_per_map": f"{row.evaluations:.1f}",
+        "peak_mb": f"{row.peak_mb:.0f}",
+        "speedup": "" if row.speedup is None else f"{row.speedup:.1f}",
+        **_interval("deletion_difference", row.deletion_difference),
+        **_interval("insertion_difference", row.insertion_difference),
+        "n_pairs": "" if pair is None else pair.n,
+        "void_reasons": json.dumps(dict(row.void_reasons)),
+    }
+
+
+def _interval(name: str, estimate: Estimate | None) -> dict[str, str]:
+    names = (name, f"{name}_low", f"{name}_high")
+    if estimate is None or not estimate.is_defined:
+        return dict.fromkeys(names, "")
+    values = (estimate.value, estimate.low, estimate.high)
+    return {key: f"{value:.4f}" for key, value in zip(names, values, strict=True)}
 
 
 def _median(values: NDArray[np.float64]) -> float:
     return float(np.median(values)) if values.size else float("nan")
 
 
-def _numbers(estimate: Estimate | None) -> list[str]:
-    if estimate is None or not estimate.is_defined:
-        return ["", "", ""]
-    return [f"{x:.4f}" for x in (estimate.value, estimate.low, estimate.high)]
-
-
-def to_markdown(rows: Sequence[BenchRow]) -> str:
-    """Return the table, one section per grid, best insertion first."""
-    lines = []
+def to_sections(rows: Sequence[BenchRow]) -> str:
+    """Return one Markdown table per grid, best insertion first."""
+    sections = []
     for grid in sorted({row.grid for row in rows}):
         at_grid = [row for row in rows if row.grid == grid]
         at_grid.sort(key=lambda row: -(row.insertion.value if row.insertion.is_defined else -1))
-        lines += [
-            f"### {grid} x {grid}",
-            "",
-            "| method | films (void) | deletion, lower is better | insertion, higher is better"
-            " | s a map | CPU s a map | evaluations | MiB | faster than published"
-            " | deletion difference | insertion difference |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {row.method} | {row.n_ok} ({row.n_void}) | {_cell(row.deletion)}"
-            f" | {_cell(row.insertion)} | {row.seconds:.2f} | {row.cpu_seconds:.2f}"
-            f" | {row.evaluations:.0f}"
-            f" | {row.peak_mb:.0f} | {'' if row.speedup is None else f'{row.speedup:.1f}x'}"
-            f" | {_cell(row.deletion_difference, sign=True)}"
-            f" | {_cell(row.insertion_difference, sign=True)} |"
-            for row in at_grid
-        ]
-        lines.append("")
-    return "\n".join(lines)
+        sections.append(f"### {grid} x {grid}\n\n{to_markdown([_to_line(r) for r in at_grid])}")
+    return "\n".join(sections)
 
 
-def _cell(estimate: Estimate | None, *, sign: bool = False) -> str:
+def _to_line(row: BenchRow) -> dict[str, str]:
+    """Return the line of the Markdown table."""
+    return {
+        "method": row.method,
+        "films (void)": f"{row.n_ok} ({row.n_void})",
+        "deletion, lower is better": format_estimate(row.deletion),
+        "insertion, higher is better": format_estimate(row.insertion),
+        "s a map": f"{row.seconds:.2f}",
+        "CPU s a map": f"{row.cpu_seconds:.2f}",
+        "evaluations": f"{row.evaluations:.0f}",
+        "MiB": f"{row.peak_mb:.0f}",
+        "faster than published": "" if row.speedup is None else f"{row.speedup:.1f}x",
+        "deletion difference": format_estimate(row.deletion_difference, sign=True),
+        "insertion difference": format_estimate(row.insertion_difference, sign=True),
+    }
+
+
+def format_estimate(estimate: Estimate | None, *, sign: bool = False) -> str:
+    """Return value and interval, ``""`` where there is none."""
     if estimate is None or not estimate.is_defined:
         return ""
     style = "+.3f" if sign else ".3f"
     return f"{estimate.value:{style}} ({estimate.low:{style}} to {estimate.high:{style}})"
-
-
-PAPER_ROWS: tuple[tuple[str, str, int, float, float], ...] = (
-    ("grad_cam", "ResNet50", 7, 0.1675, 0.6521),
-    ("integrated_gradients", "ResNet50", 224, 0.0907, 0.2921),
-    ("rise", "ResNet50", 224, 0.1196, 0.5637),
-    ("mask", "ResNet50", 224, 0.0468, 0.4962),
-    ("mask", "ResNet50", 28, 0.1151, 0.5559),
-    ("mask", "ResNet50", 7, 0.2259, 0.6003),
-    ("igos", "ResNet50", 224, 0.0420, 0.5846),
-    ("igos", "ResNet50", 28, 0.1059, 0.5986),
-    ("igos", "ResNet50", 7, 0.1607, 0.6632),
-    ("igos_pp", "ResNet50", 224, 0.0328, 0.7261),
-    ("igos_pp", "ResNet50", 28, 0.0929, 0.7284),
-    ("igos_pp", "ResNet50", 7, 0.1810, 0.7332),
-    ("grad_cam", "VGG19", 14, 0.1527, 0.5938),
-    ("integrated_gradients", "VGG19", 224, 0.0663, 0.2551),
-    ("rise", "VGG19", 224, 0.1082, 0.5139),
-    ("mask", "VGG19", 224, 0.0482, 0.4158),
-    ("mask", "VGG19", 28, 0.1056, 0.5335),
-    ("mask", "VGG19", 14, 0.1753, 0.5647),
-    ("igos", "VGG19", 224, 0.0336, 0.5246),
-    ("igos", "VGG19", 28, 0.0899, 0.5701),
-    ("igos", "VGG19", 14, 0.1213, 0.6387),
-)
-"""Method, network, grid, deletion, insertion as printed in the iGOS++ paper, tables 1 and 2."""
-
-
-def paper_markdown(rows: Sequence[BenchRow]) -> str:
-    """Return the papers' table with this run's numbers beside it, where both have one."""
-    ours = {(row.method, row.grid): row for row in rows}
-    lines = [
-        "### The paper's ImageNet numbers and ours",
-        "",
-        "Other images, another network and another number of classes: the orders compare, the"
-        " values do not.",
-        "",
-        "| method | grid | network | paper deletion | paper insertion | our deletion"
-        " | our insertion |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for method, network, grid, deletion, insertion in PAPER_ROWS:
-        row = ours.get((method, grid))
-        lines.append(
-            f"| {method} | {grid} | {network} | {deletion:.4f} | {insertion:.4f}"
-            f" | {_cell(row.deletion) if row else ''} | {_cell(row.insertion) if row else ''} |"
-        )
-    return "\n".join([*lines, ""])

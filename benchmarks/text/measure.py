@@ -4,7 +4,6 @@ Runs the detectors one after another on one thread and writes the counts of
 :mod:`benchmarks.text.scoring` as CSV and Markdown.
 """
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import cv2
 import torch
 
+from benchmarks.tables import to_markdown, write_csv
 from benchmarks.text.scoring import (
     AnnotatedFilm,
     FilmScore,
@@ -102,7 +102,7 @@ def bench_text(
     ) as draft:
         _write_table(draft.path / TABLE_NAME, results)
         _write_missed(draft.path / MISSED_NAME, results)
-        (draft.path / SUMMARY_NAME).write_text(to_markdown(results), encoding="utf-8")
+        (draft.path / SUMMARY_NAME).write_text(describe_results(results), encoding="utf-8")
         draft.facts["n_films"] = len(films)
     return results
 
@@ -163,43 +163,38 @@ def _parts(result: DetectorScores) -> dict[str, Sequence[FilmScore]]:
 
 
 def _write_table(path: Path, results: Sequence[DetectorScores]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        columns = ("detector", "films", "group", "value", "n_found", "n_total", "share")
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        for result in results:
-            for part, scores in _parts(result).items():
-                for row in summarise(scores):
-                    writer.writerow({"detector": result.name, "films": part, **row})
+    columns = ("detector", "films", "group", "value", "n_found", "n_total", "share")
+    rows = [
+        {"detector": result.name, "films": part, **row}
+        for result in results
+        for part, scores in _parts(result).items()
+        for row in summarise(scores)
+    ]
+    write_csv(path, columns, rows)
 
 
 def _write_missed(path: Path, results: Sequence[DetectorScores]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ("detector", "film", "x0", "y0", "x1", "y1", "kind", "content", "marks", "coverage")
-        )
-        for result in results:
-            for score in result.scores:
-                for found in score.boxes:
-                    if not found.is_found:
-                        box = found.box
-                        marks = " ".join(box.marks)
-                        coverage = f"{found.coverage:.2f}"
-                        writer.writerow(
-                            (
-                                result.name,
-                                score.path,
-                                *box.box,
-                                box.kind,
-                                box.content,
-                                marks,
-                                coverage,
-                            )
-                        )
+    corners = ("x0", "y0", "x1", "y1")
+    rows = [
+        {
+            "detector": result.name,
+            "film": score.path,
+            **dict(zip(corners, found.box.box, strict=True)),
+            "kind": found.box.kind,
+            "content": found.box.content,
+            "marks": " ".join(found.box.marks),
+            "coverage": f"{found.coverage:.2f}",
+        }
+        for result in results
+        for score in result.scores
+        for found in score.boxes
+        if not found.is_found
+    ]
+    columns = ("detector", "film", *corners, "kind", "content", "marks", "coverage")
+    write_csv(path, columns, rows)
 
 
-def to_markdown(results: Sequence[DetectorScores]) -> str:
+def describe_results(results: Sequence[DetectorScores]) -> str:
     """Write the detectors side by side.
 
     Args:
@@ -209,27 +204,26 @@ def to_markdown(results: Sequence[DetectorScores]) -> str:
         Two Markdown tables: headline numbers, with both halves of the films; recall by group.
     """
     names = [result.name for result in results]
-    lines = [_line("", names), _line("---", ["---"] * len(names))]
+
+    def line(head: str, what: str, cells: Sequence[str]) -> dict[str, str]:
+        return {head: what, **dict(zip(names, cells, strict=True))}
+
+    lines = []
     for part in ("all", "tuning half", "held-out half"):
         counts = [_by_key(summarise(_parts(result)[part])) for result in results]
         lines += [
-            _line(f"{part}: {group}, {value}", [_cell(c.get((group, value))) for c in counts])
+            line("", f"{part}: {group}, {value}", [_cell(c.get((group, value))) for c in counts])
             for group, value in _HEADLINES
             if any((group, value) in c for c in counts)
         ]
-    lines.append(_line("s/film, one thread", [f"{r.seconds_per_film:.2f}" for r in results]))
+    lines.append(line("", "s/film, one thread", [f"{r.seconds_per_film:.2f}" for r in results]))
     counts = [_by_key(summarise(result.scores)) for result in results]
-    lines += ["", _line("legible boxes found", names), _line("---", ["---"] * len(names))]
-    lines += [
-        _line(f"{group}: {value}", [_cell(c[group, value]) for c in counts])
+    groups = [
+        line("legible boxes found", f"{group}: {value}", [_cell(c[group, value]) for c in counts])
         for group, value in counts[0]
         if (group, value) not in _HEADLINES
     ]
-    return "\n".join(lines) + "\n"
-
-
-def _line(head: str, cells: Sequence[str]) -> str:
-    return f"| {' | '.join([head, *cells])} |"
+    return f"{to_markdown(lines)}\n{to_markdown(groups)}"
 
 
 def _by_key(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.clean import bench_clean, measure_throughput, to_markdown
+from benchmarks.clean.throughput import ThroughputBench, measure_throughput
+from benchmarks.clean.variants import CleanBench, bench_clean
+from benchmarks.tables import to_markdown
 from covid_debug.artifacts import write_artifact
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
@@ -71,15 +73,14 @@ def test_bench_clean_compares_variants_in_one_table(films, tmp_path, console):
     filmset, regions = films
     variants = {"telea": CleaningParams(), "blur": CleaningParams(method="blur")}
 
-    results = bench_clean(
-        tmp_path / "out",
-        filmset=filmset,
-        regions=regions,
-        variants=variants,
-        probe=ProbeParams(n_trees=5, n_resamples=20, n_folds=3),
+    request = CleanBench(
+        filmset,
+        regions,
+        variants,
+        ProbeParams(n_trees=5, n_resamples=20, n_folds=3),
         n_workers=1,
-        console=console,
     )
+    results = bench_clean(request, tmp_path / "out", console)
 
     assert [result.name for result in results] == ["telea", "blur"]
     assert all(result.n_films == 12 for result in results)
@@ -87,13 +88,13 @@ def test_bench_clean_compares_variants_in_one_table(films, tmp_path, console):
     assert all(3 < result.fill_error < 12 for result in results)
     with (tmp_path / "out/clean.csv").open() as stream:
         assert [row["variant"] for row in csv.DictReader(stream)] == ["telea", "blur"]
-    assert (tmp_path / "out/clean.md").read_text() == to_markdown(results)
+    assert (tmp_path / "out/clean.md").read_text() == to_markdown([r.to_row() for r in results])
     assert [path.name for path in tmp_path.iterdir()] in (["set", "out"], ["out", "set"])
 
 
 @pytest.mark.slow
 def test_measure_throughput_memory_does_not_grow_with_the_number_of_films(tmp_path):
-    found = measure_throughput(tmp_path, n_films=2000, side_px=256, n_workers=2)
+    found = measure_throughput(ThroughputBench(2000, side_px=256), tmp_path)
 
     for tenth, *_, end in zip(*found.memory_mb, strict=True):
         assert end < tenth + 10

@@ -8,18 +8,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-import benchmarks.saliency.measure as bench
-from benchmarks.saliency.command import (
-    ModelChoice,
-    default_methods,
-    load_model,
-)
+from benchmarks.saliency import measure, yardstick
+from benchmarks.saliency.command import SaliencyBench, bench_saliency, default_methods
 from benchmarks.saliency.figures import write_figures, write_gallery
-from benchmarks.saliency.measure import YARDSTICK, BenchFilms, BenchPlan, run_saliency_benchmark
+from benchmarks.saliency.films import FilmChoice, ModelChoice
+from benchmarks.saliency.measure import run_saliency_benchmark
+from benchmarks.saliency.paper import paper_markdown
 from benchmarks.saliency.plain_igos_pp import PublishedConstants, explain_plainly
+from benchmarks.saliency.runs import BenchFilms, BenchPlan
 from benchmarks.saliency.sanity import check_igos_pp
-from benchmarks.saliency.tables import paper_markdown, summarise, write_tables
+from benchmarks.saliency.tables import summarise, write_tables
+from benchmarks.saliency.yardstick import YARDSTICK
 from covid_debug.errors import CovidDebugError, InputContractError
+from covid_debug.terminal import RunConsole
 from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, wrap
 
 QUICK = PublishedConstants(n_steps=3, n_iterations=2)
@@ -34,7 +35,7 @@ def films() -> BenchFilms:
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchPlan:
-    monkeypatch.setattr(bench, "explain_plainly", partial(explain_plainly, constants=QUICK))
+    monkeypatch.setattr(yardstick, "explain_plainly", partial(explain_plainly, constants=QUICK))
     methods = {"igos_pp": {"n_iterations": 3}, "gradient": {}, "rise": {"n_masks": 10}}
     return BenchPlan(methods, grids=(4, SIDE), yardstick_grids=(4,), parts=tmp_path / "parts")
 
@@ -46,7 +47,8 @@ def test_benchmark_runs_every_method_at_every_grid_and_excludes_void_films_visib
 
     runs = run_saliency_benchmark(wrap(Patch(4, 4, 6)), films, plan, said.append)
     rows = summarise(runs, films)
-    text = write_tables(rows, tmp_path, facts={"films": 3})
+    write_tables(rows, tmp_path, facts={"films": 3})
+    text = (tmp_path / "saliency.md").read_text()
 
     found = [(run.method, run.grid) for run in runs]
     expected = [(m, g) for m in ("igos_pp", "gradient", "rise") for g in (4, SIDE)]
@@ -71,8 +73,8 @@ def test_benchmark_repeats_no_finished_part(
     def refuse(*_: object) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(bench, "_run_method", refuse)
-    monkeypatch.setattr(bench, "_explain_one_plainly", refuse)
+    monkeypatch.setattr(measure, "_run_method", refuse)
+    monkeypatch.setattr(yardstick, "_explain_one", refuse)
     second = run_saliency_benchmark(classifier, films, plan, lambda _: None)
 
     for a, b in zip(first, second, strict=True):
@@ -148,10 +150,26 @@ def test_default_methods_name_a_spatial_layer_for_grad_cam() -> None:
     assert default_methods(classifier)["grad_cam"] == {"target_layer": "pool"}
 
 
-def test_model_choice_errors_are_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(InputContractError, match="either --checkpoint or --torchvision"):
-        load_model(ModelChoice(None, None, None, None, "cpu"))
-    with pytest.raises(InputContractError, match="needs --weights FILE"):
-        load_model(ModelChoice(None, "resnet50", None, None, "cpu"))
+def test_errors_of_models_and_films_are_one_clear_line(tmp_path: Path) -> None:
+    somewhere, console = FilmChoice(tmp_path), RunConsole()
+
+    with pytest.raises(InputContractError, match="give --checkpoint DIR for these films"):
+        bench_saliency(SaliencyBench(ModelChoice(), somewhere), tmp_path, console)
     with pytest.raises(CovidDebugError, match="nowhere"):
-        load_model(ModelChoice(tmp_path / "nowhere", None, None, None, "cpu"))
+        ModelChoice().load(tmp_path / "nowhere")
+
+
+def test_control_of_the_sanity_checks_is_built_by_the_same_factory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    monkeypatch.setattr(
+        "benchmarks.saliency.films.load_checkpoint",
+        lambda folder, *, device, factory: loaded.append((folder.name, device, factory)),
+    )
+    choice = ModelChoice(tmp_path / "model", "builtins:dict", "cpu")
+
+    for folder in (tmp_path / "model", tmp_path / "control"):
+        choice.load(folder)
+
+    assert loaded == [("model", "cpu", dict), ("control", "cpu", dict)]

@@ -233,6 +233,8 @@ STEPS = {
         lambda folder: load_table(folder / "saliency.csv"),
         BOTH,
     ),
+    "bench growth": Step("bench growth --checkpoint model --data films --grid 4", needs=BOTH),
+    "bench training": Step("bench training --arch resnet18_half --size 32"),
 }
 ELSEWHERE = {"ui"}  # waits until it is interrupted: test_cli_ui.py
 

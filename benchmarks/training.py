@@ -1,23 +1,23 @@
-"""Films per second of training steps and inference, and what each setting of the loop is worth.
+"""`covid-debug bench training`: films per second of training and inference by setting of the loop.
 
-Run ``python -m benchmarks.train_speed [--threads 2] [--size 224] [--arch covidnet resnet18_half]``.
 Variants take turns, step by step, and each number is the median of its steps, so that other work
 on the machine disturbs all of them alike. Ratios are relative to the first variant.
 """
 
-import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
 
+from covid_debug.errors import TrainingError
 from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.training.augmentation import AugmentationParams, augment
 
+BATCH_SIZE, N_ROUNDS = 32, 5
 VARIANTS = {
     "default layout, float32": (torch.contiguous_format, False),
     "channels last, float32": (torch.channels_last, False),
@@ -26,8 +26,9 @@ VARIANTS = {
 
 
 def make_steps(
-    arch: str, image_size: int, batch_size: int, layout: torch.memory_format, mixed: bool
+    arch: str, image_size: int, layout: torch.memory_format, mixed: bool
 ) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return one step of training and one of inference."""
     classifier = Classifier(
         build_backbone(arch, 3, 1),
         class_names=("normal", "pneumonia", "COVID-19"),
@@ -37,8 +38,8 @@ def make_steps(
     ).to(memory_format=layout)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
-    planes = torch.randint(0, 256, (batch_size, 1, image_size, image_size), dtype=torch.uint8)
-    labels = torch.randint(0, 3, (batch_size,), generator=generator)
+    planes = torch.randint(0, 256, (BATCH_SIZE, 1, image_size, image_size), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (BATCH_SIZE,), generator=generator)
 
     def train() -> None:
         classifier.train()
@@ -50,7 +51,7 @@ def make_steps(
         torch.autograd.backward(loss)
         optimizer.step()
         if not torch.isfinite(loss):
-            raise SystemExit(f"{arch}: the loss is not finite")
+            raise TrainingError(f"bench training: the loss of {arch} is not finite")
 
     def infer() -> None:
         classifier.eval()
@@ -63,10 +64,10 @@ def make_steps(
     return train, infer
 
 
-def measure(steps: dict[str, Callable[[], None]], n_rounds: int) -> dict[str, float]:
+def measure(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
     """Return the median seconds of each step; the first round warms up."""
     durations: dict[str, list[float]] = {name: [] for name in steps}
-    for index in range(n_rounds + 1):
+    for index in range(N_ROUNDS + 1):
         for name, step in steps.items():
             started = time.perf_counter()
             step()
@@ -75,36 +76,34 @@ def measure(steps: dict[str, Callable[[], None]], n_rounds: int) -> dict[str, fl
     return {name: statistics.median(values) for name, values in durations.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--arch", nargs="+", default=["covidnet", "resnet18_half"])
-    parser.add_argument("--size", nargs="+", type=int, default=[128, 224])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}")
-    print(f"{'arch':<16}{'px':>5}  {'variant':<26}{'train films/s':>14}{'ratio':>7}", end="")
-    print(f"{'inference':>11}{'ratio':>7}")
-    for arch in options.arch:
-        for size in options.size:
+def bench_training(
+    architectures: Sequence[str], sizes: Sequence[int], say: Callable[[str], None]
+) -> None:
+    """Measure every variant of every architecture and size; one line for each.
+
+    Args:
+        architectures: Names of :data:`covid_debug.models.catalog.BACKBONES`.
+        sizes: Sides of the films in pixels.
+        say: Receives the lines.
+    """
+    say(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    say(
+        f"{'arch':<16}{'px':>5}  {'variant':<26}{'train films/s':>14}{'ratio':>7}"
+        f"{'inference':>11}{'ratio':>7}"
+    )
+    for arch in architectures:
+        for size in sizes:
             pairs = {
-                name: make_steps(arch, size, options.batch, layout, mixed)
+                name: make_steps(arch, size, layout, mixed)
                 for name, (layout, mixed) in VARIANTS.items()
             }
-            trained = measure({name: pair[0] for name, pair in pairs.items()}, options.rounds)
-            inferred = measure({name: pair[1] for name, pair in pairs.items()}, options.rounds)
+            trained = measure({name: train for name, (train, _) in pairs.items()})
+            inferred = measure({name: infer for name, (_, infer) in pairs.items()})
             first = next(iter(VARIANTS))
             for name in VARIANTS:
-                rates = [options.batch / spent[name] for spent in (trained, inferred)]
+                rates = [BATCH_SIZE / spent[name] for spent in (trained, inferred)]
                 gains = [spent[first] / spent[name] for spent in (trained, inferred)]
-                print(
+                say(
                     f"{arch:<16}{size:>5}  {name:<26}{rates[0]:>14.0f}{gains[0]:>7.2f}"
-                    f"{rates[1]:>11.0f}{gains[1]:>7.2f}",
-                    flush=True,
+                    f"{rates[1]:>11.0f}{gains[1]:>7.2f}"
                 )
-
-
-if __name__ == "__main__":
-    main()
