@@ -14,7 +14,6 @@ from typing import ClassVar, Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.ranges import check_choices, check_range
 from covid_debug.saliency.base import Explainer, RawExplanation
