@@ -310,6 +310,16 @@ def test_out_of_range_images_are_refused_with_the_span(classifier, images, targe
         explain("igos_pp", classifier, images, targets)
 
 
+@pytest.mark.parametrize("value", [-0.01, 1.01])
+def test_one_pixel_out_of_range_on_either_side_is_refused(
+    classifier, images, targets, value
+) -> None:
+    images[1, 0, 3, 3] = value
+
+    with pytest.raises(InputContractError, match=r"must be in \[0, 1\], image 1 spans"):
+        explain("igos_pp", classifier, images, targets)
+
+
 def test_nan_images_are_refused(classifier, images, targets) -> None:
     images[1, 0, 3, 3] = torch.nan
 

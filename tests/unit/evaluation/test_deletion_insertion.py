@@ -149,3 +149,29 @@ def test_scale_mismatch_is_refused() -> None:
 def test_protocol_refuses_zero_steps() -> None:
     with pytest.raises(InputContractError, match="n_steps is 0"):
         PerturbationProtocol(n_steps=0)
+
+
+def test_steps_take_the_nearest_number_of_units() -> None:
+    images = formula((1, 1, 4, 4))  # 16 units in 6 steps: 2.67, 5.33, 8, ...
+    protocol = PerturbationProtocol(n_steps=6, resolution="image")
+
+    result = compute_deletion_insertion(scorer(Constant(0.5), 1, 4), images, images, protocol)
+
+    expected = torch.tensor([0, 3, 5, 8, 11, 13, 16]).double() / 16
+    torch.testing.assert_close(result.perturbed_fraction, expected)
+
+
+def test_deletion_and_insertion_have_baselines_of_their_own() -> None:
+    images = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    score = scorer(Additive(torch.ones(1, 1, 2, 2).double()), 1, 2)
+    protocol = PerturbationProtocol(
+        n_steps=1,
+        resolution="image",
+        deletion_baseline=BaselineSpec("constant", 0.25),
+        insertion_baseline=BaselineSpec("constant", 0.75),
+    )
+
+    result = compute_deletion_insertion(score, images, images, protocol)
+
+    assert result.deletion_curve[0].tolist() == pytest.approx([0.5, 0.25])
+    assert result.insertion_curve[0].tolist() == pytest.approx([0.75, 0.5])

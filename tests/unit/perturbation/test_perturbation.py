@@ -88,3 +88,24 @@ def test_baseline_spec_refuses_bad_values() -> None:
         BaselineSpec("constant", 2.0)
     with unchecked(), pytest.raises(InputContractError, match="kind is 'noise'"):
         BaselineSpec("noise")
+
+
+def test_projection_inverts_upsampling_of_an_oblong_grid() -> None:
+    grid = formula((2, 1, 5, 7))
+    upsampler = GridUpsampler((5, 7), (23, 31), grid)
+
+    torch.testing.assert_close(upsampler.project(upsampler.upsample(grid)), grid)
+
+
+@pytest.mark.parametrize(
+    ("length", "n_taps", "sigma"),
+    [(499, 51, 50), (500, 151, 150), (799, 151, 150), (800, 201, 200)],
+)
+def test_blur_has_the_papers_constants_for_every_size(length, n_taps, sigma) -> None:
+    image = formula((1, 1, length, 1))
+    reach = n_taps // 2
+    taps = torch.exp(-(torch.arange(-reach, reach + 1).double() ** 2) / (2 * sigma**2))
+    padded = torch.nn.functional.pad(image, (0, 0, reach, reach), mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, (taps / taps.sum()).view(1, 1, -1, 1))
+
+    torch.testing.assert_close(blur_baseline(image), expected)

@@ -17,7 +17,10 @@ def step_mask(side: int = 4) -> torch.Tensor:
 
 
 def test_removed_area_is_the_share_of_zeros() -> None:
-    torch.testing.assert_close(removed_area(step_mask()), torch.tensor([0.5]).double())
+    mask = step_mask()
+    mask[..., 1] = 1.0  # one column of four is left at 0
+
+    torch.testing.assert_close(removed_area(mask), torch.tensor([0.25]).double())
 
 
 def test_total_variation_of_a_step_is_the_share_of_crossed_pairs() -> None:

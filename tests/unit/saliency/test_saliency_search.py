@@ -4,12 +4,13 @@ import torch
 from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.saliency.igos_pp import IGOSPP
 from covid_debug.saliency.mask_objective import MaskObjective, Term, path_nodes
 from covid_debug.saliency.mask_params import MaskSearchParams, resolve_step_size
-from covid_debug.saliency.mask_search import TIE_SHARE, choose_noise
+from covid_debug.saliency.mask_search import TIE_SHARE, SearchResult, choose_noise
 from covid_debug.saliency.optimizers import minimise
 from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unchecked, wrap
 
@@ -335,3 +336,63 @@ def test_model_calls_never_exceed_max_batch() -> None:
     )  # fmt: skip
 
     assert max(seen) <= 7
+
+
+@torch.no_grad()
+def test_noise_is_halved_to_the_largest_size_that_moves_the_score_by_a_tenth_of_the_gap() -> None:
+    pixel = torch.zeros(1, 1, 4, 4)
+    pixel[..., 0, 0] = 1.0  # the score is this pixel, so noise z of size s moves it by s * |z|
+    images, baseline = torch.full((2, 1, 4, 4), 0.5), torch.full((2, 1, 4, 4), 0.1)
+    score = TargetScore(wrap(Additive(pixel), 4), torch.ones(2, dtype=torch.int64))
+    z = [
+        float(torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(i))[0, 0, 0].abs())
+        for i in (1, 2)
+    ]
+    tolerance = 0.1 * (0.5 - 0.1)
+    size = 3 * tolerance / z[0]  # of film 0 a quarter survives
+    expected = [
+        next(f for f in (1, 0.5, 0.25, 0.125, 0) if f * size * one <= tolerance) * size for one in z
+    ]
+
+    noise_std, _ = choose_noise(
+        score,
+        images,
+        baseline,
+        [torch.Generator().manual_seed(i) for i in (1, 2)],
+        MaskSearchParams(noise_std=size),
+    )
+
+    assert expected[0] == size / 4
+    assert noise_std.tolist() == pytest.approx(expected)
+
+
+def test_mean_gradient_is_the_mean_over_the_steps() -> None:
+    start, target = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+
+    _, mean_gradient, diagnostics = minimise(
+        Bowl(target), start, [], torch.zeros(1), rule="fixed", step_size=0.1, n_iterations=3
+    )
+
+    # Each step leaves 1 - 2 * 0.1 of the way; the gradient is twice what is left of it.
+    left = [1.0, 0.8, 0.64]
+    torch.testing.assert_close(mean_gradient, torch.full_like(start, 2 * sum(left) / 3))
+    torch.testing.assert_close(diagnostics["loss"], 4 * torch.tensor([left]).square())
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"), [("product", 0.125), ("deletion_mask", 0.25), ("insertion_mask", 0.5)]
+)
+def test_result_of_igos_pp_is_the_mask_that_its_terms_name(monkeypatch, result, kept) -> None:
+    deletion, insertion = (IGOSPP.terms[i].masks for i in (0, 1))
+    values = torch.tensor([0.25, 0.5])[[*deletion, *insertion]]
+    masks = values.view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    images = bright_patch_images(1)
+    upsampler = GridUpsampler((4, 4), (SIDE, SIDE), images)
+    found = SearchResult(masks, torch.zeros_like(masks), {}, upsampler, "none")
+    monkeypatch.setattr("covid_debug.saliency.igos_pp.search_masks", lambda *_: found)
+    score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
+
+    raw = build_explainer("igos_pp", result=result)._explain(score, images, images, [])
+
+    torch.testing.assert_close(raw.keep_mask, torch.full((1, 1, 4, 4), kept))
+    torch.testing.assert_close(raw.saliency, torch.full((1, 1, SIDE, SIDE), 1 - kept))
