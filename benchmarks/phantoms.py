@@ -8,8 +8,9 @@ from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.progress import Listener
+from covid_debug.stages import Means
 from covid_debug.training.params import TrainingParams
-from flows.training import train_on_filmset
+from covid_debug.training.stage import TrainRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +63,8 @@ class PhantomModel:
                 )
         films = load_filmset(self.films)
         if not is_complete(self.checkpoint):
-            with listener.progress("epochs") as progress:
-                train_on_filmset(
-                    films,
-                    TrainingParams(n_epochs=self.n_epochs),
-                    ViewSpec(image_size=self.image_size),
-                    seed=self.seed,
-                    cache_dir=self.views,
-                    out=self.checkpoint,
-                    inputs={"filmset": self.films.name},
-                    device="cpu",
-                    on_epoch=lambda metrics: progress(metrics.epoch, metrics.n_epochs),
-                )
+            training = TrainingParams(n_epochs=self.n_epochs)
+            view = ViewSpec(image_size=self.image_size)
+            request = TrainRequest(self.films, training, view, self.seed)
+            request.make(self.checkpoint, Means(listener, self.views))
         return films

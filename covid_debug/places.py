@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from covid_debug.artifacts import try_to_lock
+from covid_debug.artifacts import remove_partials, try_to_lock
 from covid_debug.errors import ArtifactError
 
 _LOCK_NAME = ".run.lock"
@@ -28,6 +28,13 @@ def find_obstacle(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror or str(error)
+
+
+def prepare_folders(*folders: Path) -> None:
+    """Create folders of artifacts and clear what killed runs left half-written there."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(folder)
 
 
 @contextmanager

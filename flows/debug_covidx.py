@@ -1,6 +1,6 @@
 """The model-debugging loop: train, find the text, prove its effect, clean, retrain, compare.
 
-Reads like the figure of the paper; every step is a task of :mod:`flows.stages`.
+Reads like the figure of the paper; every step is a task of :mod:`flows.tasks`.
 """
 
 import datetime
@@ -12,9 +12,11 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from covid_debug.config.schema import RunConfig
+from covid_debug.places import prepare_folders
+from covid_debug.reporting.stage import read_headlines
 from covid_debug.terminal import RunConsole
-from flows import stages
-from flows.recording import RunRecorder, accuracy_table, write_report
+from flows import tasks
+from flows.recording import RunRecorder, accuracy_table
 
 
 @dataclass(frozen=True)
@@ -55,25 +57,25 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
     Returns:
         What the run leaves behind.
     """
-    bench = stages.Workbench(config, console, command)
-    stages.prepare_folders(config)
+    run = tasks.Run(config, console, command)
+    prepare_folders(config.data_dir, config.reports_dir)
     with RunRecorder(config) as recorder:
         with console.stage("Ingest and check the films"):
-            original = stages.ingest(bench)
+            original = tasks.ingest(run)
             recorder.show_ingest(original, console)
         with console.stage("Find burned-in text on every film"):
-            regions = stages.detect_text(bench, original)
+            regions = tasks.find_text(run, original)
         with console.stage("Clean: COVIDx++"):
-            cleaned = stages.clean(bench, original, regions)
+            cleaned = tasks.clean(run, original, regions)
         proved: Path | None = None
         if config.proof.max_films:
             with console.stage("Prove: is text left, did cleaning leave a scar?"):
-                proved = stages.prove(bench, original, cleaned)
+                proved = tasks.prove(run, original, cleaned)
                 recorder.log_proof(proved)
         filmsets: dict[str, Path] = {"original": original, "cleaned": cleaned}
         if "placebo" in config.arms:
             with console.stage("Clean as much elsewhere: the placebo"):
-                filmsets["placebo"] = stages.clean_placebo(bench, original, regions)
+                filmsets["placebo"] = tasks.clean_placebo(run, original, regions)
 
         checkpoints: dict[tuple[str, int], Path] = {}
         for arm in config.arms:
@@ -82,17 +84,31 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                     console.stage(f"Train on the {arm} films, seed {seed}"),
                     recorder.training(arm, seed, filmsets[arm]) as log,
                 ):
-                    train = stages.train.with_options(task_run_name=f"train {arm} seed {seed}")
-                    checkpoints[arm, seed] = train(bench, filmsets[arm], seed, log.epoch)
+                    train = tasks.train.with_options(task_run_name=f"train {arm} seed {seed}")
+                    checkpoints[arm, seed] = train(run, filmsets[arm], seed, log.epoch)
                     log.checkpoint(checkpoints[arm, seed])
 
         with console.stage("Audit: does the text drive the predictions?"):
             first = checkpoints["original", config.seeds[0]]
-            audited = stages.audit(bench, first, original, regions)
+            audited = tasks.audit(run, first, original, regions)
+            calibrated = tasks.calibrate(run, audited, first, original)
         with console.stage("Compare the models"):
-            compared = stages.compare(bench, checkpoints, filmsets, regions, audited)
+            tested = {"original": original, "cleaned": cleaned}
+            compared = tasks.compare(run, checkpoints, tested)
+            confounds = tasks.confounds(run, original, regions)
         with console.stage("Report"):
-            run_dir, headlines = write_report(bench, filmsets, regions, audited, compared, proved)
+            run_dir = tasks.report(
+                run,
+                original,
+                regions,
+                cleaned,
+                proof=proved,
+                audit=audited,
+                calibration=calibrated,
+                comparison=compared,
+                confounds=confounds,
+            )
+            headlines = read_headlines(run_dir)
             url = recorder.finish(run_dir, compared)
     create_table_artifact(
         key="debug-covidx-comparison",

@@ -1,7 +1,4 @@
-"""What a run records: MLflow runs while it works, the report's folder at the end.
-
-Collects what the stages left and hands it to `tracking` and `reporting`; computes nothing.
-"""
+"""What a run records in MLflow while it works; computes nothing."""
 
 import dataclasses
 import json
@@ -11,31 +8,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from covid_debug.artifacts import artifact_key, canonical_json
 from covid_debug.cleaning.proof import PROOF_NAME, read_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
-from covid_debug.evaluation.comparison import BASE_ARM, POOLED
-from covid_debug.reporting.decisions import read_decisions
+from covid_debug.evaluation.comparison import POOLED
 from covid_debug.reporting.figures import draw_confusion
-from covid_debug.reporting.inputs import ReportInputs
-from covid_debug.reporting.report import add_decisions, build_report
 from covid_debug.terminal import RunConsole
 from covid_debug.tracking.mlflow_tracker import MlflowRun, MlflowTracker
 from covid_debug.tracking.names import metric_name
 from covid_debug.training.params import EpochMetrics
-from flows.stages import REGIONS_NAME, Workbench, make_if_needed
 
 # MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.
 SHORT_METRICS = {"f1": "f1", "precision": "prec", "recall": "recall"}
 SHOWN_COLUMNS = tuple(
     f"{short}.{test}" for short in SHORT_METRICS.values() for test in ("original", "cleaned")
 )
-REPORT_CODE_VERSION = 4
 
 
 class TrainingLog:
@@ -265,82 +254,3 @@ def _contrast_metrics(contrast: Mapping[str, Any]) -> dict[str, float | None]:
         metrics[name] = entry["mean"]
         metrics[f"{name}_low"], metrics[f"{name}_high"] = entry["low"], entry["high"]
     return metrics
-
-
-@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
-def write_report(
-    bench: Workbench,
-    filmsets: Mapping[str, Path],
-    regions: Path,
-    audited: Path,
-    compared: Path,
-    proved: Path | None,
-) -> tuple[Path, tuple[str, ...]]:
-    """Write the run's folder, unless an intact one stands already.
-
-    Args:
-        bench: The run.
-        filmsets: Arm -> film set.
-        regions: Artifact of the text regions.
-        audited: Artifact of the audit.
-        compared: Artifact of the comparison.
-        proved: Artifact of the proof of cleaning, or None.
-
-    Returns:
-        The folder and the headline sentences.
-    """
-    config = bench.config
-    inputs = {"audit": audited.name, "comparison": compared.name}
-    if proved is not None:
-        inputs["proof"] = proved.name
-    key = artifact_key(config.name, REPORT_CODE_VERSION, config.without_places(), inputs)
-
-    def make(run_dir: Path) -> None:
-        comparison = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
-        calibration = json.loads((compared / "calibration.json").read_text(encoding="utf-8"))
-        confounds = json.loads((compared / "confounds.json").read_text(encoding="utf-8"))
-        build_report(
-            run_dir,
-            ReportInputs(
-                title=config.name,
-                filmset=filmsets[BASE_ARM],
-                regions=regions / REGIONS_NAME,
-                view=config.view,
-                cleaned=filmsets["cleaned"],
-                audit=audited,
-                proof=proved,
-                comparison=comparison["rows"],
-                contrasts=comparison["contrasts"],
-                confusions=[
-                    {
-                        "train_data": cell["train_data"],
-                        "test_data": cell["test_data"],
-                        "seed": cell["seed"],
-                        "class_names": cell["class_names"],
-                        "matrix": cell["confusion"],
-                    }
-                    for cell in comparison["cells"]
-                ],
-                baselines=confounds,
-                calibration=calibration,
-                config=json.loads(canonical_json(config.without_places())),
-                command=bench.command,
-            ),
-        )
-
-    run_dir = make_if_needed(bench, config.reports_dir / key, "report", make)
-    summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    return run_dir, tuple(summary["headlines"])
-
-
-def rewrite_report(run_dir: Path, decisions: Path | None) -> Path:
-    """Show reviewers' decisions in a copy of a run's report.
-
-    Args:
-        run_dir: Folder of a finished run.
-        decisions: JSON lines exported by the report; None leaves the copy undecided.
-
-    Returns:
-        Path of the copy.
-    """
-    return add_decisions(run_dir, {} if decisions is None else read_decisions(decisions))

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.saliency.runs import BenchFilms
-from covid_debug.cli.films import collect_films
 from covid_debug.data.filmset import load_filmset
+from covid_debug.data.listing import collect_films
 from covid_debug.data.views import load_views, render_film
 from covid_debug.errors import CovidDebugError, InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec

@@ -31,7 +31,6 @@ METHOD = "igos_pp"
 GROUP = 8
 """Films whose intervened views are held at once, and films explained together."""
 
-_N_WORKERS = 2
 _WARM_UP_MAPS = 4
 
 Views = NDArray[np.uint8]
@@ -47,6 +46,7 @@ class Auditor:
         regions: Mapping[str, FilmRegions],
         params: AuditParams,
         target: int,
+        n_workers: int = 2,
     ) -> None:
         """Bind the model and the films.
 
@@ -56,6 +56,7 @@ class Auditor:
             regions: Text by ``image_id``.
             params: How to audit.
             target: Index of the audited class.
+            n_workers: Threads that read films and intervene on them.
 
         Raises:
             InputContractError: If the grid of the maps has more cells than the view has pixels.
@@ -72,6 +73,7 @@ class Auditor:
         self._regions = regions
         self._params = params
         self._target = target
+        self._n_workers = n_workers
         self._explainer = build_explainer(METHOD, grid_size=params.grid_size, **params.igos)
 
     def choose_baseline(self, views: Views, probabilities: NDArray[np.float32]) -> str:
@@ -135,7 +137,7 @@ class Auditor:
         Yields:
             How many films are done.
         """
-        with ThreadPoolExecutor(_N_WORKERS) as pool:
+        with ThreadPoolExecutor(self._n_workers) as pool:
             for start in range(0, len(cases), GROUP):
                 group = cases[start : start + GROUP]
                 made = list(pool.map(self._intervene, group))

@@ -75,6 +75,7 @@ def compute_confounds(
     seed: int,
     view: ViewSpec | None = None,
     cache_dir: Path | None = None,
+    n_workers: int = 2,
 ) -> list[dict[str, Any]]:
     """Fit every baseline on the training films and test it on the test films.
 
@@ -84,6 +85,7 @@ def compute_confounds(
         seed: Seed of the bootstrap.
         view: What the compared models see of a film; None leaves out the baseline that needs it.
         cache_dir: Folder of decoded views; None leaves out the same baseline.
+        n_workers: Threads that decode views.
 
     Returns:
         Rows with ``name, description, value, low, high, n, n_total, macro_f1, chance, warning``;
@@ -119,7 +121,7 @@ def compute_confounds(
         spec, folder = view, cache_dir
 
         def border(films: Sequence[Film]) -> Features:
-            return _borders(load_views(filmset, films, spec, folder))
+            return _borders(load_views(filmset, films, spec, folder, n_workers=n_workers))
 
         baselines.append(
             ("border", "sees only the outermost sixteenth of the view", border, everything)

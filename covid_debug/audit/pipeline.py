@@ -69,6 +69,7 @@ def audit_filmset(
     cache_dir: Path,
     out: Path,
     inputs: Mapping[str, str] | None = None,
+    n_workers: int = 2,
     progress: Progress | None = None,
     announce: Announce | None = None,
 ) -> AuditResult:
@@ -87,6 +88,7 @@ def audit_filmset(
         cache_dir: Folder of decoded views.
         out: Artifact of kind ``"audit"`` to write.
         inputs: Names of the artifacts that went in.
+        n_workers: Threads that read films.
         progress: Called with (steps done, steps in total); a step is a film or a map.
         announce: Receives the plan before the interventions and again before the maps.
 
@@ -101,13 +103,13 @@ def audit_filmset(
         raise InputContractError("audit: films is empty; expected at least one film")
     classifier = loaded.classifier
     target = target_index(classifier.class_names, params.target_class)
-    views, readable = _read_views(filmset, films, loaded.view, cache_dir)
+    views, readable = _read_views(filmset, films, loaded.view, cache_dir, n_workers)
     probabilities = predict_probabilities(classifier, views, max_batch=params.max_batch)
     predicted = np.where(readable, probabilities.argmax(axis=1), -1)
     selection = select_films(
         films, predicted, target, regions, loaded.view, dilation_px=params.dilation_px
     )
-    auditor = Auditor(loaded, filmset, regions, params, target)
+    auditor = Auditor(loaded, filmset, regions, params, target, n_workers)
     rows = list(selection.candidates)
     baseline = auditor.choose_baseline(views[rows], probabilities[rows])
     cases = [
@@ -217,11 +219,12 @@ def _split_suspects(
 
 
 def _read_views(
-    filmset: FilmSet, films: Sequence[Film], spec: ViewSpec, cache_dir: Path
+    filmset: FilmSet, films: Sequence[Film], spec: ViewSpec, cache_dir: Path, n_workers: int
 ) -> tuple[Views, NDArray[np.bool_]]:
     # An unreadable film is black and marked False.
     try:
-        return load_views(filmset, films, spec, cache_dir), np.ones(len(films), dtype=bool)
+        views = load_views(filmset, films, spec, cache_dir, n_workers=n_workers)
+        return views, np.ones(len(films), dtype=bool)
     except DataIntegrityError:
         views = np.zeros((len(films), spec.image_size, spec.image_size), np.uint8)
         readable = np.zeros(len(films), dtype=bool)

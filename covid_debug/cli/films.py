@@ -1,58 +1,232 @@
-"""Which films a command is about: a data set, a folder of images, or single files."""
+"""`covid-debug phantom`, `ingest`, `detect-text`, `clean`, `diff` and `prove`: stages about films.
 
-from collections.abc import Sequence
+Heavy modules are imported inside the commands so that `--help` stays quick.
+"""
+
+# ruff: noqa: PLC0415
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from covid_debug.artifacts import is_complete
-from covid_debug.data.filmset import load_filmset
-from covid_debug.errors import InputContractError
-from covid_debug.imaging.reading import FILM_SUFFIXES, FilmFile, is_dicom, to_printable
-from covid_debug.terminal import RunConsole
+import typer
 
-_DICOM_INDEX = "DICOMDIR"
+from covid_debug.cli.options import (
+    DataOption,
+    OutOption,
+    SeedOption,
+    WorkersOption,
+    check_new_folder,
+    parse_pairs,
+)
+from covid_debug.errors import DataIntegrityError, InputContractError
 
-
-def collect_films(
-    images: Sequence[Path], data: Path | None, console: RunConsole
-) -> list[tuple[str, Path | FilmFile]]:
-    """List the films of a command.
-
-    In a folder, names with the suffix of an image are films, and so is every DICOM file.
-
-    Args:
-        images: Image files or folders of images.
-        data: Data set made by covid-debug, or a plain folder of images.
-        console: Told how many files of a folder are no images.
-
-    Returns:
-        ``(name, file)``: the ``image_id`` for films of a data set, otherwise the path as given,
-        in printable characters.
-
-    Raises:
-        InputContractError: If not exactly one of both is given, or a folder holds no image.
-    """
-    if (data is None) == (not images):
-        raise InputContractError("give either --data DIR or image files")
-    if data is not None and is_complete(data):
-        filmset = load_filmset(data)
-        return [(film.image_id, filmset.file_of(film)) for film in filmset.films]
-    found: list[Path] = []
-    for place in [data] if data is not None else images:
-        if not place.is_dir():
-            found.append(place)
-            continue
-        name = to_printable(place)
-        files = sorted(path for path in place.rglob("*") if not path.is_dir())
-        inside = [path for path in files if _is_image(path)]
-        if not inside:
-            raise InputContractError(f"{name}: holds no image; expected a data set or images")
-        if len(inside) < len(files):
-            console.say(f"{name}: {len(files) - len(inside)} files are no images")
-        found += inside
-    return [(to_printable(path), path) for path in found]
+if TYPE_CHECKING:
+    from covid_debug.stages import Means
 
 
-def _is_image(path: Path) -> bool:
-    if path.suffix.lower() in FILM_SUFFIXES:
-        return True
-    return path.is_file() and path.name != _DICOM_INDEX and is_dicom(path)
+def phantom(
+    out: OutOption,
+    n_train: Annotated[int, typer.Option("--n-train", min=1)],
+    n_test: Annotated[int, typer.Option("--n-test", min=1)],
+    seed: SeedOption = 0,
+    text_correlation: Annotated[float, typer.Option("--text-correlation", min=0, max=1)] = 0.9,
+) -> None:
+    """Generate phantom radiographs with known text and known causal effect."""
+    import os
+
+    from covid_debug.data.stage import PhantomData
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    request = PhantomData("phantom", n_train, n_test, seed, text_correlation)
+    films = request.make(out, Means(console, n_workers=os.cpu_count() or 1))
+    console.say(f"{len(films.films)} films in {out}")
+
+
+def ingest(
+    out: OutOption,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="NAME=DIR", help="cohen, fig1, actmed, nih or rsna."),
+    ] = None,
+    covidx: Annotated[Path | None, typer.Option("--covidx", help="Folder with train/, test/.")] = (
+        None
+    ),
+    train_list: Annotated[
+        Path | None, typer.Option("--train-list", help="Leave out for an external test set.")
+    ] = None,
+    test_list: Annotated[Path | None, typer.Option("--test-list", help="COVIDx split file.")] = (
+        None
+    ),
+    seed: SeedOption = 0,
+    val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.5)] = 0.1,
+    test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.5)] = 0.2,
+    max_failed_share: Annotated[
+        float,
+        typer.Option(
+            "--max-failed-share", min=0, max=1, help="Refuse when a larger share is unusable."
+        ),
+    ] = 0.05,
+) -> None:
+    """Build a data set from public sources or a COVIDx folder, and audit it."""
+    from covid_debug.data.integrity import load_ingest_audit
+    from covid_debug.data.stage import CovidxData, SourceData
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    request: CovidxData | SourceData
+    if covidx is not None and test_list is not None and not source:
+        request = CovidxData("covidx", covidx, train_list, test_list, seed, val_share)
+    elif source and covidx is None:
+        sources = parse_pairs(source, "--source")
+        request = SourceData("sources", sources, seed, val_share, test_share)
+    else:
+        raise typer.BadParameter(
+            "give either --source NAME=DIR (once per source) or --covidx with --test-list"
+        )
+    request.make(out, Means(console, max_failed_share=max_failed_share))
+    console.say(load_ingest_audit(out).render_markdown())
+    console.say(f"data set: {out}")
+
+
+def detect_text(
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Or a data set or folder.")] = None,
+    detector: Annotated[str, typer.Option("--detector")] = "default",
+    out: Annotated[Path, typer.Option("--out", help="JSON lines to write.")] = Path(
+        "regions.jsonl"
+    ),
+    read: Annotated[
+        bool,
+        typer.Option("--read", help="Also read the characters: for clean --policy keep, replace."),
+    ] = False,
+    workers: WorkersOption = 2,
+) -> None:
+    """Find burned-in text; writes one line an image, also for images that cannot be read."""
+    from covid_debug.data.listing import collect_films
+    from covid_debug.imaging.regions import iter_regions
+    from covid_debug.terminal import RunConsole
+    from covid_debug.text.scan import scan_to_file
+
+    console = RunConsole()
+    pairs = collect_films(images or [], data, console)
+    params = {"read_content": True} if read else {}
+    with console.progress("films") as progress:
+        scan_to_file(pairs, out, detector, params, n_workers=workers, progress=progress)
+    n_regions = n_failed = 0
+    for film in iter_regions(out):
+        n_regions += len(film.regions)
+        if film.error is not None:
+            n_failed += 1
+            console.say(f"not read: {film.error}")
+    console.say(f"{n_regions} regions on {len(pairs) - n_failed} of {len(pairs)} films: {out}")
+
+
+def clean(
+    data: DataOption,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder to create; with --verify, the COVIDx++ there.")
+    ],
+    regions: Annotated[
+        Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="Side markers: remove, keep or replace.")] = "remove",
+    method: Annotated[
+        str, typer.Option(help="Fill: telea, transplant, navier_stokes, ...")
+    ] = "telea",
+    mask_shape: Annotated[str, typer.Option(help="What is filled: glyphs or box.")] = "glyphs",
+    decoy_sets: Annotated[
+        int, typer.Option(help="Fill every film at the places of so many films; needs box.")
+    ] = 0,
+    dilation: Annotated[
+        int, typer.Option(help="Pixels by which masks grow; 6 also covers halos.")
+    ] = 3,
+    grain: Annotated[bool, typer.Option("--grain", help="Lay texture over the fills.")] = False,
+    decisions: Annotated[
+        Path | None, typer.Option("--decisions", help="Reviewers' decisions from the report.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the COVIDx++ that stands at --out instead.")
+    ] = False,
+    workers: WorkersOption = 2,
+) -> None:
+    """Inpaint every text region of every film: COVIDx++."""
+    from covid_debug.cleaning.film import CleaningParams
+    from covid_debug.cleaning.stage import CleanRequest
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    means = Means(RunConsole(), n_workers=workers)
+    if verify:
+        _verify(data, out, means)
+        return
+    check_new_folder(out)
+    if regions is None:
+        raise typer.BadParameter("--regions is needed to clean; make it with detect-text")
+    if not regions.is_file():
+        raise InputContractError(f"--regions {regions}: no such file; make it with detect-text")
+    params = CleaningParams(
+        policy=policy,  # type: ignore[arg-type]
+        method=method,
+        mask_shape=mask_shape,  # type: ignore[arg-type]
+        decoy_sets=decoy_sets,
+        dilation_px=dilation,
+        grain=grain,
+    )
+    cleaned = CleanRequest(data, regions, params, decisions).make(out, means)
+    means.listener.say(f"{len(cleaned.films)} of {cleaned.n_total} films cleaned: {out}")
+    if len(cleaned.films) < cleaned.n_total:
+        means.listener.warn(f"the others and the reasons are in {out / 'unusable.csv'}")
+
+
+def _verify(data: Path, out: Path, means: "Means") -> None:
+    from covid_debug.cleaning.verify import verify_cleaned
+    from covid_debug.data.filmset import load_filmset
+
+    with means.listener.progress("films") as progress:
+        found = verify_cleaned(
+            out, load_filmset(data), n_workers=means.n_workers, progress=progress
+        )
+    if not found.is_clean:
+        raise DataIntegrityError(f"{out}: {found.describe()}")
+    means.listener.say(found.describe())
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="A COVIDx++ folder.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Say how two COVIDx++ builds differ: parameters, films, regions, pixels."""
+    from covid_debug.cleaning.diff import diff_builds
+    from covid_debug.terminal import RunConsole
+
+    RunConsole().say(diff_builds(first, second).to_markdown())
+
+
+def prove(
+    data: DataOption,
+    cleaned: Annotated[Path, typer.Option("--cleaned", help="Folder of the COVIDx++ to prove.")],
+    out: OutOption,
+    detector: Annotated[
+        str | None,
+        typer.Option("--detector", help="Second detector; by default one that took no part."),
+    ] = None,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+) -> None:
+    """Check a COVIDx++: make every film again, scan for text again, probe for inpainting scars."""
+    from covid_debug.cleaning.scar import ProbeParams
+    from covid_debug.cleaning.stage import ProofRequest, tell_proof
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    request = ProofRequest(data, cleaned, ProbeParams(seed=seed), detector)
+    proof = request.make(out, Means(console, n_workers=workers))
+    tell_proof(out, console)
+    console.say(f"proof: {out}")
+    found = proof.verification
+    if found is not None and not found.is_clean:
+        raise DataIntegrityError(f"{cleaned}: {found.describe()}; see {out}")

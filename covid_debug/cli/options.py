@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import BadParameter
 
 from covid_debug.errors import ArtifactError
 
@@ -44,6 +45,30 @@ def _check_writable(folder: Path, option: str) -> Path:
             f"{option} {folder}: cannot be written ({obstacle}); name another folder"
         )
     return folder
+
+
+def parse_pairs(pairs: list[str], option: str) -> dict[str, Path]:
+    """Read NAME=DIR texts.
+
+    Args:
+        pairs: As given on the command line.
+        option: The option's name.
+
+    Returns:
+        Name -> folder, in order.
+
+    Raises:
+        BadParameter: If a text is no pair or a name stands twice.
+    """
+    result = {}
+    for pair in pairs:
+        name, sign, folder = pair.partition("=")
+        if not sign or not name or not folder:
+            raise BadParameter(f"{option} {pair!r}: expected NAME=DIR")
+        if name in result:
+            raise BadParameter(f"{option} {pair!r}: {name!r} is given twice")
+        result[name] = Path(folder)
+    return result
 
 
 OutOption = Annotated[

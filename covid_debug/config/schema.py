@@ -1,7 +1,7 @@
 """What a run's configuration file may say.
 
-Composes the parameter classes that live beside their algorithms; adds no numbers of its own to
-them.
+Composes the requests and parameter classes that live beside their algorithms; adds no numbers of
+its own to them.
 """
 
 import dataclasses
@@ -15,89 +15,14 @@ from pydantic import Field
 from covid_debug.audit.planning import AuditParams
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.proof import ProofParams
+from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData
 from covid_debug.errors import ConfigError
 from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.text.stage import TextParams
 from covid_debug.training.params import TrainingParams
 
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
 Arm = Literal["original", "cleaned", "placebo"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-
-
-@dataclass(frozen=True)
-class PhantomData:
-    """The embedded procedural radiographs (:mod:`covid_debug.data.phantom`).
-
-    Attributes:
-        kind: Always ``"phantom"``.
-        n_train: Films for training and validation.
-        n_test: Films for testing; their text is independent of the label.
-        seed: Seed of the generator.
-        text_correlation: Share of training films whose marker belongs to their class.
-        val_share: Share of the training patients held out for validation.
-    """
-
-    kind: Literal["phantom"]
-    n_train: Count
-    n_test: Count
-    seed: Seed = 0
-    text_correlation: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
-    val_share: Share = 0.2
-
-
-@dataclass(frozen=True)
-class SourceData:
-    """COVIDx built from the public data sets that it is made of.
-
-    Attributes:
-        kind: Always ``"sources"``.
-        sources: Source name (cohen, fig1, actmed, nih, rsna) -> its folder as published.
-        seed: Seed of the patient-level split.
-        val_share: Share of patients in validation.
-        test_share: Share of patients in the test set.
-    """
-
-    kind: Literal["sources"]
-    sources: dict[str, Path]
-    seed: Seed = 0
-    val_share: Share = 0.1
-    test_share: Share = 0.2
-
-
-@dataclass(frozen=True)
-class CovidxData:
-    """A COVIDx folder with published split files.
-
-    Attributes:
-        kind: Always ``"covidx"``.
-        folder: Folder with ``train/`` and ``test/``.
-        train_list: Split file of the training films, any version of COVIDx.
-        test_list: Split file of the test films.
-        seed: Seed of the validation split, taken patient by patient from the training list.
-        val_share: Share of the training patients in validation.
-    """
-
-    kind: Literal["covidx"]
-    folder: Path
-    train_list: Path
-    test_list: Path
-    seed: Seed = 0
-    val_share: Share = 0.1
-
-
-@dataclass(frozen=True)
-class TextParams:
-    """Which detector looks for text.
-
-    Attributes:
-        detector: Name in :mod:`covid_debug.text.catalog`.
-        params: Parameters of that detector.
-    """
-
-    detector: str = "default"
-    params: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +44,8 @@ class ComputeParams:
 
     Attributes:
         device: Torch device, e.g. ``"cpu"`` or ``"cuda"``; never changed silently.
-        n_workers: Processes for detection and cleaning.
+        n_workers: Processes of detection and cleaning, threads that read films; no result depends
+            on it.
         max_failed_share: The run stops when more than this share of the films fails in a stage.
     """
 
@@ -137,6 +63,8 @@ class RunConfig:
             ``.``, at most 100, the first one no ``-`` or ``.``.
         data: Where the films come from.
         seeds: One training per arm and seed; the first seed's original model is audited.
+        run_seed: Of everything random that is no training: audit, placebo, proof, bootstrap,
+            confounds.
         arms: Training sets that are compared; ``"original"`` is required.
         view: What the model sees of a film.
         text: Text detection.
@@ -153,6 +81,7 @@ class RunConfig:
     name: str
     data: Annotated[PhantomData | SourceData | CovidxData, Field(discriminator="kind")]
     seeds: tuple[Seed, ...] = (0,)
+    run_seed: Seed = 0
     arms: tuple[Arm, ...] = ("original", "cleaned")
     view: ViewSpec = field(default_factory=ViewSpec)
     text: TextParams = field(default_factory=TextParams)

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from covid_debug.data.views import N_WORKERS
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec, render_view
 from covid_debug.imaging.reading import FilmFile, Window, read_film
@@ -76,19 +75,20 @@ def examine_film(file: Path | FilmFile) -> FilmFacts:
 
 
 def examine_films(
-    files: Sequence[Path | FilmFile], progress: Progress | None = None
+    files: Sequence[Path | FilmFile], n_workers: int = 2, progress: Progress | None = None
 ) -> list[FilmFacts | DataIntegrityError]:
     """Examine many films in parallel; a film that cannot be read yields its error.
 
     Args:
         files: The files.
+        n_workers: Threads.
         progress: Called with (films done, films in total).
 
     Returns:
         Facts or error, in the order of ``files``.
     """
     results: list[FilmFacts | DataIntegrityError] = []
-    with ThreadPoolExecutor(N_WORKERS) as pool:
+    with ThreadPoolExecutor(n_workers) as pool:
         for result in pool.map(_examine_or_explain, files):
             results.append(result)
             if progress is not None:

@@ -89,6 +89,7 @@ def ingest_sources(
     val_share: float = 0.1,
     test_share: float = 0.2,
     max_failed_share: float = 0.05,
+    n_workers: int = 2,
     progress: Progress | None = None,
 ) -> FilmSet:
     """Build COVIDx from public sources by the published recipe, split by patient, and audit it.
@@ -102,6 +103,7 @@ def ingest_sources(
         val_share: Share of films for validation, per class.
         test_share: Share of films for test, per class.
         max_failed_share: Largest tolerated share of missing and unreadable films.
+        n_workers: Threads that read films.
         progress: Called with (films done, films in total).
 
     Returns:
@@ -109,8 +111,7 @@ def ingest_sources(
 
     Raises:
         InputContractError: If no source is given.
-        DataIntegrityError: If a source is not as published, too many films fail or a class is
-            empty.
+        DataIntegrityError: If a source is not as published, films fail or a class is empty.
     """
     if not sources:
         raise InputContractError("ingest_sources: sources is empty; expected at least one folder")
@@ -133,7 +134,7 @@ def ingest_sources(
                     _Candidate(record.path, patient_id, record.label, name, record.view)
                 )
         where = f"ingest_sources ({', '.join(sources)})"
-        admission = _admit(candidates, unusable, progress)
+        admission = _admit(candidates, unusable, n_workers, progress)
         _check_failures(admission, where, max_failed_share, out)
         _check_classes(admission, CLASS_NAMES, where)
         splits = _split(admission, seed=seed, val_share=val_share, test_share=test_share)
@@ -153,6 +154,7 @@ def ingest_covidx(
     seed: int,
     val_share: float = 0.1,
     max_failed_share: float = 0.05,
+    n_workers: int = 2,
     progress: Progress | None = None,
 ) -> FilmSet:
     """Take over a COVIDx folder with its published split, and audit it.
@@ -168,6 +170,7 @@ def ingest_covidx(
         seed: Run seed of the validation split.
         val_share: Share of the training films for validation, per class.
         max_failed_share: Largest tolerated share of missing and unreadable films.
+        n_workers: Threads that read films.
         progress: Called with (films done, films in total).
 
     Returns:
@@ -202,7 +205,7 @@ def ingest_covidx(
             _check_presence(found, path, covidx_dir / split, max_failed_share, out)
             candidates += found
         where = f"ingest_covidx ({covidx_dir})"
-        admission = _admit(candidates, [], progress)
+        admission = _admit(candidates, [], n_workers, progress)
         _check_failures(admission, where, max_failed_share, out)
         films: Sequence[Film] = admission.films
         if train_list is not None:
@@ -252,6 +255,7 @@ def _leave_list(out: Path, unusable: Sequence[UnusableFilm]) -> str:
 def _admit(
     candidates: Sequence[_Candidate],
     unusable: list[UnusableFilm],
+    n_workers: int,
     progress: Progress | None,
 ) -> _Admission:
     admission = _Admission([], {}, list(unusable), [])
@@ -262,7 +266,7 @@ def _admit(
             _refuse_copy(admission, candidate, first, LISTED_AGAIN, "the same file is")
     unique = list(listed.values())
     first_with: dict[str, _Candidate] = {}
-    results = examine_films([candidate.path for candidate in unique], progress)
+    results = examine_films([candidate.path for candidate in unique], n_workers, progress)
     for candidate, fact in zip(unique, results, strict=True):
         if isinstance(fact, DataIntegrityError):
             reason = f"{UNREADABLE}: {str(fact).removeprefix(f'{candidate.path}: ')}"

@@ -125,6 +125,7 @@ def audit_filmset(
     *,
     unusable: Sequence[UnusableFilm] | None = None,
     facts: Mapping[str, FilmFacts] | None = None,
+    n_workers: int = 2,
     progress: Progress | None = None,
 ) -> IngestAudit:
     """Audit a data set of any origin.
@@ -133,6 +134,7 @@ def audit_filmset(
         filmset: The data set.
         unusable: Films left out with their reasons; read from the folder when None.
         facts: Image id -> what its file says; read from the files when None.
+        n_workers: Threads that read files.
         progress: Called with (films done, films in total) while files are read.
 
     Returns:
@@ -141,7 +143,9 @@ def audit_filmset(
     unusable = load_unusable(filmset.root) if unusable is None else unusable
     broken: tuple[str, ...] = ()
     if facts is None:
-        results = examine_films([filmset.file_of(film) for film in filmset.films], progress)
+        results = examine_films(
+            [filmset.file_of(film) for film in filmset.films], n_workers, progress
+        )
         pairs = list(zip(filmset.films, results, strict=True))
         facts = {film.image_id: fact for film, fact in pairs if isinstance(fact, FilmFacts)}
         broken = tuple(str(fact) for _, fact in pairs if isinstance(fact, DataIntegrityError))

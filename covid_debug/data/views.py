@@ -25,7 +25,6 @@ from covid_debug.records import Film
 
 Views = npt.NDArray[np.uint8]
 
-N_WORKERS = 2  # decoding and resizing release the interpreter lock
 _CODE_VERSION = 2
 
 
@@ -40,6 +39,7 @@ def load_views(
     spec: ViewSpec,
     cache_dir: Path,
     *,
+    n_workers: int = 2,
     progress: Progress | None = None,
 ) -> Views:
     """Return the views of the films, decoding them only if the cache lacks them.
@@ -55,6 +55,7 @@ def load_views(
         films: Which films, in which order; at least one.
         spec: How views are made.
         cache_dir: Folder of the cache; created when missing.
+        n_workers: Threads; decoding and resizing release the interpreter lock.
         progress: Called with (films done, films in total) while decoding.
 
     Returns:
@@ -75,7 +76,7 @@ def load_views(
     if not target.exists():
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            _build(files, spec, target, progress)
+            _build(files, spec, target, n_workers, progress)
         except OSError as error:
             raise ArtifactError(
                 f"{target}: cannot be written ({error.strerror}); choose a writable cache folder"
@@ -97,7 +98,11 @@ def _fingerprint(file: FilmFile) -> tuple[object, ...]:
 
 
 def _build(
-    files: Sequence[FilmFile], spec: ViewSpec, target: Path, progress: Progress | None
+    files: Sequence[FilmFile],
+    spec: ViewSpec,
+    target: Path,
+    n_workers: int,
+    progress: Progress | None,
 ) -> None:
     shape = (len(files), spec.image_size, spec.image_size)
     n_free = shutil.disk_usage(target.parent).free
@@ -116,7 +121,7 @@ def _build(
         def render_into(index: int) -> None:
             views[index] = render_film(files[index], spec)
 
-        with ThreadPoolExecutor(N_WORKERS) as pool:
+        with ThreadPoolExecutor(n_workers) as pool:
             for n_done, _ in enumerate(pool.map(render_into, range(len(files))), start=1):
                 if progress is not None:
                     progress(n_done, len(files))

@@ -186,6 +186,7 @@ def predict_test_films(
     seed: int,
     test_data: str,
     cache_dir: Path,
+    n_workers: int = 2,
 ) -> FilmPredictions:
     """Run a model on the test films of a set.
 
@@ -196,6 +197,7 @@ def predict_test_films(
         seed: Training seed, for the record.
         test_data: Name of the version, for the record.
         cache_dir: Folder of decoded views.
+        n_workers: Threads that decode them.
 
     Returns:
         The answers, in the order of the test split.
@@ -211,7 +213,7 @@ def predict_test_films(
     films = filmset.select("test")
     if not films:
         raise InputContractError(f"{filmset.root}: has no test films to compare models on")
-    views = load_views(filmset, films, model.view, cache_dir)
+    views = load_views(filmset, films, model.view, cache_dir, n_workers=n_workers)
     return FilmPredictions(
         arm=arm,
         seed=seed,

@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 
 from covid_debug.audit.planning import target_index
-from covid_debug.config.schema import CovidxData, PhantomData, RunConfig, SourceData
+from covid_debug.config.schema import RunConfig
 from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
 from covid_debug.data.ingest import CLASS_NAMES as SOURCE_CLASS_NAMES
 from covid_debug.data.phantom.plan import plan_pool
 from covid_debug.data.phantom.signs import CLASS_NAMES as PHANTOM_CLASS_NAMES
 from covid_debug.data.sources.catalog import SOURCES
+from covid_debug.data.stage import CovidxData, PhantomData, SourceData
 from covid_debug.errors import ArtifactError, ConfigError, CovidDebugError, DataIntegrityError
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.devices import find_device
@@ -136,6 +137,8 @@ def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
 
 def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
     _check_folder("data.folder", data.folder)
+    if data.train_list is None:
+        raise DataIntegrityError("data.train_list is null; a run needs films to train on")
     rows = {
         "train": parse_split_file(data.train_list),
         "test": parse_split_file(data.test_list),

@@ -30,7 +30,6 @@ from covid_debug.reporting.verdicts import (
 
 THUMBNAIL_PX = 256
 _JPEG_QUALITY = 80
-_N_THREADS = 2
 _MARGIN_PX = 4.0
 _NO_MAP = (
     "no map was made: the audit explains a limited number of films, those under most suspicion and"
@@ -117,6 +116,7 @@ def build_cards(
     regions: Mapping[str, FilmRegions],
     audit_dir: Path,
     view: ViewSpec,
+    n_workers: int = 2,
 ) -> list[Card]:
     """Prepare the cards.
 
@@ -127,6 +127,7 @@ def build_cards(
         regions: Image id -> text regions.
         audit_dir: The audit artifact, for its maps.
         view: What the model sees of a film.
+        n_workers: Threads that read films.
 
     Returns:
         One card a film; a film that cannot be read gets a card that says so.
@@ -156,7 +157,7 @@ def build_cards(
             facts=tuple(_facts(entry, film)),
         )
 
-    with ThreadPoolExecutor(_N_THREADS) as pool:
+    with ThreadPoolExecutor(n_workers) as pool:
         return list(pool.map(build, enumerate(audited, start=1)))
 
 

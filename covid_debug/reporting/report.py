@@ -69,12 +69,13 @@ _MAX_TABLE_ROWS = 12
 _INLINED_FIGURES = ("comparison", "calibration", "probability_shift")
 
 
-def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
+def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Path:
     """Write the folder of a run.
 
     Args:
         run_dir: Folder to make, an artifact of kind ``"report"``; must not exist.
         inputs: What the report is made from.
+        n_workers: Threads that read films.
 
     Returns:
         Path of ``report.html``, one file without any outside reference.
@@ -95,7 +96,7 @@ def build_report(run_dir: Path, inputs: ReportInputs) -> Path:
     )
     shown = audited[: inputs.max_cards]
     cards = (
-        build_cards(shown, filmset, cleaned, regions, inputs.audit, inputs.view)
+        build_cards(shown, filmset, cleaned, regions, inputs.audit, inputs.view, n_workers)
         if inputs.audit
         else []
     )

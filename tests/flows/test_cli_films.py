@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_debug.cli.films import collect_films
+from covid_debug.data.listing import collect_films
 from covid_debug.terminal import RunConsole
 from tests.cli import call, refusal
 from tests.films import build_filmset, draw_film, draw_pixels, make_film, write_dicom

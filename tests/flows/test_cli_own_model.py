@@ -134,7 +134,8 @@ def test_compare_takes_a_factory(world, tmp_path) -> None:
 def test_audit_of_an_unknown_class_stops_before_any_text_is_looked_for(
     world, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("flows.auditing.scan_films", lambda *_, **__: pytest.fail("text first"))
+    scan = "covid_debug.audit.stage.scan_films"
+    monkeypatch.setattr(scan, lambda *_, **__: pytest.fail("text first"))
 
     error = refusal(
         *("audit", "--checkpoint", world / "model", "--data", world / "data"),

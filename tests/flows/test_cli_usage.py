@@ -33,7 +33,8 @@ def test_version_names_version_and_commit() -> None:
 
 
 def test_version_outside_a_checkout_names_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "describe_code", lambda: f"covid_debug {version('covid_debug')}")
+    release = f"covid_debug {version('covid_debug')}"
+    monkeypatch.setattr("covid_debug.artifacts.describe_code", lambda: release)
 
     assert call("--version").out == [f"covid-debug {version('covid_debug')}"]
 
@@ -92,7 +93,7 @@ def test_interrupted_command_says_that_it_can_go_on(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupt)
+    monkeypatch.setattr("covid_debug.cli.run._run", interrupt)
 
     outcome = call("run", tmp_path / "c.yaml")
 

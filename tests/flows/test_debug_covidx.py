@@ -10,11 +10,33 @@ from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.proof import ProofParams
 from covid_debug.config.loader import build_config
 from covid_debug.config.schema import RunConfig
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.errors import DataIntegrityError
+from covid_debug.places import prepare_folders
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # other packages' deprecations
 ]
 
+WORK = (
+    "data.stage.generate_phantom",
+    "text.stage.scan_to_file",
+    "cleaning.stage.clean_filmset",
+    "cleaning.stage.prove_cleaning",
+    "training.stage.train_on_filmset",
+    "audit.stage.audit_filmset",
+    "audit.stage.calibrate",
+    "audit.stage.compute_confounds",
+    "evaluation.stage.compare_arms",
+    "reporting.stage.build_report",
+)
+QUICK = {
+    "data.stage.generate_phantom",
+    "audit.stage.calibrate",
+    "audit.stage.compute_confounds",
+    "evaluation.stage.compare_arms",
+    "reporting.stage.build_report",
+}
 RUN_FILES = ("report.html", "summary.json", "comparison.csv", "flags.csv", "manifest.json")
 
 
@@ -62,39 +84,31 @@ def test_run_leaves_every_promised_file(undisturbed: tuple[Path, RunConfig]) -> 
 def test_second_start_repeats_nothing(
     undisturbed: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import stages
-
     run_dir, config = undisturbed
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage was repeated")
 
-    for name in ("generate_phantom", "scan_to_file", "clean_filmset", "prove_with"):
-        monkeypatch.setattr(stages, name, refuse)
-    for name in ("train_on_filmset", "audit_filmset", "compare_arms"):
-        monkeypatch.setattr(stages, name, refuse)
+    for work in WORK:
+        monkeypatch.setattr(f"covid_debug.{work}", refuse)
 
     assert run_flow(config) == run_dir
 
 
-@pytest.mark.parametrize(
-    "stage", ["scan_to_file", "clean_filmset", "prove_with", "train_on_filmset", "audit_filmset"]
-)
+@pytest.mark.parametrize("work", [work for work in WORK if work not in QUICK])
 def test_interrupted_run_ends_with_the_same_files(
     undisturbed: tuple[Path, RunConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    stage: str,
+    work: str,
 ) -> None:
-    from flows import stages
-
     config = make_config(tmp_path)
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, stage, die)
+        patch.setattr(f"covid_debug.{work}", die)
         with pytest.raises(KeyboardInterrupt):
             run_flow(config)
     run_dir = run_flow(config)
@@ -137,12 +151,11 @@ def test_proof_of_cleaning_is_a_stage_with_metrics_and_a_section(
 def test_proof_can_be_left_out(
     undisturbed: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import stages
     from flows.debug_covidx import count_stages
 
     _, config = undisturbed
     without = dataclasses.replace(config, proof=ProofParams(0))
-    monkeypatch.setattr(stages, "prove", None)
+    monkeypatch.setattr("flows.tasks.prove", None)
 
     summary = json.loads((run_flow(without) / "summary.json").read_text())
 
@@ -186,14 +199,12 @@ def test_report_shows_the_command_that_was_given_and_is_found_by_another_one(
 
 
 def test_drafts_of_killed_runs_are_cleared_where_artifacts_and_reports_lie(tmp_path: Path) -> None:
-    from flows.stages import prepare_folders
-
     config = make_config(tmp_path)
     drafts = [folder / "x.partial-12345678" for folder in (config.data_dir, config.reports_dir)]
     for draft in drafts:
         draft.mkdir(parents=True)
 
-    prepare_folders(config)
+    prepare_folders(config.data_dir, config.reports_dir)
 
     assert not any(draft.exists() for draft in drafts)
 
@@ -214,19 +225,15 @@ def test_runs_and_stages_have_names_in_prefect(undisturbed: tuple[Path, RunConfi
     assert any(f"`{run_dir / 'report.html'}`" in str(page) for page in pages)
 
 
-def test_too_many_failed_films_stop_the_run(tmp_path: Path, prefect_server: None) -> None:
-    from covid_debug.data.filmset import load_filmset
-    from covid_debug.errors import DataIntegrityError
-    from covid_debug.terminal import RunConsole
-    from flows import stages
+def test_too_many_failed_films_stop_the_run(
+    undisturbed: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, config = undisturbed
 
-    config = make_config(tmp_path)
-    bench = stages.Workbench(config, RunConsole())
-    stages.prepare_folders(config)
-    filmset = load_filmset(stages.ingest.fn(bench))
-    broken = type(filmset)(
-        filmset.root, filmset.name, filmset.class_names, filmset.films[:20], filmset.n_total
-    )
+    def load_broken(folder: Path) -> FilmSet:
+        films = load_filmset(folder)
+        return dataclasses.replace(films, films=films.films[:20])
 
+    monkeypatch.setattr("covid_debug.data.stage.load_filmset", load_broken)
     with pytest.raises(DataIntegrityError, match="22 of 42 films cannot be used"):
-        stages.check_failures(config, broken)
+        run_flow(config)

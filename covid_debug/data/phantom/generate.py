@@ -6,10 +6,10 @@ Owns files and seeds; what is drawn is decided in the sibling modules.
 import csv
 import io
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ TRUTH_REGIONS_NAME = "truth_regions.jsonl"
 TRUTH_NAME = "truth.csv"
 TEXT_FREE, TEXT_SWAPPED = "text_free", "text_swapped"
 _UNMARKED_SHARE = 0.06
-_AT_ONCE = 4  # films in flight for each core; keeps memory flat
+_AT_ONCE = 4  # films in flight for each thread; keeps memory flat
 _TRUTH_COLUMNS = (
     "image_id", "path", "split", "patient_id", "label", "site", "site_class", "marker", "n_texts",
     "sign_strength",
@@ -84,6 +84,7 @@ def generate_phantom(
     seed: int,
     text_correlation: float = 0.9,
     val_share: float = 0.2,
+    n_workers: int = 2,
     progress: Progress | None = None,
 ) -> FilmSet:
     """Write a data set of procedural radiographs whose text and causal effect are known.
@@ -100,6 +101,7 @@ def generate_phantom(
         text_correlation: Probability in [0, 1] that a training patient's site belongs to the
             patient's class; one third is chance.
         val_share: Share of the training patients held out for validation, in [0, 1).
+        n_workers: Threads; the films do not depend on it.
         progress: Called with (films done, films in total).
 
     Returns:
@@ -124,7 +126,7 @@ def generate_phantom(
         for folder in folders:
             (draft.path / folder).mkdir(parents=True)
         written = []
-        for record in _in_parallel(plans, lambda plan: _write_film(draft.path, seed, plan)):
+        for record in _in_parallel(plans, partial(_write_film, draft.path, seed), n_workers):
             written.append(record)
             if progress is not None:
                 progress(len(written), len(plans))
@@ -137,7 +139,7 @@ def generate_phantom(
         twins = [row for record in written for row in record.counterfactuals]
         _write_table(draft.path / COUNTERFACTUALS_NAME, _COUNTERFACTUAL_COLUMNS, twins)
         drafted = FilmSet(draft.path, "phantom", CLASS_NAMES, tuple(films), len(films))
-        write_ingest_audit(draft.path, audit_filmset(drafted))
+        write_ingest_audit(draft.path, audit_filmset(drafted, n_workers=n_workers))
         draft.facts |= {
             "name": "phantom", "class_names": list(CLASS_NAMES),
             "n_ok": len(films), "n_total": len(films),
@@ -258,10 +260,9 @@ def _write_film(folder: Path, seed: int, plan: FilmPlan) -> _Written:
 
 
 def _in_parallel(
-    plans: Sequence[FilmPlan], write: Callable[[FilmPlan], _Written]
+    plans: Sequence[FilmPlan], write: Callable[[FilmPlan], _Written], n_workers: int
 ) -> Iterator[_Written]:
-    """Yield written films in order; they are made on all cores, a few at a time."""
-    n_workers = os.cpu_count() or 1
+    """Yield written films in order; they are made a few at a time."""
     chunk = n_workers * _AT_ONCE
     with ThreadPoolExecutor(n_workers) as pool:
         for k in range(math.ceil(len(plans) / chunk)):

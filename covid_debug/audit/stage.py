@@ -1,0 +1,328 @@
+"""The stages of the audit: the audit, its power, its flags against known truth, and confounds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from covid_debug.artifacts import read_manifest, write_artifact
+from covid_debug.audit.calibration import TEXT_FREE, calibrate
+from covid_debug.audit.confounds import compute_confounds
+from covid_debug.audit.pipeline import AuditPlan, AuditResult, audit_filmset
+from covid_debug.audit.planning import AuditParams, target_index
+from covid_debug.audit.planting import PlantingParams, PowerReport, measure_power, write_power
+from covid_debug.audit.trials import Detect
+from covid_debug.data.counterfactuals import load_counterfactuals
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.evaluation.comparison import BASE_ARM, predict_test_films
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.devices import describe_device
+from covid_debug.records import Film, FilmRegions
+from covid_debug.stages import Means, Request, name_input
+from covid_debug.text.catalog import build_detector
+from covid_debug.text.scan import scan_films
+from covid_debug.text.stage import load_regions
+
+
+@dataclass(frozen=True)
+class AuditSubject:
+    """A model and the films on which it is audited.
+
+    Attributes:
+        model: Model with its view specification.
+        filmset: Where the films live.
+        films: Its test films.
+        regions: Text by ``image_id``.
+        params: How to audit.
+        detect: The detector that found the text just now; None where the regions were given.
+    """
+
+    model: LoadedModel
+    filmset: FilmSet
+    films: Sequence[Film]
+    regions: Mapping[str, FilmRegions]
+    params: AuditParams
+    detect: Detect | None
+
+
+@dataclass(frozen=True)
+class AuditRequest(Request):
+    """Test whether text drives the predictions of the audited class on the test films.
+
+    Attributes:
+        checkpoint: The model.
+        filmset: The films.
+        regions: Artifact of the regions, or a file of JSON lines; None looks for text first, with
+            the default detector.
+        params: How to audit; a grid finer than the model's view becomes as coarse as that.
+        run_seed: Every film's seed is derived from it.
+        factory: ``"package.module:function"`` that builds the user's own network.
+    """
+
+    checkpoint: Path
+    filmset: Path
+    regions: Path | None
+    params: AuditParams = field(default_factory=AuditParams)
+    run_seed: int = 0
+    factory: str | None = None
+
+    stage: ClassVar[str] = "audit"
+    makes: ClassVar[str] = "audit"
+    code_version: ClassVar[int] = 4
+
+    def parameters(self) -> object:
+        """Return how to audit and the seed, and the detector where it looks for text itself."""
+        detector = {} if self.regions is not None else {"text": build_detector().params}
+        return {"audit": self.params, "seed": self.run_seed, **detector}
+
+    def inputs(self) -> dict[str, str]:
+        """Return model, films and regions."""
+        names = {"checkpoint": self.checkpoint.name, "filmset": self.filmset.name}
+        if self.regions is not None:
+            names["regions"] = name_input(self.regions)
+        return names
+
+    def load(self, means: Means) -> AuditSubject:
+        """Load model, films and text.
+
+        Args:
+            means: How the text is looked for, where it is.
+
+        Returns:
+            What is audited.
+
+        Raises:
+            DataIntegrityError: If the data set has no test films.
+        """
+        filmset = load_filmset(self.filmset)
+        films = filmset.select("test")
+        if not films:
+            raise DataIntegrityError(f"{self.filmset}: has no test films to audit")
+        factory = load_factory(self.factory) if self.factory else None
+        model = load_checkpoint(self.checkpoint, device=means.device, factory=factory)
+        # Before text is looked for on every film.
+        target_index(model.classifier.class_names, self.params.target_class)
+        grid = min(self.params.grid_size, *model.classifier.image_size)
+        params = replace(self.params, grid_size=grid)
+        if self.regions is not None:
+            return AuditSubject(model, filmset, films, load_regions(self.regions), params, None)
+        pairs = [(film.image_id, filmset.file_of(film)) for film in films]
+        with means.listener.progress("text") as progress:
+            lines = scan_films(pairs, n_workers=means.n_workers, progress=progress)
+            found = {line.image: line for line in lines}
+        return AuditSubject(model, filmset, films, found, params, build_detector().detect)
+
+    def make(self, out: Path, means: Means) -> AuditResult:
+        """Load what is audited, and audit it."""
+        return self.audit(self.load(means), out, means)
+
+    def audit(self, subject: AuditSubject, out: Path, means: Means) -> AuditResult:
+        """Audit what :meth:`load` returned."""
+
+        def announce(plan: AuditPlan) -> None:
+            for line in plan.describe():
+                means.listener.say(line)
+
+        with means.listener.progress("films") as progress:
+            return audit_filmset(
+                subject.model,
+                subject.filmset,
+                subject.films,
+                subject.regions,
+                subject.params,
+                run_seed=self.run_seed,
+                cache_dir=means.cache_dir,
+                out=out,
+                inputs=self.inputs(),
+                n_workers=means.n_workers,
+                progress=progress,
+                announce=announce,
+            )
+
+
+@dataclass(frozen=True)
+class PowerRequest(Request):
+    """Plant text of known effect on the films of an audit: how often would it notice?
+
+    Attributes:
+        audit: The audit.
+        planting: What is planted.
+    """
+
+    audit: AuditRequest
+    planting: PlantingParams = field(default_factory=PlantingParams)
+
+    stage: ClassVar[str] = "audit_power"
+    makes: ClassVar[str] = "audit_power"
+    code_version: ClassVar[int] = 1
+
+    def parameters(self) -> object:
+        """Return the audit's parameters and what is planted."""
+        return {"audit": self.audit.parameters(), "planting": self.planting}
+
+    def inputs(self) -> dict[str, str]:
+        """Return what goes into the audit."""
+        return self.audit.inputs()
+
+    def make(self, out: Path, means: Means) -> PowerReport:
+        """Load what is audited, and plant on it."""
+        return self.plant(self.audit.load(means), out, means)
+
+    def plant(self, subject: AuditSubject, out: Path, means: Means) -> PowerReport:
+        """Plant on what :meth:`AuditRequest.load` returned."""
+        planting = self.planting
+        n_plants = planting.n_films * len(planting.height_shares) * len(planting.contrasts)
+        n_evaluations = n_plants * (4 + 2 * subject.params.n_nulls)
+        means.listener.say(f"planting {n_plants} texts: {n_evaluations:,} model evaluations")
+        with means.listener.progress("films with planted text") as progress:
+            report = measure_power(
+                subject.model,
+                subject.filmset,
+                subject.films,
+                subject.regions,
+                subject.params,
+                planting,
+                run_seed=self.audit.run_seed,
+                detect=subject.detect,
+                progress=progress,
+            )
+        write_power(
+            out,
+            report,
+            planting,
+            run_seed=self.audit.run_seed,
+            inputs=self.inputs(),
+            device=describe_device(means.device),
+        )
+        return report
+
+
+@dataclass(frozen=True)
+class CalibrationRequest(Request):
+    """Hold an audit's flags against known truth, where the films have text-free twins.
+
+    Attributes:
+        audit: The audit.
+        checkpoint: The audited model.
+        filmset: The audited films.
+    """
+
+    audit: Path
+    checkpoint: Path
+    filmset: Path
+
+    stage: ClassVar[str] = "flag-calibration"
+    makes: ClassVar[str] = "flag-calibration"
+    code_version: ClassVar[int] = 1
+
+    def parameters(self) -> object:
+        """Return nothing: the audit decides."""
+        return {}
+
+    def inputs(self) -> dict[str, str]:
+        """Return audit, model and films."""
+        return {
+            "audit": self.audit.name,
+            "checkpoint": self.checkpoint.name,
+            "filmset": self.filmset.name,
+        }
+
+    def make(self, out: Path, means: Means) -> dict[str, Any] | None:
+        """Ask the model about the films and their twins, and count; None without twins."""
+        original = load_filmset(self.filmset)
+        twins = load_counterfactuals(original)
+        answers = []
+        if TEXT_FREE in twins:
+            model = load_checkpoint(self.checkpoint, device=means.device)
+            answers = [
+                predict_test_films(
+                    model,
+                    films,
+                    arm=BASE_ARM,
+                    seed=0,
+                    test_data=name,
+                    cache_dir=means.cache_dir,
+                    n_workers=means.n_workers,
+                )
+                for name, films in (("original", original), (TEXT_FREE, twins[TEXT_FREE]))
+            ]
+        content = calibrate(answers, self.audit)
+        _write_json(self, out, "calibration.json", content, means)
+        return content
+
+
+@dataclass(frozen=True)
+class ConfoundsRequest(Request):
+    """Test models that never see a lung.
+
+    Attributes:
+        filmset: The films.
+        regions: Artifact of the regions, or a file of JSON lines.
+        view: What the compared models see of a film.
+        seed: Of the bootstrap.
+    """
+
+    filmset: Path
+    regions: Path
+    view: ViewSpec = field(default_factory=ViewSpec)
+    seed: int = 0
+
+    stage: ClassVar[str] = "confounds"
+    makes: ClassVar[str] = "confounds"
+    code_version: ClassVar[int] = 1
+
+    def parameters(self) -> object:
+        """Return view and seed."""
+        return {"view": self.view, "seed": self.seed}
+
+    def inputs(self) -> dict[str, str]:
+        """Return films and regions."""
+        return {"filmset": self.filmset.name, "regions": name_input(self.regions)}
+
+    def make(self, out: Path, means: Means) -> list[dict[str, Any]]:
+        """Fit every baseline on the training films and test it on the test films."""
+        rows = compute_confounds(
+            load_filmset(self.filmset),
+            load_regions(self.regions),
+            seed=self.seed,
+            view=self.view,
+            cache_dir=means.cache_dir,
+            n_workers=means.n_workers,
+        )
+        _write_json(self, out, "confounds.json", rows, means)
+        return rows
+
+
+def load_calibration(folder: Path) -> dict[str, Any] | None:
+    """Return what a :class:`CalibrationRequest` made; None for films without twins."""
+    content: dict[str, Any] | None = _read_json(folder, CalibrationRequest, "calibration.json")
+    return content
+
+
+def load_confounds(folder: Path) -> list[dict[str, Any]]:
+    """Return what a :class:`ConfoundsRequest` made."""
+    rows: list[dict[str, Any]] = _read_json(folder, ConfoundsRequest, "confounds.json")
+    return rows
+
+
+def _write_json(request: Request, out: Path, name: str, content: object, means: Means) -> None:
+    with write_artifact(
+        out,
+        kind=request.makes,
+        parameters=request.parameters(),
+        inputs=request.inputs(),
+        device=describe_device(means.device),
+    ) as draft:
+        text = json.dumps(content, indent=1, allow_nan=False)
+        (draft.path / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_json(folder: Path, made_by: type[Request], name: str) -> Any:  # noqa: ANN401
+    read_manifest(folder, kind=made_by.makes)
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder / name}: cannot be read ({error}); make it again") from error

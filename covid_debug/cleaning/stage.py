@@ -1,0 +1,198 @@
+"""The stages of cleaning: COVIDx++, its placebo, and the proof that it is clean."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from covid_debug.artifacts import hash_file
+from covid_debug.cleaning.build import clean_filmset
+from covid_debug.cleaning.decisions import read_decisions
+from covid_debug.cleaning.film import CleaningParams
+from covid_debug.cleaning.placebo import placebo_regions
+from covid_debug.cleaning.proof import PROOF_KIND, CleaningProof, prove_cleaning, read_proof
+from covid_debug.cleaning.provenance import read_actions
+from covid_debug.cleaning.residual import find_makers
+from covid_debug.cleaning.scar import ProbeParams
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.stage import check_failures
+from covid_debug.progress import Listener
+from covid_debug.stages import Means, Request, name_input
+from covid_debug.text.catalog import build_detector, choose_second, members_of
+from covid_debug.text.scan import scan_films
+from covid_debug.text.stage import describe_detection, load_regions
+
+
+@dataclass(frozen=True)
+class CleanRequest(Request):
+    """Inpaint every text region of every film: COVIDx++.
+
+    Attributes:
+        filmset: The films.
+        regions: Artifact of the regions, or a file of JSON lines.
+        params: How to clean.
+        decisions: Reviewers' decisions, applied first; a file of JSON lines.
+    """
+
+    filmset: Path
+    regions: Path
+    params: CleaningParams = field(default_factory=CleaningParams)
+    decisions: Path | None = None
+
+    stage: ClassVar[str] = "cleaned"
+    makes: ClassVar[str] = "filmset"
+    code_version: ClassVar[int] = 4
+
+    def parameters(self) -> object:
+        """Return how to clean."""
+        return self.params
+
+    def inputs(self) -> dict[str, str]:
+        """Return films, regions and decisions."""
+        names = {"filmset": self.filmset.name, "regions": name_input(self.regions)}
+        if self.decisions is not None:
+            names["decisions"] = hash_file(self.decisions)[:16]
+        return names
+
+    def make(self, out: Path, means: Means) -> FilmSet:
+        """Clean; a killed build goes on from its last film."""
+        filmset, regions = load_filmset(self.filmset), load_regions(self.regions)
+        decisions = () if self.decisions is None else read_decisions(self.decisions)
+        with means.listener.progress("films") as progress:
+            return clean_filmset(
+                filmset,
+                regions,
+                self.params,
+                out,
+                inputs=self.inputs(),
+                n_workers=means.n_workers,
+                progress=progress,
+                decisions=decisions,
+                detection=describe_detection(self.regions),
+            )
+
+    def check(self, out: Path, means: Means) -> None:
+        """Stop when too many films could not be cleaned."""
+        check_failures(load_filmset(out), means.max_failed_share)
+
+
+@dataclass(frozen=True)
+class PlaceboRequest(Request):
+    """Inpaint as many, equally large places without text: the placebo arm.
+
+    Attributes:
+        filmset: The films.
+        regions: Artifact of the regions, or a file of JSON lines.
+        params: How to clean.
+        seed: Decides the places.
+    """
+
+    filmset: Path
+    regions: Path
+    params: CleaningParams = field(default_factory=CleaningParams)
+    seed: int = 0
+
+    stage: ClassVar[str] = "placebo"
+    makes: ClassVar[str] = "filmset"
+    code_version: ClassVar[int] = 4
+
+    def parameters(self) -> object:
+        """Return how to clean, and the seed."""
+        return {"params": self.params, "seed": self.seed}
+
+    def inputs(self) -> dict[str, str]:
+        """Return films and regions."""
+        return {"filmset": self.filmset.name, "regions": name_input(self.regions)}
+
+    def make(self, out: Path, means: Means) -> FilmSet:
+        """Clean elsewhere."""
+        filmset, regions = load_filmset(self.filmset), load_regions(self.regions)
+        with means.listener.progress("films") as progress:
+            return clean_filmset(
+                filmset,
+                placebo_regions(filmset, regions, seed=self.seed),
+                self.params,
+                out,
+                inputs=self.inputs(),
+                n_workers=means.n_workers,
+                progress=progress,
+                shapes_from=regions,
+                name=f"{filmset.name}-placebo",
+            )
+
+
+@dataclass(frozen=True)
+class ProofRequest(Request):
+    """Look for text that is left and for scars on cleaned films.
+
+    Attributes:
+        filmset: The films before cleaning.
+        cleaned: The films after it.
+        params: How to probe.
+        detector: Second detector; None takes one that took no part.
+        made_with: Detectors known to have found the text; those that saw a region always count.
+        is_sample: Look at ``params.max_films`` films only, and do not make every film again.
+    """
+
+    filmset: Path
+    cleaned: Path
+    params: ProbeParams = field(default_factory=ProbeParams)
+    detector: str | None = None
+    made_with: frozenset[str] = frozenset()
+    is_sample: bool = False
+
+    stage: ClassVar[str] = PROOF_KIND
+    makes: ClassVar[str] = PROOF_KIND
+    code_version: ClassVar[int] = 3
+
+    def parameters(self) -> object:
+        """Return the probe and the second detector."""
+        second = self._name_second()
+        return {
+            "probe": self.params,
+            "detector": second,
+            "resolved": build_detector(second).params,
+            "is_sample": self.is_sample,
+        }
+
+    def inputs(self) -> dict[str, str]:
+        """Return the films before and after."""
+        return {"filmset": self.filmset.name, "cleaned": self.cleaned.name}
+
+    def make(self, out: Path, means: Means) -> CleaningProof:
+        """Scan again and probe; without a sample, clean every film again too."""
+        cleaned = load_filmset(self.cleaned)
+        second = self._name_second()
+        with means.listener.progress("films") as progress:
+            return prove_cleaning(
+                cleaned,
+                load_filmset(self.filmset),
+                partial(
+                    scan_films,
+                    detector_name=second,
+                    n_workers=means.n_workers,
+                    progress=progress,
+                ),
+                second,
+                out,
+                members=members_of(build_detector(second)),
+                made_with=self.made_with,
+                params=self.params,
+                is_sample=self.is_sample,
+                inputs=self.inputs(),
+                n_workers=means.n_workers,
+                progress=progress,
+            )
+
+    def _name_second(self) -> str:
+        used = self.made_with or find_makers(read_actions(self.cleaned))
+        return self.detector or choose_second(used)
+
+
+def tell_proof(folder: Path, listener: Listener) -> None:
+    """Tell what a proof says, and what the user should act on."""
+    proof = read_proof(folder)
+    for line in proof["lines"]:
+        listener.say(line)
+    for flag in proof["flags"]:
+        listener.finding(flag["severity"], flag["message"])

@@ -1,0 +1,189 @@
+"""`covid-debug train`, `explain`, `audit`, `compare` and `report`: stages about models.
+
+Heavy modules are imported inside the commands so that `--help` stays quick.
+"""
+
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_debug.cli.options import (
+    CheckpointOption,
+    DataOption,
+    DeviceOption,
+    FactoryOption,
+    OutOption,
+    SeedOption,
+    WorkersOption,
+    parse_pairs,
+)
+from covid_debug.errors import InputContractError
+
+
+def train(
+    data: DataOption,
+    out: OutOption,
+    arch: Annotated[str, typer.Option("--arch", help="covidnet, resnet18, ...")] = "covidnet",
+    seed: SeedOption = 0,
+    image_size: Annotated[int, typer.Option("--image-size", min=16)] = 224,
+    n_epochs: Annotated[int, typer.Option("--epochs", min=1)] = 15,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option("--shuffle-labels", help="Control for bench saliency: labels dealt out anew."),
+    ] = False,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train a classifier on a data set."""
+    from covid_debug.imaging.geometry import ViewSpec
+    from covid_debug.models.devices import find_device
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+    from covid_debug.training.params import TrainingParams
+    from covid_debug.training.stage import TrainRequest
+
+    find_device(device)
+    console = RunConsole()
+    training = TrainingParams(arch=arch, n_epochs=n_epochs, shuffle_labels=shuffle_labels)
+    request = TrainRequest(data, training, ViewSpec(image_size=image_size), seed)
+    request.make(out, Means(console, out.parent / "views", device=device))
+    console.say(f"checkpoint: {out}")
+
+
+def explain(
+    checkpoint: CheckpointOption,
+    out: OutOption,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Or a data set: test films.")] = None,
+    method: Annotated[str, typer.Option("--method")] = "igos_pp",
+    grid: Annotated[int, typer.Option("--grid", min=2, help="Mask grid, cells a side.")] = 32,
+    target_layer: Annotated[
+        str | None,
+        typer.Option("--target-layer", help="Layer of grad_cam; default: the last with maps."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Class to explain; default: the predicted one.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many films.")] = 32,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Write saliency maps, overlays and their deletion and insertion scores."""
+    from covid_debug.explaining import ExplainRequest
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    request = ExplainRequest(
+        checkpoint,
+        tuple(images or ()),
+        data,
+        method=method,
+        grid=grid,
+        target_layer=target_layer,
+        target=target,
+        limit=limit,
+        seed=seed,
+        factory=factory,
+    )
+    explained = request.make(out, Means(console, out.parent / "views", device=device))
+    console.say(f"{len(explained.films)} films explained with {method}: {out}")
+
+
+def audit(
+    checkpoint: CheckpointOption,
+    data: DataOption,
+    out: OutOption,
+    regions: Annotated[
+        Path | None, typer.Option("--regions", help="From detect-text; default: detect now.")
+    ] = None,
+    target: Annotated[str, typer.Option("--target", help="Audited class.")] = "COVID-19",
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Also plant text of known effect; writes OUT-power beside OUT."
+        ),
+    ] = False,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Test whether burned-in text drives the predictions of a checkpoint."""
+    from covid_debug.audit.planning import AuditParams
+    from covid_debug.audit.stage import AuditRequest, PowerRequest
+    from covid_debug.models.devices import find_device
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    find_device(device)
+    console = RunConsole()
+    means = Means(console, out.parent / "views", n_workers=workers, device=device)
+    params = AuditParams(target_class=target)
+    request = AuditRequest(checkpoint, data, regions, params, seed, factory)
+    subject = request.load(means)
+    result = request.audit(subject, out, means)
+    for verdict, count in sorted(result.summary["verdicts"].items()):
+        console.say(f"{verdict}: {count}")
+    console.say(f"audit: {out}")
+    if not calibrate:
+        return
+    power_out = out.with_name(f"{out.name}-power")
+    power = PowerRequest(request).plant(subject, power_out, means)
+    for line in power.describe():
+        console.say(line)
+    console.say(f"power: {power_out}")
+
+
+def compare(
+    arm: Annotated[
+        list[str], typer.Option("--arm", metavar="NAME=CHECKPOINT", help="One name 'original'.")
+    ],
+    data: Annotated[list[str], typer.Option("--data", metavar="NAME=DIR")],
+    out: OutOption,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Test several checkpoints on several versions of the test films, with paired tests."""
+    from covid_debug.evaluation.comparison import BASE_ARM
+    from covid_debug.evaluation.stage import ComparisonRequest, describe_comparison
+    from covid_debug.models.devices import find_device
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    arms = parse_pairs(arm, "--arm")
+    if len(arms) > 1 and BASE_ARM not in arms:
+        raise InputContractError(
+            f"--arm: got {', '.join(arms)}; name the reference {BASE_ARM!r} so that the others can"
+            " be compared with it"
+        )
+    find_device(device)
+    console = RunConsole()
+    request = ComparisonRequest(
+        {(name, 0): folder for name, folder in arms.items()},
+        parse_pairs(data, "--data"),
+        seed,
+        factory=factory,
+    )
+    comparison = request.make(out, Means(console, out.parent / "views", device=device))
+    for line in describe_comparison(comparison):
+        console.say(line)
+    console.say(f"tables: {out}")
+
+
+def report(
+    run_dir: Annotated[Path, typer.Option("--run", help="Folder of a finished run.")],
+    decisions: Annotated[
+        Path | None, typer.Option("--decisions", help="Reviewers' decisions to show.")
+    ] = None,
+) -> None:
+    """Write the report of a finished run again, with the reviewers' decisions in it."""
+    from covid_debug.reporting.decisions import read_decisions
+    from covid_debug.reporting.report import add_decisions
+
+    made = add_decisions(run_dir, {} if decisions is None else read_decisions(decisions))
+    typer.echo(f"report: {made}")

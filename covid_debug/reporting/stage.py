@@ -1,0 +1,107 @@
+"""The last stage: the run's folder with the report."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from covid_debug.artifacts import artifact_key, canonical_json
+from covid_debug.audit.stage import load_calibration, load_confounds
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.reporting.inputs import ReportInputs
+from covid_debug.reporting.report import build_report
+from covid_debug.stages import Means, Request
+from covid_debug.text.stage import REGIONS_NAME
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest(Request):
+    """Write report.html, the tables and the figures of a run.
+
+    Attributes:
+        title: Name of the run; first part of the folder's name.
+        filmset: The original films.
+        regions: Artifact of their text.
+        view: What the model sees of a film.
+        cleaned: The cleaned films.
+        audit: Artifact of the audit.
+        comparison: Artifact of the comparison.
+        confounds: Artifact of the models that see no lung.
+        calibration: Artifact of the flags against known truth.
+        proof: Artifact of the proof of cleaning, or None.
+        config: What the run was made with.
+        command: Command line that makes the run again; decides no result.
+    """
+
+    title: str
+    filmset: Path
+    regions: Path
+    view: ViewSpec
+    cleaned: Path
+    audit: Path
+    comparison: Path
+    confounds: Path
+    calibration: Path
+    proof: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    command: str = field(default="", compare=False)
+
+    stage: ClassVar[str] = "report"
+    makes: ClassVar[str] = "report"
+    code_version: ClassVar[int] = 4
+
+    def parameters(self) -> object:
+        """Return what the run was made with."""
+        return self.config
+
+    def inputs(self) -> dict[str, str]:
+        """Return what the report is about; the films and regions are behind it."""
+        places = {
+            "audit": self.audit,
+            "comparison": self.comparison,
+            "confounds": self.confounds,
+            "calibration": self.calibration,
+            "proof": self.proof,
+        }
+        return {role: place.name for role, place in places.items() if place is not None}
+
+    def key(self) -> str:
+        """Return the folder's name, which starts with the run's."""
+        return artifact_key(self.title, self.code_version, self.parameters(), self.inputs())
+
+    def make(self, out: Path, means: Means) -> Path:
+        """Write the folder and return the path of ``report.html``."""
+        comparison = json.loads((self.comparison / "comparison.json").read_text(encoding="utf-8"))
+        inputs = ReportInputs(
+            title=self.title,
+            filmset=self.filmset,
+            regions=self.regions / REGIONS_NAME,
+            view=self.view,
+            cleaned=self.cleaned,
+            audit=self.audit,
+            proof=self.proof,
+            comparison=comparison["rows"],
+            contrasts=comparison["contrasts"],
+            confusions=[
+                {
+                    "train_data": cell["train_data"],
+                    "test_data": cell["test_data"],
+                    "seed": cell["seed"],
+                    "class_names": cell["class_names"],
+                    "matrix": cell["confusion"],
+                }
+                for cell in comparison["cells"]
+            ],
+            baselines=load_confounds(self.confounds),
+            calibration=load_calibration(self.calibration),
+            config=json.loads(canonical_json(self.config)),
+            command=self.command,
+        )
+        return build_report(out, inputs, means.n_workers)
+
+
+def read_headlines(run_dir: Path) -> tuple[str, ...]:
+    """Return the few sentences that a reader should see first."""
+    summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    return tuple(summary["headlines"])

@@ -1,0 +1,133 @@
+"""The stage that looks for burned-in text on every film."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from covid_debug.artifacts import read_manifest, write_artifact
+from covid_debug.data.filmset import load_filmset
+from covid_debug.imaging.regions import iter_regions, read_regions
+from covid_debug.records import FilmRegions
+from covid_debug.stages import Means, Request
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.catalog import build_detector
+from covid_debug.text.scan import scan_to_file
+from covid_debug.text.statistics import count_by_group
+
+REGIONS_NAME = "regions.jsonl"
+
+
+@dataclass(frozen=True)
+class TextParams:
+    """Which detector looks for text.
+
+    Attributes:
+        detector: Name in :mod:`covid_debug.text.catalog`.
+        params: Parameters of that detector.
+    """
+
+    detector: str = "default"
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> RegionDetector:
+        """Return the detector; its network is loaded when it is first used."""
+        return build_detector(self.detector, **self.params)
+
+
+@dataclass(frozen=True)
+class RegionsRequest(Request):
+    """Look for text on every film of every split; the artifact holds ``regions.jsonl``.
+
+    Attributes:
+        filmset: The films.
+        text: Which detector.
+    """
+
+    filmset: Path
+    text: TextParams = field(default_factory=TextParams)
+
+    stage: ClassVar[str] = "regions"
+    makes: ClassVar[str] = "regions"
+    code_version: ClassVar[int] = 5
+
+    def parameters(self) -> object:
+        """Return the detector; the default one uses the members whose weights are there."""
+        return {"text": self.text, "resolved": self.text.build().params}
+
+    def inputs(self) -> dict[str, str]:
+        """Return the films."""
+        return {"filmset": self.filmset.name}
+
+    def make(self, out: Path, means: Means) -> dict[str, FilmRegions]:
+        """Scan the films; a killed scan goes on from its last film."""
+        filmset = load_filmset(self.filmset)
+        pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
+        with (
+            write_artifact(
+                out, kind=self.makes, parameters=self.text, inputs=self.inputs()
+            ) as draft,
+            means.listener.progress("films") as progress,
+        ):
+            lines = out.with_name(f".{out.name}.jsonl")  # outlives the draft
+            scan_to_file(
+                pairs,
+                lines,
+                self.text.detector,
+                self.text.params,
+                n_workers=means.n_workers,
+                progress=progress,
+            )
+            counts: Counter[str] = Counter()
+            for line in iter_regions(lines):
+                counts.update(
+                    n_ok=line.error is None,
+                    n_with_text=bool(line.regions),
+                    n_regions=len(line.regions),
+                )
+            draft.facts |= {"n_total": len(pairs), **counts}
+            lines.replace(draft.path / REGIONS_NAME)
+        return load_regions(out)
+
+
+def load_regions(place: Path) -> dict[str, FilmRegions]:
+    """Read the text regions of an artifact, or of a file that detect-text wrote.
+
+    Args:
+        place: Folder of kind ``"regions"``, or a file of JSON lines.
+
+    Returns:
+        Image id (or path) -> regions, in the order of the file.
+    """
+    return read_regions(place / REGIONS_NAME if place.is_dir() else place)
+
+
+def describe_detection(place: Path) -> dict[str, Any]:
+    """Return detector and parameters of an artifact of regions; nothing is known of a file."""
+    if not place.is_dir():
+        return {}
+    parameters: dict[str, Any] = read_manifest(place, kind=RegionsRequest.makes)["parameters"]
+    return parameters
+
+
+def describe_regions(regions_dir: Path, filmset_dir: Path) -> Iterator[str]:
+    """Say what a scan found, overall and by source.
+
+    Args:
+        regions_dir: Artifact of the regions.
+        filmset_dir: The films.
+
+    Yields:
+        Lines of plain text.
+    """
+    facts = read_manifest(regions_dir, kind=RegionsRequest.makes)["facts"]
+    yield (
+        f"{facts['n_regions']} text regions on {facts['n_with_text']} of {facts['n_total']} films"
+        f" ({facts['n_total'] - facts['n_ok']} unreadable)"
+    )
+    films = load_filmset(filmset_dir).films
+    records = load_regions(regions_dir).values()
+    _, *sources = count_by_group(records, {film.image_id: film.source for film in films})
+    for source in sources:
+        yield source.describe()

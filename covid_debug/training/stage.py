@@ -1,0 +1,119 @@
+"""The stage that trains: training films of a data set, selection on its validation films."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.views import load_views
+from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.stages import Means, Request
+from covid_debug.training.loop import TrainingResult, train_classifier
+from covid_debug.training.params import EpochMetrics, TrainingParams
+
+
+@dataclass(frozen=True)
+class TrainRequest(Request):
+    """Train one classifier; the artifact is its checkpoint of the best validation epoch.
+
+    Attributes:
+        filmset: Films in ``train`` and ``val``.
+        training: The recipe.
+        view: What the model sees.
+        seed: Of weights, order and augmentation.
+        on_epoch: Receives the metrics of every epoch; decides no result.
+    """
+
+    filmset: Path
+    training: TrainingParams
+    view: ViewSpec
+    seed: int
+    on_epoch: Callable[[EpochMetrics], None] | None = field(default=None, compare=False)
+
+    stage: ClassVar[str] = "checkpoint"
+    makes: ClassVar[str] = "checkpoint"
+    code_version: ClassVar[int] = 1
+
+    def parameters(self) -> object:
+        """Return recipe, view and seed."""
+        return {"training": self.training, "view": self.view, "seed": self.seed}
+
+    def inputs(self) -> dict[str, str]:
+        """Return the films."""
+        return {"filmset": self.filmset.name}
+
+    def make(self, out: Path, means: Means) -> TrainingResult:
+        """Decode the views once and train."""
+        with means.listener.progress("epochs") as progress:
+
+            def tell(metrics: EpochMetrics) -> None:
+                progress(metrics.epoch, metrics.n_epochs)
+                if self.on_epoch is not None:
+                    self.on_epoch(metrics)
+
+            return train_on_filmset(
+                load_filmset(self.filmset),
+                self.training,
+                self.view,
+                seed=self.seed,
+                out=out,
+                means=means,
+                inputs=self.inputs(),
+                on_epoch=tell,
+            )
+
+
+def train_on_filmset(
+    filmset: FilmSet,
+    params: TrainingParams,
+    view: ViewSpec,
+    *,
+    seed: int,
+    out: Path,
+    means: Means,
+    inputs: Mapping[str, str] | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+) -> TrainingResult:
+    """Decode the views once and train.
+
+    Args:
+        filmset: Data set with films in ``train`` and ``val``.
+        params: Recipe.
+        view: What the model sees.
+        seed: Seed of weights, order and augmentation.
+        out: Checkpoint to write.
+        means: How it is carried out.
+        inputs: Names of the artifacts that go in.
+        on_epoch: Receives the metrics of every epoch.
+
+    Returns:
+        The history and the best epoch.
+
+    Raises:
+        DataIntegrityError: If the data set has no training or no validation films.
+    """
+    views, labels = {}, {}
+    for split in ("train", "val"):
+        films = filmset.select(split)
+        if not films:
+            raise DataIntegrityError(
+                f"{filmset.root}: has no films in {split!r}; training needs some in train and val"
+            )
+        labels[split] = [filmset.label_index(film) for film in films]
+        views[split] = load_views(filmset, films, view, means.cache_dir, n_workers=means.n_workers)
+    return train_classifier(
+        views["train"],
+        labels["train"],
+        views["val"],
+        labels["val"],
+        filmset.class_names,
+        params,
+        seed=seed,
+        view=view,
+        out=out,
+        inputs=inputs,
+        on_epoch=on_epoch,
+        device=means.device,
+    )

@@ -1,0 +1,170 @@
+"""One Prefect task a stage: builds the request from the configuration, and says what came out.
+
+Prefect's own cache is off; the artifacts are the only truth.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from covid_debug.artifacts import canonical_json
+from covid_debug.audit.stage import AuditRequest, CalibrationRequest, ConfoundsRequest
+from covid_debug.cleaning.scar import ProbeParams
+from covid_debug.cleaning.stage import CleanRequest, PlaceboRequest, ProofRequest, tell_proof
+from covid_debug.config.schema import RunConfig
+from covid_debug.evaluation.stage import ComparisonRequest
+from covid_debug.reporting.stage import ReportRequest
+from covid_debug.stages import Means, Request, find_or_make
+from covid_debug.terminal import RunConsole
+from covid_debug.text.catalog import members_of
+from covid_debug.text.stage import RegionsRequest, describe_regions
+from covid_debug.training.params import EpochMetrics
+from covid_debug.training.stage import TrainRequest
+
+VIEW_CACHE = "views"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every task needs besides its inputs.
+
+    Attributes:
+        config: The run.
+        console: The terminal.
+        command: Command line that started the run, for the report; decides no result.
+    """
+
+    config: RunConfig
+    console: RunConsole
+    command: str = ""
+
+    def find_or_make(self, request: Request, store: Path | None = None) -> Path:
+        """Return the artifact of a stage, by default in the run's folder of artifacts."""
+        compute, data_dir = self.config.compute, self.config.data_dir
+        means = Means(
+            self.console,
+            cache_dir=data_dir / VIEW_CACHE,
+            n_workers=compute.n_workers,
+            device=compute.device,
+            max_failed_share=compute.max_failed_share,
+        )
+        return find_or_make(request, store or data_dir, means)
+
+
+@task(task_run_name="ingest", cache_policy=NO_CACHE, persist_result=False)
+def ingest(run: Run) -> Path:
+    """Collect the films, audit them and split them by patient; the artifact is a film set."""
+    return run.find_or_make(run.config.data)
+
+
+@task(task_run_name="find text", cache_policy=NO_CACHE, persist_result=False)
+def find_text(run: Run, filmset: Path) -> Path:
+    """Look for burned-in text on every film of every split; the artifact holds regions.jsonl."""
+    regions = run.find_or_make(RegionsRequest(filmset, run.config.text))
+    for line in describe_regions(regions, filmset):
+        run.console.say(line)
+    return regions
+
+
+@task(task_run_name="clean", cache_policy=NO_CACHE, persist_result=False)
+def clean(run: Run, filmset: Path, regions: Path) -> Path:
+    """Inpaint every text region of every film: COVIDx++."""
+    return run.find_or_make(CleanRequest(filmset, regions, run.config.cleaning))
+
+
+@task(task_run_name="prove the cleaning", cache_policy=NO_CACHE, persist_result=False)
+def prove(run: Run, filmset: Path, cleaned: Path) -> Path:
+    """Look for text that is left and for scars on a sample of the cleaned films."""
+    config = run.config
+    request = ProofRequest(
+        filmset,
+        cleaned,
+        ProbeParams(max_films=config.proof.max_films, seed=config.run_seed),
+        made_with=members_of(config.text.build()),
+        is_sample=True,
+    )
+    proved = run.find_or_make(request)
+    tell_proof(proved, run.console)
+    return proved
+
+
+@task(task_run_name="clean the placebo", cache_policy=NO_CACHE, persist_result=False)
+def clean_placebo(run: Run, filmset: Path, regions: Path) -> Path:
+    """Inpaint as many, equally large places without text: the placebo arm."""
+    config = run.config
+    return run.find_or_make(PlaceboRequest(filmset, regions, config.cleaning, config.run_seed))
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def train(run: Run, filmset: Path, seed: int, on_epoch: Callable[[EpochMetrics], None]) -> Path:
+    """Train one classifier; the artifact is its checkpoint of the best validation epoch."""
+    config = run.config
+    return run.find_or_make(TrainRequest(filmset, config.training, config.view, seed, on_epoch))
+
+
+@task(task_run_name="audit", cache_policy=NO_CACHE, persist_result=False)
+def audit(run: Run, checkpoint: Path, filmset: Path, regions: Path) -> Path:
+    """Test whether text drives the predictions of the audited class on the test films."""
+    config = run.config
+    return run.find_or_make(
+        AuditRequest(checkpoint, filmset, regions, config.audit, config.run_seed)
+    )
+
+
+@task(task_run_name="calibrate", cache_policy=NO_CACHE, persist_result=False)
+def calibrate(run: Run, audited: Path, checkpoint: Path, filmset: Path) -> Path:
+    """Hold the audit's flags against known truth, where there is one."""
+    return run.find_or_make(CalibrationRequest(audited, checkpoint, filmset))
+
+
+@task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
+def compare(
+    run: Run, checkpoints: Mapping[tuple[str, int], Path], filmsets: Mapping[str, Path]
+) -> Path:
+    """Test every model on every version of the test films."""
+    return run.find_or_make(
+        ComparisonRequest(checkpoints, filmsets, run.config.run_seed, with_twins=True)
+    )
+
+
+@task(task_run_name="confounds", cache_policy=NO_CACHE, persist_result=False)
+def confounds(run: Run, filmset: Path, regions: Path) -> Path:
+    """Test models that never see a lung."""
+    config = run.config
+    return run.find_or_make(ConfoundsRequest(filmset, regions, config.view, config.run_seed))
+
+
+@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(
+    run: Run,
+    filmset: Path,
+    regions: Path,
+    cleaned: Path,
+    *,
+    proof: Path | None,
+    audit: Path,
+    calibration: Path,
+    comparison: Path,
+    confounds: Path,
+) -> Path:
+    """Write the run's folder, from all that the other stages made."""
+    config = run.config
+    request = ReportRequest(
+        title=config.name,
+        filmset=filmset,
+        regions=regions,
+        view=config.view,
+        cleaned=cleaned,
+        proof=proof,
+        audit=audit,
+        calibration=calibration,
+        comparison=comparison,
+        confounds=confounds,
+        config=json.loads(canonical_json(config.without_places())),
+        command=run.command,
+    )
+    return run.find_or_make(request, config.reports_dir)
