@@ -24,7 +24,17 @@ from filelock import lock_descriptor
 from covid_debug.errors import ArtifactError
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+# Kind -> version of its files; raise it when an older covid_debug could not read them any more.
+SCHEMA_VERSIONS = {
+    "filmset": 1,
+    "regions": 1,
+    "cleaning-proof": 1,
+    "checkpoint": 1,
+    "audit": 1,
+    "audit_power": 1,
+    "comparison": 1,
+    "report": 1,
+}
 _PARTIAL_MARK = ".partial-"
 _PARTIAL_PATTERN = f"*{_PARTIAL_MARK}{'[0-9a-f]' * 8}"
 _OWNER_NAME = ".owner"  # locked inside a draft for as long as its writer lives
@@ -169,7 +179,7 @@ def write_artifact(
         try_to_lock(owner)
         yield draft
         manifest = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA_VERSIONS.get(kind, 1),
             "kind": kind,
             "parameters": parameters,
             "inputs": dict(inputs or {}),
@@ -219,7 +229,8 @@ def read_manifest(directory: Path, *, kind: str) -> dict[str, Any]:
         The manifest as written.
 
     Raises:
-        ArtifactError: If the directory or its manifest is missing, broken or of another kind.
+        ArtifactError: If the directory or its manifest is missing, broken, of another kind or of a
+            newer covid_debug.
     """
     path = directory / MANIFEST_NAME
     if not directory.is_dir():
@@ -228,11 +239,17 @@ def read_manifest(directory: Path, *, kind: str) -> dict[str, Any]:
         raise ArtifactError(f"{directory}: has no {MANIFEST_NAME}; expected a complete {kind}")
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["kind"]
+        found, version = manifest["kind"], int(manifest.get("schema_version", 1))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: is not a readable manifest; make the {kind} again") from error
     if found != kind:
         raise ArtifactError(f"{directory}: is a {found}, expected a {kind}")
+    known = SCHEMA_VERSIONS.get(kind, 1)
+    if version > known:
+        raise ArtifactError(
+            f"{directory}: this {kind} was written by a newer covid_debug (schema version"
+            f" {version}, this one reads up to {known}); update it"
+        )
     return manifest
 
 

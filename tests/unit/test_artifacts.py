@@ -90,6 +90,20 @@ def test_read_manifest_refuses_broken_artifacts(
         read_manifest(tmp_path, kind="thing")
 
 
+def test_read_manifest_refuses_what_a_newer_covid_debug_wrote(tmp_path: Path) -> None:
+    with write_artifact(tmp_path / "audit-1", kind="audit"):
+        pass
+    path = tmp_path / "audit-1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"schema_version": manifest["schema_version"] + 1}))
+
+    with pytest.raises(ArtifactError, match=r"audit-1: this audit was written by a newer") as error:
+        read_manifest(path.parent, kind="audit")
+
+    assert str(error.value).endswith("update it")
+    assert "\n" not in str(error.value)
+
+
 def test_read_manifest_refuses_another_kind(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "filmset"}))
 
