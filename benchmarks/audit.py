@@ -16,9 +16,10 @@ from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet
-from covid_debug.evaluation.comparison import predict_test_films
+from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
+from covid_debug.records_json import to_plain
 from covid_debug.terminal import RunConsole
 
 TARGET = "COVID-19"
@@ -58,12 +59,12 @@ def bench_audit(out: Path, *, seed: int, console: RunConsole) -> None:
             progress=progress,
         )
     seconds = time.perf_counter() - start
-    scores = measure_flags(result.records, _find_truth(model, films, cache))
-    maps = [record["saliency"] for record in result.records if record["saliency"]]
+    scores = to_plain(measure_flags(result.films, _find_truth(model, films, cache)))
+    maps = [film.saliency for film in result.films if film.saliency is not None]
     scores["seconds"] = round(seconds, 1)
     scores["n_maps"] = len(maps)
-    scores["n_void"] = sum(bool(item["void"]) for item in maps)
-    scores["evaluations_a_map"] = maps[0]["n_evaluations"] if maps else 0
+    scores["n_void"] = sum(item.void for item in maps)
+    scores["evaluations_a_map"] = maps[0].n_evaluations if maps else 0
     write_text_atomic(out / "audit.json", json.dumps(scores, indent=1) + "\n")
     table = _to_markdown(scores)
     write_text_atomic(out / "audit.md", table)

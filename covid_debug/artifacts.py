@@ -32,7 +32,9 @@ SCHEMA_VERSIONS = {
     "checkpoint": 1,
     "audit": 1,
     "audit_power": 1,
+    "flag-calibration": 1,
     "comparison": 1,
+    "confounds": 1,
     "report": 1,
 }
 _PARTIAL_MARK = ".partial-"

@@ -11,12 +11,16 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
+from covid_debug.cleaning.proof import load_proof
 from covid_debug.config.schema import RunConfig
+from covid_debug.data.integrity import load_ingest_audit
+from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.places import prepare_folders
-from covid_debug.reporting.stage import read_headlines
+from covid_debug.reporting.figures import draw_confusion
+from covid_debug.reporting.tables import load_run_summary
 from covid_debug.terminal import RunConsole
 from flows import tasks
-from flows.recording import RunRecorder, accuracy_table
+from flows.recording import accuracy_table, open_recorder, show_ingest
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,12 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
     """
     run = tasks.Run(config, console, command)
     prepare_folders(config.data_dir, config.reports_dir)
-    with RunRecorder(config) as recorder:
+    with open_recorder(config) as recorder:
         with console.stage("Ingest and check the films"):
             original = tasks.ingest(run)
-            recorder.show_ingest(original, console)
+            found = load_ingest_audit(original)
+            show_ingest(found, original, console)
+            recorder.log_ingest(found, original)
         with console.stage("Find burned-in text on every film"):
             regions = tasks.find_text(run, original)
         with console.stage("Clean: COVIDx++"):
@@ -71,7 +77,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
         if config.proof.max_films:
             with console.stage("Prove: is text left, did cleaning leave a scar?"):
                 proved = tasks.prove(run, original, cleaned)
-                recorder.log_proof(proved)
+                recorder.log_proof(load_proof(proved), proved)
         filmsets: dict[str, Path] = {"original": original, "cleaned": cleaned}
         if "placebo" in config.arms:
             with console.stage("Clean as much elsewhere: the placebo"):
@@ -108,11 +114,12 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 comparison=compared,
                 confounds=confounds,
             )
-            headlines = read_headlines(run_dir)
-            url = recorder.finish(run_dir, compared)
+            headlines = load_run_summary(run_dir).headlines
+            comparison = load_comparison(compared)
+            url = recorder.finish(run_dir, headlines, comparison, draw_confusion)
     create_table_artifact(
         key="debug-covidx-comparison",
-        table=accuracy_table(compared),
+        table=accuracy_table(comparison),
         description="Accuracy of every arm on every version of the test films, all seeds pooled",
     )
     create_markdown_artifact(

@@ -1,195 +1,288 @@
-"""The files of an audit: one line a film, a summary, and the maps.
+"""The audit as an artifact: its records, and the only code that writes and reads its files.
 
-Owns the record of ``verdicts.jsonl``; decides nothing.
+One record a film (``verdicts.jsonl``), the films left out (``not_audited.jsonl``), a summary
+(``summary.json``), and maps. Decides nothing.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.audit.explanations import SaliencyEvidence
-from covid_debug.audit.verdicts import Decision, Evidence, Significance
-from covid_debug.evaluation.statistics import nan_to_none
-from covid_debug.records import Film
+from covid_debug.artifacts import read_manifest
+from covid_debug.audit.verdicts import VERDICTS, Direction, Verdict
+from covid_debug.errors import ArtifactError
+from covid_debug.evaluation.statistics import Estimate
+from covid_debug.records_json import Number, read_lines, read_record, write_lines, write_record
 
+AUDIT_KIND = "audit"
 VERDICTS_NAME = "verdicts.jsonl"
 EXCLUDED_NAME = "not_audited.jsonl"
 SUMMARY_NAME = "summary.json"
 MAPS_NAME = "maps"
+Chosen = Literal["suspected", "control"]
+"""Why a film is explained."""
+_AGAIN = "make the audit again"
 
-Explained = tuple[SaliencyEvidence, NDArray[np.float16]] | str
-"""Evidence and map of a film, or why it has none."""
 
-
-@dataclass(slots=True)
-class Case:
-    """One audited film on its way through the audit.
+@dataclass(frozen=True, slots=True)
+class SaliencyEvidence:
+    """What the map of one film says; numbers are rounded to six digits.
 
     Attributes:
-        film: The film.
-        view: ``(S, S)`` uint8, what the model sees.
-        probabilities: ``(K,)`` of the film as it is.
-        seed: Seed of everything random about this film.
-        baseline: ``(S, S)`` uint8, the film with everything removed.
-        text_mask: ``(S, S)``, True where text leaks into the view.
-        evidence: Predictions under the interventions; None before them or if they failed.
+        enrichment: Share of the saliency that lies in text, divided by the text's share of the
+            view's area; 1 = no preference. None if the map has no positive value.
+        mass_in_text: Share of the saliency that lies in text, in [0, 1], or None.
+        insertion_top6: Target probability when the top 6 % pixels are revealed on the baseline.
+        deletion_top12: Target probability when the top 12 % pixels are replaced by the baseline.
+        insertion_restores: Whether the revealed pixels alone are predicted as the target.
+        deletion_loses: Whether the film leaves the target class without them.
+        void: Whether the map means nothing.
+        void_reason: Why, or None.
+        n_evaluations: Model evaluations of this map (its share of the batch).
+    """
+
+    enrichment: float | None
+    mass_in_text: float | None
+    insertion_top6: float
+    deletion_top12: float
+    insertion_restores: bool
+    deletion_loses: bool
+    void: bool
+    void_reason: str | None
+    n_evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interventions:
+    """Target probability after each intervention; NaN where the film could not be tested.
+
+    Attributes:
+        text_removed: Without its text.
+        text_revealed: Only the text left.
+        blurred: Everything removed, whatever the baseline is.
+        null_removed: Without each matched patch.
+        null_revealed: Only each matched patch left.
+    """
+
+    text_removed: Number = math.nan
+    text_revealed: Number = math.nan
+    blurred: Number = math.nan
+    null_removed: tuple[float, ...] = ()
+    null_revealed: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedFilm:
+    """One line of ``verdicts.jsonl``; numbers are rounded to six digits, NaN where untested.
+
+    Attributes:
+        image_id: Identity of the film.
+        path: File of the film, as its data set names it.
+        label: True class.
+        source: Public data set that the film comes from.
+        view: Projection, ``""`` where unknown.
+        split: Split of the film.
+        patient_id: Patient.
+        predicted_class: Predicted class, the audited one.
+        target_class: Audited class.
+        probability: Of the target class on the film as it is.
+        probabilities: Of every class.
+        text_area_share: Share of the view that text covers.
+        interventions: Target probability after each intervention.
+        cleaned_class: Predicted class without the text; None where untested.
+        revealed_class: Predicted class with only the text; None where untested.
+        null_classes: Predicted class without each matched patch.
+        baseline: What stood for "nothing": ``"blur"``, ``"black"``, ``"gray"`` or ``"white"``.
         n_border_matched: Nulls at the text's own distance to the border.
+        text_suffices: Whether the text alone makes the baseline the target class.
+        saliency: What its map says, None without a map.
+        explained_because: Why the film was explained, None where it was not.
+        verdict: Verdict.
+        direction: Which way the text pushes.
+        p_value: See ``p_towards`` of :class:`covid_debug.audit.verdicts.Significance`.
+        q_value: Its false discovery rate.
+        p_value_away: See ``p_away``.
+        q_value_away: Its false discovery rate.
+        p_value_revealed: See ``p_revealed``.
+        q_value_revealed: Its false discovery rate.
+        reasons: Why the verdict, in sentences.
         error: Why the interventions failed, or None.
     """
 
-    film: Film
-    view: NDArray[np.uint8]
-    probabilities: NDArray[np.float32]
-    seed: int
-    baseline: NDArray[np.uint8]
-    text_mask: NDArray[np.bool_] | None = None
-    evidence: Evidence | None = None
-    n_border_matched: int = 0
-    error: str | None = None
+    image_id: str
+    path: str
+    label: str
+    source: str
+    view: str
+    split: str
+    patient_id: str
+    predicted_class: str
+    target_class: str
+    probability: float
+    probabilities: Mapping[str, float]
+    text_area_share: Number
+    interventions: Interventions
+    cleaned_class: str | None
+    revealed_class: str | None
+    null_classes: tuple[str, ...]
+    baseline: str
+    n_border_matched: int
+    text_suffices: bool | None
+    saliency: SaliencyEvidence | None
+    explained_because: Chosen | None
+    verdict: Verdict
+    direction: Direction
+    p_value: Number
+    q_value: Number
+    p_value_away: Number
+    q_value_away: Number
+    p_value_revealed: Number
+    q_value_revealed: Number
+    reasons: tuple[str, ...]
+    error: str | None
+
+    @property
+    def drop(self) -> float:
+        """Probability of the target class that goes away with the text; NaN where untested."""
+        return self.probability - self.interventions.text_removed
+
+    @property
+    def rank(self) -> tuple[int, float, str]:
+        """Sort key: most severe verdict first, then the largest drop."""
+        drop = math.inf if math.isnan(self.drop) else -self.drop
+        return VERDICTS.index(self.verdict), drop, self.image_id
 
 
-def to_record(
-    case: Case,
-    decision: Decision,
-    significance: Significance,
-    *,
-    class_names: Sequence[str],
-    target: int,
-    baseline: str,
-    chosen: str | None,
-    explained: Explained | None,
-) -> dict[str, Any]:
-    """Return the line of one film.
+@dataclass(frozen=True, slots=True)
+class NotAudited:
+    """A film predicted as the audited class, or unreadable, that was not audited, and why."""
 
-    Args:
-        case: The film with its evidence.
-        decision: Its verdict.
-        significance: Its p- and q-values; NaN becomes ``null``.
-        class_names: Classes of the model.
-        target: Index of the audited class.
-        baseline: What the revealed views and the maps start from; its answer is ``"blurred"``.
-        chosen: Why the film was explained: ``"suspected"``, ``"control"``, or None.
-        explained: Its map, or why it has none, or None where none was asked for.
+    image_id: str
+    reason: str
 
-    Returns:
-        Plain values for JSON, numbers rounded to six digits.
+
+@dataclass(frozen=True, slots=True)
+class MapCounts:
+    """What the maps of a group of films say together; ``median_enrichment`` is of valid maps."""
+
+    n_explained: int
+    n_void: int
+    median_enrichment: Number
+    n_top6_restores: int
+    n_top12_loses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSummary:
+    """Counts and intervals over the verdicts of an audit.
+
+    Attributes:
+        target_class: Audited class.
+        target_index: Its index in the model.
+        baseline: What stood for "nothing".
+        n_films: Films asked for.
+        n_unreadable: Of them, films that could not be read at all.
+        n_predicted_target: Films predicted as the audited class.
+        n_audited: Of them, films with text in the view.
+        n_failed: Of them, films on which something failed.
+        not_audited: Kind of reason -> films predicted as the class but not audited.
+        verdicts: Verdict -> films.
+        mean_drop: Mean of probability without the text minus probability as it is.
+        directions: Direction -> films.
+        n_text_alone_suffices: Films whose text alone makes the baseline the class.
+        by_label: True class -> verdict -> films.
+        by_source: Source -> verdict -> films.
+        saliency: ``"suspected"`` and ``"control"`` -> what their maps say.
     """
-    film, item = case.film, case.evidence
-    reasons = list(decision.reasons)
-    saliency = None
-    if isinstance(explained, str):
-        reasons.append(f"no map: {explained}")
-    elif explained is not None:
-        saliency = explained[0].to_json()
-        reasons.append(_describe_map(explained[0]))
-    return {
-        "image_id": film.image_id,
-        "path": film.path,
-        "label": film.label,
-        "source": film.source,
-        "view": film.view,
-        "split": film.split,
-        "patient_id": film.patient_id,
-        "predicted_class": class_names[target],
-        "target_class": class_names[target],
-        "probability": _round(case.probabilities[target]),
-        "probabilities": {
-            name: _round(p) for name, p in zip(class_names, case.probabilities, strict=True)
-        },
-        "text_area_share": None if case.text_mask is None else _round(case.text_mask.mean()),
-        **_describe_interventions(item),
-        "baseline": baseline,
-        "n_border_matched": case.n_border_matched,
-        "text_suffices": None if item is None else item.is_sufficient,
-        "saliency": saliency,
-        "explained_because": chosen,
-        "verdict": decision.verdict,
-        "direction": decision.direction,
-        "p_value": _round(significance.p_towards),
-        "q_value": _round(significance.q_towards),
-        "p_value_away": _round(significance.p_away),
-        "q_value_away": _round(significance.q_away),
-        "p_value_revealed": _round(significance.p_revealed),
-        "q_value_revealed": _round(significance.q_revealed),
-        "reasons": reasons,
-        "error": case.error,
-    }
+
+    target_class: str
+    target_index: int
+    baseline: str
+    n_films: int
+    n_unreadable: int
+    n_predicted_target: int
+    n_audited: int
+    n_failed: int
+    not_audited: Mapping[str, int]
+    verdicts: Mapping[str, int]
+    mean_drop: Estimate
+    directions: Mapping[str, int]
+    n_text_alone_suffices: int
+    by_label: Mapping[str, Mapping[str, int]]
+    by_source: Mapping[str, Mapping[str, int]]
+    saliency: Mapping[str, MapCounts]
 
 
-def _describe_interventions(item: Evidence | None) -> dict[str, Any]:
-    if item is None:
-        names = ("text_removed", "text_revealed", "blurred")
-        return {
-            "interventions": {
-                **dict.fromkeys(names),
-                "null_removed": [],
-                "null_revealed": [],
-            },
-            "cleaned_class": None,
-            "revealed_class": None,
-            "null_classes": [],
-        }
-    return {
-        "interventions": {
-            "text_removed": _round(item.text_removed.probability),
-            "text_revealed": _round(item.text_revealed.probability),
-            "blurred": _round(item.baseline.probability),
-            "null_removed": [_round(answer.probability) for answer in item.null_removed],
-            "null_revealed": [_round(answer.probability) for answer in item.null_revealed],
-        },
-        "cleaned_class": item.text_removed.predicted_class,
-        "revealed_class": item.text_revealed.predicted_class,
-        "null_classes": [answer.predicted_class for answer in item.null_removed],
-    }
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A finished audit.
+
+    Attributes:
+        path: The artifact, of kind ``"audit"``.
+        films: The audited films, in the order of the data set.
+        summary: Counts over them.
+        not_audited: Films that were left out.
+    """
+
+    path: Path
+    films: tuple[AuditedFilm, ...]
+    summary: AuditSummary
+    not_audited: tuple[NotAudited, ...] = ()
+
+    def load_map(self, image_id: str) -> NDArray[np.float32] | None:
+        """Return the saliency map of a film, ``(S, S)``, or None where none was made.
+
+        Raises:
+            ArtifactError: If the file is broken.
+        """
+        path = self.path / MAPS_NAME / f"{image_id}.npy"
+        if not path.is_file():
+            return None
+        try:
+            return np.asarray(np.load(path, allow_pickle=False), np.float32)
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{path}: is not a saliency map; {_AGAIN}") from error
 
 
-def _describe_map(evidence: SaliencyEvidence) -> str:
-    if evidence.void:
-        return f"the iGOS++ map is void: {evidence.void_reason}"
-    enrichment = "no" if evidence.enrichment is None else f"{evidence.enrichment:.1f} times the"
-    return (
-        f"iGOS++: {enrichment} area share of saliency in text; top 6 % revealed gives p"
-        f" {evidence.insertion_top6:.2f}, top 12 % removed gives p {evidence.deletion_top12:.2f}"
-    )
-
-
-def _round(value: float | np.floating[Any]) -> float | None:
-    plain = nan_to_none(float(value))
-    return None if plain is None else round(plain, 6)
-
-
-def write_audit(
-    folder: Path,
-    records: Sequence[Mapping[str, Any]],
-    excluded: Mapping[str, str],
-    summary: Mapping[str, Any],
-    explained: Mapping[str, Explained],
-) -> None:
+def write_audit(folder: Path, audit: Audit, maps: Mapping[str, NDArray[np.float16]]) -> None:
     """Write the files of an audit into a folder that is being filled.
 
     Args:
         folder: The artifact's draft.
-        records: Lines of ``verdicts.jsonl``.
-        excluded: ``image_id`` -> why the film was not audited, lines of ``not_audited.jsonl``.
-        summary: Content of ``summary.json``.
-        explained: ``image_id`` -> map, stored as float16 below ``maps/``.
+        audit: What to write; its own ``path`` is not looked at.
+        maps: ``image_id`` -> map, ``(S, S)``.
     """
-    reasons = [{"image_id": name, "reason": reason} for name, reason in excluded.items()]
-    for name, lines in ((VERDICTS_NAME, records), (EXCLUDED_NAME, reasons)):
-        text = "".join(
-            f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines
-        )
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / SUMMARY_NAME).write_text(
-        json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        encoding="utf-8",
-    )
+    write_lines(folder / VERDICTS_NAME, audit.films)
+    write_lines(folder / EXCLUDED_NAME, audit.not_audited)
+    write_record(folder / SUMMARY_NAME, audit.summary, ascii_only=False)
     (folder / MAPS_NAME).mkdir()
-    for image_id, outcome in explained.items():
-        if not isinstance(outcome, str):
-            np.save(folder / MAPS_NAME / f"{image_id}.npy", outcome[1])
+    for image_id, saliency in maps.items():
+        np.save(folder / MAPS_NAME / f"{image_id}.npy", saliency)
+
+
+def load_audit(folder: Path) -> Audit:
+    """Load a finished audit; maps are read one by one, see :meth:`Audit.load_map`.
+
+    Args:
+        folder: Artifact of kind ``"audit"``.
+
+    Returns:
+        The audit as written.
+
+    Raises:
+        ArtifactError: If the artifact is missing, broken, of another kind or of a newer
+            covid_debug.
+    """
+    read_manifest(folder, kind=AUDIT_KIND)
+    line = "has a line that is not a verdict"
+    return Audit(
+        folder,
+        read_lines(folder / VERDICTS_NAME, AuditedFilm, broken=line, remedy=_AGAIN),
+        read_record(folder / SUMMARY_NAME, AuditSummary, broken="is not readable", remedy=_AGAIN),
+        read_lines(folder / EXCLUDED_NAME, NotAudited, broken="is not readable", remedy=_AGAIN),
+    )

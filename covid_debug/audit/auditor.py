@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.audit.artifact import Case, Explained
+from covid_debug.audit.case import Case, Explained
 from covid_debug.audit.explanations import explain_films
 from covid_debug.audit.interventions import Intervened, choose_baseline, intervene
 from covid_debug.audit.planning import AuditParams, Prices

@@ -8,21 +8,21 @@ cannot show that a classifier reads lungs.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from covid_debug.artifacts import read_manifest
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
 from covid_debug.evaluation.classification import compute_classification
-from covid_debug.evaluation.statistics import Estimate, nan_to_none
+from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.records import Film, FilmRegions
+from covid_debug.records_json import Number, read_record, write_record
 
+CONFOUNDS_KIND = "confounds"
+CONFOUNDS_NAME = "confounds.json"
 Features = NDArray[np.generic]
 
 _GRID = 4  # text positions are told apart by quarters of the film
@@ -37,35 +37,26 @@ class Confound:
     Attributes:
         name: Short name.
         description: What the baseline knows.
-        accuracy: On the test films, with its interval over patients.
+        value: Accuracy on the test films; NaN where undefined, as the other numbers.
+        low: Lower end of its interval over patients.
+        high: Upper end.
+        n: Test films that have the information.
+        n_total: Test films.
         macro_f1: On the same films.
         chance: Accuracy of always answering the commonest label of the test films.
-        n_total: Test films; ``accuracy.n`` of them have the information.
         warning: What it means where the baseline beats chance, otherwise None.
     """
 
     name: str
     description: str
-    accuracy: Estimate
-    macro_f1: Estimate
-    chance: float
+    value: Number
+    low: Number
+    high: Number
+    n: int
     n_total: int
+    macro_f1: Estimate
+    chance: Number
     warning: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row of the report; undefined numbers are ``null``."""
-        return {
-            "name": self.name,
-            "description": self.description,
-            "value": nan_to_none(self.accuracy.value),
-            "low": nan_to_none(self.accuracy.low),
-            "high": nan_to_none(self.accuracy.high),
-            "n": self.accuracy.n,
-            "n_total": self.n_total,
-            "macro_f1": self.macro_f1.to_json(),
-            "chance": nan_to_none(self.chance),
-            "warning": self.warning,
-        }
 
 
 def compute_confounds(
@@ -76,7 +67,7 @@ def compute_confounds(
     view: ViewSpec | None = None,
     cache_dir: Path | None = None,
     n_workers: int = 2,
-) -> list[dict[str, Any]]:
+) -> tuple[Confound, ...]:
     """Fit every baseline on the training films and test it on the test films.
 
     Args:
@@ -88,8 +79,7 @@ def compute_confounds(
         n_workers: Threads that decode views.
 
     Returns:
-        Rows with ``name, description, value, low, high, n, n_total, macro_f1, chance, warning``;
-        ``value`` is the accuracy.
+        One record a baseline.
     """
     scanned = {
         film.image_id
@@ -126,10 +116,29 @@ def compute_confounds(
         baselines.append(
             ("border", "sees only the outermost sixteenth of the view", border, everything)
         )
-    return [
-        _test_baseline(filmset, name, description, features, is_usable, seed).to_json()
+    return tuple(
+        _test_baseline(filmset, name, description, features, is_usable, seed)
         for name, description, features, is_usable in baselines
-    ]
+    )
+
+
+def write_confounds(folder: Path, confounds: Sequence[Confound]) -> None:
+    """Write ``confounds.json`` into a folder."""
+    write_record(folder / CONFOUNDS_NAME, tuple(confounds), indent=1)
+
+
+def load_confounds(folder: Path) -> tuple[Confound, ...]:
+    """Load an artifact of kind ``"confounds"``.
+
+    Returns:
+        One record a baseline.
+
+    Raises:
+        ArtifactError: If the artifact is missing, broken or of another kind.
+    """
+    read_manifest(folder, kind=CONFOUNDS_KIND)
+    path = folder / CONFOUNDS_NAME
+    return read_record(path, tuple[Confound, ...], broken="is not readable", remedy="make it again")
 
 
 def _test_baseline(
@@ -147,7 +156,7 @@ def _test_baseline(
     test_labels = np.array([filmset.label_index(film) for film in test], dtype=np.int64)
     if not test or len(set(train_labels.tolist())) < 2:
         nothing = Estimate.undefined(len(test), "needs test films and two labels in training")
-        return Confound(name, description, nothing, nothing, np.nan, len(all_test), None)
+        return _record(name, description, nothing, nothing, np.nan, len(all_test), None)
     predicted = _fit_and_predict(features(train), train_labels, features(test))
     result = compute_classification(
         test_labels,
@@ -164,14 +173,32 @@ def _test_baseline(
             f" the commonest label gives {chance:.0%}: accuracy on these films does not show that"
             " a model reads lungs"
         )
-    return Confound(
+    return _record(
         name, description, result.accuracy, result.macro_f1, chance, len(all_test), warning
     )
+
+
+def _record(
+    name: str,
+    description: str,
+    accuracy: Estimate,
+    macro_f1: Estimate,
+    chance: float,
+    n_total: int,
+    warning: str | None,
+) -> Confound:
+    interval = (accuracy.value, accuracy.low, accuracy.high, accuracy.n)
+    return Confound(name, description, *interval, n_total, macro_f1, chance, warning)
 
 
 def _fit_and_predict(
     train: Features, labels: NDArray[np.int64], test: Features
 ) -> NDArray[np.int64]:
+    # Slow to import, and nobody who only reads confounds needs them.
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: PLC0415
+
     is_name = train.dtype.kind == "U"
     encoder = OneHotEncoder(handle_unknown="ignore") if is_name else StandardScaler()
     model = make_pipeline(encoder, LogisticRegression(max_iter=2000, C=10.0))

@@ -4,13 +4,13 @@ Owns the numbers read from a map. How a map is made belongs to :mod:`covid_debug
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from covid_debug.audit.artifact import SaliencyEvidence
 from covid_debug.evaluation.deletion_insertion import rank_units
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
@@ -21,41 +21,6 @@ INSERTED_SHARE = 0.06
 """Most salient pixels that restore the class in the case study's Fig. 6."""
 DELETED_SHARE = 0.12
 """Most salient pixels whose removal loses the class in the case study's Fig. 6."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaliencyEvidence:
-    """What the map of one film says.
-
-    Attributes:
-        enrichment: Share of the saliency that lies in text, divided by the text's share of the
-            view's area; 1 = no preference. None if the map has no positive value.
-        mass_in_text: Share of the saliency that lies in text, in [0, 1], or None.
-        insertion_top6: Target probability when the top 6 % pixels are revealed on the baseline.
-        deletion_top12: Target probability when the top 12 % pixels are replaced by the baseline.
-        insertion_restores: Whether the revealed pixels alone are predicted as the target.
-        deletion_loses: Whether the film leaves the target class without them.
-        void: Whether the map means nothing.
-        void_reason: Why, or None.
-        n_evaluations: Model evaluations of this map (its share of the batch).
-    """
-
-    enrichment: float | None
-    mass_in_text: float | None
-    insertion_top6: float
-    deletion_top12: float
-    insertion_restores: bool
-    deletion_loses: bool
-    void: bool
-    void_reason: str | None
-    n_evaluations: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, rounded to six digits."""
-        return {
-            key: round(value, 6) if isinstance(value, float) else value
-            for key, value in asdict(self).items()
-        }
 
 
 def explain_films(

@@ -5,16 +5,15 @@ where it matters, write. The test and its rule live in :mod:`covid_debug.audit.v
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.artifacts import write_artifact
-from covid_debug.audit.artifact import Case, Explained, to_record, write_audit
+from covid_debug.audit.artifact import AUDIT_KIND, Audit, NotAudited, write_audit
 from covid_debug.audit.auditor import GROUP, Auditor
+from covid_debug.audit.case import Case, Explained, to_audited_film
 from covid_debug.audit.interventions import make_baseline_views
 from covid_debug.audit.planning import (
     AuditParams,
@@ -37,25 +36,10 @@ from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
 
-__all__ = ["AuditParams", "AuditPlan", "AuditResult", "audit_filmset", "plan_audit"]
+__all__ = ["AuditParams", "AuditPlan", "audit_filmset", "plan_audit"]
 
 Announce = Callable[[AuditPlan], None]
 Views = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """A finished audit.
-
-    Attributes:
-        path: The artifact.
-        records: Lines of ``verdicts.jsonl``.
-        summary: Content of ``summary.json``.
-    """
-
-    path: Path
-    records: tuple[Mapping[str, Any], ...]
-    summary: Mapping[str, Any]
 
 
 def audit_filmset(
@@ -72,7 +56,7 @@ def audit_filmset(
     n_workers: int = 2,
     progress: Progress | None = None,
     announce: Announce | None = None,
-) -> AuditResult:
+) -> Audit:
     """Test, film by film, whether text drives the predictions of one class.
 
     A film on which something fails stays in the result with its error; the others are unaffected.
@@ -93,7 +77,7 @@ def audit_filmset(
         announce: Receives the plan before the interventions and again before the maps.
 
     Returns:
-        Records and summary, as written.
+        The audit, as written.
 
     Raises:
         InputContractError: If there are no films or the model does not have the audited class.
@@ -144,8 +128,8 @@ def audit_filmset(
     for group in auditor.explain([case for case in cases if case.film.image_id in chosen]):
         explained |= group
         report(len(cases) + len(explained), len(cases) + len(chosen))
-    records = [
-        to_record(
+    audited = tuple(
+        to_audited_film(
             case,
             decision,
             significance,
@@ -156,10 +140,9 @@ def audit_filmset(
             explained=explained.get(case.film.image_id),
         )
         for case, decision, significance in zip(cases, decisions, significances, strict=True)
-    ]
+    )
     summary = summarise_audit(
-        records,
-        [case.film.patient_id for case in cases],
+        audited,
         selection.excluded,
         n_films=len(films),
         n_unreadable=int(np.sum(~readable)),
@@ -168,21 +151,22 @@ def audit_filmset(
         baseline=baseline,
         seed=derive_seed(run_seed, "audit_summary"),
     )
-    excluded = dict(selection.excluded)
-    excluded |= {
+    excluded = dict(selection.excluded) | {
         film.image_id: "the film cannot be read"
         for film, ok in zip(films, readable, strict=True)
         if not ok
     }
+    result = Audit(out, audited, summary, tuple(NotAudited(*item) for item in excluded.items()))
+    maps = {name: found[1] for name, found in explained.items() if not isinstance(found, str)}
     parameters = {"params": params, "run_seed": run_seed}
     device = describe_device(classifier.device)
     with write_artifact(
-        out, kind="audit", parameters=parameters, inputs=inputs, device=device
+        out, kind=AUDIT_KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
-        write_audit(draft.path, records, excluded, summary, explained)
-        draft.facts["n_total"] = len(records)
-        draft.facts["n_ok"] = len(records) - int(summary["n_failed"])
-    return AuditResult(out, tuple(records), summary)
+        write_audit(draft.path, result, maps)
+        draft.facts["n_total"] = len(audited)
+        draft.facts["n_ok"] = len(audited) - summary.n_failed
+    return result
 
 
 def _decide(case: Case, significance: Significance, params: AuditParams) -> Decision:

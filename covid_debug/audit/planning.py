@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.audit.artifact import Chosen
 from covid_debug.audit.interventions import BASELINES, text_in_view
 from covid_debug.errors import InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
@@ -245,7 +246,7 @@ def plan_audit(
 
 def choose_explained(
     suspicion: Mapping[str, float], unsuspected: Sequence[str], params: AuditParams, run_seed: int
-) -> dict[str, str]:
+) -> dict[str, Chosen]:
     """Spend the budget of maps: suspects by strength, and a seeded control sample.
 
     Args:
@@ -262,6 +263,6 @@ def choose_explained(
     n_control = min(len(unsuspected), round(params.control_share * budget))
     suspects = sorted(suspicion, key=lambda name: (-suspicion[name], name))
     controls = sorted(unsuspected, key=lambda name: derive_seed(run_seed, name, "audit_control"))
-    chosen = dict.fromkeys(suspects[: budget - n_control], "suspected")
+    chosen: dict[str, Chosen] = dict.fromkeys(suspects[: budget - n_control], "suspected")
     chosen.update(dict.fromkeys(controls[:n_control], "control"))
     return chosen

@@ -6,16 +6,14 @@ it is; the known effect is explained in :mod:`covid_debug.audit.trials`.
 
 import csv
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.artifacts import write_artifact
+from covid_debug.artifacts import read_manifest, write_artifact
 from covid_debug.audit.interventions import choose_baseline, make_baseline_views
 from covid_debug.audit.planning import AuditParams, target_index
 from covid_debug.audit.trials import Detect, Ground, Trial, run_trial
@@ -32,7 +30,11 @@ from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions
+from covid_debug.records_json import read_record, write_record
 from covid_debug.seeding import derive_seed
+
+POWER_KIND = "audit_power"
+POWER_NAME = "power.json"
 
 Views = NDArray[np.uint8]
 
@@ -86,6 +88,39 @@ class Plant:
     verdict: str
 
 
+@dataclass(frozen=True, slots=True)
+class PowerRow:
+    """Power and false alarms among the plants whose ``by`` has one value."""
+
+    by: str
+    value: float
+    power: Estimate
+    false_alarms: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSummary:
+    """What ``power.json`` holds.
+
+    Attributes:
+        power: Share of truly driven predictions that are flagged.
+        false_alarms: Share of the others that are flagged.
+        rows: The same by effect, height and contrast.
+        n_plants: Planted texts.
+        n_detected: Of them, found by the detector.
+        skipped: ``image_id`` -> why a film could not be planted on.
+        baseline: What stood for "nothing".
+    """
+
+    power: Estimate
+    false_alarms: Estimate
+    rows: tuple[PowerRow, ...]
+    n_plants: int
+    n_detected: int
+    skipped: Mapping[str, str]
+    baseline: str
+
+
 @dataclass(frozen=True)
 class PowerReport:
     """What planting showed.
@@ -111,31 +146,25 @@ class PowerReport:
     def _matching(self, equal: Mapping[str, object]) -> list[Plant]:
         return [p for p in self.plants if all(getattr(p, k) == v for k, v in equal.items())]
 
-    def to_json(self) -> dict[str, Any]:
+    def summarise(self) -> PowerSummary:
         """Return power and false alarms, overall and by effect, height and contrast."""
         groups = [
             (key, value)
             for key in ("effect", "height_share", "contrast")
             for value in sorted({getattr(plant, key) for plant in self.plants})
         ]
-        rows = [
-            {
-                "by": key,
-                "value": value,
-                "power": self.power(**{key: value}).to_json(),
-                "false_alarms": self.false_alarms(**{key: value}).to_json(),
-            }
-            for key, value in groups
-        ]
-        return {
-            "power": self.power().to_json(),
-            "false_alarms": self.false_alarms().to_json(),
-            "rows": rows,
-            "n_plants": len(self.plants),
-            "n_detected": sum(plant.detected for plant in self.plants),
-            "skipped": dict(self.skipped),
-            "baseline": self.baseline,
-        }
+        return PowerSummary(
+            power=self.power(),
+            false_alarms=self.false_alarms(),
+            rows=tuple(
+                PowerRow(by, value, self.power(**{by: value}), self.false_alarms(**{by: value}))
+                for by, value in groups
+            ),
+            n_plants=len(self.plants),
+            n_detected=sum(plant.detected for plant in self.plants),
+            skipped=self.skipped,
+            baseline=self.baseline,
+        )
 
     def describe(self) -> tuple[str, ...]:
         """Return the result in lines for the terminal."""
@@ -254,15 +283,28 @@ def write_power(
     """
     parameters = {"planting": planting, "run_seed": run_seed}
     with write_artifact(
-        out, kind="audit_power", parameters=parameters, inputs=inputs, device=device
+        out, kind=POWER_KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
-        text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        (draft.path / "power.json").write_text(text + "\n", encoding="utf-8")
+        write_record(draft.path / POWER_NAME, report.summarise(), ascii_only=False)
         columns = [item.name for item in fields(Plant)]
         with (draft.path / "plants.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([getattr(plant, name) for name in columns] for plant in report.plants)
+
+
+def load_power(folder: Path) -> PowerSummary:
+    """Load what :func:`write_power` wrote.
+
+    Returns:
+        Power and false alarms; the plants themselves are in ``plants.csv``.
+
+    Raises:
+        ArtifactError: If the artifact is missing, broken or of another kind.
+    """
+    read_manifest(folder, kind=POWER_KIND)
+    again = "audit with --calibrate again"
+    return read_record(folder / POWER_NAME, PowerSummary, broken="is not readable", remedy=again)
 
 
 def _judge(

@@ -1,22 +1,41 @@
 """The stages of the audit: the audit, its power, its flags against known truth, and confounds."""
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from covid_debug.artifacts import read_manifest, write_artifact
-from covid_debug.audit.calibration import TEXT_FREE, calibrate
-from covid_debug.audit.confounds import compute_confounds
-from covid_debug.audit.pipeline import AuditPlan, AuditResult, audit_filmset
+from covid_debug.artifacts import ArtifactDraft, write_artifact
+from covid_debug.audit.artifact import AUDIT_KIND, Audit
+from covid_debug.audit.calibration import (
+    CALIBRATION_KIND,
+    TEXT_FREE,
+    FlagCalibration,
+    calibrate,
+    write_calibration,
+)
+from covid_debug.audit.confounds import (
+    CONFOUNDS_KIND,
+    Confound,
+    compute_confounds,
+    write_confounds,
+)
+from covid_debug.audit.pipeline import AuditPlan, audit_filmset
 from covid_debug.audit.planning import AuditParams, target_index
-from covid_debug.audit.planting import PlantingParams, PowerReport, measure_power, write_power
+from covid_debug.audit.planting import (
+    POWER_KIND,
+    PlantingParams,
+    PowerReport,
+    measure_power,
+    write_power,
+)
 from covid_debug.audit.trials import Detect
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.errors import ArtifactError, DataIntegrityError
-from covid_debug.evaluation.comparison import BASE_ARM, predict_test_films
+from covid_debug.errors import DataIntegrityError
+from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
@@ -69,8 +88,8 @@ class AuditRequest(Request):
     run_seed: int = 0
     factory: str | None = None
 
-    stage: ClassVar[str] = "audit"
-    makes: ClassVar[str] = "audit"
+    stage: ClassVar[str] = AUDIT_KIND
+    makes: ClassVar[str] = AUDIT_KIND
     code_version: ClassVar[int] = 4
 
     def parameters(self) -> object:
@@ -115,11 +134,11 @@ class AuditRequest(Request):
             found = {line.image: line for line in lines}
         return AuditSubject(model, filmset, films, found, params, build_detector().detect)
 
-    def make(self, out: Path, means: Means) -> AuditResult:
+    def make(self, out: Path, means: Means) -> Audit:
         """Load what is audited, and audit it."""
         return self.audit(self.load(means), out, means)
 
-    def audit(self, subject: AuditSubject, out: Path, means: Means) -> AuditResult:
+    def audit(self, subject: AuditSubject, out: Path, means: Means) -> Audit:
         """Audit what :meth:`load` returned."""
 
         def announce(plan: AuditPlan) -> None:
@@ -155,8 +174,8 @@ class PowerRequest(Request):
     audit: AuditRequest
     planting: PlantingParams = field(default_factory=PlantingParams)
 
-    stage: ClassVar[str] = "audit_power"
-    makes: ClassVar[str] = "audit_power"
+    stage: ClassVar[str] = POWER_KIND
+    makes: ClassVar[str] = POWER_KIND
     code_version: ClassVar[int] = 1
 
     def parameters(self) -> object:
@@ -214,8 +233,8 @@ class CalibrationRequest(Request):
     checkpoint: Path
     filmset: Path
 
-    stage: ClassVar[str] = "flag-calibration"
-    makes: ClassVar[str] = "flag-calibration"
+    stage: ClassVar[str] = CALIBRATION_KIND
+    makes: ClassVar[str] = CALIBRATION_KIND
     code_version: ClassVar[int] = 1
 
     def parameters(self) -> object:
@@ -230,7 +249,7 @@ class CalibrationRequest(Request):
             "filmset": self.filmset.name,
         }
 
-    def make(self, out: Path, means: Means) -> dict[str, Any] | None:
+    def make(self, out: Path, means: Means) -> FlagCalibration | None:
         """Ask the model about the films and their twins, and count; None without twins."""
         original = load_filmset(self.filmset)
         twins = load_counterfactuals(original)
@@ -249,9 +268,10 @@ class CalibrationRequest(Request):
                 )
                 for name, films in (("original", original), (TEXT_FREE, twins[TEXT_FREE]))
             ]
-        content = calibrate(answers, self.audit)
-        _write_json(self, out, "calibration.json", content, means)
-        return content
+        found = calibrate(answers, self.audit)
+        with _draft(self, out, means) as draft:
+            write_calibration(draft.path, found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -270,8 +290,8 @@ class ConfoundsRequest(Request):
     view: ViewSpec = field(default_factory=ViewSpec)
     seed: int = 0
 
-    stage: ClassVar[str] = "confounds"
-    makes: ClassVar[str] = "confounds"
+    stage: ClassVar[str] = CONFOUNDS_KIND
+    makes: ClassVar[str] = CONFOUNDS_KIND
     code_version: ClassVar[int] = 1
 
     def parameters(self) -> object:
@@ -282,9 +302,9 @@ class ConfoundsRequest(Request):
         """Return films and regions."""
         return {"filmset": self.filmset.name, "regions": name_input(self.regions)}
 
-    def make(self, out: Path, means: Means) -> list[dict[str, Any]]:
+    def make(self, out: Path, means: Means) -> tuple[Confound, ...]:
         """Fit every baseline on the training films and test it on the test films."""
-        rows = compute_confounds(
+        found = compute_confounds(
             load_filmset(self.filmset),
             load_regions(self.regions),
             seed=self.seed,
@@ -292,37 +312,16 @@ class ConfoundsRequest(Request):
             cache_dir=means.cache_dir,
             n_workers=means.n_workers,
         )
-        _write_json(self, out, "confounds.json", rows, means)
-        return rows
+        with _draft(self, out, means) as draft:
+            write_confounds(draft.path, found)
+        return found
 
 
-def load_calibration(folder: Path) -> dict[str, Any] | None:
-    """Return what a :class:`CalibrationRequest` made; None for films without twins."""
-    content: dict[str, Any] | None = _read_json(folder, CalibrationRequest, "calibration.json")
-    return content
-
-
-def load_confounds(folder: Path) -> list[dict[str, Any]]:
-    """Return what a :class:`ConfoundsRequest` made."""
-    rows: list[dict[str, Any]] = _read_json(folder, ConfoundsRequest, "confounds.json")
-    return rows
-
-
-def _write_json(request: Request, out: Path, name: str, content: object, means: Means) -> None:
-    with write_artifact(
+def _draft(request: Request, out: Path, means: Means) -> AbstractContextManager[ArtifactDraft]:
+    return write_artifact(
         out,
         kind=request.makes,
         parameters=request.parameters(),
         inputs=request.inputs(),
         device=describe_device(means.device),
-    ) as draft:
-        text = json.dumps(content, indent=1, allow_nan=False)
-        (draft.path / name).write_text(text + "\n", encoding="utf-8")
-
-
-def _read_json(folder: Path, made_by: type[Request], name: str) -> Any:  # noqa: ANN401
-    read_manifest(folder, kind=made_by.makes)
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder / name}: cannot be read ({error}); make it again") from error
+    )

@@ -1,24 +1,22 @@
 """Counts and intervals over the verdicts of an audit.
 
-Owns the content of ``summary.json``; it reads records and judges nothing anew.
+Owns what ``summary.json`` counts; it reads records and judges nothing anew.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
-from covid_debug.audit.verdicts import VERDICTS
+from covid_debug.audit.artifact import AuditedFilm, AuditSummary, MapCounts
+from covid_debug.audit.verdicts import Verdict
 from covid_debug.evaluation.statistics import paired_bootstrap_difference
-
-Record = Mapping[str, Any]
 
 
 def summarise_audit(
-    records: Sequence[Record],
-    patients: Sequence[str],
+    films: Sequence[AuditedFilm],
     excluded: Mapping[str, str],
     *,
     n_films: int,
@@ -27,12 +25,11 @@ def summarise_audit(
     target_index: int,
     baseline: str,
     seed: int,
-) -> dict[str, Any]:
+) -> AuditSummary:
     """Summarise an audit.
 
     Args:
-        records: One per audited film, as in ``verdicts.jsonl``.
-        patients: Patient of each record.
+        films: The audited films.
         excluded: ``image_id`` -> why a film predicted as the target was not audited.
         n_films: Films asked for.
         n_unreadable: Of them, films that could not be read at all.
@@ -42,59 +39,61 @@ def summarise_audit(
         seed: Seed of the bootstrap.
 
     Returns:
-        Plain values for JSON.
+        The summary.
     """
-    n_predicted = len(records) + len(excluded)
-    counts = Counter(str(record["verdict"]) for record in records)
-    ok = [i for i, record in enumerate(records) if record["error"] is None]
-    before = [float(records[i]["probability"]) for i in ok]
-    after = [float(records[i]["interventions"]["text_removed"]) for i in ok]
+    ok = [film for film in films if film.error is None]
     drop = paired_bootstrap_difference(
-        np.array(after), np.array(before), [patients[i] for i in ok], seed=seed
+        np.array([film.interventions.text_removed for film in ok]),
+        np.array([film.probability for film in ok]),
+        [film.patient_id for film in ok],
+        seed=seed,
     )
-    return {
-        "target_class": target_class,
-        "target_index": target_index,
-        "baseline": baseline,
-        "n_films": n_films,
-        "n_unreadable": n_unreadable,
-        "n_predicted_target": n_predicted,
-        "n_audited": len(records),
-        "n_failed": len(records) - len(ok),
-        "not_audited": dict(sorted(Counter(map(_kind, excluded.values())).items())),
-        "verdicts": {name: counts[name] for name in VERDICTS},
-        "mean_drop": drop.to_json(),
-        "directions": dict(sorted(Counter(str(r["direction"]) for r in records).items())),
-        "n_text_alone_suffices": sum(bool(record["text_suffices"]) for record in records),
-        "by_label": _crosstab(records, "label"),
-        "by_source": _crosstab(records, "source"),
-        "saliency": {
-            reason: _summarise_maps([r for r in records if r["explained_because"] == reason])
+    return AuditSummary(
+        target_class=target_class,
+        target_index=target_index,
+        baseline=baseline,
+        n_films=n_films,
+        n_unreadable=n_unreadable,
+        n_predicted_target=len(films) + len(excluded),
+        n_audited=len(films),
+        n_failed=len(films) - len(ok),
+        not_audited=_count(reason.split(":", maxsplit=1)[0] for reason in excluded.values()),
+        verdicts=_count_verdicts(films),
+        mean_drop=drop,
+        directions=_count(film.direction for film in films),
+        n_text_alone_suffices=sum(bool(film.text_suffices) for film in films),
+        by_label={
+            name: _count_verdicts([film for film in films if film.label == name])
+            for name in sorted({film.label for film in films})
+        },
+        by_source={
+            name: _count_verdicts([film for film in films if film.source == name])
+            for name in sorted({film.source for film in films})
+        },
+        saliency={
+            reason: _summarise_maps([f for f in films if f.explained_because == reason])
             for reason in ("suspected", "control")
         },
-    }
+    )
 
 
-def _kind(reason: str) -> str:
-    return reason.split(":", maxsplit=1)[0]
+def _count(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
 
 
-def _crosstab(records: Sequence[Record], key: str) -> dict[str, dict[str, int]]:
-    table: dict[str, Counter[str]] = {}
-    for record in records:
-        table.setdefault(str(record[key]), Counter())[str(record["verdict"])] += 1
-    return {name: {v: table[name][v] for v in VERDICTS} for name in sorted(table)}
+def _count_verdicts(films: Sequence[AuditedFilm]) -> dict[str, int]:
+    counts = Counter(film.verdict for film in films)
+    return {verdict: counts[verdict] for verdict in get_args(Verdict)}
 
 
-def _summarise_maps(records: Sequence[Record]) -> dict[str, Any]:
-    maps = [record["saliency"] for record in records if record["saliency"] is not None]
-    valid = [m for m in maps if not m["void"]]
-    enrichments = [m["enrichment"] for m in valid if m["enrichment"] is not None]
-    median = float(np.median(enrichments)) if enrichments else math.nan
-    return {
-        "n_explained": len(maps),
-        "n_void": len(maps) - len(valid),
-        "median_enrichment": None if math.isnan(median) else round(median, 6),
-        "n_top6_restores": sum(m["insertion_restores"] for m in valid),
-        "n_top12_loses": sum(m["deletion_loses"] for m in valid),
-    }
+def _summarise_maps(films: Sequence[AuditedFilm]) -> MapCounts:
+    maps = [film.saliency for film in films if film.saliency is not None]
+    valid = [each for each in maps if not each.void]
+    enrichments = [each.enrichment for each in valid if each.enrichment is not None]
+    return MapCounts(
+        n_explained=len(maps),
+        n_void=len(maps) - len(valid),
+        median_enrichment=round(float(np.median(enrichments)), 6) if enrichments else math.nan,
+        n_top6_restores=sum(each.insertion_restores for each in valid),
+        n_top12_loses=sum(each.deletion_loses for each in valid),
+    )

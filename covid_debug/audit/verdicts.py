@@ -30,11 +30,12 @@ from numpy.typing import ArrayLike, NDArray
 from covid_debug.evaluation.statistics import benjamini_hochberg
 
 Verdict = Literal["text_driven", "text_sensitive", "not_text_driven", "inconclusive"]
+# Severity order: what a reviewer should see first.
 VERDICTS: tuple[Verdict, ...] = (
     "text_driven",
     "text_sensitive",
-    "not_text_driven",
     "inconclusive",
+    "not_text_driven",
 )
 Direction = Literal["towards", "away", "none"]
 

@@ -3,11 +3,10 @@
 Owns the artifact; each part belongs to its own module.
 """
 
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from covid_debug.artifacts import read_manifest, write_artifact
 from covid_debug.cleaning.provenance import write_decisions
@@ -15,11 +14,11 @@ from covid_debug.cleaning.residual import ResidualScan, Scan, scan_residual
 from covid_debug.cleaning.scar import ProbeParams, ScarProbe, draw_films, probe_scars
 from covid_debug.cleaning.verify import Verification, verify_cleaned
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.progress import Progress
 from covid_debug.ranges import check_range
 from covid_debug.records import Flag
+from covid_debug.records_json import read_record, to_plain, write_record
 
 PROOF_KIND: Final = "cleaning-proof"
 PROOF_NAME: Final = "PROOF.md"
@@ -63,8 +62,14 @@ class CleaningProof:
         """All findings."""
         return (*self.residual.flags, *self.scars.flags)
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All results as lines of plain text."""
+        done = self.verification
+        return (*(() if done is None else (done.describe(),)), *self.describe())
+
     def describe(self) -> tuple[str, ...]:
-        """Return the findings as lines of plain text."""
+        """Return the findings as lines of plain text, without the verification."""
         residual, scars = self.residual, self.scars
         kind = "" if residual.is_independent else " (not independent)"
         before = residual.share_before
@@ -84,11 +89,10 @@ class CleaningProof:
     def to_markdown(self) -> str:
         """Return the proof as a short page."""
         residual, scars = self.residual, self.scars
-        verified = () if self.verification is None else (self.verification.describe(),)
         lines = [
             "# Proof of cleaning",
             "",
-            *(f"- {line}" for line in (*verified, *self.describe())),
+            *(f"- {line}" for line in self.lines),
             "",
             "| class | text before | residual text | at cleaned places | AUC from the masks |",
             "|---|---:|---:|---:|---:|",
@@ -109,24 +113,6 @@ class CleaningProof:
         lines += ["", *(f"- **{flag.severity}** {flag.message}" for flag in self.flags), ""]
         lines.append("AUC: 0.5 is chance, 1 is certainty; held-out patients, 95 % intervals.")
         return "\n".join(lines) + "\n"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        done = self.verification
-        return {
-            "n_total": self.n_total,
-            "lines": [*(() if done is None else (done.describe(),)), *self.describe()],
-            "flags": [asdict(flag) for flag in self.flags],
-            "verification": None
-            if done is None
-            else {
-                "n_films": done.n_films,
-                "n_verified": done.n_verified,
-                "problems": list(done.problems),
-            },
-            "residual": self.residual.to_json(),
-            "scars": self.scars.to_json(),
-        }
 
 
 def prove_cleaning(
@@ -186,32 +172,45 @@ def prove_cleaning(
         )
         scars = probe_scars(part, original, params, n_workers=n_workers, progress=progress)
         proof = CleaningProof(verification, residual, scars, len(cleaned.films))
-        text = json.dumps(proof.to_json(), indent=2, allow_nan=False)
-        (draft.path / PROOF_JSON).write_text(text + "\n", encoding="utf-8")
-        (draft.path / PROOF_NAME).write_text(proof.to_markdown(), encoding="utf-8")
+        write_proof(draft.path, proof)
         write_decisions(draft.path, proof.residual.to_decisions())
         draft.facts.update(
             n_ok=residual.n_scanned,
             n_total=len(cleaned.films),
             n_residual=len(proof.residual.films),
-            patch_auc=proof.scars.patch_auc.to_json(),
+            patch_auc=to_plain(proof.scars.patch_auc),
         )
     return proof
 
 
-def read_proof(folder: Path) -> dict[str, Any]:
-    """Return what :meth:`CleaningProof.to_json` wrote.
+def write_proof(folder: Path, proof: CleaningProof) -> None:
+    """Write ``proof.json`` and ``PROOF.md`` into a folder that is being filled."""
+    # Lines and flags follow from the rest: they are written for readers, not read back.
+    values = to_plain(proof) | to_plain({"lines": proof.lines, "flags": proof.flags})
+    order = ("n_total", "lines", "flags", "verification", "residual", "scars")
+    write_record(folder / PROOF_JSON, {name: values[name] for name in order})
+    (folder / PROOF_NAME).write_text(proof.to_markdown(), encoding="utf-8")
+
+
+def load_proof(folder: Path) -> CleaningProof:
+    """Load a proof of cleaning.
+
+    Args:
+        folder: Artifact of kind ``"cleaning-proof"``.
+
+    Returns:
+        The proof as written.
 
     Raises:
         ArtifactError: If the folder is no readable proof.
     """
     read_manifest(folder, kind=PROOF_KIND)
-    path = folder / PROOF_JSON
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: is not a readable proof; prove the cleaning again") from error
-    return content
+    return read_record(
+        folder / PROOF_JSON,
+        CleaningProof,
+        broken="is not a readable proof",
+        remedy="prove the cleaning again",
+    )
 
 
 def _percent(value: Estimate) -> str:

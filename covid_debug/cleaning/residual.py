@@ -4,9 +4,9 @@ Owns the counting. The detector is whatever function the caller passes in.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from covid_debug.artifacts import read_manifest
 from covid_debug.cleaning.decisions import Decision, read_decisions
@@ -84,23 +84,6 @@ class ResidualScan:
             for film in self.films
             for box in film.boxes
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "detector": self.detector,
-            "is_independent": self.is_independent,
-            "share": self.share.to_json(),
-            "share_in_filled": self.share_in_filled.to_json(),
-            "share_before": self.share_before.to_json(),
-            "by_class": _plain(self.by_class),
-            "by_class_before": _plain(self.by_class_before),
-            "by_class_in_filled": _plain(self.by_class_in_filled),
-            "n_scanned": self.n_scanned,
-            "n_failed": self.n_failed,
-            "films": [asdict(film) for film in self.films],
-            "flags": [asdict(flag) for flag in self.flags],
-        }
 
 
 def scan_residual(
@@ -231,10 +214,6 @@ def _by_class(
         members = [film.image_id for film in films if film.label == name]
         shares[name] = wilson_interval(sum(one in which for one in members), len(members))
     return shares
-
-
-def _plain(shares: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: value.to_json() for name, value in shares.items()}
 
 
 def _raise_flags(

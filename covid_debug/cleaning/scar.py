@@ -7,7 +7,7 @@ network may see more.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,17 +106,6 @@ class ScarProbe:
     n_films: int
     n_filled: int
     flags: tuple[Flag, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "patch_auc": self.patch_auc.to_json(),
-            "calibration_auc": self.calibration_auc.to_json(),
-            "class_auc": {name: value.to_json() for name, value in self.class_auc.items()},
-            "n_films": self.n_films,
-            "n_filled": self.n_filled,
-            "flags": [dataclasses.asdict(flag) for flag in self.flags],
-        }
 
 
 def probe_scars(

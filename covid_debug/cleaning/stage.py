@@ -10,7 +10,7 @@ from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.placebo import placebo_regions
-from covid_debug.cleaning.proof import PROOF_KIND, CleaningProof, prove_cleaning, read_proof
+from covid_debug.cleaning.proof import PROOF_KIND, CleaningProof, load_proof, prove_cleaning
 from covid_debug.cleaning.provenance import read_actions
 from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
@@ -191,8 +191,8 @@ class ProofRequest(Request):
 
 def tell_proof(folder: Path, listener: Listener) -> None:
     """Tell what a proof says, and what the user should act on."""
-    proof = read_proof(folder)
-    for line in proof["lines"]:
+    proof = load_proof(folder)
+    for line in proof.lines:
         listener.say(line)
-    for flag in proof["flags"]:
-        listener.finding(flag["severity"], flag["message"])
+    for flag in proof.flags:
+        listener.finding(flag.severity, flag.message)

@@ -126,7 +126,7 @@ def audit(
     request = AuditRequest(checkpoint, data, regions, params, seed, factory)
     subject = request.load(means)
     result = request.audit(subject, out, means)
-    for verdict, count in sorted(result.summary["verdicts"].items()):
+    for verdict, count in sorted(result.summary.verdicts.items()):
         console.say(f"{verdict}: {count}")
     console.say(f"audit: {out}")
     if not calibrate:

@@ -19,7 +19,7 @@ from covid_debug.tracking.mlflow_tracker import (
     default_artifact_location,
     default_tracking_uri,
 )
-from flows.recording import SHOWN_COLUMNS
+from covid_debug.tracking.recorder import SHOWN_COLUMNS
 
 
 def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect_port: int) -> None:

@@ -4,14 +4,11 @@ Counts, duplicates, leaks between splits and shortcuts such as "the source gives
 It reports; it changes no data set.
 """
 
-import dataclasses
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.data.filmset import FilmSet, load_unusable
@@ -20,6 +17,7 @@ from covid_debug.data.shortcuts import Row, measure_shortcuts
 from covid_debug.errors import DataIntegrityError
 from covid_debug.progress import Progress
 from covid_debug.records import SPLITS, Film, Flag, Severity, UnusableFilm
+from covid_debug.records_json import read_record, write_record
 
 Tables = Mapping[str, tuple[Row, ...]]
 
@@ -87,8 +85,7 @@ def _to_markdown(rows: Sequence[Row]) -> list[str]:
 
 def write_ingest_audit(folder: Path, audit: IngestAudit) -> None:
     """Write ``ingest_audit.json`` and ``ingest_audit.md``."""
-    text = json.dumps(dataclasses.asdict(audit), indent=1, allow_nan=False)
-    write_text_atomic(folder / AUDIT_JSON, text + "\n")
+    write_record(folder / AUDIT_JSON, audit, indent=1)
     write_text_atomic(folder / AUDIT_MARKDOWN, audit.render_markdown())
 
 
@@ -104,20 +101,13 @@ def load_ingest_audit(folder: Path) -> IngestAudit:
     Raises:
         DataIntegrityError: If there is none or it is broken.
     """
-    path = folder / AUDIT_JSON
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return IngestAudit(
-            name=record["name"],
-            n_ok=record["n_ok"],
-            n_total=record["n_total"],
-            flags=tuple(Flag(**flag) for flag in record["flags"]),
-            tables={title: tuple(rows) for title, rows in record["tables"].items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataIntegrityError(
-            f"{path}: is not a readable ingest audit ({error}); ingest the data set again"
-        ) from error
+    return read_record(
+        folder / AUDIT_JSON,
+        IngestAudit,
+        broken="is not a readable ingest audit",
+        remedy="ingest the data set again",
+        error=DataIntegrityError,
+    )
 
 
 def audit_filmset(

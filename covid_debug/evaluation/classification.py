@@ -17,9 +17,9 @@ from covid_debug.evaluation.statistics import (
     Estimate,
     cluster_bootstrap,
     mcnemar_exact,
-    nan_to_none,
     summarise_replicates,
 )
+from covid_debug.records_json import Number
 
 Verdict = Literal["improved", "no evidence", "worse", "one seed: no verdict", "undefined"]
 ONE_SEED: Final = "one seed: no verdict"
@@ -68,18 +68,6 @@ class Classification:
             yield name, "recall", self.recall[name]
             yield name, "f1", self.f1[name]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for JSON; undefined numbers are ``null``."""
-        return {
-            "class_names": list(self.class_names),
-            "n_patients": self.n_patients,
-            "confusion": self.confusion.tolist(),
-            "metrics": [
-                {"class_name": name, "metric": metric, **estimate.to_json()}
-                for name, metric, estimate in self.rows()
-            ],
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class MetricDifference:
@@ -98,10 +86,10 @@ class MetricDifference:
 
     class_name: str
     metric: str
-    value_a: float
-    value_b: float
+    value_a: Number
+    value_b: Number
     difference: Estimate
-    mcnemar_p: float
+    mcnemar_p: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,40 +97,18 @@ class PairedComparison:
     """Second classifier against the first, film by film: these two models, not their recipes.
 
     Attributes:
-        class_names: Classes.
-        differences: One entry a metric and class, in the order of :meth:`Classification.rows`.
         mcnemar_p: Exact McNemar p-value of all films, right against wrong.
         n_only_a: Films that only the first classifier gets right.
         n_only_b: Films that only the second classifier gets right.
         n: Films compared.
+        differences: One entry a metric and class, in the order of :meth:`Classification.rows`.
     """
 
-    class_names: tuple[str, ...]
-    differences: tuple[MetricDifference, ...]
-    mcnemar_p: float
+    mcnemar_p: Number
     n_only_a: int
     n_only_b: int
     n: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for JSON; undefined numbers are ``null``."""
-        return {
-            "mcnemar_p": nan_to_none(self.mcnemar_p),
-            "n_only_a": self.n_only_a,
-            "n_only_b": self.n_only_b,
-            "n": self.n,
-            "differences": [
-                {
-                    "class_name": entry.class_name,
-                    "metric": entry.metric,
-                    "value_a": nan_to_none(entry.value_a),
-                    "value_b": nan_to_none(entry.value_b),
-                    "difference": entry.difference.to_json(),
-                    "mcnemar_p": nan_to_none(entry.mcnemar_p),
-                }
-                for entry in self.differences
-            ],
-        }
+    differences: tuple[MetricDifference, ...]
 
 
 def compute_classification(
@@ -283,12 +249,11 @@ def compare_predictions(
         )
     only_a, only_b = _discordant(truth, first, second, np.ones(truth.size, dtype=bool))
     return PairedComparison(
-        class_names=tuple(class_names),
-        differences=tuple(entries),
         mcnemar_p=entries[0].mcnemar_p,
         n_only_a=only_a,
         n_only_b=only_b,
         n=int(truth.size),
+        differences=tuple(entries),
     )
 
 

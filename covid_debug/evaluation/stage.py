@@ -12,10 +12,9 @@ from covid_debug.evaluation.comparison import (
     BASE_ARM,
     Comparison,
     compare_arms,
-    predict_test_films,
     write_comparison,
-    write_predictions,
 )
+from covid_debug.evaluation.predictions import predict_test_films, write_predictions
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.stages import Means, Request
@@ -104,15 +103,15 @@ def describe_comparison(comparison: Comparison) -> Iterator[str]:
         Lines of plain text.
     """
     for cell in comparison.cells:
-        accuracy = cell.classification.accuracy
+        accuracy = cell.metrics[0]
         yield (
-            f"{cell.arm} on {cell.test_data}: accuracy {accuracy.value:.3f}"
+            f"{cell.train_data} on {cell.test_data}: accuracy {accuracy.value:.3f}"
             f" [{accuracy.low:.3f}, {accuracy.high:.3f}], n = {accuracy.n}"
         )
     for contrast in comparison.contrasts:
         entry = contrast.pooled[0]
         yield (
-            f"{contrast.arm} minus {BASE_ARM} on {contrast.test_data}: accuracy"
-            f" {entry.summary.mean:+.3f} [{entry.summary.low:+.3f}, {entry.summary.high:+.3f}]:"
+            f"{contrast.train_data} minus {BASE_ARM} on {contrast.test_data}: accuracy"
+            f" {entry.mean:+.3f} [{entry.low:+.3f}, {entry.high:+.3f}]:"
             f" {entry.verdict}"
         )

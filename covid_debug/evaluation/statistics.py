@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from covid_debug.errors import InputContractError
+from covid_debug.records_json import Number
 
 Replicates = NDArray[np.float64]
 _CHUNK_CELLS = 4_000_000  # resamples x clusters held at once: 32 MB
@@ -31,9 +32,9 @@ class Estimate:
         reason: Empty, or why the value is undefined or the interval is of another kind.
     """
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
     n: int
     reason: str = ""
 
@@ -46,16 +47,6 @@ class Estimate:
     def is_defined(self) -> bool:
         """Tell whether there is a value."""
         return not math.isnan(self.value)
-
-    def to_json(self) -> dict[str, float | int | str | None]:
-        """Return plain values; NaN becomes None, which JSON writes as ``null``."""
-        return {
-            "value": nan_to_none(self.value),
-            "low": nan_to_none(self.low),
-            "high": nan_to_none(self.high),
-            "n": self.n,
-            "reason": self.reason,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +70,6 @@ class SeedSummary:
     n_seeds: int
     n_total: int
     values: tuple[float, ...]
-
-
-def nan_to_none(value: float) -> float | None:
-    """Return None for NaN, otherwise the value as a plain float."""
-    return None if math.isnan(value) else float(value)
 
 
 def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Estimate:

@@ -3,16 +3,17 @@
 Prepares what the template shows; decides nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.audit.artifact import Audit, AuditedFilm
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import CovidDebugError
 from covid_debug.imaging.geometry import ViewGeometry, ViewSpec, compute_geometry, render_view
@@ -24,8 +25,6 @@ from covid_debug.reporting.verdicts import (
     BASELINE_NAMES,
     UNKNOWN_BASELINE,
     VERDICT_NAMES,
-    AuditedFilm,
-    read_map,
 )
 
 THUMBNAIL_PX = 256
@@ -110,27 +109,27 @@ class Card:
 
 
 def build_cards(
-    audited: Sequence[AuditedFilm],
+    audit: Audit,
     filmset: FilmSet,
     cleaned: FilmSet | None,
     regions: Mapping[str, FilmRegions],
-    audit_dir: Path,
     view: ViewSpec,
+    max_cards: int,
     n_workers: int = 2,
 ) -> list[Card]:
     """Prepare the cards.
 
     Args:
-        audited: Films that get a card, in order.
+        audit: The audit.
         filmset: The original films.
         cleaned: The cleaned films, or None.
         regions: Image id -> text regions.
-        audit_dir: The audit artifact, for its maps.
         view: What the model sees of a film.
+        max_cards: At most this many films get a card.
         n_workers: Threads that read films.
 
     Returns:
-        One card a film; a film that cannot be read gets a card that says so.
+        One card a film, the most severe first; a film that cannot be read gets a card that says so.
     """
     films = {film.image_id: film for film in filmset.films}
     copies = {} if cleaned is None else {film.image_id: film for film in cleaned.films}
@@ -145,11 +144,11 @@ def build_cards(
         return Card(
             film=entry,
             number=number,
-            name=Path(str(entry["path"] or (film.path if film else entry.image_id))).name,
-            verdict_name=VERDICT_NAMES.get(entry.verdict, entry.verdict),
+            name=Path(entry.path).name,
+            verdict_name=VERDICT_NAMES[entry.verdict],
             pictures=(
                 _picture_film(original, texts, view),
-                _picture_map(original, texts, view, audit_dir, entry),
+                _picture_map(original, texts, view, audit, entry),
                 _picture_cleaned(copy, texts, view),
             ),
             bars=tuple(_bars(entry)),
@@ -158,7 +157,12 @@ def build_cards(
         )
 
     with ThreadPoolExecutor(n_workers) as pool:
-        return list(pool.map(build, enumerate(audited, start=1)))
+        return list(pool.map(build, enumerate(rank_films(audit)[:max_cards], start=1)))
+
+
+def rank_films(audit: Audit | None) -> list[AuditedFilm]:
+    """Return the audited films, the most severe first; none without an audit."""
+    return [] if audit is None else sorted(audit.films, key=lambda film: film.rank)
 
 
 def _read(filmset: FilmSet | None, film: Film | None) -> NDArray[np.uint8] | str:
@@ -220,15 +224,15 @@ def _picture_map(
     pixels: NDArray[np.uint8] | str,
     texts: Sequence[TextRegion],
     view: ViewSpec,
-    audit_dir: Path,
+    audit: Audit,
     entry: AuditedFilm,
 ) -> Picture:
     title = "Evidence map (iGOS++)"
-    saliency = read_map(audit_dir, entry.image_id)
+    saliency = audit.load_map(entry.image_id)
     if isinstance(pixels, str):
         return Picture(title, missing=pixels)
-    if (entry["saliency"] or {}).get("void"):
-        return Picture(title, missing=f"void map: {entry['saliency'].get('void_reason')}")
+    if entry.saliency is not None and entry.saliency.void:
+        return Picture(title, missing=f"void map: {entry.saliency.void_reason}")
     if saliency is None:
         return Picture(title, missing=_NO_MAP)
     if saliency.shape != (view.image_size, view.image_size):
@@ -270,51 +274,32 @@ def _outlines(texts: Sequence[TextRegion], geometry: ViewGeometry | None) -> tup
 
 
 def _bars(entry: AuditedFilm) -> list[Bar]:
-    after = entry.interventions
-    saliency: Mapping[str, Any] = entry["saliency"] or {}
-    if saliency.get("void"):
-        saliency = {}
-    everything, _ = BASELINE_NAMES.get(str(entry["baseline"]), UNKNOWN_BASELINE)
-    rows = [
-        ("Film as it is", entry["probability"], (), "asis"),
-        ("Text removed", after.get("text_removed"), after.get("null_removed"), "test"),
-        ("Only text left", after.get("text_revealed"), after.get("null_revealed"), "test"),
-        (f"All {everything}", after.get("blurred"), (), "test"),
-        ("Map top 12 % removed", saliency.get("deletion_top12"), (), "map"),
-        ("Only map top 6 % left", saliency.get("insertion_top6"), (), "map"),
+    after, saliency = entry.interventions, entry.saliency
+    everything, _ = BASELINE_NAMES.get(entry.baseline, UNKNOWN_BASELINE)
+    bars = [
+        Bar("Film as it is", entry.probability, kind="asis"),
+        Bar("Text removed", after.text_removed, after.null_removed),
+        Bar("Only text left", after.text_revealed, after.null_revealed),
+        Bar(f"All {everything}", after.blurred),
     ]
-    return [
-        Bar(name, float(value), tuple(float(null) for null in nulls or ()), kind)
-        for name, value, nulls, kind in rows
-        if value is not None
-    ]
+    if saliency is not None and not saliency.void:
+        bars.append(Bar("Map top 12 % removed", saliency.deletion_top12, kind="map"))
+        bars.append(Bar("Only map top 6 % left", saliency.insertion_top6, kind="map"))
+    return [bar for bar in bars if not math.isnan(bar.value)]
 
 
 def _facts(entry: AuditedFilm, film: Film | None) -> list[tuple[str, str]]:
-    saliency: Mapping[str, Any] = entry["saliency"] or {}
-    rows: list[tuple[str, Any]] = [
-        ("After cleaning", entry["cleaned_class"]),
-        ("Text, share of view", _percent(entry["text_area_share"])),
-        ("Map mass in text", _percent(saliency.get("mass_in_text"))),
-        ("Enrichment in text", _times(saliency.get("enrichment"))),
-        ("Void map", saliency.get("void_reason") if saliency.get("void") else None),
-        ("p, q", _p_and_q(entry)),
+    saliency = entry.saliency
+    mass, enrichment = (saliency.mass_in_text, saliency.enrichment) if saliency else (None, None)
+    share, p, q = entry.text_area_share, entry.p_value, entry.q_value
+    rows = [
+        ("After cleaning", entry.cleaned_class),
+        ("Text, share of view", "" if math.isnan(share) else f"{100 * share:.1f} %"),
+        ("Map mass in text", "" if mass is None else f"{100 * mass:.1f} %"),
+        ("Enrichment in text", "" if enrichment is None else f"{enrichment:.1f} times chance"),
+        ("Void map", saliency.void_reason if saliency and saliency.void else None),
+        ("p, q", "" if math.isnan(p) else f"{p:.3g}" + ("" if math.isnan(q) else f", {q:.3g}")),
         ("Patient", film.patient_id if film else None),
         ("Image id", entry.image_id),
     ]
-    return [(name, str(value)) for name, value in rows if value]
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
-
-
-def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.1f} times chance"
-
-
-def _p_and_q(entry: AuditedFilm) -> str:
-    if entry["p_value"] is None:
-        return ""
-    q = entry["q_value"]
-    return f"{entry['p_value']:.3g}" + ("" if q is None else f", {q:.3g}")
+    return [(name, value) for name, value in rows if value]

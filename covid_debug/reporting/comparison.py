@@ -3,15 +3,11 @@
 Arranges the numbers and verdicts that it is given; computes none.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from covid_debug.evaluation.comparison import BASE_ARM, POOLED, Comparison, PooledDifference
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.inputs import Row
 
-POOLED = "pooled"
-BASE = "original"
 CLEANED = "cleaned"
 # Order of arms and test sets in every table; unknown names come last.
 ORDER = ("original", "cleaned", "placebo", "text_free", "text_swapped")
@@ -27,21 +23,6 @@ COUNTERFACTUALS = ("text_free", "text_swapped")
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A metric of one arm minus that of another on the same films.
-
-    Attributes:
-        estimate: Difference with its paired interval.
-        verdict: See :data:`covid_debug.evaluation.classification.Verdict`.
-        p_value: Exact McNemar p-value of the two models of a single seed; NaN where there is none.
-    """
-
-    estimate: Estimate
-    verdict: str
-    p_value: float
-
-
 @dataclass(frozen=True)
 class ComparisonTable:
     """Everything that the 2x2 shows.
@@ -52,7 +33,7 @@ class ComparisonTable:
         classes: Class names, in the order of the rows.
         n_seeds: Trainings behind a number.
         cells: (arm, test) -> (class or ``"all"``, metric) -> estimate.
-        differences: (arm, test) -> same key -> difference to the original arm.
+        differences: (arm, test) -> same key -> difference to the original arm, over all seeds.
         audited: Same key -> estimate of the audited model alone, the first training on the
             original films, on the original test films.
     """
@@ -62,7 +43,7 @@ class ComparisonTable:
     classes: tuple[str, ...]
     n_seeds: int
     cells: dict[Key, dict[Key, Estimate]]
-    differences: dict[Key, dict[Key, Difference]]
+    differences: dict[Key, dict[Key, PooledDifference]]
     audited: dict[Key, Estimate]
 
     def get(self, arm: str, test: str, class_name: str, metric: str) -> Estimate | None:
@@ -71,59 +52,36 @@ class ComparisonTable:
 
     def get_difference(
         self, arm: str, test: str, class_name: str, metric: str
-    ) -> Difference | None:
+    ) -> PooledDifference | None:
         """Return one difference to the original arm, or None where the run has none."""
         return self.differences.get((arm, test), {}).get((class_name, metric))
 
 
-def arrange_comparison(rows: Sequence[Row], contrasts: Sequence[Row]) -> ComparisonTable:
-    """Sort the numbers of all seeds for display.
-
-    Args:
-        rows: ``ReportInputs.comparison``.
-        contrasts: ``ReportInputs.contrasts``.
-
-    Returns:
-        The table.
-    """
+def arrange_comparison(comparison: Comparison | None) -> ComparisonTable:
+    """Sort the numbers of all seeds for display; None gives an empty table."""
+    rows, contrasts = (comparison.rows, comparison.contrasts) if comparison else ((), ())
     cells: dict[Key, dict[Key, Estimate]] = {}
     audited: dict[Key, Estimate] = {}
-    classes: dict[str, None] = {}
     for row in rows:
-        cell, key = (row["train_data"], row["test_data"]), (row["class_name"], row["metric"])
-        if row["seed"] != POOLED:
-            if cell == (BASE, BASE):
-                audited.setdefault(key, _to_estimate(row))
-            continue
-        if row["class_name"] != "all":
-            classes.setdefault(row["class_name"])
-        cells.setdefault(cell, {})[key] = _to_estimate(row)
+        cell, key = (row.train_data, row.test_data), (row.class_name, row.metric)
+        if row.seed == POOLED:
+            cells.setdefault(cell, {})[key] = row.estimate
+        elif cell == (BASE_ARM, BASE_ARM):
+            audited.setdefault(key, row.estimate)
     return ComparisonTable(
         arms=_in_order({arm for arm, _ in cells}),
         tests=_in_order({test for _, test in cells}),
-        classes=tuple(classes),
-        n_seeds=len({row["seed"] for row in rows} - {POOLED}),
+        classes=() if comparison is None else comparison.class_names,
+        n_seeds=len({row.seed for row in rows} - {POOLED}),
         cells=cells,
         differences={
-            (contrast["train_data"], contrast["test_data"]): {
-                (entry["class_name"], entry["metric"]): _to_difference(entry)
-                for entry in contrast["pooled"]
+            (contrast.train_data, contrast.test_data): {
+                (entry.class_name, entry.metric): entry for entry in contrast.pooled
             }
             for contrast in contrasts
         },
         audited=audited,
     )
-
-
-def _to_difference(entry: Row) -> Difference:
-    p = entry["mcnemar_p"]
-    estimate = _to_estimate({**entry, "value": entry["mean"]})
-    return Difference(estimate, entry["verdict"], math.nan if p is None else p)
-
-
-def _to_estimate(row: Row) -> Estimate:
-    value, low, high = (math.nan if row[k] is None else row[k] for k in ("value", "low", "high"))
-    return Estimate(value, low, high, row.get("n") or 0, row.get("reason") or "")
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Owns how numbers look as pictures; the numbers come ready-made.
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from covid_debug.audit.artifact import AuditedFilm
+from covid_debug.audit.verdicts import VERDICTS
+from covid_debug.evaluation.comparison import Cell
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import (
     CLASS_METRIC_NAMES,
@@ -21,7 +25,7 @@ from covid_debug.reporting.comparison import (
     METRIC_NAMES,
     ComparisonTable,
 )
-from covid_debug.reporting.verdicts import VERDICT_NAMES, VERDICTS, AuditedFilm
+from covid_debug.reporting.verdicts import VERDICT_NAMES
 
 INK = "#1f2933"
 MUTED = "#8794a1"
@@ -49,20 +53,16 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def draw_confusion(
-    matrix: Sequence[Sequence[int]], class_names: Sequence[str], *, title: str
-) -> Figure:
+def draw_confusion(cell: Cell) -> Figure:
     """Draw a confusion matrix with counts; the shade is the share of the row.
 
     Args:
-        matrix: ``(K, K)`` counts, rows true class, columns predicted class.
-        class_names: ``K`` names.
-        title: Shown above.
+        cell: One model on one version of the test films.
 
     Returns:
         The figure.
     """
-    counts = np.asarray(matrix, np.float64)
+    counts, class_names = np.asarray(cell.confusion, np.float64), cell.class_names
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     with _style():
         figure = Figure(figsize=(1.6 + 0.9 * len(class_names), 1.3 + 0.75 * len(class_names)))
@@ -78,7 +78,7 @@ def draw_confusion(
                 axes.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        axes.set_title(title)
+        axes.set_title(f"trained on {cell.train_data}, tested on {cell.test_data}")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         figure.set_layout_engine("constrained")
@@ -161,14 +161,12 @@ def draw_probability_shift(films: Sequence[AuditedFilm], target_class: str) -> F
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         for verdict in reversed(VERDICTS):
             chosen = [
-                film
-                for film in films
-                if film.verdict == verdict and film.interventions["text_removed"] is not None
+                film for film in films if film.verdict == verdict and not math.isnan(film.drop)
             ]
             if chosen:
                 axes.scatter(
-                    [film["probability"] for film in chosen],
-                    [film.interventions["text_removed"] for film in chosen],
+                    [film.probability for film in chosen],
+                    [film.interventions.text_removed for film in chosen],
                     s=24,
                     alpha=0.75,
                     color=VERDICT_COLOURS[verdict],

@@ -3,14 +3,17 @@
 Every sentence carries its counts or its interval; nothing is claimed beyond them.
 """
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 
+from covid_debug.audit.artifact import Audit, AuditSummary
+from covid_debug.audit.calibration import FlagCalibration
+from covid_debug.audit.confounds import Confound
+from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.classification import ONE_SEED
+from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.comparison import BASE, CLEANED, ComparisonTable
-from covid_debug.reporting.inputs import Row
-from covid_debug.reporting.verdicts import AuditedFilm
+from covid_debug.reporting.comparison import CLEANED, ComparisonTable
 
 TEST_NAMES = {
     "original": "the original test films",
@@ -21,55 +24,52 @@ TEST_NAMES = {
 
 
 def write_headlines(
-    audited: Sequence[AuditedFilm],
+    audit: Audit | None,
     table: ComparisonTable,
-    baselines: Sequence[Row],
-    calibration: Row | None,
-    proof: Row | None = None,
-    audit_counts: Row | None = None,
+    baselines: Sequence[Confound] = (),
+    calibration: FlagCalibration | None = None,
+    proof: CleaningProof | None = None,
 ) -> list[str]:
     """Write the headline sentences.
 
     Args:
-        audited: The audit.
+        audit: The audit, or None.
         table: The comparison.
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth, or None.
         proof: The proof of cleaning, or None.
-        audit_counts: The audit's own summary, or None without an audit.
 
     Returns:
         Sentences, the most important first.
     """
-    found = [] if proof is None else proof["scars"]["flags"]
+    found = () if proof is None else proof.scars.flags
     flags = {
         severity: [
-            f"{severity.capitalize()}: {flag['message']}."
+            f"{severity.capitalize()}: {flag.message}."
             for flag in found
-            if flag["severity"] == severity
+            if flag.severity == severity
         ]
         for severity in ("critical", "warning")
     }
     lines = _chance_lines(table)
-    if audited:
-        lines.append(_audit_line(audited, audit_counts or {}))
-    elif audit_counts:
-        lines.append(_no_audit_line(audit_counts))
+    if audit is not None:
+        lines.append(_audit_line(audit.summary))
     lines += flags["critical"]
     if calibration is not None:
         lines.append(_calibration_line(calibration))
     for arm in table.arms:
         if arm == CLEANED:
             lines += [line for test in table.tests if (line := _difference_line(table, arm, test))]
-        elif arm != BASE and (line := _control_line(table, arm)):
+        elif arm != BASE_ARM and (line := _control_line(table, arm)):
             lines.append(line)
     lines += flags["warning"]
-    best = max(baselines, key=lambda row: row["value"] or 0.0, default=None)
-    if best is not None and best["value"] is not None:
+    defined = [row for row in baselines if not math.isnan(row.value)]
+    if defined:
+        best = max(defined, key=lambda row: row.value)
         lines.append(
-            f"{start_sentence(best['name'])}, which sees no lung, gets"
-            f" {_percent(best['value'])} of the test films right (n = {best['n']}); always giving"
-            f" the commonest label gets {_percent(best['chance'])}."
+            f"{start_sentence(best.name)}, which sees no lung, gets"
+            f" {_percent(best.value)} of the test films right (n = {best.n}); always giving"
+            f" the commonest label gets {_percent(best.chance)}."
         )
     return lines
 
@@ -90,59 +90,51 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
     if balanced is None or not n_classes or balanced.low * n_classes > 1:
         return []
     return [
-        f"Warning: the audited model is not measurably better than chance on {TEST_NAMES[BASE]}"
+        f"Warning: the audited model is not measurably better than chance on {TEST_NAMES[BASE_ARM]}"
         f" (balanced accuracy {_percent(balanced.value)}, {100 * balanced.low:.1f} to"
         f" {_percent(balanced.high)}; chance is {_percent(1 / n_classes)}): verdicts about what"
         " drives it mean little."
     ]
 
 
-def _audit_line(audited: Sequence[AuditedFilm], audit_counts: Row) -> str:
-    counts = Counter(film.verdict for film in audited)
-    return (
-        f"{counts['text_driven']} of {len(audited)} audited {audited[0]['target_class']}"
-        f" predictions are driven by burned-in text; sensitive to it: {counts['text_sensitive']},"
-        f" inconclusive: {counts['inconclusive']}, not driven: {counts['not_text_driven']}."
-        + _not_audited(audit_counts)
-    )
+def _audit_line(summary: AuditSummary) -> str:
+    """Return the counts of the verdicts, and of predictions that were left out with the reasons."""
+    counts, name = summary.verdicts, summary.target_class
+    if summary.n_audited:
+        line = (
+            f"{counts['text_driven']} of {summary.n_audited} audited {name}"
+            f" predictions are driven by burned-in text; sensitive to it:"
+            f" {counts['text_sensitive']}, inconclusive: {counts['inconclusive']}, not driven:"
+            f" {counts['not_text_driven']}."
+        )
+    else:
+        line = f"No {name} prediction was audited: whether text drives them is not known."
+    if not summary.not_audited:
+        return line
+    parts = ", ".join(f"{n} ({reason})" for reason, n in summary.not_audited.items())
+    return f"{line} Predicted so but not audited: {parts}."
 
 
-def _no_audit_line(audit_counts: Row) -> str:
-    return (
-        f"No {audit_counts.get('target_class', 'target')} prediction was audited: whether text"
-        f" drives them is not known.{_not_audited(audit_counts)}"
-    )
-
-
-def _not_audited(audit_counts: Row) -> str:
-    """Return a sentence about predictions that the audit left out, with the reasons."""
-    reasons = audit_counts.get("not_audited") or {}
-    if not reasons:
-        return ""
-    parts = ", ".join(f"{n} ({reason})" for reason, n in reasons.items())
-    return f" Predicted so but not audited: {parts}."
-
-
-def _calibration_line(calibration: Row) -> str:
+def _calibration_line(calibration: FlagCalibration) -> str:
     right = (
-        f"{_range(calibration['precision'])} of the flags are right"
-        if calibration["n_flagged"]
+        f"{_range(calibration.precision)} of the flags are right"
+        if calibration.n_flagged
         else "nothing was flagged"
     )
     found = (
-        f"{_range(calibration['recall'])} of the predictions that really change are flagged"
-        if calibration["n_changed"]
+        f"{_range(calibration.recall)} of the predictions that really change are flagged"
+        if calibration.n_changed
         else "no prediction really changes without its text"
     )
     return (
         f"Against the phantom's truth, {right} and {found}"
-        f" ({calibration['n_flagged']} flagged, {calibration['n_changed']} change,"
-        f" {calibration['n_audited']} audited)."
+        f" ({calibration.n_flagged} flagged, {calibration.n_changed} change,"
+        f" {calibration.n_audited} audited)."
     )
 
 
 def _difference_line(table: ComparisonTable, arm: str, test: str) -> str:
-    first = table.get(BASE, test, "all", "accuracy")
+    first = table.get(BASE_ARM, test, "all", "accuracy")
     second = table.get(arm, test, "all", "accuracy")
     difference = table.get_difference(arm, test, "all", "accuracy")
     if first is None or second is None or difference is None:
@@ -184,10 +176,10 @@ def _points(estimate: Estimate) -> str:
     return f"{value:+.1f} points, {low:+.1f} to {high:+.1f}"
 
 
-def _range(row: Row) -> str:
-    if row["value"] is None:
+def _range(share: Estimate) -> str:
+    if not share.is_defined:
         return "an undefined share"
-    return f"{_percent(row['value'])} ({_percent(row['low'])} to {_percent(row['high'])})"
+    return f"{_percent(share.value)} ({_percent(share.low)} to {_percent(share.high)})"
 
 
 def _percent(share: float) -> str:

@@ -1,16 +1,12 @@
-"""What the report is made from.
+"""What the report is made from; reads no file."""
 
-Names the artifacts and tables and their keys; reads no file.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from covid_debug.audit.calibration import FlagCalibration
+from covid_debug.audit.confounds import Confound
+from covid_debug.evaluation.comparison import Comparison
 from covid_debug.imaging.geometry import ViewSpec
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +21,11 @@ class ReportInputs:
         cleaned: Artifact of the cleaned films, or None.
         audit: Artifact of kind ``"audit"``, or None.
         proof: Artifact of kind ``"cleaning-proof"`` about ``cleaned``, or None.
-        comparison: Rows with ``train_data, test_data, seed, class_name, metric, value, low, high,
-            n``; ``class_name`` is ``"all"`` for accuracy and macro_f1, undefined values are None;
-            ``seed`` is ``"pooled"`` for rows over all seeds, which the tables show.
-            Test data named ``text_free`` or ``text_swapped`` are counterfactual films of a phantom.
-        contrasts: Arms minus the original arm: ``train_data, test_data`` and ``pooled``, entries
-            over all seeds with ``class_name, metric, mean, low, high, n, mcnemar_p, verdict``, as
-            ``comparison.json`` holds them.
-        confusions: ``train_data, test_data, seed, class_names, matrix`` (rows are the true class).
-        baselines: Models that see no lung: ``name, description, value, low, high, n, chance``
-            (accuracy on the test films; ``chance`` is the share of the commonest label).
-        calibration: The audit against the phantom's truth: ``precision`` and ``recall``
-            (``Estimate.to_json()``), ``n_audited, n_flagged, n_changed`` and ``definition``, one
-            sentence that says what counts as changed; None for real films.
-        config: The run's configuration.
+        comparison: The comparison, or None. Test data named ``text_free`` or ``text_swapped`` are
+            counterfactual films of a phantom.
+        baselines: Models that see no lung.
+        calibration: The audit against the phantom's truth; None for real films.
+        config: The run's configuration as text.
         command: Command line that makes the run again.
         max_cards: At most this many films get a card; all of them are in ``flags.csv``.
     """
@@ -50,11 +37,9 @@ class ReportInputs:
     cleaned: Path | None = None
     audit: Path | None = None
     proof: Path | None = None
-    comparison: Sequence[Row] = ()
-    contrasts: Sequence[Row] = ()
-    confusions: Sequence[Row] = ()
-    baselines: Sequence[Row] = ()
-    calibration: Row | None = None
-    config: Row = field(default_factory=dict)
+    comparison: Comparison | None = None
+    baselines: tuple[Confound, ...] = ()
+    calibration: FlagCalibration | None = None
+    config: str = ""
     command: str = ""
     max_cards: int = 200

@@ -17,18 +17,21 @@ import jinja2
 from markupsafe import Markup
 
 from covid_debug.artifacts import canonical_json, read_manifest, write_artifact, write_text_atomic
+from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
+from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.decisions import Decision
-from covid_debug.cleaning.proof import read_proof
+from covid_debug.cleaning.proof import load_proof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.classification import ONE_SEED
+from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.imaging.overlays import colour_bar
 from covid_debug.imaging.regions import read_regions
 from covid_debug.imaging.writing import encode_jpeg, to_data_uri
-from covid_debug.reporting.cards import Card, build_cards
+from covid_debug.records_json import to_plain, write_record
+from covid_debug.reporting.cards import Card, build_cards, rank_films
 from covid_debug.reporting.comparison import (
-    BASE,
     CLASS_METRIC_NAMES,
     METRIC_NAMES,
     ComparisonTable,
@@ -47,20 +50,17 @@ from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.tables import (
     COMPARISON_COLUMNS,
+    COMPARISON_NAME,
     FLAG_COLUMNS,
+    FLAGS_NAME,
+    REPORT_KIND,
+    SUMMARY_NAME,
+    RunSummary,
     flag_rows,
     summarise,
     write_csv,
 )
-from covid_debug.reporting.verdicts import (
-    BASELINE_NAMES,
-    UNKNOWN_BASELINE,
-    VERDICT_NAMES,
-    VERDICTS,
-    AuditedFilm,
-    read_audit_counts,
-    read_verdicts,
-)
+from covid_debug.reporting.verdicts import BASELINE_NAMES, UNKNOWN_BASELINE, VERDICT_NAMES
 
 REPORT_NAME = "report.html"
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
@@ -87,37 +87,30 @@ def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Pat
     filmset = load_filmset(inputs.filmset)
     cleaned = None if inputs.cleaned is None else load_filmset(inputs.cleaned)
     regions = read_regions(inputs.regions)
-    audited = () if inputs.audit is None else read_verdicts(inputs.audit)
-    audit_counts = {} if inputs.audit is None else read_audit_counts(inputs.audit)
-    table = arrange_comparison(inputs.comparison, inputs.contrasts)
-    proof = None if inputs.proof is None else read_proof(inputs.proof)
-    headlines = write_headlines(
-        audited, table, inputs.baselines, inputs.calibration, proof, audit_counts
-    )
-    shown = audited[: inputs.max_cards]
+    audit = None if inputs.audit is None else load_audit(inputs.audit)
+    audited = rank_films(audit)
+    table = arrange_comparison(inputs.comparison)
+    proof = None if inputs.proof is None else load_proof(inputs.proof)
+    headlines = write_headlines(audit, table, inputs.baselines, inputs.calibration, proof)
     cards = (
-        build_cards(shown, filmset, cleaned, regions, inputs.audit, inputs.view, n_workers)
-        if inputs.audit
+        build_cards(audit, filmset, cleaned, regions, inputs.view, inputs.max_cards, n_workers)
+        if audit
         else []
     )
     figures = _draw_figures(inputs, audited, table)
     ingest = _load_ingest(inputs.filmset)
     sources = _source_names(inputs)
-    with write_artifact(run_dir, kind="report", inputs=sources) as draft:
-        films = {film.image_id: film for film in filmset.films}
-        flags = flag_rows(audited, films, regions, {film.image_id for film in shown})
-        summary = summarise(
-            inputs, filmset, regions, audited, audit_counts, table, headlines, len(cards), proof
-        )
+    summary = summarise(inputs, filmset, regions, audit, table, headlines, len(cards), proof)
+    films = {film.image_id: film for film in filmset.films}
+    flags = flag_rows(audited, films, regions, {card.film.image_id for card in cards})
+    rows = inputs.comparison.rows if inputs.comparison else ()
+    with write_artifact(run_dir, kind=REPORT_KIND, inputs=sources) as draft:
         (draft.path / "figures").mkdir()
         for name, figure in figures.items():
             (draft.path / "figures" / f"{name}.png").write_bytes(to_png(figure))
-        _write(draft.path / "flags.csv", write_csv(FLAG_COLUMNS, flags))
-        _write(
-            draft.path / "comparison.csv",
-            write_csv(COMPARISON_COLUMNS, [dict(row) for row in inputs.comparison]),
-        )
-        _write(draft.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        _write(draft.path / FLAGS_NAME, write_csv(FLAG_COLUMNS, flags))
+        _write(draft.path / COMPARISON_NAME, write_csv(COMPARISON_COLUMNS, rows))
+        write_record(draft.path / SUMMARY_NAME, summary)
         context = {
             "inputs": inputs,
             "filmset": filmset,
@@ -128,8 +121,9 @@ def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Pat
             "ingest": ingest,
             "proof": proof,
             "sources": sources,
+            "confusions": inputs.comparison.cells if inputs.comparison else (),
             "figures": {n: to_svg_uri(figures[n]) for n in _INLINED_FIGURES if n in figures},
-            "baseline": BASELINE_NAMES.get(audit_counts.get("baseline", ""), UNKNOWN_BASELINE),
+            "baseline": _name_baseline(audit),
             **_page_facts(inputs, audited, cards, summary),
         }
         _write(draft.path / REPORT_NAME, _render(context))
@@ -150,7 +144,7 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
         ArtifactError: If the folder holds no report or cannot be written.
         InputContractError: If the report shows none of the films that were decided on.
     """
-    read_manifest(run_dir, kind="report")
+    read_manifest(run_dir, kind=REPORT_KIND)
     path = run_dir / REPORT_NAME
     try:
         page = path.read_text(encoding="utf-8")
@@ -191,21 +185,23 @@ def _draw_figures(
     if "text_free" in table.tests or "text_swapped" in table.tests:
         figures["calibration"] = draw_calibration(table)
     if audited:
-        figures["probability_shift"] = draw_probability_shift(
-            audited, str(audited[0]["target_class"])
-        )
-    for entry in inputs.confusions:
-        names = (entry["train_data"], entry["test_data"], f"seed{entry['seed']}")
-        figures["confusion_" + "_".join(_file_part(str(name)) for name in names)] = draw_confusion(
-            entry["matrix"],
-            entry["class_names"],
-            title=f"trained on {names[0]}, tested on {names[1]}",
-        )
+        figures["probability_shift"] = draw_probability_shift(audited, audited[0].target_class)
+    for cell in inputs.comparison.cells if inputs.comparison else ():
+        names = (cell.train_data, cell.test_data, f"seed{cell.seed}")
+        figures["confusion_" + "_".join(map(_file_part, names))] = draw_confusion(cell)
     return figures
 
 
 def _file_part(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in text)
+
+
+def _name_baseline(audit: Audit | None) -> tuple[str, str]:
+    return (
+        UNKNOWN_BASELINE
+        if audit is None
+        else BASELINE_NAMES.get(audit.summary.baseline, UNKNOWN_BASELINE)
+    )
 
 
 def _load_ingest(folder: Path) -> IngestAudit | None:
@@ -227,30 +223,30 @@ def _page_facts(
     inputs: ReportInputs,
     audited: Sequence[AuditedFilm],
     cards: Sequence[Card],
-    summary: Mapping[str, Any],
+    summary: RunSummary,
 ) -> dict[str, Any]:
     manifest = read_manifest(inputs.filmset, kind="filmset")
     shown = [card.film for card in cards]
-    identity = canonical_json([inputs.title, _source_names(inputs), summary])
+    identity = canonical_json([inputs.title, _source_names(inputs), to_plain(summary)])
     bar = colour_bar(160, 8)
+    rows = inputs.comparison.rows if inputs.comparison else ()
+    tests = {row.test_data for row in rows}
     return {
-        "base": BASE,
+        "base": BASE_ARM,
         "one_seed": ONE_SEED,
         "metric_names": METRIC_NAMES,
         "class_metric_names": CLASS_METRIC_NAMES,
         "counterfactual_names": COUNTERFACTUAL_NAMES,
         "verdicts": VERDICTS,
         "verdict_names": VERDICT_NAMES,
-        "is_phantom": "text_free" in {row["test_data"] for row in inputs.comparison}
-        or inputs.calibration is not None,
+        "is_phantom": "text_free" in tests or inputs.calibration is not None,
         "n_audited": len(audited),
         "packages": manifest["packages"],
         "python": manifest["python"],
-        "config_text": json.dumps(inputs.config, indent=2, sort_keys=True, default=str),
         "choices": {
-            "label": sorted({str(film["label"]) for film in shown}),
-            "source": sorted({str(film["source"]) for film in shown}),
-            "split": sorted({str(film["split"]) for film in shown}),
+            "label": sorted({film.label for film in shown}),
+            "source": sorted({film.source for film in shown}),
+            "split": sorted({film.split for film in shown}),
         },
         "report_key": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "max_table_rows": _MAX_TABLE_ROWS,

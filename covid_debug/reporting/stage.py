@@ -1,16 +1,18 @@
 """The last stage: the run's folder with the report."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from covid_debug.artifacts import artifact_key, canonical_json
-from covid_debug.audit.stage import load_calibration, load_confounds
+from covid_debug.audit.calibration import load_calibration
+from covid_debug.audit.confounds import load_confounds
+from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.report import build_report
+from covid_debug.reporting.tables import REPORT_KIND
 from covid_debug.stages import Means, Request
 from covid_debug.text.stage import REGIONS_NAME
 
@@ -44,11 +46,11 @@ class ReportRequest(Request):
     confounds: Path
     calibration: Path
     proof: Path | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: object = None
     command: str = field(default="", compare=False)
 
-    stage: ClassVar[str] = "report"
-    makes: ClassVar[str] = "report"
+    stage: ClassVar[str] = REPORT_KIND
+    makes: ClassVar[str] = REPORT_KIND
     code_version: ClassVar[int] = 4
 
     def parameters(self) -> object:
@@ -72,7 +74,6 @@ class ReportRequest(Request):
 
     def make(self, out: Path, means: Means) -> Path:
         """Write the folder and return the path of ``report.html``."""
-        comparison = json.loads((self.comparison / "comparison.json").read_text(encoding="utf-8"))
         inputs = ReportInputs(
             title=self.title,
             filmset=self.filmset,
@@ -81,27 +82,10 @@ class ReportRequest(Request):
             cleaned=self.cleaned,
             audit=self.audit,
             proof=self.proof,
-            comparison=comparison["rows"],
-            contrasts=comparison["contrasts"],
-            confusions=[
-                {
-                    "train_data": cell["train_data"],
-                    "test_data": cell["test_data"],
-                    "seed": cell["seed"],
-                    "class_names": cell["class_names"],
-                    "matrix": cell["confusion"],
-                }
-                for cell in comparison["cells"]
-            ],
+            comparison=load_comparison(self.comparison),
             baselines=load_confounds(self.confounds),
             calibration=load_calibration(self.calibration),
-            config=json.loads(canonical_json(self.config)),
+            config=json.dumps(json.loads(canonical_json(self.config)), indent=2, sort_keys=True),
             command=self.command,
         )
         return build_report(out, inputs, means.n_workers)
-
-
-def read_headlines(run_dir: Path) -> tuple[str, ...]:
-    """Return the few sentences that a reader should see first."""
-    summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    return tuple(summary["headlines"])

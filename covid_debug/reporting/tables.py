@@ -1,45 +1,259 @@
 """The machine-readable results of a run: flags.csv, comparison.csv, summary.json.
 
-Their columns and keys are stable; docs/reference/files.md lists them.
+Owns their records, whose fields are the columns and keys; docs/reference/files.md lists them. They
+are stable.
 """
 
 import csv
 import io
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
+from covid_debug.artifacts import SCHEMA_VERSIONS, read_manifest
+from covid_debug.audit.artifact import Audit, AuditedFilm
+from covid_debug.audit.calibration import FlagCalibration
+from covid_debug.audit.confounds import Confound
+from covid_debug.audit.verdicts import VERDICTS
+from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.filmset import FilmSet
-from covid_debug.evaluation.statistics import Estimate, nan_to_none
+from covid_debug.evaluation.classification import Verdict
+from covid_debug.evaluation.comparison import Row
+from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records import SPLITS, Film, FilmRegions
+from covid_debug.records_json import Number, read_record
 from covid_debug.reporting.comparison import ComparisonTable
-from covid_debug.reporting.inputs import ReportInputs, Row
-from covid_debug.reporting.verdicts import VERDICTS, AuditedFilm
-from covid_debug.text.statistics import count_by_group
+from covid_debug.reporting.inputs import ReportInputs
+from covid_debug.text.statistics import GroupStatistics, count_by_group
 
-SUMMARY_VERSION = 1
-COMPARISON_COLUMNS = (
-    *("train_data", "test_data", "seed", "class_name", "metric"),
-    *("value", "low", "high", "n"),
-)
-FLAG_COLUMNS = (
-    *("image_id", "path", "patient_id", "label", "source", "view", "split", "n_regions"),
-    *("predicted_class", "target_class", "probability", "text_area_share"),
-    *("text_removed", "drop", "text_revealed", "blurred"),
-    *("null_removed_min", "null_removed_max", "null_revealed_min", "null_revealed_max", "n_nulls"),
-    *("cleaned_class", "enrichment", "mass_in_text", "insertion_top6", "deletion_top12"),
-    *("saliency_void", "void_reason", "verdict", "direction", "p_value", "q_value", "reasons"),
-    *("error", "has_card", "baseline"),
-)
+REPORT_KIND = "report"
+SUMMARY_NAME = "summary.json"
+FLAGS_NAME = "flags.csv"
+COMPARISON_NAME = "comparison.csv"
 
 
-def write_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """Return a table as CSV text; None becomes an empty cell, floats keep six digits."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagRow:
+    """One audited film in ``flags.csv``, empty where a number or word is missing.
+
+    Most columns are those of :class:`covid_debug.audit.artifact.AuditedFilm` and its parts.
+
+    Attributes:
+        image_id: Identity of the film.
+        path: File of the film.
+        patient_id: Patient.
+        label: True class.
+        source: Public data set.
+        view: Projection.
+        split: Split.
+        n_regions: Text regions on the film; None where it could not be scanned.
+        predicted_class: Predicted class.
+        target_class: Audited class.
+        probability: Of the target class.
+        text_area_share: Share of the view that text covers.
+        text_removed: Probability without the text.
+        drop: ``probability - text_removed``.
+        text_revealed: Probability of the text alone.
+        blurred: Probability of the baseline.
+        null_removed_min: Least probability without a matched patch.
+        null_removed_max: Greatest one.
+        null_revealed_min: Least probability of a matched patch alone.
+        null_revealed_max: Greatest one.
+        n_nulls: Matched patches.
+        cleaned_class: Predicted class without the text.
+        enrichment: Of the map in text.
+        mass_in_text: Share of the map in text.
+        insertion_top6: Probability of the map's top 6 % alone.
+        deletion_top12: Probability without its top 12 %.
+        saliency_void: Whether the map means nothing.
+        void_reason: Why.
+        verdict: Verdict.
+        direction: Which way the text pushes.
+        p_value: Of the fall without the text.
+        q_value: Its false discovery rate.
+        reasons: Sentences, separated by ``"; "``.
+        error: Why the film could not be tested.
+        has_card: Whether the report shows the film.
+        baseline: What stood for "nothing".
+    """
+
+    image_id: str
+    path: str
+    patient_id: str | None
+    label: str
+    source: str
+    view: str
+    split: str
+    n_regions: int | None
+    predicted_class: str
+    target_class: str
+    probability: float
+    text_area_share: float
+    text_removed: float
+    drop: float
+    text_revealed: float
+    blurred: float
+    null_removed_min: float | None
+    null_removed_max: float | None
+    null_revealed_min: float | None
+    null_revealed_max: float | None
+    n_nulls: int
+    cleaned_class: str | None
+    enrichment: float | None
+    mass_in_text: float | None
+    insertion_top6: float | None
+    deletion_top12: float | None
+    saliency_void: bool | None
+    void_reason: str | None
+    verdict: str
+    direction: str
+    p_value: float
+    q_value: float
+    reasons: str
+    error: str | None
+    has_card: bool
+    baseline: str
+
+
+FLAG_COLUMNS = tuple(field.name for field in fields(FlagRow))
+COMPARISON_COLUMNS = tuple(field.name for field in fields(Row))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number with its 95 % interval and the films behind it; NaN where undefined."""
+
+    value: Number
+    low: Number
+    high: Number
+    n: int
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "Interval":
+        """Return an estimate without its reason."""
+        return cls(estimate.value, estimate.low, estimate.high, estimate.n)
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceSummary:
+    """An arm minus the original arm; ``mcnemar_p`` is of a single seed, else NaN."""
+
+    value: Number
+    low: Number
+    high: Number
+    n: int
+    mcnemar_p: Number
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class FilmsSummary:
+    """The films: asked for, usable, classes, and usable ones by split."""
+
+    n_total: int
+    n_ok: int
+    class_names: tuple[str, ...]
+    by_split: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TextSummary:
+    """What the scan for text found; the tables begin with all films."""
+
+    n_scanned: int
+    n_failed: int
+    n_films_with_text: int
+    n_regions: int
+    by_source: tuple[GroupStatistics, ...]
+    by_class: tuple[GroupStatistics, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofSummary:
+    """The proof of cleaning in short; ``flags`` are the rules that fired."""
+
+    n_total: int
+    n_scanned: int
+    detector: str
+    is_independent: bool
+    text_before: Estimate
+    residual_text: Estimate
+    residual_text_in_filled: Estimate
+    residual_text_by_class: Mapping[str, Estimate]
+    scar_auc: Estimate
+    mask_auc: Mapping[str, Estimate]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditCounts:
+    """The audit in short; ``target_class`` is None where no film was audited."""
+
+    target_class: str | None
+    n_predicted_target: int | None
+    n_audited: int
+    not_audited: Mapping[str, int]
+    n_cards: int
+    verdicts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """Content of a run's ``summary.json``.
+
+    Attributes:
+        schema_version: Version of the run's files.
+        title: Name of the run.
+        headlines: The few sentences that a reader should see first.
+        films: The films.
+        text: What the scan for text found.
+        proof: The proof of cleaning, or None.
+        audit: The audit.
+        comparison: ``"arm/test set"`` -> ``"class/metric"`` -> value over all seeds.
+        differences: ``"arm-original/test set"`` -> the same for differences.
+        n_seeds: Trainings of each arm.
+        baselines: Models that see no lung.
+        calibration: The audit against the phantom's truth; None for real films.
+    """
+
+    schema_version: int
+    title: str
+    headlines: tuple[str, ...]
+    films: FilmsSummary
+    text: TextSummary
+    proof: ProofSummary | None
+    audit: AuditCounts
+    comparison: Mapping[str, Mapping[str, Interval]]
+    differences: Mapping[str, Mapping[str, DifferenceSummary]]
+    n_seeds: int
+    baselines: tuple[Confound, ...]
+    calibration: FlagCalibration | None
+
+
+def load_run_summary(run_dir: Path) -> RunSummary:
+    """Load the summary of a run.
+
+    Args:
+        run_dir: Artifact of kind ``"report"``.
+
+    Returns:
+        The summary as written.
+
+    Raises:
+        ArtifactError: If the folder is no run, is broken or of a newer covid_debug.
+    """
+    read_manifest(run_dir, kind=REPORT_KIND)
+    path = run_dir / SUMMARY_NAME
+    return read_record(path, RunSummary, broken="is not readable", remedy="make the report again")
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[object]) -> str:
+    """Return records as CSV text; None and NaN become empty cells, floats keep six digits."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    writer.writerows([_cell(getattr(row, column)) for column in columns] for row in rows)
     return stream.getvalue()
 
 
@@ -54,163 +268,160 @@ def flag_rows(
     films: Mapping[str, Film],
     regions: Mapping[str, FilmRegions],
     with_card: set[str],
-) -> list[dict[str, Any]]:
-    """Return one row an audited film, most severe first.
+) -> list[FlagRow]:
+    """Return one row an audited film.
 
     Args:
-        audited: The audit.
+        audited: The films in the order of the rows.
         films: Image id -> film.
         regions: Image id -> text regions.
         with_card: Image ids that the report shows.
 
     Returns:
-        Rows with the columns :data:`FLAG_COLUMNS`.
+        The rows of ``flags.csv``.
     """
-    rows = []
-    for entry in audited:
-        film = films.get(entry.image_id)
-        after = entry.interventions
-        removed, revealed = after.get("null_removed") or (), after.get("null_revealed") or ()
-        saliency = entry["saliency"] or {}
-        rows.append(
-            {
-                **{key: entry[key] for key in FLAG_COLUMNS if key in entry.record},
-                "patient_id": film.patient_id if film else None,
-                "n_regions": _n_regions(regions.get(entry.image_id)),
-                "text_removed": after.get("text_removed"),
-                "drop": entry.drop,
-                "text_revealed": after.get("text_revealed"),
-                "blurred": after.get("blurred"),
-                "null_removed_min": min(removed, default=None),
-                "null_removed_max": max(removed, default=None),
-                "null_revealed_min": min(revealed, default=None),
-                "null_revealed_max": max(revealed, default=None),
-                "n_nulls": len(removed),
-                "enrichment": saliency.get("enrichment"),
-                "mass_in_text": saliency.get("mass_in_text"),
-                "insertion_top6": saliency.get("insertion_top6"),
-                "deletion_top12": saliency.get("deletion_top12"),
-                "saliency_void": saliency.get("void"),
-                "void_reason": saliency.get("void_reason"),
-                "reasons": "; ".join(entry["reasons"] or ()),
-                "has_card": entry.image_id in with_card,
-            }
-        )
-    return rows
+    return [
+        _flag_row(entry, films.get(entry.image_id), regions.get(entry.image_id), with_card)
+        for entry in audited
+    ]
 
 
-def _n_regions(found: FilmRegions | None) -> int | None:
-    return None if found is None or found.error else len(found.regions)
+def _flag_row(
+    entry: AuditedFilm, film: Film | None, found: FilmRegions | None, with_card: set[str]
+) -> FlagRow:
+    after, saliency = entry.interventions, entry.saliency
+    return FlagRow(
+        image_id=entry.image_id,
+        path=entry.path,
+        patient_id=film.patient_id if film else None,
+        label=entry.label,
+        source=entry.source,
+        view=entry.view,
+        split=entry.split,
+        n_regions=None if found is None or found.error else len(found.regions),
+        predicted_class=entry.predicted_class,
+        target_class=entry.target_class,
+        probability=entry.probability,
+        text_area_share=entry.text_area_share,
+        text_removed=after.text_removed,
+        drop=entry.drop,
+        text_revealed=after.text_revealed,
+        blurred=after.blurred,
+        null_removed_min=min(after.null_removed, default=None),
+        null_removed_max=max(after.null_removed, default=None),
+        null_revealed_min=min(after.null_revealed, default=None),
+        null_revealed_max=max(after.null_revealed, default=None),
+        n_nulls=len(after.null_removed),
+        cleaned_class=entry.cleaned_class,
+        enrichment=saliency.enrichment if saliency else None,
+        mass_in_text=saliency.mass_in_text if saliency else None,
+        insertion_top6=saliency.insertion_top6 if saliency else None,
+        deletion_top12=saliency.deletion_top12 if saliency else None,
+        saliency_void=saliency.void if saliency else None,
+        void_reason=saliency.void_reason if saliency else None,
+        verdict=entry.verdict,
+        direction=entry.direction,
+        p_value=entry.p_value,
+        q_value=entry.q_value,
+        reasons="; ".join(entry.reasons),
+        error=entry.error,
+        has_card=entry.image_id in with_card,
+        baseline=entry.baseline,
+    )
 
 
 def summarise(
     inputs: ReportInputs,
     filmset: FilmSet,
     regions: Mapping[str, FilmRegions],
-    audited: Sequence[AuditedFilm],
-    audit_counts: Row,
+    audit: Audit | None,
     table: ComparisonTable,
     headlines: Sequence[str],
     n_cards: int,
-    proof: Row | None = None,
-) -> dict[str, Any]:
+    proof: CleaningProof | None = None,
+) -> RunSummary:
     """Return the content of ``summary.json``.
 
     Args:
         inputs: What the report is made from.
         filmset: The original films.
         regions: Image id -> text regions.
-        audited: The audit.
-        audit_counts: The audit's own summary.
+        audit: The audit, or None.
         table: The comparison.
         headlines: Sentences for the reader.
         n_cards: Films shown as cards.
         proof: The proof of cleaning, or None.
 
     Returns:
-        Plain values; the keys are stable.
+        The summary.
     """
-    verdicts = Counter(film.verdict for film in audited)
-    films = filmset.films
-    return {
-        "schema_version": SUMMARY_VERSION,
-        "title": inputs.title,
-        "headlines": list(headlines),
-        "films": {
-            "n_total": filmset.n_total,
-            "n_ok": len(filmset.films),
-            "class_names": list(filmset.class_names),
-            "by_split": {split: len(filmset.select(split)) for split in SPLITS},
-        },
-        "text": {
-            "n_scanned": len(regions),
-            "n_failed": sum(found.error is not None for found in regions.values()),
-            "n_films_with_text": sum(bool(found.regions) for found in regions.values()),
-            "n_regions": sum(len(found.regions) for found in regions.values()),
-            "by_source": _count_text(regions, {film.image_id: film.source for film in films}),
-            "by_class": _count_text(regions, {film.image_id: film.label for film in films}),
-        },
-        "proof": None if proof is None else _summarise_proof(proof),
-        "audit": {
-            "target_class": audited[0]["target_class"] if audited else None,
-            "n_predicted_target": audit_counts.get("n_predicted_target"),
-            "n_audited": len(audited),
-            "not_audited": dict(audit_counts.get("not_audited", {})),
-            "n_cards": n_cards,
-            "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
-        },
-        "comparison": {
+    found, films = regions.values(), filmset.films
+    return RunSummary(
+        schema_version=SCHEMA_VERSIONS[REPORT_KIND],
+        title=inputs.title,
+        headlines=tuple(headlines),
+        films=FilmsSummary(
+            n_total=filmset.n_total,
+            n_ok=len(films),
+            class_names=filmset.class_names,
+            by_split={split: len(filmset.select(split)) for split in SPLITS},
+        ),
+        text=TextSummary(
+            n_scanned=len(regions),
+            n_failed=sum(each.error is not None for each in found),
+            n_films_with_text=sum(bool(each.regions) for each in found),
+            n_regions=sum(len(each.regions) for each in found),
+            by_source=tuple(count_by_group(found, {f.image_id: f.source for f in films})),
+            by_class=tuple(count_by_group(found, {f.image_id: f.label for f in films})),
+        ),
+        proof=None if proof is None else _summarise_proof(proof),
+        audit=_count_audit(audit, n_cards),
+        comparison={
             f"{arm}/{test}": {
-                f"{name}/{metric}": estimate_json(estimate)
+                f"{name}/{metric}": Interval.of(estimate)
                 for (name, metric), estimate in cell.items()
             }
             for (arm, test), cell in sorted(table.cells.items())
         },
-        "differences": {
+        differences={
             f"{arm}-original/{test}": {
-                f"{name}/{metric}": {
-                    **estimate_json(difference.estimate),
-                    "mcnemar_p": nan_to_none(difference.p_value),
-                    "verdict": difference.verdict,
-                }
-                for (name, metric), difference in cell.items()
+                f"{name}/{metric}": DifferenceSummary(
+                    one.mean, one.low, one.high, one.n, one.mcnemar_p, one.verdict
+                )
+                for (name, metric), one in cell.items()
             }
             for (arm, test), cell in sorted(table.differences.items())
         },
-        "n_seeds": table.n_seeds,
-        "baselines": [dict(row) for row in inputs.baselines],
-        "calibration": None if inputs.calibration is None else dict(inputs.calibration),
-    }
+        n_seeds=table.n_seeds,
+        baselines=inputs.baselines,
+        calibration=inputs.calibration,
+    )
 
 
-def _count_text(
-    regions: Mapping[str, FilmRegions], group_of: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    return [group.to_json() for group in count_by_group(regions.values(), group_of)]
+def _count_audit(audit: Audit | None, n_cards: int) -> AuditCounts:
+    films = () if audit is None else audit.films
+    return AuditCounts(
+        target_class=films[0].target_class if films else None,
+        n_predicted_target=audit.summary.n_predicted_target if audit else None,
+        n_audited=len(films),
+        not_audited=audit.summary.not_audited if audit else {},
+        n_cards=n_cards,
+        verdicts={verdict: sum(f.verdict == verdict for f in films) for verdict in VERDICTS},
+    )
 
 
-def _summarise_proof(proof: Row) -> dict[str, Any]:
-    residual, scars = proof["residual"], proof["scars"]
-    return {
-        "n_total": proof["n_total"],
-        "n_scanned": residual["n_scanned"],
-        "detector": residual["detector"],
-        "is_independent": residual["is_independent"],
-        "text_before": residual["share_before"],
-        "residual_text": residual["share"],
-        "residual_text_in_filled": residual["share_in_filled"],
-        "residual_text_by_class": residual["by_class"],
-        "scar_auc": scars["patch_auc"],
-        "mask_auc": scars["class_auc"],
-        "flags": [flag["rule"] for flag in proof["flags"]],
-    }
-
-
-def estimate_json(estimate: Estimate) -> dict[str, float | int | None]:
-    """Return ``value, low, high, n``; undefined numbers are None."""
-    return {
-        "value": nan_to_none(estimate.value),
-        "low": nan_to_none(estimate.low),
-        "high": nan_to_none(estimate.high),
-        "n": estimate.n,
-    }
+def _summarise_proof(proof: CleaningProof) -> ProofSummary:
+    residual, scars = proof.residual, proof.scars
+    return ProofSummary(
+        n_total=proof.n_total,
+        n_scanned=residual.n_scanned,
+        detector=residual.detector,
+        is_independent=residual.is_independent,
+        text_before=residual.share_before,
+        residual_text=residual.share,
+        residual_text_in_filled=residual.share_in_filled,
+        residual_text_by_class=residual.by_class,
+        scar_auc=scars.patch_auc,
+        mask_auc=scars.class_auc,
+        flags=tuple(flag.rule for flag in proof.flags),
+    )

@@ -7,8 +7,8 @@ Owns counting only.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -44,10 +44,6 @@ class GroupStatistics:
     mean_area_share: float
     seen_by: Mapping[str, int]
     rejected: Mapping[str, int]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
     def describe(self) -> str:
         """Return one line of text."""

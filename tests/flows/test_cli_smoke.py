@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.text.scoring import load_annotations
 from covid_debug.artifacts import find_damage
-from covid_debug.cleaning.proof import read_proof
+from covid_debug.cleaning.proof import load_proof
 from covid_debug.cli import main as cli
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.regions import read_regions
@@ -183,7 +183,7 @@ STEPS = {
     "prove": Step(
         "prove --data films --cleaned cleaned --detector strokes --workers 1 --out proof",
         "proof",
-        read_proof,
+        load_proof,
         ("clean",),
     ),
     "diff": Step("diff cleaned decided", needs=("clean", "clean, decided")),

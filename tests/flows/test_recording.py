@@ -1,13 +1,14 @@
 """What MLflow shows of a finished run, without running one."""
 
-import json
-
 import numpy as np
 import pytest
 
 from covid_debug.config.loader import build_config
-from covid_debug.evaluation.comparison import FilmPredictions, compare_arms, write_comparison
-from flows.recording import SHOWN_COLUMNS, RunRecorder
+from covid_debug.evaluation.comparison import compare_arms
+from covid_debug.evaluation.predictions import FilmPredictions
+from covid_debug.reporting.figures import draw_confusion
+from covid_debug.tracking.recorder import SHOWN_COLUMNS
+from flows.recording import open_recorder
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
 NAMES = ("normal", "COVID-19")
@@ -50,15 +51,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
         for arm, n_right in (("original", 7), ("cleaned", 11))
         for test_data in ("original", "cleaned", "text_swapped")
     ]
-    (folder / "compared").mkdir()
-    write_comparison(folder / "compared", compare_arms(answers, NAMES, seed=0, n_resamples=20))
+    comparison = compare_arms(answers, NAMES, seed=0, n_resamples=20)
     run_dir = folder / "run"
     (run_dir / "figures").mkdir(parents=True)
-    for name in ("report.html", "comparison.csv", "flags.csv", "figures/a.png"):
+    for name in ("report.html", "comparison.csv", "flags.csv", "summary.json", "figures/a.png"):
         (run_dir / name).touch()
-    (run_dir / "summary.json").write_text(json.dumps({"headlines": ["One line.", "Another."]}))
-    with RunRecorder(config) as recorder:
-        recorder.finish(run_dir, folder / "compared")
+    with open_recorder(config) as recorder:
+        recorder.finish(run_dir, ("One line.", "Another."), comparison, draw_confusion)
     mlflow.set_tracking_uri(config.tracking.uri)
     found = mlflow.search_runs(experiment_names=[config.tracking.experiment])
     return {run["tags.mlflow.runName"]: run for run in found.to_dict("records")}

@@ -1,17 +1,19 @@
 """The audit finds exactly the films whose prediction the text makes."""
 
 import json
+import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from covid_debug.artifacts import find_damage
 from covid_debug.audit import auditor
+from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.pipeline import AuditParams, audit_filmset
 from covid_debug.data.views import render_film
-from covid_debug.errors import ExplanationError, FilmChangedError, InputContractError
+from covid_debug.errors import ArtifactError, ExplanationError, FilmChangedError, InputContractError
 
 PARAMS = AuditParams(
     grid_size=8,
@@ -35,13 +37,13 @@ def _audit(world, out, **changes):
 
 
 def _by_id(result):
-    return {record["image_id"]: record for record in result.records}
+    return {film.image_id: film for film in result.films}
 
 
 def test_exactly_the_films_whose_patch_carries_text_are_flagged(world, tmp_path):
     result = _audit(world, tmp_path / "audit")
 
-    verdicts = {name: record["verdict"] for name, record in _by_id(result).items()}
+    verdicts = {name: film.verdict for name, film in _by_id(result).items()}
     assert verdicts == {
         "driven0": "text_driven",
         "driven1": "text_driven",
@@ -49,13 +51,13 @@ def test_exactly_the_films_whose_patch_carries_text_are_flagged(world, tmp_path)
         "sign1": "not_text_driven",
     }
     driven = _by_id(result)["driven0"]
-    assert driven["cleaned_class"] == "normal"
-    assert driven["direction"] == "towards"
-    assert driven["text_suffices"]
-    assert driven["interventions"]["text_removed"] < 0.05
-    assert driven["probability"] > 0.95
-    assert len(driven["interventions"]["null_removed"]) == PARAMS.n_nulls
-    assert driven["q_value"] <= 0.05
+    assert driven.cleaned_class == "normal"
+    assert driven.direction == "towards"
+    assert driven.text_suffices
+    assert driven.interventions.text_removed < 0.05
+    assert driven.probability > 0.95
+    assert len(driven.interventions.null_removed) == PARAMS.n_nulls
+    assert driven.q_value <= 0.05
 
 
 def test_text_outside_the_view_is_recorded_and_not_audited(world, tmp_path):
@@ -67,19 +69,19 @@ def test_text_outside_the_view_is_recorded_and_not_audited(world, tmp_path):
         "cropped": "text lies outside the model's view and cannot matter",
         "plain": "no text found",
     }
-    assert result.summary["n_predicted_target"] == 6
-    assert result.summary["n_audited"] == 4
+    assert result.summary.n_predicted_target == 6
+    assert result.summary.n_audited == 4
 
 
 def test_maps_point_at_the_text_and_controls_are_explained_too(world, tmp_path):
     result = _audit(world, tmp_path / "audit")
 
     records = _by_id(result)
-    assert records["driven0"]["explained_because"] == "suspected"
-    assert records["driven0"]["saliency"]["enrichment"] > 3
-    assert [r["explained_because"] for r in result.records].count("control") == 1
+    assert records["driven0"].explained_because == "suspected"
+    assert records["driven0"].saliency.enrichment > 3
+    assert [r.explained_because for r in result.films].count("control") == 1
     maps = sorted(path.stem for path in (tmp_path / "audit" / "maps").iterdir())
-    assert maps == sorted(r["image_id"] for r in result.records if r["saliency"] is not None)
+    assert maps == sorted(r.image_id for r in result.films if r.saliency is not None)
     saliency = np.load(tmp_path / "audit" / "maps" / "driven0.npy")
     assert saliency.shape == (96, 96)
     assert saliency.dtype == np.float16
@@ -94,14 +96,43 @@ def test_two_audits_write_the_same_bytes(world, tmp_path):
     assert find_damage(tmp_path / "first", kind="audit") == []
 
 
+def test_an_audit_is_read_back_as_it_was(world, tmp_path):
+    found = world.regions["sign1"]
+    regions = {**world.regions, "sign1": type(found)("sign1", 50, 50, found.regions)}
+
+    result = _audit(world, tmp_path / "audit", regions=regions)
+
+    assert repr(load_audit(tmp_path / "audit")) == repr(result)  # NaN is not equal to itself
+    assert load_audit(tmp_path / "audit").load_map("driven0").shape == (96, 96)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"verdict": "maybe"}, r"line 1, verdict: Input should be 'text_driven'"),
+        ({"probability": None}, r"line 1, probability: Input should be a valid number"),
+        ({"label": ...}, r"line 1, label: Field required"),
+    ],
+)
+def test_a_line_with_a_wrong_or_missing_key_is_named(world, tmp_path, change, complaint):
+    _audit(world, tmp_path / "audit")
+    path = tmp_path / "audit" / "verdicts.jsonl"
+    line = json.loads(path.read_text().splitlines()[0]) | change | {"unknown": 1}
+    kept = {key: value for key, value in line.items() if value is not ...}
+    path.write_text(json.dumps(kept) + "\n")
+
+    with pytest.raises(ArtifactError, match=rf"verdicts.jsonl: .*{complaint}.*make the audit"):
+        load_audit(tmp_path / "audit")
+
+
 def test_an_audit_of_one_film_does_not_depend_on_the_others_seeds(world, tmp_path):
     both = _by_id(_audit(world, tmp_path / "all"))
     films = [film for film in world.filmset.films if film.image_id == "sign0"]
 
     alone = _by_id(_audit(world, tmp_path / "one", films=films))
 
-    expected = both["sign0"]["interventions"]
-    for key, value in alone["sign0"]["interventions"].items():
+    expected = asdict(both["sign0"].interventions)
+    for key, value in asdict(alone["sign0"].interventions).items():
         np.testing.assert_allclose(value, expected[key], atol=1e-5)
 
 
@@ -127,12 +158,12 @@ def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):
     result = _audit(world, tmp_path / "audit", regions=regions)
 
     record = _by_id(result)["sign1"]
-    assert record["verdict"] == "inconclusive"
-    assert "detect the text again" in record["error"]
-    assert record["text_suffices"] is None
-    assert record["interventions"]["text_removed"] is None
-    assert _by_id(result)["driven0"]["verdict"] == "text_driven"
-    assert result.summary["n_failed"] == 1
+    assert record.verdict == "inconclusive"
+    assert "detect the text again" in record.error
+    assert record.text_suffices is None
+    assert math.isnan(record.interventions.text_removed)
+    assert _by_id(result)["driven0"].verdict == "text_driven"
+    assert result.summary.n_failed == 1
 
 
 def test_a_film_that_changed_since_ingest_stops_the_audit(world, tmp_path):
@@ -154,8 +185,8 @@ def test_a_missing_file_is_listed_and_the_others_are_judged(world, tmp_path):
 
     assert "sign0" not in _by_id(result)
     assert "sign0" in (tmp_path / "audit" / "not_audited.jsonl").read_text()
-    assert result.summary["n_unreadable"] == 1
-    assert _by_id(result)["driven0"]["verdict"] == "text_driven"
+    assert result.summary.n_unreadable == 1
+    assert _by_id(result)["driven0"].verdict == "text_driven"
 
 
 def test_no_candidate_gives_an_empty_audit(world, tmp_path):
@@ -163,9 +194,9 @@ def test_no_candidate_gives_an_empty_audit(world, tmp_path):
 
     result = _audit(world, tmp_path / "audit", films=films)
 
-    assert result.records == ()
-    assert result.summary["n_audited"] == 0
-    assert result.summary["mean_drop"]["value"] is None
+    assert result.films == ()
+    assert result.summary.n_audited == 0
+    assert not result.summary.mean_drop.is_defined
 
 
 def test_unknown_target_class_is_refused_with_a_suggestion(world, tmp_path):
@@ -195,10 +226,10 @@ def test_a_map_that_fails_is_a_reason_and_the_others_are_explained(world, tmp_pa
     result = _audit(world, tmp_path / "audit")
 
     records = _by_id(result)
-    assert records["driven0"]["saliency"] is None
-    assert records["driven0"]["reasons"][-1].startswith("no map: igos_pp")
-    assert records["driven1"]["saliency"] is not None
-    assert records["driven0"]["verdict"] == "text_driven"
+    assert records["driven0"].saliency is None
+    assert records["driven0"].reasons[-1].startswith("no map: igos_pp")
+    assert records["driven1"].saliency is not None
+    assert records["driven0"].verdict == "text_driven"
 
 
 def test_no_map_is_made_without_a_budget_and_one_iteration_is_priced(world, tmp_path):
@@ -212,7 +243,7 @@ def test_no_map_is_made_without_a_budget_and_one_iteration_is_priced(world, tmp_
         announce=plans.append,
     )
 
-    assert all(record["saliency"] is None for record in none.records)
+    assert all(record.saliency is None for record in none.films)
     assert list((tmp_path / "none" / "maps").iterdir()) == []
     assert plans[0].duration_s > 0
     assert plans[-1].n_evaluations > 0
@@ -224,7 +255,7 @@ def test_void_map_is_named_in_the_reasons(world, tmp_path):
     result = _audit(world, tmp_path / "audit", params=params)
 
     record = _by_id(result)["driven0"]
-    assert record["baseline"] == "white"
-    assert record["saliency"]["void"]
-    assert record["reasons"][-1].startswith("the iGOS++ map is void: the score does not fall")
-    assert result.summary["saliency"]["suspected"]["n_void"] == 2
+    assert record.baseline == "white"
+    assert record.saliency.void
+    assert record.reasons[-1].startswith("the iGOS++ map is void: the score does not fall")
+    assert result.summary.saliency["suspected"].n_void == 2

@@ -1,17 +1,24 @@
 """Flags are counted against truth by hand."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from covid_debug.audit.calibration import calibrate, measure_flags
+from covid_debug.audit.calibration import (
+    TruthCounts,
+    calibrate,
+    load_calibration,
+    measure_flags,
+    write_calibration,
+)
 from covid_debug.errors import ArtifactError
-from covid_debug.evaluation.comparison import FilmPredictions
+from covid_debug.evaluation.predictions import FilmPredictions
+from tests.audits import make_audited, write_made_up_audit
 
 
 def _records(**verdicts):
-    return [{"image_id": name, "verdict": verdict} for name, verdict in verdicts.items()]
+    return [replace(make_audited(name), verdict=verdict) for name, verdict in verdicts.items()]
 
 
 def _answers(test_data, classes, arm="original", seed=0):
@@ -35,24 +42,23 @@ def test_measure_flags_counts_overlooked_films_against_recall():
 
     row = measure_flags(records, truth)
 
-    assert (row["n_flagged"], row["n_changed"], row["n_audited"], row["n_right"]) == (2, 3, 3, 1)
-    assert row["precision"]["value"] == 0.5
-    assert row["recall"]["value"] == pytest.approx(1 / 3)
-    assert row["recall_audited"]["value"] == 0.5
-    assert row["by_verdict"]["not_audited"] == {"changes": 1, "stays": 0}
+    assert (row.n_flagged, row.n_changed, row.n_audited, row.n_right) == (2, 3, 3, 1)
+    assert row.precision.value == 0.5
+    assert row.recall.value == pytest.approx(1 / 3)
+    assert row.recall_audited.value == 0.5
+    assert row.by_verdict["not_audited"] == TruthCounts(changes=1, stays=0)
 
 
 def test_measure_flags_without_flags_is_undefined_not_zero():
     row = measure_flags(_records(a="inconclusive"), {"a": False})
 
-    assert row["precision"]["value"] is None
-    assert row["recall"]["value"] is None
+    assert not row.precision.is_defined
+    assert not row.recall.is_defined
 
 
 def test_calibrate_uses_the_audited_model_on_films_predicted_as_the_target(tmp_path):
     lines = _records(a="text_driven", b="not_text_driven")
-    (tmp_path / "verdicts.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    (tmp_path / "summary.json").write_text('{"target_index": 1}')
+    write_made_up_audit(tmp_path / "audit", lines)
     answers = [
         _answers("original", [1, 1, 1, 0]),
         _answers("text_free", [0, 1, 0, 1]),
@@ -60,9 +66,13 @@ def test_calibrate_uses_the_audited_model_on_films_predicted_as_the_target(tmp_p
         _answers("text_free", [1, 1, 1, 1], arm="cleaned"),
     ]
 
-    row = calibrate(answers, tmp_path)
+    row = calibrate(answers, tmp_path / "audit")
 
-    assert (row["n_predicted"], row["n_changed"], row["n_right"]) == (3, 2, 1)
-    assert calibrate(answers[:1], tmp_path) is None
-    with pytest.raises(ArtifactError, match="audit again"):
+    assert (row.n_predicted, row.n_changed, row.n_right) == (3, 2, 1)
+    write_calibration(tmp_path, row)
+    assert load_calibration(tmp_path) == row
+    write_calibration(tmp_path, None)
+    assert load_calibration(tmp_path) is None
+    assert calibrate(answers[:1], tmp_path / "audit") is None
+    with pytest.raises(ArtifactError, match="no such folder"):
         calibrate(answers, tmp_path / "missing")

@@ -1,12 +1,13 @@
 """Baselines that see no lung find exactly the leak that was built in."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from covid_debug.artifacts import hash_file
-from covid_debug.audit.confounds import compute_confounds
+from covid_debug.audit.confounds import compute_confounds, load_confounds, write_confounds
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
 from covid_debug.imaging.geometry import ViewSpec
@@ -35,17 +36,19 @@ def _filmset(root, *, source_leaks=False, n=80):
 
 
 def _by_name(rows):
-    return {row["name"]: row for row in rows}
+    return {row.name: row for row in rows}
 
 
 def test_source_that_decides_the_label_is_reported_with_a_warning(tmp_path):
     rows = _by_name(compute_confounds(_filmset(tmp_path, source_leaks=True), {}, seed=0))
 
-    assert rows["source"]["value"] == 1.0
-    assert rows["source"]["chance"] == 0.5
-    assert "source alone gives 100%" in rows["source"]["warning"]
-    assert rows["film size"]["value"] == 0.5
-    assert rows["film size"]["warning"] is None
+    assert rows["source"].value == 1.0
+    assert rows["source"].chance == 0.5
+    assert "source alone gives 100%" in rows["source"].warning
+    assert rows["film size"].value == 0.5
+    assert rows["film size"].warning is None
+    write_confounds(tmp_path, rows.values())
+    assert repr(load_confounds(tmp_path)) == repr(tuple(rows.values()))  # NaN != NaN
 
 
 def test_text_layout_finds_position_and_presence_does_not(tmp_path):
@@ -59,9 +62,9 @@ def test_text_layout_finds_position_and_presence_does_not(tmp_path):
 
     rows = _by_name(compute_confounds(filmset, regions, seed=0))
 
-    assert rows["text layout"]["value"] == 1.0
-    assert rows["text presence"]["value"] == 0.5
-    assert rows["source"]["value"] == 0.5
+    assert rows["text layout"].value == 1.0
+    assert rows["text presence"].value == 0.5
+    assert rows["source"].value == 0.5
 
 
 def test_films_without_a_scan_are_counted_and_no_scan_is_undefined(tmp_path):
@@ -74,9 +77,9 @@ def test_films_without_a_scan_are_counted_and_no_scan_is_undefined(tmp_path):
     rows = _by_name(compute_confounds(filmset, scanned, seed=0))
     none = _by_name(compute_confounds(filmset, {}, seed=0))
 
-    assert (rows["text presence"]["n"], rows["text presence"]["n_total"]) == (29, 40)
-    assert none["text layout"]["value"] is None
-    assert none["text layout"]["chance"] is None
+    assert (rows["text presence"].n, rows["text presence"].n_total) == (29, 40)
+    assert math.isnan(none["text layout"].value)
+    assert math.isnan(none["text layout"].chance)
 
 
 def test_border_baseline_reads_the_border_of_the_view(tmp_path):
@@ -98,5 +101,5 @@ def test_border_baseline_reads_the_border_of_the_view(tmp_path):
     rows = _by_name(compute_confounds(filmset, {}, seed=0, view=view, cache_dir=cache))
 
     assert sorted(cache.iterdir()) == decoded  # what the models saw, not views of its own
-    assert rows["border"]["value"] == 1.0
-    assert rows["border"]["low"] == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20
+    assert rows["border"].value == 1.0
+    assert rows["border"].low == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20

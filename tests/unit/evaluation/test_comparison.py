@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from covid_debug.artifacts import write_artifact
 from covid_debug.evaluation.comparison import (
-    ArmContrast,
-    FilmPredictions,
+    Contrast,
     compare_arms,
+    load_comparison,
     write_comparison,
-    write_predictions,
 )
+from covid_debug.evaluation.predictions import FilmPredictions, write_predictions
 
 NAMES = ("normal", "COVID-19")
 
@@ -45,15 +46,15 @@ def test_rows_hold_every_cell_and_a_pooled_row() -> None:
         for seed in (0, 1)
     ]
 
-    rows = compare_arms(answers, NAMES, seed=0, n_resamples=50).rows()
+    rows = compare_arms(answers, NAMES, seed=0, n_resamples=50).rows
 
-    accuracy = [row for row in rows if row["metric"] == "accuracy"]
-    assert [row["seed"] for row in accuracy] == [0, 1, "pooled"]
-    assert [row["value"] for row in accuracy] == [0.75, 0.75, 0.75]
-    assert accuracy[2]["n"] == 40
+    accuracy = [row for row in rows if row.metric == "accuracy"]
+    assert [row.seed for row in accuracy] == [0, 1, "pooled"]
+    assert [row.value for row in accuracy] == [0.75, 0.75, 0.75]
+    assert accuracy[2].n == 40
 
 
-def make_contrast(right: dict[int, tuple[list[bool], list[bool]]]) -> ArmContrast:
+def make_contrast(right: dict[int, tuple[list[bool], list[bool]]]) -> Contrast:
     answers = []
     for seed, (first, second) in right.items():
         answers.append(make_answer("original", "cleaned", first, seed=seed))
@@ -67,11 +68,11 @@ def test_compare_arms_two_seeds_right_on_many_more_films_has_improved() -> None:
 
     contrast = make_contrast({0: pair, 1: pair})
 
-    assert (contrast.arm, contrast.test_data) == ("cleaned", "cleaned")
+    assert (contrast.train_data, contrast.test_data) == ("cleaned", "cleaned")
     assert contrast.per_seed[0].n_only_b == 20
     accuracy = contrast.pooled[0]
     assert accuracy.metric == "accuracy"
-    assert accuracy.summary.mean == pytest.approx(1 / 3)
+    assert accuracy.mean == pytest.approx(1 / 3)
     assert accuracy.verdict == "improved"
 
 
@@ -80,7 +81,7 @@ def test_compare_arms_one_seed_gives_an_interval_and_no_verdict() -> None:
 
     accuracy = make_contrast({0: better}).pooled[0]
 
-    assert accuracy.summary.low > 0
+    assert accuracy.low > 0
     assert accuracy.mcnemar_p < 0.001
     assert accuracy.verdict == "one seed: no verdict"
 
@@ -124,10 +125,15 @@ def test_contrast_pairs_only_films_that_both_versions_have() -> None:
 
 def test_written_tables_can_be_read_back(tmp_path: Path) -> None:
     answers = [make_answer("original", "original", [True, False, True, True])]
+    answers.append(make_answer("cleaned", "original", [True, False, True, False]))
     comparison = compare_arms(answers, NAMES, seed=0, n_resamples=50)
 
-    write_comparison(tmp_path, comparison)
-    write_predictions(tmp_path / "predictions.csv", answers, NAMES)
+    with write_artifact(tmp_path / "compared", kind="comparison") as draft:
+        write_comparison(draft.path, comparison)
+        write_predictions(draft.path / "predictions.csv", answers, NAMES)
+
+    tmp_path = tmp_path / "compared"
+    assert repr(load_comparison(tmp_path)) == repr(comparison)  # NaN is not equal to itself
 
     with (tmp_path / "comparison.csv").open() as stream:
         rows = list(csv.DictReader(stream))

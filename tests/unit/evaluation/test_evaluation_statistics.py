@@ -18,6 +18,7 @@ from covid_debug.evaluation.statistics import (
     summarise_replicates,
     wilson_interval,
 )
+from covid_debug.records_json import to_plain
 
 
 def _mean(sums):
@@ -46,7 +47,7 @@ def test_wilson_interval_without_observations_is_undefined_and_json_null():
     estimate = wilson_interval(0, 0)
 
     assert not estimate.is_defined
-    assert json.loads(json.dumps(estimate.to_json(), allow_nan=False)) == {
+    assert json.loads(json.dumps(to_plain(estimate), allow_nan=False)) == {
         "value": None,
         "low": None,
         "high": None,

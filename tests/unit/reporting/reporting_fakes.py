@@ -1,17 +1,27 @@
 """Made-up artifacts of a finished run, for tests of the report."""
 
-import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from covid_debug.artifacts import write_artifact, write_text_atomic
+from covid_debug.artifacts import write_artifact
+from covid_debug.audit.artifact import AuditedFilm
+from covid_debug.audit.calibration import FlagCalibration, TruthCounts
+from covid_debug.audit.confounds import Confound
+from covid_debug.cleaning.proof import PROOF_KIND, CleaningProof, write_proof
+from covid_debug.cleaning.residual import ResidualScan
+from covid_debug.cleaning.scar import ScarProbe
 from covid_debug.data.filmset import FilmSet, load_filmset, write_films
+from covid_debug.evaluation.comparison import Cell, Comparison, Contrast, PooledDifference, Row
+from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import write_regions
 from covid_debug.imaging.writing import write_png
-from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.records import Film, FilmRegions, Flag, TextRegion
 from covid_debug.reporting.inputs import ReportInputs
+from tests.audits import make_audited, write_made_up_audit
 from tests.films import recorded
 
 CLASSES = ("normal", "pneumonia", "COVID-19")
@@ -56,214 +66,177 @@ def make_regions(path: Path, filmset: FilmSet) -> None:
     )
 
 
-def make_verdict(
-    film: Film, verdict: str, drop: float, *, explained: bool, baseline: str = "blur"
-) -> dict[str, object]:
-    return {
-        "image_id": film.image_id,
-        "path": film.path,
-        "label": film.label,
-        "source": film.source,
-        "view": film.view,
-        "split": film.split,
-        "predicted_class": "COVID-19",
-        "target_class": "COVID-19",
-        "probability": 0.95,
-        "probabilities": {"normal": 0.03, "pneumonia": 0.02, "COVID-19": 0.95},
-        "text_area_share": 0.03,
-        "interventions": {
-            "text_removed": 0.95 - drop,
-            "text_revealed": 0.5,
-            "blurred": 0.1,
-            "null_removed": [0.94, 0.9, 0.93],
-            "null_revealed": [0.1, 0.12, 0.2],
-        },
-        "baseline": baseline,
-        "cleaned_class": "normal" if drop > 0.4 else "COVID-19",
-        "saliency": {
-            "enrichment": 6.2,
-            "mass_in_text": 0.2,
-            "insertion_top6": 0.8,
-            "deletion_top12": 0.2,
-            "void": False,
-            "void_reason": None,
-            "n_evaluations": 900,
-        }
-        if explained
-        else None,
-        "verdict": verdict,
-        "p_value": 0.01,
-        "q_value": 0.03,
-        "reasons": ["p falls by 0.60 without the text; the nulls fall by at most 0.05"],
-    }
+def make_verdict(film: Film, verdict: str, drop: float, **changes: object) -> AuditedFilm:
+    values = {"path": film.path, "label": film.label, "verdict": verdict, **changes}
+    return make_audited(film.image_id, drop=drop, **values)
 
 
-def make_audit(folder: Path, filmset: FilmSet, *, size: int = 32, baseline: str = "blur") -> None:
-    rng = np.random.default_rng(0)
-    with write_artifact(folder, kind="audit") as draft:
-        (draft.path / "maps").mkdir()
-        lines = []
-        for i, film in enumerate(filmset.films):
-            explained = i % 2 == 0
-            verdict = VERDICT_CYCLE[i % len(VERDICT_CYCLE)]
-            drop = 0.6 / (1 + i)
-            lines.append(make_verdict(film, verdict, drop, explained=explained, baseline=baseline))
-            if explained:
-                saliency = rng.random((size, size)).astype(np.float16)
-                np.save(draft.path / "maps" / f"{film.image_id}.npy", saliency)
-        write_text_atomic(
-            draft.path / "verdicts.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+def make_audit(folder: Path, filmset: FilmSet, *, baseline: str = "blur") -> None:
+    films = [
+        make_verdict(
+            film,
+            VERDICT_CYCLE[i % len(VERDICT_CYCLE)],
+            0.6 / (1 + i),
+            explained=i % 2 == 0,
+            baseline=baseline,
         )
-        write_text_atomic(draft.path / "summary.json", json.dumps({"baseline": baseline}))
+        for i, film in enumerate(filmset.films)
+    ]
+    write_made_up_audit(folder, films)
 
 
 KEYS = [("all", "accuracy"), ("all", "macro_f1")]
 KEYS += [(name, metric) for name in CLASSES for metric in ("precision", "recall", "f1")]
 
 
+def make_row(
+    arm: str,
+    seed: int | str,
+    value: float,
+    *,
+    test: str = "original",
+    low: float | None = None,
+    high: float | None = None,
+    name: str = "all",
+    metric: str = "accuracy",
+    n: int = 10,
+) -> Row:
+    return Row(
+        train_data=arm,
+        test_data=test,
+        seed=seed,
+        class_name=name,
+        metric=metric,
+        value=value,
+        low=value if low is None else low,
+        high=value if high is None else high,
+        n=n,
+    )
+
+
+def make_contrast(
+    entries: Sequence[PooledDifference], *, arm: str = "cleaned", test: str = "original"
+) -> Contrast:
+    return Contrast(
+        train_data=arm, against="original", test_data=test, per_seed={}, pooled=tuple(entries)
+    )
+
+
+def make_difference(
+    mean: float,
+    verdict: str,
+    *,
+    name: str = "all",
+    metric: str = "accuracy",
+    p: float = math.nan,
+    n: int = 10,
+    n_seeds: int = 2,
+) -> PooledDifference:
+    return PooledDifference(
+        class_name=name,
+        metric=metric,
+        mean=mean,
+        sd=math.nan,
+        low=mean - (0.04 if n == 120 else 0.05),
+        high=mean + 0.05,
+        n=n,
+        n_seeds=n_seeds,
+        mcnemar_p=p,
+        verdict=verdict,
+    )
+
+
 def make_comparison(
-    tests: tuple[str, ...] = ("original", "cleaned"), seeds: tuple[int, ...] = (0, 1)
-) -> list[dict[str, object]]:
+    tests: tuple[str, ...] = ("original", "cleaned"),
+    seeds: tuple[int, ...] = (0, 1),
+    class_names: tuple[str, ...] = CLASSES,
+) -> Comparison:
     rows = []
     for arm, base in (("original", 0.7), ("cleaned", 0.8)):
         for k, test in enumerate(tests):
             for seed in (*seeds, "pooled"):
                 for i, (name, metric) in enumerate(KEYS):
                     value = base - 0.05 * k * (arm == "original") + 0.004 * i
-                    rows.append(
-                        {
-                            "train_data": arm,
-                            "test_data": test,
-                            "seed": seed,
-                            "class_name": name,
-                            "metric": metric,
-                            "value": value,
-                            "low": value - 0.06,
-                            "high": value + 0.05,
-                            "n": 120,
-                        }
-                    )
-    return rows
-
-
-def make_contrasts(
-    tests: tuple[str, ...] = ("original", "cleaned"), n_seeds: int = 2
-) -> list[dict[str, object]]:
+                    ends = {"low": value - 0.06, "high": value + 0.05, "n": 120}
+                    key = {"test": test, "name": name, "metric": metric}
+                    rows.append(make_row(arm, seed, value, **ends, **key))
     verdicts = ("improved", "no evidence", "worse")
     shifts = (0.1, 0.01, -0.09)
-    return [
-        {
-            "train_data": "cleaned",
-            "against": "original",
-            "test_data": test,
-            "pooled": [
-                {
-                    "class_name": name,
-                    "metric": metric,
-                    "mean": shifts[i % 3],
-                    "low": shifts[i % 3] - 0.04,
-                    "high": shifts[i % 3] + 0.05,
-                    "n": 120,
-                    "n_seeds": n_seeds,
-                    "mcnemar_p": 0.01 if n_seeds == 1 and metric == "accuracy" else None,
-                    "verdict": verdicts[i % 3] if n_seeds > 1 else "one seed: no verdict",
-                }
-                for i, (name, metric) in enumerate(KEYS)
-            ],
-        }
-        for test in tests
+    one = len(seeds) == 1
+    entries = [
+        make_difference(
+            shifts[i % 3],
+            "one seed: no verdict" if one else verdicts[i % 3],
+            name=name,
+            metric=metric,
+            p=0.01 if one and metric == "accuracy" else math.nan,
+            n=120,
+            n_seeds=len(seeds),
+        )
+        for i, (name, metric) in enumerate(KEYS)
     ]
+    return Comparison(
+        class_names=class_names,
+        rows=tuple(rows),
+        cells=tuple(make_cell(a, t, class_names) for a in ("original", "cleaned") for t in tests),
+        contrasts=tuple(make_contrast(entries, test=test) for test in tests),
+    )
 
 
-def make_confusions(tests: tuple[str, ...] = ("original", "cleaned")) -> list[dict[str, object]]:
-    return [
-        {
-            "train_data": arm,
-            "test_data": test,
-            "seed": 0,
-            "class_names": list(CLASSES),
-            "matrix": [[40, 3, 2], [5, 30, 9], [1, 4, 26]],
-        }
-        for arm in ("original", "cleaned")
-        for test in tests
-    ]
+def make_cell(arm: str, test: str, class_names: tuple[str, ...] = CLASSES) -> Cell:
+    return Cell(
+        train_data=arm,
+        test_data=test,
+        seed=0,
+        n_ok=120,
+        n_total=120,
+        class_names=class_names,
+        n_patients=100,
+        confusion=((40, 3, 2), (5, 30, 9), (1, 4, 26)),
+        metrics=(),
+    )
 
 
-BASELINES = [
-    {
-        "name": "Source only",
-        "description": "majority label of the film's source",
-        "value": 0.91,
-        "low": 0.86,
-        "high": 0.95,
-        "n": 120,
-        "chance": 0.41,
-    },
-    {
-        "name": "Text only",
-        "description": "logistic regression on number, size and place of the text regions",
-        "value": 0.62,
-        "low": 0.53,
-        "high": 0.7,
-        "n": 120,
-        "chance": 0.41,
-    },
-]
-CALIBRATION = {
-    "precision": {"value": 0.9, "low": 0.7, "high": 0.97, "n": 20},
-    "recall": {"value": 0.75, "low": 0.55, "high": 0.88, "n": 24},
-    "n_audited": 60,
-    "n_flagged": 20,
-    "n_changed": 24,
-    "definition": "A prediction changes when the text-free film gets another class.",
-}
+def make_confound(name: str, description: str, value: float, low: float, high: float) -> Confound:
+    macro_f1 = Estimate(value, low, high, 120)
+    return Confound(name, description, value, low, high, 120, 120, macro_f1, 0.41, None)
+
+
+BASELINES = (
+    make_confound("Source only", "majority label of the film's source", 0.91, 0.86, 0.95),
+    make_confound("Text only", "number, size and place of the text regions", 0.62, 0.53, 0.7),
+)
+CALIBRATION = FlagCalibration(
+    precision=Estimate(0.9, 0.7, 0.97, 20),
+    recall=Estimate(0.75, 0.55, 0.88, 24),
+    recall_audited=Estimate(0.75, 0.55, 0.88, 24),
+    recall_driven_or_sensitive=Estimate(0.75, 0.55, 0.88, 24),
+    n_predicted=70,
+    n_audited=60,
+    n_flagged=20,
+    n_changed=24,
+    n_right=18,
+    by_verdict={"text_driven": TruthCounts(18, 2), "not_audited": TruthCounts(6, 4)},
+    definition="A prediction changes when the text-free film gets another class.",
+)
 
 
 def make_proof(folder: Path) -> None:
-    share = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 40, "reason": ""}
-    area = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 40, "reason": ""}
-    none = {"value": None, "low": None, "high": None, "n": 3, "reason": "too few samples"}
+    share, area = Estimate(0.1, 0.05, 0.2, 40), Estimate(0.8, 0.7, 0.9, 40)
+    none = Estimate.undefined(3, "too few samples")
     per_class = dict.fromkeys(CLASSES, share)
-    scar_flags = [
-        {
-            "rule": "scar_predicts_label",
-            "severity": "critical",
-            "message": "number, size and place of the fills tell the class; clean with"
-            " decoy_sets: 3",
-            "evidence": {},
-        },
-        {"rule": "scar_visible", "severity": "info", "message": "seen", "evidence": {}},
-    ]
-    content = {
-        "n_total": 90,
-        "lines": ["residual text"],
-        "flags": scar_flags,
-        "verification": None,
-        "residual": {
-            "detector": "strokes",
-            "is_independent": True,
-            "share": share,
-            "share_in_filled": share,
-            "share_before": share,
-            "by_class": per_class,
-            "by_class_before": per_class,
-            "by_class_in_filled": per_class,
-            "n_scanned": 40,
-            "n_failed": 1,
-            "films": [],
-            "flags": [],
-        },
-        "scars": {
-            "patch_auc": area,
-            "calibration_auc": none,
-            "class_auc": {"normal": area, "pneumonia": none, "COVID-19": area},
-            "n_films": 40,
-            "n_filled": 50,
-            "flags": scar_flags,
-        },
-    }
-    with write_artifact(folder, kind="cleaning-proof") as draft:
-        write_text_atomic(draft.path / "proof.json", json.dumps(content))
+    message = "number, size and place of the fills tell the class; clean with decoy_sets: 3"
+    flags = (
+        Flag("scar_predicts_label", "critical", message),
+        Flag("scar_visible", "info", "seen"),
+    )
+    residual = ResidualScan(
+        *("strokes", True, share, share, share, per_class, per_class, per_class, 40, 1, (), ())
+    )
+    per_mask = {"normal": area, "pneumonia": none, "COVID-19": area}
+    scars = ScarProbe(area, none, per_mask, 40, 50, flags)
+    with write_artifact(folder, kind=PROOF_KIND) as draft:
+        write_proof(draft.path, CleaningProof(None, residual, scars, 90))
 
 
 def make_inputs(
@@ -282,10 +255,8 @@ def make_inputs(
         "cleaned": folder / "cleaned-1",
         "audit": folder / "audit-1",
         "comparison": make_comparison(),
-        "contrasts": make_contrasts(),
-        "confusions": make_confusions(),
         "baselines": BASELINES,
-        "config": {"name": "demo", "seeds": [0]},
+        "config": '{"name": "demo"}',
         "command": "covid-debug run configs/demo.yaml",
     }
     return ReportInputs(**{**values, **changes})

@@ -1,34 +1,28 @@
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import reporting_fakes as fakes
 
+from covid_debug.audit.artifact import Interventions, load_audit
+from covid_debug.evaluation.comparison import Comparison
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
-from covid_debug.records import Film, TextRegion
-from covid_debug.reporting.cards import build_cards
-from covid_debug.reporting.comparison import ComparisonTable, arrange_comparison
+from covid_debug.records import TextRegion
+from covid_debug.reporting.cards import build_cards, rank_films
+from covid_debug.reporting.comparison import arrange_comparison
 from covid_debug.reporting.figures import draw_confusion, draw_probability_shift, to_png, to_svg_uri
 from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.tables import write_csv
-from covid_debug.reporting.verdicts import AuditedFilm, read_verdicts
+from tests.audits import EVIDENCE, make_audit, make_audited
 
-FILM = Film("a", "a.png", "s:1", "COVID-19", "cohen", "PA", "test", 40, 50, "0" * 64, 0, 255)
+_row = fakes.make_row
 
 
-def _row(arm, seed, value, *, low=None, high=None, metric="accuracy"):
-    return {
-        "train_data": arm,
-        "test_data": "original",
-        "seed": seed,
-        "class_name": "all",
-        "metric": metric,
-        "value": value,
-        "low": value if low is None else low,
-        "high": value if high is None else high,
-        "n": 10,
-    }
+def _table(rows=(), contrasts=()):
+    return arrange_comparison(Comparison(("a",), tuple(rows), (), tuple(contrasts)))
 
 
 def _both(arm, value, **changes):
@@ -36,25 +30,15 @@ def _both(arm, value, **changes):
     return [_row(arm, seed, value, **changes) for seed in (0, "pooled")]
 
 
-def _contrast(value, verdict, *, arm="cleaned", p=None):
-    entry = {
-        "class_name": "all",
-        "metric": "accuracy",
-        "mean": value,
-        "low": value - 0.05,
-        "high": value + 0.05,
-        "n": 10,
-        "mcnemar_p": p,
-        "verdict": verdict,
-    }
-    return {"train_data": arm, "test_data": "original", "pooled": [entry]}
+def _contrast(value, verdict, *, arm="cleaned", p=math.nan):
+    return fakes.make_contrast([fakes.make_difference(value, verdict, p=p)], arm=arm)
 
 
 def test_arrange_comparison_shows_the_rows_over_all_seeds():
     rows = [_row("original", 0, 0.6), _row("original", 1, 0.8)]
     rows.append(_row("original", "pooled", 0.71, low=0.6, high=0.8))
 
-    table = arrange_comparison(rows, [])
+    table = _table(rows)
 
     assert table.get("original", "original", "all", "accuracy") == Estimate(0.71, 0.6, 0.8, 10)
     assert table.get("cleaned", "original", "all", "accuracy") is None
@@ -64,36 +48,35 @@ def test_arrange_comparison_shows_the_rows_over_all_seeds():
 def test_arrange_comparison_orders_arms_and_unknown_ones_come_last():
     rows = [_row(arm, "pooled", 0.5) for arm in ("zebra", "placebo", "cleaned", "original")]
 
-    assert arrange_comparison(rows, []).arms == ("original", "cleaned", "placebo", "zebra")
+    assert _table(rows).arms == ("original", "cleaned", "placebo", "zebra")
 
 
 def test_arrange_comparison_undefined_value_stays_undefined():
-    row = _row("original", "pooled", 0.5, metric="precision")
-    row |= {"value": None, "low": None, "high": None}
+    row = _row("original", "pooled", math.nan, metric="precision")
 
-    estimate = arrange_comparison([row], []).get("original", "original", "all", "precision")
+    estimate = _table([row]).get("original", "original", "all", "precision")
 
     assert not estimate.is_defined
 
 
 def test_arrange_comparison_takes_difference_and_verdict_as_they_were_given():
-    table = arrange_comparison([], [_contrast(0.2, "no evidence", p=0.2)])
+    table = _table([], [_contrast(0.2, "no evidence", p=0.2)])
 
     difference = table.get_difference("cleaned", "original", "all", "accuracy")
 
-    assert (difference.verdict, difference.p_value) == ("no evidence", 0.2)
+    assert (difference.verdict, difference.mcnemar_p) == ("no evidence", 0.2)
     assert difference.estimate == Estimate(0.2, 0.15000000000000002, 0.25, 10)
 
 
 def test_write_headlines_without_anything_is_silent():
-    assert write_headlines((), ComparisonTable((), (), (), 0, {}, {}, {}), (), None) == []
+    assert write_headlines(None, arrange_comparison(None)) == []
 
 
 def test_write_headlines_states_difference_interval_and_best_baseline():
     rows = _both("original", 0.7) + _both("cleaned", 0.8) + [_row("original", 1, 0.7)]
-    table = arrange_comparison(rows, [_contrast(0.1, "improved")])
+    table = _table(rows, [_contrast(0.1, "improved")])
 
-    lines = write_headlines((), table, fakes.BASELINES, fakes.CALIBRATION)
+    lines = write_headlines(None, table, fakes.BASELINES, fakes.CALIBRATION)
 
     assert lines == [
         "Against the phantom's truth, 90.0 % (70.0 % to 97.0 %) of the flags are right and 75.0 %"
@@ -108,9 +91,9 @@ def test_write_headlines_states_difference_interval_and_best_baseline():
 
 def test_write_headlines_one_seed_gives_the_numbers_of_the_pair_and_no_verdict():
     rows = _both("original", 0.7) + _both("cleaned", 0.8)
-    table = arrange_comparison(rows, [_contrast(0.1, "one seed: no verdict", p=0.001)])
+    table = _table(rows, [_contrast(0.1, "one seed: no verdict", p=0.001)])
 
-    assert write_headlines((), table, (), None) == [
+    assert write_headlines(None, table) == [
         "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
         " trained on the cleaned films: +10.0 points, +5.0 to +15.0, for this pair of models"
         " (n = 10); one seed: no verdict."
@@ -127,36 +110,36 @@ def test_write_headlines_one_seed_gives_the_numbers_of_the_pair_and_no_verdict()
 def test_write_headlines_placebo_takes_one_sentence(verdict, sentence):
     contrast = _contrast(0.02, verdict, arm="placebo")
     rows = _both("original", 0.7) + _both("placebo", 0.72)
-    (line,) = write_headlines((), arrange_comparison(rows, [contrast]), (), None)
+    (line,) = write_headlines(None, _table(rows, [contrast]))
 
     ending = "; one seed: no verdict." if verdict.startswith("one") else "."
     assert line == f"Control, trained on the placebo films: {sentence}{ending}"
 
 
 def test_write_headlines_audit_without_films_is_no_negative_finding():
-    counts = {"target_class": "COVID-19", "not_audited": {"no text found": 9}}
+    audit = make_audit([], {f"f{i}": "no text found" for i in range(9)})
 
-    assert write_headlines((), arrange_comparison([], []), (), None, None, counts) == [
+    assert write_headlines(audit, _table()) == [
         "No COVID-19 prediction was audited: whether text drives them is not known. Predicted so"
         " but not audited: 9 (no text found)."
     ]
 
 
 def test_write_headlines_counts_the_predictions_that_were_not_audited():
-    films = [AuditedFilm(fakes.make_verdict(FILM, "text_driven", 0.6, explained=False))]
-    counts = {"not_audited": {"no text found": 9, "text outside the view": 2}}
+    excluded = {f"f{i}": "no text found" for i in range(9)}
+    excluded |= {"x": "text outside the view", "y": "text outside the view"}
 
-    (line,) = write_headlines(films, arrange_comparison([], []), (), None, None, counts)
+    (line,) = write_headlines(make_audit([make_audited()], excluded), _table())
 
     assert line.startswith("1 of 1 audited COVID-19 predictions are driven")
     assert line.endswith("not audited: 9 (no text found), 2 (text outside the view).")
 
 
 def test_write_headlines_nothing_flagged_is_said_so():
-    nothing = {"value": None, "low": None, "high": None, "n": 0}
-    calibration = fakes.CALIBRATION | {"precision": nothing, "n_flagged": 0}
+    nothing = Estimate.undefined(0, "")
+    calibration = replace(fakes.CALIBRATION, precision=nothing, n_flagged=0)
 
-    (line,) = write_headlines((), arrange_comparison([], []), (), calibration)
+    (line,) = write_headlines(None, _table(), calibration=calibration)
 
     assert line.startswith("Against the phantom's truth, nothing was flagged and 75.0 %")
 
@@ -165,7 +148,7 @@ def test_read_verdicts_most_severe_and_largest_drop_first(tmp_path):
     filmset = fakes.make_filmset(tmp_path / "films", 8)
     fakes.make_audit(tmp_path / "audit", filmset)
 
-    films = read_verdicts(tmp_path / "audit")
+    films = rank_films(load_audit(tmp_path / "audit"))
 
     assert [film.verdict for film in films[:4]] == ["text_driven"] * 2 + ["text_sensitive"] * 2
     assert films[0].drop > films[1].drop
@@ -173,14 +156,12 @@ def test_read_verdicts_most_severe_and_largest_drop_first(tmp_path):
 
 def test_audited_film_without_interventions_has_no_drop_and_comes_last(tmp_path):
     filmset = fakes.make_filmset(tmp_path / "films", 2)
-    whole, broken = (
-        fakes.make_verdict(f, "inconclusive", 0.1, explained=False) for f in filmset.films
-    )
-    broken["interventions"] = {"text_removed": None, "text_revealed": None, "blurred": None}
-    films = sorted((AuditedFilm(broken), AuditedFilm(whole)), key=lambda film: film.rank)
+    whole, broken = (fakes.make_verdict(f, "inconclusive", 0.1) for f in filmset.films)
+    broken = replace(broken, interventions=Interventions())
+    films = sorted((broken, whole), key=lambda film: film.rank)
 
     assert math.isnan(films[1].drop)
-    assert films[0].image_id == whole["image_id"]
+    assert films[0].image_id == whole.image_id
     assert to_png(draw_probability_shift(films, "COVID-19")).startswith(b"\x89PNG")
 
 
@@ -193,9 +174,7 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
         film.image_id: fakes.FilmRegions(film.image_id, 40, 50, (TextRegion(box, 1.0, "R", ""),))
     }
 
-    (card,) = build_cards(
-        read_verdicts(inputs.audit), filmset, filmset, regions, inputs.audit, inputs.view
-    )
+    (card,) = build_cards(load_audit(inputs.audit), filmset, filmset, regions, inputs.view, 200)
     whole, evidence, cleaned = card.pictures
 
     # 50 rows, 4 dropped, 40 x 40 square from row 4 + 3 = 7; view of 32 px: scale 0.8
@@ -213,18 +192,20 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
 
 
 def test_draw_confusion_class_name_with_dollar_is_no_formula():
-    figure = draw_confusion([[1, 0], [0, 2]], ["$x", "b"], title="$")
+    cell = replace(fakes.make_cell("$", "$"), class_names=("$x", "b", "$"))
+
+    figure = draw_confusion(cell)
 
     assert to_svg_uri(figure).startswith("data:image/svg+xml;base64,")
-    assert to_png(figure) == to_png(draw_confusion([[1, 0], [0, 2]], ["$x", "b"], title="$"))
+    assert to_png(figure) == to_png(draw_confusion(cell))
 
 
 def test_draw_confusion_empty_row_is_drawn():
-    assert to_png(draw_confusion(np.zeros((3, 3), int).tolist(), ["a", "b", "c"], title=""))
+    assert to_png(draw_confusion(replace(fakes.make_cell("a", "b"), confusion=((0, 0, 0),) * 3)))
 
 
 def test_write_csv_none_and_nan_are_empty():
-    text = write_csv(("a", "b", "c"), [{"a": None, "b": math.nan, "c": 0.123456789}])
+    text = write_csv(("a", "b", "c"), [SimpleNamespace(a=None, b=math.nan, c=0.123456789)])
 
     assert text == "a,b,c\n,,0.123457\n"
 
@@ -242,10 +223,9 @@ def test_start_sentence_spares_names():
 def test_build_cards_bar_names_the_baseline_that_was_used(tmp_path, baseline, name):
     inputs = fakes.make_inputs(tmp_path, n=1)
     filmset = fakes.load_filmset(inputs.filmset)
-    line = fakes.make_verdict(filmset.films[0], "inconclusive", 0.1, explained=False)
-    films = [AuditedFilm(line | {"baseline": baseline})]
+    film = fakes.make_verdict(filmset.films[0], "inconclusive", 0.1, baseline=baseline)
 
-    (card,) = build_cards(films, filmset, None, {}, inputs.audit, inputs.view)
+    (card,) = build_cards(make_audit([film]), filmset, None, {}, inputs.view, 200)
 
     assert card.bars[-1].name == name
 
@@ -253,10 +233,9 @@ def test_build_cards_bar_names_the_baseline_that_was_used(tmp_path, baseline, na
 @pytest.mark.parametrize(("low", "warns"), [(0.28, True), (0.4, False)])
 def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
     rows = _both("original", 0.36, low=low, high=0.45, metric="balanced_accuracy")
-    rows += [_both("original", 0.3, metric="recall")[0] | {"class_name": c} for c in "abc"]
-    films = [AuditedFilm(fakes.make_verdict(FILM, "text_driven", 0.6, explained=False))]
+    rows += [_row("original", 0, 0.3, metric="recall", name=name) for name in "abc"]
 
-    lines = write_headlines(films, arrange_comparison(rows, []), (), None)
+    lines = write_headlines(make_audit([make_audited()]), _table(rows))
 
     assert lines[0].startswith("Warning: ") == warns
     if warns:
@@ -273,11 +252,11 @@ def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
     void, _, foreign = (
         fakes.make_verdict(film, "inconclusive", 0.1, explained=True) for film in filmset.films
     )
-    void["saliency"] |= {"void": True, "void_reason": "flat score"}
-    np.save(inputs.audit / "maps" / f"{foreign['image_id']}.npy", np.zeros((8, 8), np.float16))
-    films = [AuditedFilm(void), AuditedFilm(foreign)]
+    void = replace(void, saliency=replace(EVIDENCE, void=True, void_reason="flat score"))
+    np.save(inputs.audit / "maps" / f"{foreign.image_id}.npy", np.zeros((8, 8), np.float16))
+    audit = make_audit([void, foreign], folder=inputs.audit)
 
-    cards = build_cards(films, filmset, None, {}, inputs.audit, inputs.view)
+    cards = build_cards(audit, filmset, None, {}, inputs.view, 200)
 
     assert cards[0].pictures[1].missing.startswith("void map")
     assert [bar.kind for bar in cards[0].bars] == ["asis", "test", "test", "test"]
@@ -289,9 +268,8 @@ def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
 def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_path):
     inputs = fakes.make_inputs(tmp_path, n=1)
     filmset = fakes.load_filmset(inputs.filmset)
-    line = fakes.make_verdict(filmset.films[0], "inconclusive", 0.1, explained=False)
-    films = [AuditedFilm(line | {"image_id": "absent"})]
+    audit = make_audit([make_audited("absent")])
 
-    (card,) = build_cards(films, filmset, filmset, {}, inputs.audit, inputs.view)
+    (card,) = build_cards(audit, filmset, filmset, {}, inputs.view, 200)
 
     assert {p.missing for p in card.pictures} == {"not in this version of the films"}

@@ -3,6 +3,7 @@ import importlib.resources
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import reporting_fakes as fakes
 
-from covid_debug.artifacts import find_damage, read_manifest, write_artifact
+from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.cleaning.decisions import Decision
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.imaging.regions import write_regions
@@ -18,6 +19,7 @@ from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.reporting.decisions import read_decisions
 from covid_debug.reporting.report import add_decisions, build_report
 from covid_debug.reporting.tables import FLAG_COLUMNS
+from tests.audits import write_made_up_audit
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 
@@ -47,7 +49,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plain(tmp_path: Path) -> dict[str, object]:
     """Inputs without the comparison, which is slow to draw."""
-    return {"comparison": (), "contrasts": (), "confusions": (), "baselines": ()}
+    return {"comparison": None, "baselines": ()}
 
 
 def test_build_report_writes_every_promised_file(report):
@@ -139,21 +141,18 @@ def test_build_report_hostile_strings_stay_text(tmp_path):
     text = TextRegion(((5, 20), (15, 20), (15, 26)), 0.9, HOSTILE, "rapidocr")
     regions = folder / "regions.jsonl"
     write_regions(regions, [FilmRegions(original.films[0].image_id, 40, 50, (text,))])
-    with write_artifact(folder / "audit-1", kind="audit") as draft:
-        line = fakes.make_verdict(original.films[0], "text_driven", 0.5, explained=False)
-        line |= {"path": HOSTILE, "source": HOSTILE, "reasons": [HOSTILE], "target_class": HOSTILE}
-        (draft.path / "verdicts.jsonl").write_text(json.dumps(line) + "\n")
-        (draft.path / "summary.json").write_text("{}")
+    film = fakes.make_verdict(original.films[0], "text_driven", 0.5)
+    changes = {"path": HOSTILE, "source": HOSTILE, "reasons": (HOSTILE,), "target_class": HOSTILE}
+    write_made_up_audit(folder / "audit-1", [replace(film, **changes)])
     hostile = fakes.ReportInputs(
         title=HOSTILE,
         filmset=original.root,
         regions=regions,
         view=inputs.view,
         audit=folder / "audit-1",
-        comparison=[{**row, "train_data": "original"} for row in inputs.comparison[-2:]],
-        baselines=[{**fakes.BASELINES[0], "name": HOSTILE, "description": HOSTILE}],
-        confusions=[{**inputs.confusions[0], "class_names": [HOSTILE, "b", "$x$"]}],
-        config={"name": HOSTILE},
+        comparison=fakes.make_comparison(class_names=(HOSTILE, "b", "$x$")),
+        baselines=(replace(fakes.BASELINES[0], name=HOSTILE, description=HOSTILE),),
+        config=HOSTILE,
         command=HOSTILE,
     )
 
@@ -227,11 +226,7 @@ def test_summary_json_has_the_stable_keys(report):
 
 
 def test_build_report_of_one_seed_gives_differences_and_no_verdict(tmp_path):
-    inputs = fakes.make_inputs(
-        tmp_path,
-        comparison=fakes.make_comparison(seeds=(0,)),
-        contrasts=fakes.make_contrasts(n_seeds=1),
-    )
+    inputs = fakes.make_inputs(tmp_path, comparison=fakes.make_comparison(seeds=(0,)))
 
     report = build_report(tmp_path / "out", inputs)
     text = report.read_text()
@@ -256,8 +251,6 @@ def test_build_report_phantom_shows_the_truth(tmp_path):
     inputs = fakes.make_inputs(
         tmp_path,
         comparison=fakes.make_comparison(tests),
-        contrasts=fakes.make_contrasts(tests),
-        confusions=(),
         calibration=fakes.CALIBRATION,
     )
 
@@ -265,15 +258,13 @@ def test_build_report_phantom_shows_the_truth(tmp_path):
     text = report.read_text()
 
     assert "Against the known truth" in text
-    assert fakes.CALIBRATION["definition"] in text
+    assert fakes.CALIBRATION.definition in text
     assert "2 trainings of each arm, pooled" in text
     assert (report.parent / "figures" / "calibration.png").is_file()
 
 
 def test_build_report_without_audit_or_comparison_still_stands(tmp_path):
-    inputs = fakes.make_inputs(
-        tmp_path, audit=None, cleaned=None, comparison=(), contrasts=(), confusions=(), baselines=()
-    )
+    inputs = fakes.make_inputs(tmp_path, audit=None, cleaned=None, comparison=None, baselines=())
 
     report = build_report(tmp_path / "out", inputs)
 

@@ -1,0 +1,155 @@
+"""One film on its way through the audit, and the record that it becomes.
+
+Owns no decision and no file.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.audit.artifact import AuditedFilm, Chosen, Interventions, SaliencyEvidence
+from covid_debug.audit.verdicts import Decision, Evidence, Significance
+from covid_debug.records import Film
+
+Explained = tuple[SaliencyEvidence, NDArray[np.float16]] | str
+"""Evidence and map of a film, or why it has none."""
+
+
+@dataclass(slots=True)
+class Case:
+    """One audited film on its way through the audit.
+
+    Attributes:
+        film: The film.
+        view: ``(S, S)`` uint8, what the model sees.
+        probabilities: ``(K,)`` of the film as it is.
+        seed: Seed of everything random about this film.
+        baseline: ``(S, S)`` uint8, the film with everything removed.
+        text_mask: ``(S, S)``, True where text leaks into the view.
+        evidence: Predictions under the interventions; None before them or if they failed.
+        n_border_matched: Nulls at the text's own distance to the border.
+        error: Why the interventions failed, or None.
+    """
+
+    film: Film
+    view: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    seed: int
+    baseline: NDArray[np.uint8]
+    text_mask: NDArray[np.bool_] | None = None
+    evidence: Evidence | None = None
+    n_border_matched: int = 0
+    error: str | None = None
+
+
+def to_audited_film(
+    case: Case,
+    decision: Decision,
+    significance: Significance,
+    *,
+    class_names: Sequence[str],
+    target: int,
+    baseline: str,
+    chosen: Chosen | None,
+    explained: Explained | None,
+) -> AuditedFilm:
+    """Return the record of one film.
+
+    Args:
+        case: The film with its evidence.
+        decision: Its verdict.
+        significance: Its p- and q-values.
+        class_names: Classes of the model.
+        target: Index of the audited class.
+        baseline: What the revealed views and the maps start from.
+        chosen: Why the film was explained, or None.
+        explained: Its map, or why it has none, or None where none was asked for.
+
+    Returns:
+        The record, numbers rounded to six digits.
+    """
+    film, item = case.film, case.evidence
+    reasons = list(decision.reasons)
+    saliency = None
+    if isinstance(explained, str):
+        reasons.append(f"no map: {explained}")
+    elif explained is not None:
+        saliency = _round_evidence(explained[0])
+        reasons.append(_describe_map(explained[0]))
+    return AuditedFilm(
+        image_id=film.image_id,
+        path=film.path,
+        label=film.label,
+        source=film.source,
+        view=film.view,
+        split=film.split,
+        patient_id=film.patient_id,
+        predicted_class=class_names[target],
+        target_class=class_names[target],
+        probability=_round(case.probabilities[target]),
+        probabilities={
+            name: _round(p) for name, p in zip(class_names, case.probabilities, strict=True)
+        },
+        text_area_share=math.nan if case.text_mask is None else _round(case.text_mask.mean()),
+        interventions=_record_interventions(item),
+        cleaned_class=None if item is None else item.text_removed.predicted_class,
+        revealed_class=None if item is None else item.text_revealed.predicted_class,
+        null_classes=() if item is None else tuple(a.predicted_class for a in item.null_removed),
+        baseline=baseline,
+        n_border_matched=case.n_border_matched,
+        text_suffices=None if item is None else item.is_sufficient,
+        saliency=saliency,
+        explained_because=chosen,
+        verdict=decision.verdict,
+        direction=decision.direction,
+        p_value=_round(significance.p_towards),
+        q_value=_round(significance.q_towards),
+        p_value_away=_round(significance.p_away),
+        q_value_away=_round(significance.q_away),
+        p_value_revealed=_round(significance.p_revealed),
+        q_value_revealed=_round(significance.q_revealed),
+        reasons=tuple(reasons),
+        error=case.error,
+    )
+
+
+def _record_interventions(item: Evidence | None) -> Interventions:
+    if item is None:
+        return Interventions()
+    return Interventions(
+        text_removed=_round(item.text_removed.probability),
+        text_revealed=_round(item.text_revealed.probability),
+        blurred=_round(item.baseline.probability),
+        null_removed=tuple(_round(answer.probability) for answer in item.null_removed),
+        null_revealed=tuple(_round(answer.probability) for answer in item.null_revealed),
+    )
+
+
+def _round_evidence(evidence: SaliencyEvidence) -> SaliencyEvidence:
+    shares = (evidence.enrichment, evidence.mass_in_text)
+    enrichment, mass = (None if share is None else _round(share) for share in shares)
+    return replace(
+        evidence,
+        enrichment=enrichment,
+        mass_in_text=mass,
+        insertion_top6=_round(evidence.insertion_top6),
+        deletion_top12=_round(evidence.deletion_top12),
+    )
+
+
+def _describe_map(evidence: SaliencyEvidence) -> str:
+    if evidence.void:
+        return f"the iGOS++ map is void: {evidence.void_reason}"
+    enrichment = "no" if evidence.enrichment is None else f"{evidence.enrichment:.1f} times the"
+    return (
+        f"iGOS++: {enrichment} area share of saliency in text; top 6 % revealed gives p"
+        f" {evidence.insertion_top6:.2f}, top 12 % removed gives p {evidence.deletion_top12:.2f}"
+    )
+
+
+def _round(value: float | np.floating[Any]) -> float:
+    return round(float(value), 6)

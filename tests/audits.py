@@ -1,0 +1,93 @@
+"""Made-up audits, from the owner's own records."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from covid_debug.artifacts import write_artifact
+from covid_debug.audit.artifact import (
+    AUDIT_KIND,
+    Audit,
+    AuditedFilm,
+    Interventions,
+    SaliencyEvidence,
+    write_audit,
+)
+from covid_debug.audit.summary import summarise_audit
+
+EVIDENCE = SaliencyEvidence(6.2, 0.2, 0.8, 0.2, True, True, False, None, 900)
+
+
+def make_audited(
+    image_id: str = "a",
+    *,
+    drop: float = 0.6,
+    explained: bool = False,
+    **changes: object,
+) -> AuditedFilm:
+    """A film with probability 0.95 that loses ``drop`` without its text."""
+    film = AuditedFilm(
+        image_id=image_id,
+        path=f"{image_id}.png",
+        label="COVID-19",
+        source="cohen",
+        view="PA",
+        split="test",
+        patient_id=f"s:{image_id}",
+        predicted_class="COVID-19",
+        target_class="COVID-19",
+        probability=0.95,
+        probabilities={"normal": 0.03, "pneumonia": 0.02, "COVID-19": 0.95},
+        text_area_share=0.03,
+        interventions=Interventions(0.95 - drop, 0.5, 0.1, (0.94, 0.9, 0.93), (0.1, 0.12, 0.2)),
+        cleaned_class="normal" if drop > 0.4 else "COVID-19",
+        revealed_class="normal",
+        null_classes=("COVID-19",) * 3,
+        baseline="blur",
+        n_border_matched=3,
+        text_suffices=False,
+        saliency=EVIDENCE if explained else None,
+        explained_because="suspected" if explained else None,
+        verdict="text_driven",
+        direction="towards",
+        p_value=0.01,
+        q_value=0.03,
+        p_value_away=0.9,
+        q_value_away=0.9,
+        p_value_revealed=0.5,
+        q_value_revealed=0.6,
+        reasons=("p falls by 0.60 without the text; the nulls fall by at most 0.05",),
+        error=None,
+    )
+    return replace(film, **changes)
+
+
+def make_audit(
+    films: Sequence[AuditedFilm], excluded: dict[str, str] | None = None, folder: Path = Path()
+) -> Audit:
+    excluded = excluded or {}
+    summary = summarise_audit(
+        films,
+        excluded,
+        n_films=len(films) + len(excluded),
+        n_unreadable=0,
+        target_class="COVID-19",
+        target_index=1,
+        baseline=films[0].baseline if films else "blur",
+        seed=0,
+    )
+    return Audit(folder, tuple(films), summary)
+
+
+def write_made_up_audit(
+    folder: Path, films: Sequence[AuditedFilm], excluded: dict[str, str] | None = None
+) -> Audit:
+    """Write an audit artifact whose explained films have random maps of 32 x 32."""
+    rng = np.random.default_rng(0)
+    audit = make_audit(films, excluded, folder)
+    maps = {f.image_id: rng.random((32, 32)).astype(np.float16) for f in films if f.saliency}
+    with write_artifact(folder, kind=AUDIT_KIND) as draft:
+        write_audit(draft.path, audit, maps)
+    return audit
