@@ -54,6 +54,7 @@ from covid_debug.reporting.tables import (
     FLAG_COLUMNS,
     FLAGS_NAME,
     REPORT_KIND,
+    REPORT_NAME,
     SUMMARY_NAME,
     RunSummary,
     flag_rows,
@@ -62,7 +63,6 @@ from covid_debug.reporting.tables import (
 )
 from covid_debug.reporting.verdicts import BASELINE_NAMES, UNKNOWN_BASELINE, VERDICT_NAMES
 
-REPORT_NAME = "report.html"
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
 _MAX_TABLE_ROWS = 12

@@ -28,6 +28,7 @@ from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.text.statistics import GroupStatistics, count_by_group
 
 REPORT_KIND = "report"
+REPORT_NAME = "report.html"
 SUMMARY_NAME = "summary.json"
 FLAGS_NAME = "flags.csv"
 COMPARISON_NAME = "comparison.csv"
