@@ -10,9 +10,10 @@ from covid_debug.audit.interventions import (
     make_baseline_views,
     text_in_view,
 )
-from covid_debug.audit.nulls import clip_to_view, draw_matched_patches, paint
+from covid_debug.audit.nulls import clip_to_view, draw_matched_patches, draw_place, paint
 from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view
 from covid_debug.imaging.inpainting import inpaint
+from covid_debug.imaging.masks import PlacedMask
 from covid_debug.records import TextRegion
 
 SPEC = ViewSpec(64, 0.0)
@@ -187,3 +188,65 @@ def test_baseline_views_are_constant_or_smooth():
     assert make_baseline_views(views, "black").max() == 0
     assert make_baseline_views(views, "white").min() == 255
     assert make_baseline_views(views, "blur").std() < 0.2 * views.std()
+
+
+def test_distance_is_kept_also_from_the_lower_and_the_right_border():
+    text = np.zeros((200, 200), np.bool_)
+    text[192:198, 150:156] = True  # 2 pixels from below
+
+    found = draw_matched_patches(
+        text, compute_geometry(200, 200, SPEC), n_nulls=80, gap_px=0, seed=1
+    )
+
+    assert found.n_border_matched == 80
+    borders = set()
+    for (piece,) in found.patches:
+        distances = [piece.top, piece.left, 194 - piece.top, 194 - piece.left]
+        assert min(distances) <= 2 + 6
+        borders.add(int(np.argmin(distances)))
+    assert borders == {0, 1, 2, 3}
+
+
+def test_last_row_and_column_can_be_drawn():
+    geometry = compute_geometry(20, 20, SPEC)
+    piece = PlacedMask(10, 10, np.ones((1, 1), np.bool_))
+    for place in ((19, slice(0, 8)), (slice(0, 8), 19)):  # too far from the middle to be matched
+        taken = np.ones((20, 20), np.bool_)
+        taken[place] = False
+        drawn = [draw_place(piece, taken, geometry, np.random.default_rng(i)) for i in range(10)]
+
+        assert any(found is not None and not matched for found, matched in drawn)
+
+
+def test_patches_keep_the_fills_whole_reach_from_text(monkeypatch):
+    asked = []
+
+    def spy(*args, gap_px, **options):
+        asked.append(gap_px)
+        return draw_matched_patches(*args, gap_px=gap_px, **options)
+
+    monkeypatch.setattr("covid_debug.audit.interventions.draw_matched_patches", spy)
+    options = {**OPTIONS, "radius_px": 3.2}
+    intervene(
+        _film(100, 100), [_region(10, 10, 30, 20)], SPEC, n_nulls=1, baseline=NOTHING, **options
+    )
+
+    assert asked == [4]
+
+
+def test_stack_is_removed_revealed_nothing_then_the_nulls():
+    made = intervene(
+        _film(100, 100), [_region(10, 10, 30, 20)], SPEC, n_nulls=4, baseline=NOTHING, **OPTIONS
+    )
+
+    stack = made.stack()
+
+    for at, view in ((0, made.text_removed), (1, made.text_revealed), (2, made.baseline)):
+        np.testing.assert_array_equal(stack[at], view)
+    np.testing.assert_array_equal(stack[3:7], made.null_removed)
+    np.testing.assert_array_equal(stack[7:], made.null_revealed)
+    for removed, revealed in zip(made.null_removed, made.null_revealed, strict=True):
+        shown = revealed != NOTHING
+        np.testing.assert_array_equal(revealed[shown], render_view(_film(100, 100), SPEC)[shown])
+        assert 0 < shown.mean() < 0.2
+        assert (removed != render_view(_film(100, 100), SPEC)).mean() < 0.2

@@ -186,3 +186,76 @@ def test_decide_not_driven_says_why_a_large_rank_is_not_enough(removed, q, words
 
     assert decision.verdict == "not_text_driven"
     assert decision.reasons[0].endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("effect", "p"), [(4.01, 1 / 5), (4.0, 2 / 5), (3.6, 2 / 5), (2.5, 3 / 5), (2.0, 3 / 5)]
+)
+def test_p_value_of_one_film_by_hand(effect, p):
+    # sd of 1..4 = s0 = 1.291. Each null against the other three: 4 -> (4 - 2) / (1 + s0) = .873,
+    # 3 -> (3 - 7/3) / (1.528 + s0) = .237, and the same below 0 for 2 and 1.
+    # The text against the first three: (effect - 2) / (1 + s0).
+    found = calibrated_p_values([effect], [np.arange(1.0, 5.0)])
+
+    assert found.tolist() == pytest.approx([p])
+
+
+def test_floor_of_the_spread_is_the_median_over_films():
+    nulls = [np.arange(1.0, 5.0), np.zeros(4), 10 * np.arange(1.0, 5.0)]
+
+    p = calibrated_p_values([0.0, 1.0, 0.0], nulls)
+
+    # z = 1 / (0 + 1.291) = .775; of the 12 nulls 2 / 2.291 = .873 and 20 / 11.291 = 1.771 exceed it
+    assert p[1] == pytest.approx(3 / 13)
+
+
+def test_text_that_alone_raises_the_odds_counts_as_revealed_and_one_that_lowers_does_not():
+    raising, lowering = _evidence(revealed=0.99), _evidence(revealed=0.01)
+
+    up, down = judge_significance([raising])[0], judge_significance([lowering])[0]
+
+    assert up.p_revealed == pytest.approx(1 / 21)
+    assert down.p_revealed == 1.0
+
+
+def test_film_whose_odds_rise_without_the_text_is_judged_away():
+    (found,) = judge_significance(
+        [_evidence(film=0.5, removed=0.99, nulls=tuple(np.linspace(0.45, 0.55, 20)))]
+    )
+
+    assert (found.p_towards, found.n_exceeded) == (1.0, 0)
+    assert found.p_away == pytest.approx(1 / 21)
+
+
+@pytest.mark.parametrize(
+    ("removed", "q", "verdict"),
+    [
+        (_answer(0.5), 0.05, "text_sensitive"),  # a fall of exactly min_drop, q exactly alpha
+        (_answer(0.5), 0.0501, "inconclusive"),
+        (_answer(0.5001), 0.05, "not_text_driven"),
+        (_answer(0.25, "COVID-19"), 0.05, "text_driven"),  # a fall of exactly strong_drop
+    ],
+)
+def test_limits_of_the_rule_belong_to_the_finding(removed, q, verdict):
+    evidence = Evidence(
+        "COVID-19", _answer(0.75), removed, _answer(0.1), _answer(0.1), (_answer(0.75),) * 20, ()
+    )
+
+    found = decide(evidence, _significance(q), alpha=0.05, min_drop=0.25, strong_drop=0.5)
+
+    assert found.verdict == verdict
+    assert found.direction == ("towards" if q <= 0.05 else "none")
+
+
+def test_limits_of_revealed_text_and_of_fragile_films_belong_to_the_finding():
+    revealed = decide(_evidence(revealed=0.9), _significance(0.9, q_revealed=0.05), **RULE)
+    half = _evidence(removed=0.1, nulls=(0.2, 0.9) * 10)
+
+    assert revealed.verdict == "text_sensitive"
+    assert "fragile: 50%" in decide(half, _significance(0.3), **RULE).reasons[1]
+
+
+def test_text_is_not_sufficient_where_the_empty_film_is_the_target_already():
+    assert _evidence(revealed=0.9, blurred=0.1).is_sufficient
+    assert not _evidence(revealed=0.9, blurred=0.9).is_sufficient
+    assert not _evidence(revealed=0.1, blurred=0.1).is_sufficient

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from covid_debug.artifacts import hash_file
-from covid_debug.audit.confounds import compute_confounds, load_confounds, write_confounds
+from covid_debug.audit.confounds import (
+    _borders,
+    _text_features,
+    compute_confounds,
+    load_confounds,
+    write_confounds,
+)
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
 from covid_debug.imaging.geometry import ViewSpec
@@ -103,3 +109,48 @@ def test_border_baseline_reads_the_border_of_the_view(tmp_path):
     assert sorted(cache.iterdir()) == decoded  # what the models saw, not views of its own
     assert rows["border"].value == 1.0
     assert rows["border"].low == pytest.approx(0.839, abs=1e-3)  # Wilson, 20 of 20
+
+
+def test_text_features_are_presence_count_area_and_quarters_of_the_film():
+    box = TextRegion(((90, 60), (120, 60), (120, 80), (90, 80)), 0.9, None, "made")
+
+    features = _text_features(FilmRegions("a", 200, 100, (box,)))
+
+    quarters = np.zeros((4, 4))
+    quarters[2, 2] = 1  # the box's centre is (105, 70) of 200 x 100
+    np.testing.assert_allclose(
+        features, [1, np.log(2), np.sqrt(30 * 20 / 20_000), *quarters.ravel()]
+    )
+    above = TextRegion(((90, 10), (120, 10), (120, 20), (90, 20)), 0.9, None, "made")
+    assert _text_features(FilmRegions("a", 200, 100, (above,)))[3:].argmax() == 2
+
+
+def test_border_features_are_top_bottom_left_and_right():
+    views = np.zeros((1, 64, 64), np.uint8)
+    views[:, -4:] = 200
+
+    top, bottom, left, right = _borders(views).reshape(4, 14)
+
+    assert (top.max(), bottom.min()) == (0, 200)
+    for side in (left, right):  # from above down
+        assert side[:-1].max() == 0
+        assert side[-1] > 0
+
+
+def test_chance_is_the_commonest_label_and_little_more_than_that_is_no_warning(tmp_path):
+    films = []
+    for i in range(80):
+        is_test = i >= 40
+        label = CLASSES[i % 2] if not is_test else CLASSES[int(i >= 64)]  # 24 to 16
+        # of the test films 22 + 3 have the source that the training films tie to their label
+        agrees = not is_test or i < 62 or i >= 77
+        source = f"s{CLASSES.index(label) if agrees else 1 - CLASSES.index(label)}"
+        who = (f"f{i}", f"f{i}.png", f"s:p{i}", label, source)
+        films.append(Film(*who, "PA", "test" if is_test else "train", 100, 100, *UNREAD))
+    filmset = FilmSet(tmp_path, "toy", CLASSES, tuple(films), 80)
+
+    row = _by_name(compute_confounds(filmset, {}, seed=0))["source"]
+
+    assert row.chance == 0.6
+    assert row.value == 25 / 40
+    assert row.warning is None

@@ -14,7 +14,7 @@ from covid_debug.audit.planning import (
 )
 from covid_debug.errors import CatalogError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.records import Film, FilmRegions
+from covid_debug.records import Film, FilmRegions, TextRegion
 from tests.films import UNREAD
 
 SPEC = ViewSpec(32, 0.0)
@@ -103,3 +103,22 @@ def test_enrichment_is_mass_share_over_area_share():
     assert measure_enrichment(saliency, text) == pytest.approx((0.75, 15.0))
     assert measure_enrichment(np.zeros((10, 10)), text) == (None, None)
     assert measure_enrichment(saliency, np.zeros_like(text)) == (0.0, None)
+
+
+def test_film_whose_text_the_model_cannot_see_is_no_candidate():
+    def region(y):
+        return TextRegion(((5, y), (20, y), (20, y + 5), (5, y + 5)), 0.9, None, "made")
+
+    names = ("above", "inside")
+    films = [Film(n, n, n, "x", "s", "", "test", 64, 100, *UNREAD) for n in names]
+    found = {
+        "above": FilmRegions("above", 64, 100, (region(1),)),
+        "inside": FilmRegions("inside", 64, 100, (region(50),)),
+    }
+
+    selection = select_films(
+        films, np.array([1, 1]), target=1, regions=found, spec=ViewSpec(32, 0.08), dilation_px=0
+    )
+
+    assert selection.candidates == (1,)
+    assert selection.excluded == {"above": "text lies outside the model's view and cannot matter"}

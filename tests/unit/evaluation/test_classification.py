@@ -176,3 +176,15 @@ def test_decide_verdict_needs_several_seeds_and_an_interval(difference, n_seeds,
 def test_bad_tables_are_refused(labels, probabilities, names, patients, message):
     with pytest.raises(InputContractError, match=message):
         compute_classification(labels, probabilities, names, patients, seed=0)
+
+
+def test_precision_rests_on_the_predicted_films_and_recall_on_the_true_ones():
+    result = compute_classification(
+        [0, 0, 0, 1], _one_hot([0, 1, 1, 1], 2), CLASSES[:2], ["a", "b", "c", "d"], seed=0
+    )
+
+    name = CLASSES[1]
+    assert (result.precision[name].n, result.recall[name].n, result.f1[name].n) == (3, 1, 1)
+    assert result.precision[name].value == pytest.approx(1 / 3)
+    assert result.recall[name].value == 1.0
+    assert result.f1[name].value == 0.5

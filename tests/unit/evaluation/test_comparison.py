@@ -73,6 +73,8 @@ def test_compare_arms_two_seeds_right_on_many_more_films_has_improved() -> None:
     accuracy = contrast.pooled[0]
     assert accuracy.metric == "accuracy"
     assert accuracy.mean == pytest.approx(1 / 3)
+    assert np.isnan(accuracy.mcnemar_p)  # two pairs of models have no common test
+    assert accuracy.n == 60
     assert accuracy.verdict == "improved"
 
 

@@ -121,6 +121,15 @@ def test_attack_raises_the_score_within_its_bound() -> None:
     assert float(outside.abs().max()) == 0.0
 
 
+def test_attack_stays_within_the_intensities() -> None:
+    images = torch.full((1, 1, SIDE, SIDE), 0.98)
+    score = TargetScore(wrap(Patch(4, 4, 6)), torch.ones(1, dtype=torch.int64))
+
+    adversarial = attack_mi_fgsm(score, images, epsilon=0.05, n_iterations=5)
+
+    torch.testing.assert_close(adversarial[..., 4:10, 4:10], torch.ones(1, 1, 6, 6))
+
+
 def test_separation_is_the_share_of_won_pairs() -> None:
     natural, adversarial = torch.tensor([0.9, 0.5]), torch.tensor([0.5, 0.1])
 
@@ -133,3 +142,4 @@ def test_settle_iteration_finds_the_first_value_near_the_lowest() -> None:
     loss = torch.tensor([[1.0, 0.5, 0.04, 0.0], [1.0, 1.0, 1.0, 1.0]])
 
     assert settle_iteration(loss).tolist() == [2, 0]
+    assert settle_iteration(loss, share=0.5).tolist() == [1, 0]  # exactly half of the way

@@ -27,6 +27,7 @@ SPECS = st.builds(
         (50, 200, ViewGeometry(0, 83, 50, 224)),  # 16 dropped, 184 left, (184 - 50) / 2 = 67
         (640, 480, ViewGeometry(99, 38, 442, 224)),
         (1, 1, ViewGeometry(0, 0, 1, 224)),
+        (100, 107, ViewGeometry(0, 8, 99, 224)),  # 8.56 rows are 8
     ],
 )
 def test_compute_geometry_drops_top_and_centres(
@@ -126,3 +127,12 @@ def test_view_spec_and_geometry_refuse_values_out_of_range() -> None:
         ViewSpec(top_crop=0.7)
     with pytest.raises(InputContractError, match="film is 0 x 5 pixels"):
         compute_geometry(0, 5, ViewSpec())
+
+
+def test_render_view_averages_over_the_area_when_it_shrinks() -> None:
+    film = np.zeros((32, 32), np.uint8)
+    film[::4, ::4] = 240  # one pixel of every 4 x 4, and never one of the four in the middle
+
+    view = render_view(film, ViewSpec(image_size=8, top_crop=0.0))
+
+    np.testing.assert_array_equal(view, np.full((8, 8), 240 // 16, np.uint8))

@@ -142,3 +142,29 @@ def test_read_regions_of_broken_file_names_the_line(
 def test_read_regions_of_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(DataIntegrityError, match=r"none\.jsonl: cannot be read"):
         read_regions(tmp_path / "none.jsonl")
+
+
+def test_diamond_covers_exactly_the_pixels_whose_centres_it_holds() -> None:
+    middle, reach = 30.5, 25.4
+    corners = ((middle, middle - reach), (middle + reach, middle))
+    corners += ((middle, middle + reach), (middle - reach, middle))
+    rows, columns = np.mgrid[0:70, 0:64] + 0.5
+
+    covered = regions_to_mask([TextRegion(corners, 1.0, None, "test")], 64, 70)
+
+    np.testing.assert_array_equal(covered, np.abs(columns - middle) + np.abs(rows - middle) < reach)
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        ((5.0, 3.0), (5.0, 3.0), (5.0, 8.0), (5.0, 8.0)),  # a line without width
+        ((5.2, 3.0), (5.6, 3.0), (5.7, 8.0), (5.3, 8.0)),  # a sliver within one column
+    ],
+)
+def test_thin_region_covers_the_column_that_it_lies_in(corners) -> None:
+    covered = regions_to_mask([TextRegion(corners, 1.0, None, "test")], 12, 12)
+
+    expected = np.zeros((12, 12), np.bool_)
+    expected[3:8, 5] = True
+    np.testing.assert_array_equal(covered, expected)
