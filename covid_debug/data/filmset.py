@@ -71,7 +71,7 @@ class FilmSet:
         return hashlib.sha256(blob.encode()).hexdigest()[:16]
 
 
-def load_filmset(folder: Path) -> FilmSet:
+def load_filmset(folder: str | Path) -> FilmSet:
     """Load a data set made by ingest, phantom or clean.
 
     Args:
@@ -83,6 +83,7 @@ def load_filmset(folder: Path) -> FilmSet:
     Raises:
         DataIntegrityError: If ``films.csv`` is missing or inconsistent.
     """
+    folder = Path(folder)
     facts = read_manifest(folder, kind="filmset")["facts"]
     class_names = tuple(str(name) for name in facts["class_names"])
     rows = _read_rows(folder / FILMS_NAME)

@@ -123,7 +123,7 @@ class FilmImage:
         return shown
 
 
-def read_film(file: Path | FilmFile) -> FilmImage:
+def read_film(file: str | Path | FilmFile) -> FilmImage:
     """Read a film; its first bytes decide the format, never its extension.
 
     Colour becomes ITU-R 601 luma, transparency is laid over black, EXIF orientation is applied.
@@ -141,8 +141,8 @@ def read_film(file: Path | FilmFile) -> FilmImage:
             80 megapixels or 320 MB when decoded, or holds several frames.
         FilmChangedError: If its bytes are not those that were recorded.
     """
-    if isinstance(file, Path):
-        file = FilmFile(file)
+    if not isinstance(file, FilmFile):
+        file = FilmFile(Path(file))
     path = file.path
     data = _read_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()

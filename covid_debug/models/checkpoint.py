@@ -153,6 +153,7 @@ def load_checkpoint(
             mean=spec["mean"],
             std=spec["std"],
             channels=spec["channels"],
+            view=view,
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
@@ -164,9 +165,9 @@ def load_checkpoint(
     return LoadedModel(classifier.eval(), view, manifest)
 
 
-def load_classifier(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:
+def load_classifier(folder: str | Path, *, device: str | torch.device = "cpu") -> Classifier:
     """Load the classifier of a checkpoint, in evaluation mode; see :func:`load_checkpoint`."""
-    return load_checkpoint(folder, device=device).classifier
+    return load_checkpoint(Path(folder), device=device).classifier
 
 
 def import_weights(

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from covid_debug.errors import InputContractError
+from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.probing import find_probabilities, make_probes
 
 _ONE_LABEL = (
@@ -41,6 +42,7 @@ class Classifier(nn.Module):
         channels: Planes that the network sees.
         mean: Per-plane mean that is subtracted, in units of [0, 1] intensity.
         std: Per-plane divisor, in units of [0, 1] intensity.
+        view: How its images are made of films; None where nobody said.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Classifier(nn.Module):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         channels: int = 1,
+        view: ViewSpec | None = None,
     ) -> None:
         """Wrap and probe a network.
 
@@ -62,6 +65,7 @@ class Classifier(nn.Module):
             mean: One number, or one per channel.
             std: One number, or one per channel; > 0.
             channels: Planes that the network expects, normally 1 or 3.
+            view: How the images that it was trained on are made of films.
 
         Raises:
             InputContractError: If an argument is out of range, the network does not return one
@@ -71,6 +75,7 @@ class Classifier(nn.Module):
         self.class_names = tuple(class_names)
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.channels = channels
+        self.view = view
         if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
             raise InputContractError(
                 f"models.classifier: class_names are {self.class_names};"

@@ -1,0 +1,340 @@
+"""What a notebook calls: each step of the loop with a model and films in memory, or in folders.
+
+The functions here are the verbs of ``import covid_debug as cd``. They join what the packages
+below own, and compute nothing themselves. A *film* is a file, a :class:`FilmImage` or its 8-bit
+pixels ``(H, W)``; a *data set* is a :class:`FilmSet` or its folder.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from covid_debug.audit.pipeline import AuditResult, audit_filmset
+from covid_debug.audit.planning import AuditParams
+from covid_debug.cleaning.build import clean_filmset
+from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.errors import InputContractError, suggest
+from covid_debug.evaluation.comparison import (
+    BASE_ARM,
+    Comparison,
+    compare_arms,
+    predict_test_films,
+)
+from covid_debug.imaging.geometry import ViewSpec, render_view
+from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
+from covid_debug.models.checkpoint import LoadedModel, load_classifier
+from covid_debug.models.classifier import Classifier, evaluating
+from covid_debug.models.inference import to_canonical
+from covid_debug.records import FilmRegions
+from covid_debug.saliency.base import Explanation
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.text.base import check_images
+from covid_debug.text.catalog import build_detector
+from covid_debug.text.scan import scan_films
+from covid_debug.text.stage import load_regions
+
+Place: TypeAlias = str | Path
+OneFilm: TypeAlias = Place | FilmFile | FilmImage | Pixels
+DataSet: TypeAlias = FilmSet | Place
+Model: TypeAlias = Classifier | Place
+Found: TypeAlias = Iterable[FilmRegions] | Place
+
+
+def explain(
+    classifier: Model,
+    films: Sequence[OneFilm] | Tensor,
+    targets: str | Sequence[int] | Tensor | None = None,
+    *,
+    method: str = "igos_pp",
+    seed: int = 0,
+    **params: Any,  # noqa: ANN401
+) -> Explanation:
+    """Show which pixels a classifier uses.
+
+    Args:
+        classifier: A model, or the folder of its checkpoint.
+        films: Films, of which the classifier's views are made; or views as a tensor
+            ``(N, 1, H, W)`` in [0, 1].
+        targets: Class to explain: a name, or one index a film; None takes the predicted classes.
+        method: Name in the catalogue of explainers.
+        seed: Decides what a method draws; the same for every film, so that a film has the same
+            map alone and among others.
+        params: Parameters of the method, e.g. ``grid_size=32``.
+
+    Returns:
+        Maps ``(N, 1, H, W)``, larger = more evidence for the target, and what is needed to judge
+        them.
+
+    Raises:
+        InputContractError: If there is no film, or a target is not a class of the model.
+    """
+    model = _load(classifier)
+    if isinstance(films, Tensor):
+        images = films.to(model.device)
+    else:
+        view = _view_of(model)
+        views = [render_view(_read_gray(film), view) for film in _list(films, "explain")]
+        images = to_canonical(np.stack(views), model.device)
+    classes = _find_targets(model, images, targets)
+    explainer = build_explainer(method, **params)
+    return explainer.explain(model, images, classes, seeds=[seed] * len(images))
+
+
+def detect_text(
+    films: DataSet | Sequence[OneFilm],
+    *,
+    detector: str = "default",
+    n_workers: int = 1,
+    **params: Any,  # noqa: ANN401
+) -> list[FilmRegions]:
+    """Find the burned-in text of films.
+
+    Args:
+        films: A data set, of which every film is looked at; or films.
+        detector: Name in the catalogue of detectors.
+        n_workers: Processes, for a data set.
+        params: Parameters of the detector.
+
+    Returns:
+        One record a film, in order, with polygons in pixels of the film. ``image`` is the film's
+        id in the data set, or its place in the list. A film of a data set that cannot be read is
+        a record with its ``error``.
+
+    Raises:
+        InputContractError: If there is no film.
+        DataIntegrityError: If a file of a list cannot be read.
+    """
+    if isinstance(films, FilmSet | str | Path):
+        filmset = _open(films)
+        pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
+        return list(scan_films(pairs, detector, params, n_workers=n_workers))
+    images = [_read_gray(film) for film in _list(films, "detect_text")]
+    found = build_detector(detector, **params).inspect(images)
+    return [
+        FilmRegions(str(i), image.shape[1], image.shape[0], one.regions, rejected=one.rejected)
+        for i, (image, one) in enumerate(zip(images, found, strict=True))
+    ]
+
+
+def audit(
+    classifier: Model,
+    films: DataSet,
+    regions: Found | None = None,
+    *,
+    out: Place | None = None,
+    seed: int = 0,
+    n_workers: int = 1,
+    **params: Any,  # noqa: ANN401
+) -> AuditResult:
+    """Test, film by film, whether text drives the predictions of one class.
+
+    Args:
+        classifier: A model, or the folder of its checkpoint. Views are made as the checkpoint
+            says; of a model in memory by ``classifier.view``, or by the default for its size.
+        films: The data set whose test films are audited.
+        regions: Its text, from :func:`detect_text`, a file or an artifact of it; None looks for it now.
+        out: Folder in which the audit is kept; None keeps nothing on disk.
+        seed: Decides everything that is drawn.
+        n_workers: Processes that look for text.
+        params: Fields of :class:`AuditParams`, e.g. ``target_class="COVID-19"``.
+
+    Returns:
+        A verdict a film, and a summary.
+
+    Raises:
+        InputContractError: If there are no test films, or the model lacks the audited class.
+    """
+    filmset, model = _open(films), _load(classifier)
+    chosen = AuditParams(**params)
+    chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
+    found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
+    with TemporaryDirectory(prefix="covid_debug-") as folder:
+        return audit_filmset(
+            LoadedModel(model, _view_of(model), {}),
+            filmset,
+            filmset.select("test"),
+            _by_image(found),
+            chosen,
+            run_seed=seed,
+            cache_dir=Path(folder, "views"),
+            out=Path(folder, "audit") if out is None else Path(out),
+            inputs={"filmset": filmset.root.name},
+        )
+
+
+@overload
+def clean(
+    films: Sequence[OneFilm],
+    regions: Sequence[FilmRegions] | None = None,
+    *,
+    n_workers: int = 1,
+    **params: Any,  # noqa: ANN401
+) -> list[CleanedFilm]: ...
+
+
+@overload
+def clean(
+    films: DataSet,
+    regions: Found | None = None,
+    *,
+    out: Place,
+    n_workers: int = 1,
+    **params: Any,  # noqa: ANN401
+) -> FilmSet: ...
+
+
+def clean(
+    films: DataSet | Sequence[OneFilm],
+    regions: Found | None = None,
+    *,
+    out: Place | None = None,
+    n_workers: int = 1,
+    **params: Any,
+) -> FilmSet | list[CleanedFilm]:
+    """Fill the text of films: in memory, or a whole data set as a new one (COVIDx++).
+
+    Args:
+        films: Films; or a data set, together with ``out``.
+        regions: Their text, from :func:`detect_text`, in the order of the films; None looks for it
+            now.
+        out: Folder of the new data set.
+        n_workers: Processes, for a data set.
+        params: Fields of :class:`CleaningParams`, e.g. ``method="telea"``.
+
+    Returns:
+        The cleaned films with the mask of what was filled; or the new data set, whose films keep
+        their ids.
+
+    Raises:
+        InputContractError: If a data set comes without ``out``, films come with it, or there is
+            not one record of text a film.
+    """
+    chosen = CleaningParams(**params)
+    if isinstance(films, FilmSet | str | Path):
+        if out is None:
+            raise InputContractError("clean: a data set needs out=FOLDER, or pass films as a list")
+        filmset = _open(films)
+        found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
+        return clean_filmset(filmset, _by_image(found), chosen, Path(out), n_workers=n_workers)
+    if out is not None:
+        raise InputContractError("clean: out is for a data set; films of a list are returned")
+    several = _list(films, "clean")
+    records = detect_text(several) if regions is None else list(_by_image(regions).values())
+    if len(records) != len(several):
+        raise InputContractError(
+            f"clean: got text of {len(records)} films for {len(several)} films; expected one each"
+        )
+    return [
+        clean_film(_read(film), record.regions, chosen)
+        for film, record in zip(several, records, strict=True)
+    ]
+
+
+def compare(
+    classifiers: Mapping[str, Model], films: Mapping[str, DataSet], *, seed: int = 0
+) -> Comparison:
+    """Test several models on several versions of the same test films, film by film.
+
+    Args:
+        classifiers: Name -> model; of several, ``"original"`` is what the others are compared with.
+        films: Name -> data set whose test films are used, e.g. ``"original"``, ``"cleaned"``.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Metrics with intervals of every model on every version, and paired differences.
+
+    Raises:
+        InputContractError: If nothing is given, no model is called ``"original"``, or classes
+            differ.
+    """
+    if not classifiers or not films or (len(classifiers) > 1 and BASE_ARM not in classifiers):
+        raise InputContractError(
+            f"compare: got models {list(classifiers)} and films {list(films)}; expected some of"
+            f" each, and of several models one called {BASE_ARM!r}"
+        )
+    filmsets = {name: _open(place) for name, place in films.items()}
+    with TemporaryDirectory(prefix="covid_debug-") as folder:
+        answers = [
+            predict_test_films(
+                LoadedModel(model, _view_of(model), {}),
+                filmset,
+                arm=arm,
+                seed=0,
+                test_data=name,
+                cache_dir=Path(folder),
+            )
+            for arm, model in ((arm, _load(place)) for arm, place in classifiers.items())
+            for name, filmset in filmsets.items()
+        ]
+    return compare_arms(answers, next(iter(filmsets.values())).class_names, seed=seed)
+
+
+def _load(classifier: Model) -> Classifier:
+    return classifier if isinstance(classifier, Classifier) else load_classifier(Path(classifier))
+
+
+def _view_of(classifier: Classifier) -> ViewSpec:
+    height, width = classifier.image_size
+    if classifier.view is None and height != width:
+        raise InputContractError(
+            f"views of films are square, the classifier takes {height} x {width}; pass images as a"
+            " tensor, or a classifier of square images"
+        )
+    return classifier.view or ViewSpec(image_size=height)
+
+
+def _open(films: DataSet) -> FilmSet:
+    return films if isinstance(films, FilmSet) else load_filmset(Path(films))
+
+
+def _list(films: Sequence[OneFilm], where: str) -> list[OneFilm]:
+    if isinstance(films, str | Path | FilmFile | FilmImage) or getattr(films, "ndim", 3) == 2:
+        raise InputContractError(f"{where}: got one film; expected a list; pass [film]")
+    if len(films) == 0:
+        raise InputContractError(f"{where}: got no film; expected at least one")
+    return list(films)
+
+
+def _read(film: OneFilm) -> Pixels:
+    if isinstance(film, np.ndarray):
+        return film
+    return (film if isinstance(film, FilmImage) else read_film(film)).pixels
+
+
+def _read_gray(film: OneFilm) -> NDArray[np.uint8]:
+    if isinstance(film, np.ndarray):
+        check_images([film], where="films")
+        return film.astype(np.uint8, copy=False)
+    return (film if isinstance(film, FilmImage) else read_film(film)).to_uint8()
+
+
+def _by_image(found: Found) -> Mapping[str, FilmRegions]:
+    if isinstance(found, str | Path):
+        return load_regions(Path(found))
+    return {record.image: record for record in found}
+
+
+def _find_targets(
+    classifier: Classifier, images: Tensor, targets: str | Sequence[int] | Tensor | None
+) -> Tensor:
+    names = classifier.class_names
+    if targets is None:
+        with evaluating(classifier), torch.inference_mode():
+            logits: Tensor = classifier(images)
+        return logits.argmax(dim=1)
+    if isinstance(targets, str):
+        if targets not in names:
+            raise InputContractError(
+                f"explain: {targets!r} is not a class of the model{suggest(targets, names)}"
+                f" (known: {', '.join(names)})"
+            )
+        targets = [names.index(targets)] * len(images)
+    return torch.as_tensor(targets, dtype=torch.int64, device=classifier.device)

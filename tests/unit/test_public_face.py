@@ -1,0 +1,153 @@
+"""`import covid_debug as cd`: a few names, loaded when they are used, that work in a notebook."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import covid_debug as cd
+from covid_debug import notebook
+from covid_debug.data.filmset import FilmSet
+from covid_debug.data.phantom import TRUTH_REGIONS_NAME
+from covid_debug.data.views import render_film
+from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.imaging.regions import read_regions
+from covid_debug.models.catalog import build_backbone
+from covid_debug.models.checkpoint import save_checkpoint
+from covid_debug.models.inference import to_canonical
+from covid_debug.saliency.catalog import build_explainer
+
+VIEW = ViewSpec(image_size=32, top_crop=0.0)
+HEAVY = {"numpy", "torch", "pandas", "prefect", "mlflow", "matplotlib", "pydantic"}
+
+
+def test_the_import_loads_nothing_heavy() -> None:
+    code = "import sys, covid_debug; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert not HEAVY & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", cd.__all__)
+def test_every_name_is_described_where_it_is_defined(name: str) -> None:
+    thing = inspect.unwrap(getattr(cd, name))
+
+    assert thing is inspect.unwrap(getattr(importlib.import_module(cd.HOMES[name]), name))
+    assert (thing.__module__, thing.__name__) == (cd.HOMES[name], name)
+    assert inspect.getdoc(thing)
+    assert name in dir(cd)
+
+
+def test_checkers_and_editors_see_the_same_names() -> None:
+    tree = ast.parse(Path(inspect.getfile(cd)).read_text(encoding="utf-8"))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "typing"
+        for alias in node.names
+    }
+
+    assert seen == cd.HOMES
+    assert set(cd.__all__) == cd.HOMES.keys()
+    with pytest.raises(AttributeError, match="no attribute 'explian'"):
+        cd.explian  # noqa: B018
+
+
+def test_audit_is_a_package_that_can_be_called() -> None:
+    importlib.import_module("covid_debug.audit.pipeline")  # binds the package to the name
+
+    assert inspect.signature(cd.audit) == inspect.signature(notebook.audit)
+    with pytest.raises(ArtifactError, match="none"):
+        cd.audit("none", "none")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> FilmSet:
+    return cd.generate_phantom(
+        tmp_path_factory.mktemp("face") / "films", n_train=1, n_test=4, seed=3
+    )
+
+
+@pytest.fixture(scope="module")
+def classifier(films: FilmSet) -> cd.Classifier:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 3))
+    return cd.Classifier(network, class_names=films.class_names, image_size=(32, 32), view=VIEW)
+
+
+def test_a_film_in_memory_and_its_file_are_explained_alike(
+    films: FilmSet, classifier: cd.Classifier
+) -> None:
+    path = films.path_of(films.films[0])
+    film = cd.read_film(str(path))
+    found = cd.explain(classifier, [path, film, film.to_uint8()], "COVID-19", method="gradient")
+
+    images = to_canonical(render_film(path, VIEW)[None])
+    target = torch.tensor([films.class_names.index("COVID-19")])
+    expected = build_explainer("gradient").explain(classifier, images, target, seeds=[0])
+    for row in range(3):
+        torch.testing.assert_close(found.saliency[row], expected.saliency[0])
+    predicted = cd.explain(classifier, images, method="gradient").targets
+    assert torch.equal(predicted, classifier(images).argmax(dim=1))
+    with pytest.raises(InputContractError, match="did you mean 'COVID-19'"):
+        cd.explain(classifier, images, "COVID-91")
+    with pytest.raises(InputContractError, match=r"pass \[film\]"):
+        cd.explain(classifier, path)
+
+
+def test_a_checkpoint_says_how_its_views_are_made(films: FilmSet, tmp_path: Path) -> None:
+    network = build_backbone("resnet18", 3, 1)
+    model = cd.Classifier(network, class_names=films.class_names, image_size=(32, 32))
+    save_checkpoint(tmp_path / "model", model, arch="resnet18", arch_params={}, view=VIEW)
+
+    assert model.view is None
+    assert cd.load_classifier(str(tmp_path / "model")).view == VIEW
+
+
+def test_text_of_a_data_set_and_of_a_list_is_the_same(films: FilmSet) -> None:
+    of_set = cd.detect_text(films, detector="strokes")
+    of_list = cd.detect_text([films.file_of(film) for film in films.films], detector="strokes")
+
+    assert [record.image for record in of_set] == [film.image_id for film in films.films]
+    assert [record.image for record in of_list] == ["0", "1", "2", "3", "4"]
+    assert [record.regions for record in of_set] == [record.regions for record in of_list]
+    assert any(record.regions for record in of_set)
+
+
+def test_films_are_cleaned_in_memory_as_on_disk(films: FilmSet, tmp_path: Path) -> None:
+    truth = films.root / TRUTH_REGIONS_NAME
+    regions = read_regions(truth)
+    in_memory = cd.clean(
+        [films.file_of(film) for film in films.films],
+        [regions[film.image_id] for film in films.films],
+    )
+    on_disk = cd.clean(films, truth, out=tmp_path / "cleaned")
+
+    for film, cleaned in zip(on_disk.films, in_memory, strict=True):
+        np.testing.assert_array_equal(cd.read_film(on_disk.path_of(film)).pixels, cleaned.pixels)
+    assert any(cleaned.n_changed for cleaned in in_memory)
+    for arguments in (((films,), {}), (([1],), {"out": "x"}), (([], []), {})):
+        with pytest.raises(InputContractError, match=r"^clean: "):
+            cd.clean(*arguments[0], **arguments[1])
+
+
+def test_a_model_in_memory_is_audited_and_compared(
+    films: FilmSet, classifier: cd.Classifier, tmp_path: Path
+) -> None:
+    truth = films.root / TRUTH_REGIONS_NAME
+    result = cd.audit(classifier, str(films.root), truth, out=tmp_path / "audit", max_explained=1)
+    again = cd.audit(classifier, films, read_regions(truth).values(), max_explained=1)
+    assert again.summary == result.summary
+    assert (tmp_path / "audit" / "summary.json").is_file()
+
+    comparison = cd.compare({"original": classifier}, {"original": films, "again": films.root})
+    assert [cell.test_data for cell in comparison.cells] == ["original", "again"]
+    with pytest.raises(InputContractError, match="one called 'original'"):
+        cd.compare({"a": classifier, "b": classifier}, {"original": films})
