@@ -140,7 +140,8 @@ def audit(
         classifier: A model, or the folder of its checkpoint. Views are made as the checkpoint
             says; of a model in memory by ``classifier.view``, or by the default for its size.
         films: The data set whose test films are audited.
-        regions: Its text, from :func:`detect_text`, a file or an artifact of it; None looks for it now.
+        regions: Its text, from :func:`detect_text`, or a file or artifact of it; None looks for it
+            now.
         out: Folder in which the audit is kept; None keeps nothing on disk.
         seed: Decides everything that is drawn.
         n_workers: Processes that look for text.

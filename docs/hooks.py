@@ -248,7 +248,7 @@ def describe_face() -> str:
     face = importlib.import_module("covid_debug")
     blocks = []
     for name in getattr(face, "__all__", ()):
-        thing = getattr(face, name)
+        thing = inspect.unwrap(getattr(face, name))  # `audit` is a package that is called
         place = thing.__name__ if inspect.ismodule(thing) else f"{thing.__module__}.{thing.__name__}"
         blocks.append(f"::: {place}\n    options:\n      heading: cd.{name}\n      heading_level: 2\n")
     return "\n".join(blocks)

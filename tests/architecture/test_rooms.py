@@ -22,7 +22,6 @@ LONGER = {  # file: lines that it has at most until it is cut
 SHARED_NAMES = {  # public names that two modules define
     "Decision",
     "audit_filmset",
-    "main",
     "read_decisions",
     "to_record",
 }
@@ -42,12 +41,12 @@ def iter_imported(tree: ast.Module) -> Iterator[str]:
 
 def find_shared_names(sources: dict[str, str]) -> dict[str, list[str]]:
     """Return public top-level functions and classes that several modules define."""
-    places = defaultdict(list)
+    places: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for name, source in sources.items():
         for node in ast.parse(source).body:
             if isinstance(node, Definition) and not node.name.startswith("_"):
-                places[node.name].append(name)
-    return {name: modules for name, modules in places.items() if len(modules) > 1}
+                places[node.name][name] = None  # once, whatever its overloads
+    return {name: [*modules] for name, modules in places.items() if len(modules) > 1}
 
 
 def find_long_files(lines: dict[str, int], allowed: dict[str, int]) -> list[str]:
@@ -81,7 +80,9 @@ def test_only_the_command_line_and_the_terminal_speak() -> None:
 
 
 def test_no_two_modules_share_a_public_name() -> None:
-    shared = find_shared_names(read("covid_debug"))
+    # A command is named by its word, which a function of the public face may have, too.
+    sources = {n: t for n, t in read("covid_debug").items() if not n.startswith("covid_debug/cli/")}
+    shared = find_shared_names(sources)
 
     assert {name: where for name, where in shared.items() if name not in SHARED_NAMES} == {}
     assert SHARED_NAMES - shared.keys() == set(), "no longer shared: take it out of the list"

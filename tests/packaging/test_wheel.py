@@ -109,6 +109,7 @@ def test_text_is_found_on_films_elsewhere(installed: Installation) -> None:
     ("command", "expected"),
     [
         (("bench", "saliency"), "error: bench: what it measures with is not installed"),
+        (("report", "--run", "absent"), "error: absent"),
         (("demo",), "pip install 'covid_debug[flow,mlflow]'"),
     ],
 )

@@ -1,8 +1,9 @@
 """`import covid_debug as cd`: a few names, loaded when they are used, that work in a notebook."""
 
 import ast
-import importlib
+import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_checkers_and_editors_see_the_same_names() -> None:
     assert set(cd.__all__) == cd.HOMES.keys()
     with pytest.raises(AttributeError, match="no attribute 'explian'"):
         cd.explian  # noqa: B018
+
+
+def test_the_reference_lists_every_name() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    spec = importlib.util.spec_from_file_location("hooks", docs / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(hooks := importlib.util.module_from_spec(spec))
+
+    listed = re.findall(r"^::: (\S+)$", hooks.describe_face(), re.MULTILINE)
+    assert listed == [f"{cd.HOMES[name]}.{name}" for name in cd.__all__]
+    assert "<!-- generated: face -->" in (docs / "reference" / "python.md").read_text("utf-8")
 
 
 def test_audit_is_a_package_that_can_be_called() -> None:
