@@ -111,7 +111,11 @@ def _plain(tex: str) -> str:
 
 def describe_literature() -> str:
     """Return the papers that code and pages cite by key."""
-    lines = ["# Literature", "", "Keys as the code and the pages cite them (`docs/references.bib`)."]
+    lines = [
+        "# Literature",
+        "",
+        "Keys as the code and the pages cite them (`docs/references.bib`).",
+    ]
     for key, entry in sorted(_read_literature().items()):
         place = entry.get("journal") or entry.get("booktitle") or ""
         facts = ", ".join(part for part in (place, entry["year"], entry.get("note")) if part)
@@ -162,7 +166,9 @@ def _sections(place: str, kind: type) -> Iterator[str]:
     hints, meanings = typing.get_type_hints(kind, include_extras=True), _meanings(kind)
     rows, inner = ["| key | value | default | meaning |", "|---|---|---|---|"], []
     for field in dataclasses.fields(kind):
-        parts = [part for part in _alternatives(hints[field.name]) if dataclasses.is_dataclass(part)]
+        parts = [
+            part for part in _alternatives(hints[field.name]) if dataclasses.is_dataclass(part)
+        ]
         inner += [(f"{place}.{field.name}".lstrip("."), part) for part in parts]
         if not parts:
             meaning = " ".join(meanings[field.name].split()).replace("|", "\\|")
@@ -249,8 +255,12 @@ def describe_face() -> str:
     blocks = []
     for name in getattr(face, "__all__", ()):
         thing = inspect.unwrap(getattr(face, name))  # `audit` is a package that is called
-        place = thing.__name__ if inspect.ismodule(thing) else f"{thing.__module__}.{thing.__name__}"
-        blocks.append(f"::: {place}\n    options:\n      heading: cd.{name}\n      heading_level: 2\n")
+        place = (
+            thing.__name__ if inspect.ismodule(thing) else f"{thing.__module__}.{thing.__name__}"
+        )
+        blocks.append(
+            f"::: {place}\n    options:\n      heading: cd.{name}\n      heading_level: 2\n"
+        )
     return "\n".join(blocks)
 
 
