@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench lock golden clean
+.PHONY: help setup demo test test-slow lint format bench docs lock golden clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,10 @@ bench: $(STAMP)  ## Run the benchmarks (text needs FILMS=folder of the public so
 	@$(BIN)/covid-debug bench clean --out benchmarks/out/clean
 	@test -d $(FILMS) && $(BIN)/covid-debug bench text --data $(FILMS) --out benchmarks/out/text || \
 	  echo "bench text left out: no folder $(FILMS)"
+
+docs: $(STAMP)  ## Build the documentation into site/ (no network)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 golden: $(STAMP)  ## Rewrite the golden saliency maps and show what changed
 	@$(BIN)/python tests/golden/rewrite.py

@@ -6,7 +6,7 @@ are turned here. ``<!-- generated: NAME -->`` in a page is replaced by text made
 
 import contextlib
 import dataclasses
-import importlib
+import importlib.util
 import inspect
 import io
 import json
@@ -85,10 +85,14 @@ def _relative(page: str, uri: str) -> str:
 
 
 def _cite(brackets: str, uri: str) -> str:
-    keys = brackets[1:-1].split(", ")
-    if not _read_literature().keys() >= set(keys):
+    known, keys = _read_literature(), brackets[1:-1].split(", ")
+    if not known.keys() >= set(keys):
         return brackets
-    return ", ".join(f"[{key}]({_relative(LITERATURE, uri)}#{key})" for key in keys)
+    place = _relative(LITERATURE, uri)
+    names = [f"{known[key]['author'].split(',')[0]} {known[key]['year']}" for key in keys]
+    return (
+        f"({', '.join(f'[{name}]({place}#{key})' for name, key in zip(names, keys, strict=True))})"
+    )
 
 
 # --------------------------------------------------------------------------- literature
@@ -252,16 +256,16 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def describe_face() -> str:
     """Return a directive of mkdocstrings for every public name of ``covid_debug``."""
     face = importlib.import_module("covid_debug")
-    blocks = []
+    places = {}
     for name in getattr(face, "__all__", ()):
-        thing = inspect.unwrap(getattr(face, name))  # `audit` is a package that is called
-        place = (
-            thing.__name__ if inspect.ismodule(thing) else f"{thing.__module__}.{thing.__name__}"
-        )
-        blocks.append(
-            f"::: {place}\n    options:\n      heading: cd.{name}\n      heading_level: 2\n"
-        )
-    return "\n".join(blocks)
+        thing = inspect.unwrap(getattr(face, name))
+        places[name] = f"{thing.__module__}.{thing.__name__}"
+    if importlib.util.find_spec("covid_debug.results") is not None:
+        places["results"] = "covid_debug.results"
+    return "\n".join(
+        f"::: {place}\n    options:\n      heading: cd.{name}\n      heading_level: 2\n"
+        for name, place in places.items()
+    )
 
 
 GENERATORS = {
