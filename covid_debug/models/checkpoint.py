@@ -160,7 +160,7 @@ def load_checkpoint(
     except InputContractError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     classifier.requires_grad_(requires_grad=False)
-    # 1.2 to 1.8 times faster than the default layout on a CPU (benchmarks/train_speed.py).
+    # 1.2 to 1.8 times faster than the default layout on a CPU (`bench training`).
     classifier.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedModel(classifier.eval(), view, manifest)
 

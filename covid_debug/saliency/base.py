@@ -20,7 +20,7 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.models.fast_copy import make_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
-from covid_debug.saliency.inputs import check_images, check_targets, preserved
+from covid_debug.saliency.inputs import preserved, require_canonical, require_targets
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 
 MIN_SCORE_GAP = 0.05
@@ -209,10 +209,10 @@ class Explainer(ABC, Generic[P]):
                 " wrap your network in covid_debug.models.classifier.Classifier"
             )
         classifier.require_single_precision()
-        check_images(self.name, "images", images, classifier)
-        check_targets(self.name, targets, images, classifier)
+        require_canonical(self.name, "images", images, classifier)
+        require_targets(self.name, targets, images, classifier)
         if baseline is not None:
-            check_images(self.name, "baseline", baseline, classifier)
+            require_canonical(self.name, "baseline", baseline, classifier)
             if baseline.shape != images.shape:
                 raise InputContractError(
                     f"{self.name}: baseline has shape {tuple(baseline.shape)}; expected the"

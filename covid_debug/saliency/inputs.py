@@ -11,7 +11,7 @@ from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.models.fast_copy import HOOK_TABLES
 
 
-def check_images(name: str, argument: str, images: Tensor, classifier: Classifier) -> None:
+def require_canonical(name: str, argument: str, images: Tensor, classifier: Classifier) -> None:
     """Refuse images that are not canonical; ``argument`` is what they are called."""
     if not isinstance(images, Tensor) or not images.is_floating_point():
         found = images.dtype if isinstance(images, Tensor) else type(images).__name__
@@ -49,7 +49,7 @@ def check_images(name: str, argument: str, images: Tensor, classifier: Classifie
         )
 
 
-def check_targets(name: str, targets: Tensor, images: Tensor, classifier: Classifier) -> None:
+def require_targets(name: str, targets: Tensor, images: Tensor, classifier: Classifier) -> None:
     """Refuse targets that are not one class index per image."""
     if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
         found = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__

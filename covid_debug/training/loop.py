@@ -386,6 +386,6 @@ def _build_classifier(
         std=GRAY_STD,
         channels=params.channels,
     )
-    # 1.2 to 1.8 times faster than the default layout on a CPU (benchmarks/train_speed.py).
+    # 1.2 to 1.8 times faster than the default layout on a CPU (`bench training`).
     classifier.to(memory_format=torch.channels_last)
     return classifier

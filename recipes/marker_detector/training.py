@@ -1,10 +1,8 @@
-"""Training of the marker detector: one seeded command, 45 minutes on one core.
+"""Training of the marker detector: loss, schedule and the files that a training leaves.
 
-Run ``python -m recipes.marker_detector.training --films DIR --out DIR``. Owns loss,
-schedule and the files that a training leaves; samples come from ``synthesis``.
+Samples come from ``synthesis``; the command is ``python -m recipes.marker_detector``.
 """
 
-import argparse
 import csv
 import logging
 import time
@@ -32,7 +30,7 @@ from recipes.marker_detector.glyphs import find_fonts
 from recipes.marker_detector.synthesis import Sample, render_sample
 
 _LOGGER = logging.getLogger(__name__)
-_FONT_FOLDERS = (Path("/usr/share/fonts"),)
+FONT_FOLDERS = (Path("/usr/share/fonts"),)
 _LOG_EVERY = 100
 _SAVE_EVERY = 500
 
@@ -66,7 +64,7 @@ def train_marker_detector(
     params: MarkerTrainingParams,
     *,
     listing: Path = LIST_PATH,
-    font_folders: Sequence[Path] = _FONT_FOLDERS,
+    font_folders: Sequence[Path] = FONT_FOLDERS,
 ) -> Path:
     """Train and write ``weights.safetensors``, ``curve.csv`` and ``training.json``.
 
@@ -219,33 +217,3 @@ def compute_losses(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Te
     truth = targets[:, 1] * weights
     dice = 1 - (2 * (areas * truth).sum() + 1) / (areas.sum() + truth.sum() + 1)
     return losses[0], losses[1] + dice
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the training from the command line."""
-    defaults = MarkerTrainingParams()
-    parser = argparse.ArgumentParser(description="Train the marker detector.")
-    parser.add_argument("--films", type=Path, required=True, help="folder of the listed films")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--listing", type=Path, default=LIST_PATH)
-    parser.add_argument("--fonts", type=Path, nargs="*", default=list(_FONT_FOLDERS))
-    parser.add_argument("--steps", type=int, default=defaults.n_steps)
-    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(chosen.threads)
-    train_marker_detector(
-        chosen.films,
-        chosen.out,
-        MarkerTrainingParams(
-            n_steps=chosen.steps, learning_rate=chosen.learning_rate, seed=chosen.seed
-        ),
-        listing=chosen.listing,
-        font_folders=chosen.fonts,
-    )
-
-
-if __name__ == "__main__":
-    main()

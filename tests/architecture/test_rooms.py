@@ -13,11 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 N_LINES = 400
 LONGER = {  # file: lines that it has at most until it is cut
-    "benchmarks/clean.py": 423,
-    "benchmarks/saliency/measure.py": 414,
     "covid_debug/evaluation/classification.py": 418,
-    "covid_debug/saliency/base.py": 428,
-    "covid_debug/saliency/captum_adapter.py": 518,
 }
 SHARED_NAMES = {  # public names that two modules define
     "Decision",

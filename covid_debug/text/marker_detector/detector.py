@@ -79,7 +79,7 @@ class MarkerDetector(RegionDetector):
         if not self.params.weights.is_file():
             raise CheckpointError(
                 f"text.marker: {self.params.weights} does not exist; expected weights made by"
-                " python -m recipes.marker_detector.training"
+                " python -m recipes.marker_detector"
             )
         self._network: MarkerNet | None = None
 
