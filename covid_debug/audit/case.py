@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import AuditedFilm, Chosen, Interventions, SaliencyEvidence
-from covid_debug.audit.verdicts import Decision, Evidence, Significance
+from covid_debug.audit.verdicts import Conclusion, Evidence, Significance
 from covid_debug.records import Film
 
 Explained = tuple[SaliencyEvidence, NDArray[np.float16]] | str
@@ -48,7 +48,7 @@ class Case:
 
 def to_audited_film(
     case: Case,
-    decision: Decision,
+    decision: Conclusion,
     significance: Significance,
     *,
     class_names: Sequence[str],

@@ -24,7 +24,7 @@ from covid_debug.audit.planning import (
     target_index,
 )
 from covid_debug.audit.summary import summarise_audit
-from covid_debug.audit.verdicts import Decision, Significance, decide, judge_significance
+from covid_debug.audit.verdicts import Conclusion, Significance, decide, judge_significance
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError, InputContractError
@@ -169,9 +169,9 @@ def audit_filmset(
     return result
 
 
-def _decide(case: Case, significance: Significance, params: AuditParams) -> Decision:
+def _decide(case: Case, significance: Significance, params: AuditParams) -> Conclusion:
     if case.evidence is None:
-        return Decision("inconclusive", "none", (f"not audited: {case.error}",))
+        return Conclusion("inconclusive", "none", (f"not audited: {case.error}",))
     return decide(
         case.evidence,
         significance,

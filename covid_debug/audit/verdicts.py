@@ -128,7 +128,7 @@ class Significance:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Conclusion:
     """A verdict, which way the text pushes, and why, in sentences."""
 
     verdict: Verdict
@@ -235,7 +235,7 @@ def decide(
     alpha: float,
     min_drop: float,
     strong_drop: float,
-) -> Decision:
+) -> Conclusion:
     """Give a film its verdict.
 
     ``text_driven``: beyond the null (``q <= alpha``), and without the text the film leaves the
@@ -296,7 +296,7 @@ def decide(
     elif significance.q_away <= alpha:
         direction = "away"
         reasons.append(f"the text pushes away from {evidence.target}: without it p rises")
-    return Decision(verdict, direction, tuple(reasons))
+    return Conclusion(verdict, direction, tuple(reasons))
 
 
 def _standardise_nulls(values: NDArray[np.float64], floor: float) -> NDArray[np.float64]:

@@ -34,8 +34,8 @@ from covid_debug.data.integrity import (
     LISTED_AGAIN,
     MISSING,
     UNREADABLE,
-    audit_filmset,
     categorise,
+    check_filmset,
     write_ingest_audit,
 )
 from covid_debug.data.sources.catalog import SOURCES
@@ -388,7 +388,7 @@ def _publish(
     write_unusable(folder, admission.unusable)
     write_split_lists(folder, films)
     filmset = FilmSet(folder, _NAME, tuple(class_names), tuple(films), admission.n_total)
-    audit = audit_filmset(filmset, unusable=admission.unusable, facts=admission.facts)
+    audit = check_filmset(filmset, unusable=admission.unusable, facts=admission.facts)
     write_ingest_audit(folder, audit)
     digest = hashlib.sha256("".join(sorted(admission.facts)).encode()).hexdigest()
     return {

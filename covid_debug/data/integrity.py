@@ -110,7 +110,7 @@ def load_ingest_audit(folder: Path) -> IngestAudit:
     )
 
 
-def audit_filmset(
+def check_filmset(
     filmset: FilmSet,
     *,
     unusable: Sequence[UnusableFilm] | None = None,

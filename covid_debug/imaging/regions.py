@@ -66,7 +66,7 @@ def _fill(canvas: npt.NDArray[np.uint8], polygon: Sequence[tuple[float, float]])
 
 def write_regions(path: Path, films: Iterable[FilmRegions]) -> None:
     """Write ``regions.jsonl``, one line a film, whole or not at all."""
-    lines = [json.dumps(to_record(film), ensure_ascii=False, allow_nan=False) for film in films]
+    lines = [json.dumps(to_line(film), ensure_ascii=False, allow_nan=False) for film in films]
     write_text_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -120,7 +120,7 @@ def iter_regions(path: Path) -> Iterator[FilmRegions]:
 
 def _parse_line(line: str, where: str) -> FilmRegions:
     try:
-        return _from_record(json.loads(line))
+        return _from_line(json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataIntegrityError(
             f"{where}: is not a film's regions ({error}); expected image, width,"
@@ -128,7 +128,7 @@ def _parse_line(line: str, where: str) -> FilmRegions:
         ) from error
 
 
-def to_record(film: FilmRegions) -> dict[str, Any]:
+def to_line(film: FilmRegions) -> dict[str, Any]:
     """Return the line of a film as plain values."""
     record: dict[str, Any] = {"image": film.image, "width": film.width, "height": film.height}
     if film.error is not None:
@@ -150,7 +150,7 @@ def _region_to_record(region: TextRegion) -> dict[str, Any]:
     }
 
 
-def _from_record(record: Mapping[str, Any]) -> FilmRegions:
+def _from_line(record: Mapping[str, Any]) -> FilmRegions:
     if "error" not in record and "regions" not in record:
         raise KeyError("regions")
     return FilmRegions(

@@ -5,11 +5,10 @@ The file format and the effect on a build belong to :mod:`covid_debug.cleaning.d
 
 from pathlib import Path
 
-from covid_debug.cleaning.decisions import Decision
-from covid_debug.cleaning.decisions import read_decisions as read_all
+from covid_debug.cleaning.decisions import Decision, read_decisions
 
 
-def read_decisions(path: Path) -> dict[str, Decision]:
+def read_last_decisions(path: Path) -> dict[str, Decision]:
     """Read what reviewers decided.
 
     Args:
@@ -22,7 +21,7 @@ def read_decisions(path: Path) -> dict[str, Decision]:
     Raises:
         DataIntegrityError: If the file or one of its lines is not readable.
     """
-    return {subject_of(line): line for line in read_all(path)}
+    return {subject_of(line): line for line in read_decisions(path)}
 
 
 def subject_of(decision: Decision) -> str:

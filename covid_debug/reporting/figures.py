@@ -186,7 +186,7 @@ def draw_probability_shift(films: Sequence[AuditedFilm], target_class: str) -> F
     return figure
 
 
-def draw_calibration(table: ComparisonTable) -> Figure:
+def draw_counterfactuals(table: ComparisonTable) -> Figure:
     """Draw accuracy on phantom films whose text is absent or exchanged.
 
     Args:

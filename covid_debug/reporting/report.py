@@ -39,9 +39,9 @@ from covid_debug.reporting.comparison import (
 )
 from covid_debug.reporting.figures import (
     COUNTERFACTUAL_NAMES,
-    draw_calibration,
     draw_comparison,
     draw_confusion,
+    draw_counterfactuals,
     draw_probability_shift,
     to_png,
     to_svg_uri,
@@ -135,7 +135,7 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
 
     Args:
         run_dir: Folder of the run; its own files stay as they are.
-        decisions: As :func:`covid_debug.reporting.decisions.read_decisions` returns them.
+        decisions: As :func:`covid_debug.reporting.decisions.read_last_decisions` returns them.
 
     Returns:
         Path of ``report-reviewed.html`` in that folder.
@@ -183,7 +183,7 @@ def _draw_figures(
     if table.cells:
         figures["comparison"] = draw_comparison(table)
     if "text_free" in table.tests or "text_swapped" in table.tests:
-        figures["calibration"] = draw_calibration(table)
+        figures["calibration"] = draw_counterfactuals(table)
     if audited:
         figures["probability_shift"] = draw_probability_shift(audited, audited[0].target_class)
     for cell in inputs.comparison.cells if inputs.comparison else ():

@@ -30,7 +30,6 @@ __all__ = [
     "Gray",
     "RegionDetector",
     "TextDetector",
-    "check_images",
     "clip_region",
     "screen_regions",
 ]
@@ -101,7 +100,7 @@ class RegionDetector(ABC):
         Raises:
             InputContractError: If an image is not a non-empty uint8 ``(H, W)`` array.
         """
-        check_images(images, where=f"text.{self.name}.detect")
+        _check_images(images, where=f"text.{self.name}.detect")
         if images:
             self.prepare()
         return [self._inspect_one(image) for image in images]
@@ -126,7 +125,7 @@ class RegionDetector(ABC):
         return Detections(screened.regions, (*found.rejected, *screened.rejected), doubtful.regions)
 
 
-def check_images(images: object, *, where: str) -> None:
+def _check_images(images: object, *, where: str) -> None:
     """Refuse anything but non-empty uint8 ``(H, W)`` arrays.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from covid_debug.artifacts import artifact_key
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, read_film
-from covid_debug.imaging.regions import to_record
+from covid_debug.imaging.regions import to_line
 from covid_debug.journal import Journal
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
@@ -110,7 +110,7 @@ def scan_to_file(
     todo = [(image, file) for image, file in films if image not in journal]
     records = scan_films(todo, detector_name, detector_params, n_workers=n_workers)
     for record in _report(records, len(films), progress, n_before=len(films) - len(todo)):
-        journal.add(to_record(record))
+        journal.add(to_line(record))
     if films and all("error" in journal[image] for image in journal):
         reason = journal[films[0][0]]["error"]
         place.unlink()

@@ -49,7 +49,7 @@ _WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class DrawnMark:
     """One drawn mark, before it is placed.
 
     Attributes:
@@ -84,7 +84,7 @@ def _has_letters(path: Path) -> bool:
     return len(drawn) == 4 and all(any(pixels) for pixels in drawn)
 
 
-def draw_mark(rng: np.random.Generator, fonts: Sequence[Path]) -> Mark:
+def draw_mark(rng: np.random.Generator, fonts: Sequence[Path]) -> DrawnMark:
     """Return one random mark: a side letter, a lead marker with initials, or lines of text."""
     kind = rng.choice(
         ["letter", "lead", "initials", "lines", "circled"], p=[0.24, 0.24, 0.08, 0.32, 0.12]
@@ -148,7 +148,7 @@ def _date(rng: np.random.Generator) -> str:
     return str(rng.choice(list("./-"))).join(parts) + clock
 
 
-def _line(text: str, rng: np.random.Generator, fonts: Sequence[Path], cap_px: float) -> Mark:
+def _line(text: str, rng: np.random.Generator, fonts: Sequence[Path], cap_px: float) -> DrawnMark:
     """Return one typeset line; every non-space character gets its own box."""
     if rng.random() < 0.12:
         return _hershey_line(text, rng, cap_px)
@@ -168,7 +168,7 @@ def _line(text: str, rng: np.random.Generator, fonts: Sequence[Path], cap_px: fl
     return _from_ink(np.asarray(image, np.float32) / np.float32(255), boxes)
 
 
-def _hershey_line(text: str, rng: np.random.Generator, cap_px: float) -> Mark:
+def _hershey_line(text: str, rng: np.random.Generator, cap_px: float) -> DrawnMark:
     font = int(rng.choice(_HERSHEY))
     stroke = max(1, round(cap_px / rng.uniform(6, 14)))
     scale = cap_px / (9.0 if font == cv2.FONT_HERSHEY_PLAIN else 21.0)
@@ -183,18 +183,18 @@ def _hershey_line(text: str, rng: np.random.Generator, cap_px: float) -> Mark:
     return _from_ink(layer.astype(np.float32) / np.float32(255), boxes)
 
 
-def _from_ink(ink: Layer, boxes: Sequence[Box]) -> Mark:
+def _from_ink(ink: Layer, boxes: Sequence[Box]) -> DrawnMark:
     rows, columns = np.flatnonzero((ink > 0.2).any(axis=1)), np.flatnonzero((ink > 0.2).any(axis=0))
     if not len(rows) or not boxes:
         empty = np.zeros((0, 4, 2), np.float32)
-        return Mark(ink, np.zeros_like(ink), empty, empty)
+        return DrawnMark(ink, np.zeros_like(ink), empty, empty)
     bounds = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     tight = [
         (max(x0, bounds[0]), max(y0, bounds[1]), min(x1, bounds[2]), min(y1, bounds[3]))
         for x0, y0, x1, y1 in boxes
     ]
     characters = np.array([_corners(box) for box in tight], np.float32)
-    return Mark(ink, np.zeros_like(ink), characters, np.array([_corners(bounds)], np.float32))
+    return DrawnMark(ink, np.zeros_like(ink), characters, np.array([_corners(bounds)], np.float32))
 
 
 def _corners(box: Sequence[float]) -> list[tuple[float, float]]:
@@ -202,7 +202,7 @@ def _corners(box: Sequence[float]) -> list[tuple[float, float]]:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def _lead_marker(rng: np.random.Generator, fonts: Sequence[Path], size: float) -> Mark:
+def _lead_marker(rng: np.random.Generator, fonts: Sequence[Path], size: float) -> DrawnMark:
     """Return a side letter with the radiographer's small initials beside or below."""
     size = max(size, 13.0)
     letter = _line(str(rng.choice(list("LLLLRRRR"))), rng, fonts, size)
@@ -226,7 +226,7 @@ def _lead_marker(rng: np.random.Generator, fonts: Sequence[Path], size: float) -
     return mark
 
 
-def _spread_letters(rng: np.random.Generator, fonts: Sequence[Path], size: float) -> Mark:
+def _spread_letters(rng: np.random.Generator, fonts: Sequence[Path], size: float) -> DrawnMark:
     """Return single letters far apart, as glued on by hand, each its own region."""
     mark = _line(str(rng.choice(list(_LETTERS))), rng, fonts, size)
     for _ in range(int(rng.integers(1, 3))):
@@ -237,14 +237,16 @@ def _spread_letters(rng: np.random.Generator, fonts: Sequence[Path], size: float
     return mark
 
 
-def _stack(lines: Sequence[Mark], rng: np.random.Generator) -> Mark:
+def _stack(lines: Sequence[DrawnMark], rng: np.random.Generator) -> DrawnMark:
     mark = lines[0]
     for line in lines[1:]:
         mark = _join(mark, line, rng.uniform(0.0, 0.4) * line.ink.shape[0], below=True, rng=rng)
     return mark
 
 
-def _join(first: Mark, second: Mark, gap: float, *, below: bool, rng: np.random.Generator) -> Mark:
+def _join(
+    first: DrawnMark, second: DrawnMark, gap: float, *, below: bool, rng: np.random.Generator
+) -> DrawnMark:
     """Return both marks, the second below or to the right of the first."""
     (h1, w1), (h2, w2) = first.ink.shape, second.ink.shape
     if below:
@@ -257,14 +259,14 @@ def _join(first: Mark, second: Mark, gap: float, *, below: bool, rng: np.random.
     ink[:h1, :w1] = first.ink
     ink[y : y + h2, x : x + w2] = np.maximum(ink[y : y + h2, x : x + w2], second.ink)
     shift = np.array([x, y], np.float32)
-    return Mark(
+    return DrawnMark(
         ink, np.zeros_like(ink),
         np.concatenate([first.characters, second.characters + shift]),
         np.concatenate([first.areas, second.areas + shift]),
     )  # fmt: skip
 
 
-def _turned(mark: Mark) -> Mark:
+def _turned(mark: DrawnMark) -> DrawnMark:
     """Return the mark turned by a quarter."""
     height = mark.ink.shape[0]
 
@@ -272,20 +274,20 @@ def _turned(mark: Mark) -> Mark:
         return np.stack([height - quads[..., 1], quads[..., 0]], axis=-1).astype(np.float32)
 
     ink = np.ascontiguousarray(np.rot90(mark.ink, -1))
-    return Mark(ink, np.zeros_like(ink), turn(mark.characters), turn(mark.areas))
+    return DrawnMark(ink, np.zeros_like(ink), turn(mark.characters), turn(mark.areas))
 
 
-def _with_ball(mark: Mark, rng: np.random.Generator) -> Mark:
+def _with_ball(mark: DrawnMark, rng: np.random.Generator) -> DrawnMark:
     """Return the mark with the disc or bubble level that some carry; it is no text."""
     radius = max(2, round(mark.ink.shape[1] * rng.uniform(0.15, 0.3)))
     ink = np.pad(mark.ink, ((0, 2 * radius + 4), (0, max(0, 2 * radius + 4 - mark.ink.shape[1]))))
     center = (radius + 2, ink.shape[0] - radius - 2)
     thickness = -1 if rng.random() < 0.5 else max(1, radius // 3)
     cv2.circle(ink, center, radius, float(rng.uniform(0.5, 1)), thickness, cv2.LINE_AA)
-    return Mark(ink, np.zeros_like(ink), mark.characters, mark.areas)
+    return DrawnMark(ink, np.zeros_like(ink), mark.characters, mark.areas)
 
 
-def _circled(mark: Mark, rng: np.random.Generator) -> Mark:
+def _circled(mark: DrawnMark, rng: np.random.Generator) -> DrawnMark:
     """Return a letter in a circle, perhaps on a disc; the circle belongs to its text."""
     rows, columns = mark.ink.shape
     radius = np.hypot(rows, columns) / 2 * rng.uniform(0.95, 1.25)
@@ -300,7 +302,7 @@ def _circled(mark: Mark, rng: np.random.Generator) -> Mark:
         cv2.circle(plate, (side // 2, side // 2), int(radius + stroke), 1.0, -1, cv2.LINE_AA)
     box = (side / 2 - radius, side / 2 - radius, side / 2 + radius, side / 2 + radius)
     shift = np.array([start, top], np.float32)
-    return Mark(ink, plate, mark.characters + shift, np.array([_corners(box)], np.float32))
+    return DrawnMark(ink, plate, mark.characters + shift, np.array([_corners(box)], np.float32))
 
 
 @lru_cache(maxsize=4096)

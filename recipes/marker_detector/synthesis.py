@@ -17,7 +17,7 @@ from covid_debug.records import Box
 from covid_debug.text.marker_detector.network import OUTPUT_STRIDE
 from recipes.marker_detector.backgrounds import Background, Gray
 from recipes.marker_detector.clutter import draw_clutter
-from recipes.marker_detector.glyphs import Mark, Quads, draw_mark
+from recipes.marker_detector.glyphs import DrawnMark, Quads, draw_mark
 
 Plane = NDArray[np.float32]
 
@@ -183,7 +183,7 @@ def _blend(film: Plane, ink: Plane, rng: np.random.Generator, *, dark_share: flo
 
 
 def _plant(
-    film: Plane, occupied: Plane, mark: Mark, rng: np.random.Generator
+    film: Plane, occupied: Plane, mark: DrawnMark, rng: np.random.Generator
 ) -> tuple[Plane, list[Plane], list[Plane]] | None:
     """Return the film with a mark on a free place; None if there was none."""
     if not len(mark.areas):
@@ -220,7 +220,7 @@ def _plant(
     return film, characters, areas
 
 
-def _draw_place(mark: Mark, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_place(mark: DrawnMark, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the 2x3 map from mark to crop: mirrored, turned, sheared, moved."""
     height, width = mark.ink.shape
     mirror = -1.0 if rng.random() < 0.2 else 1.0

@@ -16,10 +16,6 @@ LONGER = {  # file: lines that it has at most until it is cut
     "covid_debug/evaluation/classification.py": 418,
 }
 SHARED_NAMES = {  # public names that two modules define
-    "Decision",
-    "audit_filmset",
-    "read_decisions",
-    "to_record",
 }
 FLOWS_MAY_IMPORT = {"prefect", "covid_debug", "flows", *sys.stdlib_module_names}
 SPEAKERS = ("covid_debug/cli/", "covid_debug/terminal.py")

@@ -24,7 +24,7 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
-from covid_debug.data.integrity import audit_filmset, write_ingest_audit
+from covid_debug.data.integrity import check_filmset, write_ingest_audit
 from covid_debug.data.phantom.anatomy import Build, draw_build, render_chest
 from covid_debug.data.phantom.canvas import Pose
 from covid_debug.data.phantom.exposure import expose
@@ -139,7 +139,7 @@ def generate_phantom(
         twins = [row for record in written for row in record.counterfactuals]
         _write_table(draft.path / COUNTERFACTUALS_NAME, _COUNTERFACTUAL_COLUMNS, twins)
         drafted = FilmSet(draft.path, "phantom", CLASS_NAMES, tuple(films), len(films))
-        write_ingest_audit(draft.path, audit_filmset(drafted, n_workers=n_workers))
+        write_ingest_audit(draft.path, check_filmset(drafted, n_workers=n_workers))
         draft.facts |= {
             "name": "phantom", "class_names": list(CLASS_NAMES),
             "n_ok": len(films), "n_total": len(films),

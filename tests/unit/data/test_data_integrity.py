@@ -8,7 +8,7 @@ import pytest
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.integrity import (
     IngestAudit,
-    audit_filmset,
+    check_filmset,
     load_ingest_audit,
     write_ingest_audit,
 )
@@ -34,7 +34,7 @@ def bare_filmset(films: Sequence[Film]) -> FilmSet:
 
 
 def test_audit_of_a_clean_set_only_warns_of_few_test_films(tmp_path: Path) -> None:
-    audit = audit_filmset(build_filmset(tmp_path / "set", [make_film(i) for i in range(9)]))
+    audit = check_filmset(build_filmset(tmp_path / "set", [make_film(i) for i in range(9)]))
 
     assert rules(audit) == {"small_test_class": "warning"}
     assert (audit.n_ok, audit.n_total) == (9, 9)
@@ -44,7 +44,7 @@ def test_audit_of_a_clean_set_only_warns_of_few_test_films(tmp_path: Path) -> No
 def test_audit_counts_by_split_class_source_and_view(tmp_path: Path) -> None:
     films = [make_film(0), make_film(9, patient_id="cohen:0"), make_film(18, view="AP")]
 
-    audit = audit_filmset(build_filmset(tmp_path / "set", films))
+    audit = check_filmset(build_filmset(tmp_path / "set", films))
 
     expected = {"split": "train", "label": "normal", "source": "cohen"}
     assert audit.tables["counts"] == (
@@ -56,7 +56,7 @@ def test_audit_counts_by_split_class_source_and_view(tmp_path: Path) -> None:
 def test_audit_finds_patients_on_both_sides(tmp_path: Path) -> None:
     films = [make_film(0), make_film(6, patient_id="cohen:0"), make_film(7)]
 
-    audit = audit_filmset(build_filmset(tmp_path / "set", films))
+    audit = check_filmset(build_filmset(tmp_path / "set", films))
 
     assert rules(audit)["patients_on_both_sides"] == "critical"
     assert audit.tables["shared_patients"] == (
@@ -67,7 +67,7 @@ def test_audit_finds_patients_on_both_sides(tmp_path: Path) -> None:
 def test_audit_finds_near_duplicates_across_splits_and_labels(tmp_path: Path) -> None:
     films = [make_film(0), make_film(1), make_film(7)]
 
-    audit = audit_filmset(build_filmset(tmp_path / "set", films, seeds=[4, 5, 4]))
+    audit = check_filmset(build_filmset(tmp_path / "set", films, seeds=[4, 5, 4]))
 
     assert rules(audit)["near_duplicates_across_splits"] == "critical"
     assert rules(audit)["near_duplicate_labels"] == "critical"
@@ -90,7 +90,7 @@ def test_audit_finds_near_duplicates_across_splits_and_labels(tmp_path: Path) ->
 def test_audit_recognises_non_chest_films_by_name(
     tmp_path: Path, name: str, word: str | None
 ) -> None:
-    audit = audit_filmset(build_filmset(tmp_path / "set", [make_film(0, path=name)]))
+    audit = check_filmset(build_filmset(tmp_path / "set", [make_film(0, path=name)]))
 
     assert [row["word"] for row in audit.tables["non_chest"]] == ([word] if word else [])
     assert ("non_chest_by_name" in rules(audit)) == (word is not None)
@@ -110,7 +110,7 @@ def test_audit_measures_what_the_source_gives_away(tmp_path: Path) -> None:
     ]
     filmset = build_filmset(tmp_path / "set", films)
 
-    audit = audit_filmset(filmset)
+    audit = check_filmset(filmset)
 
     # Unknown source: the overall majority, a tie that the alphabet gives to COVID-19.
     (row,) = rows(audit, "shortcuts", question="class", known="source")
@@ -132,7 +132,7 @@ def test_audit_reports_what_was_left_out(tmp_path: Path) -> None:
         UnusableFilm("f.png", "cohen", "todo finding: not labelled"),
     ]
 
-    audit = audit_filmset(filmset, unusable=unusable)
+    audit = check_filmset(filmset, unusable=unusable)
 
     found = rules(audit)
     assert found["label_conflicts"] == "critical"
@@ -149,14 +149,14 @@ def test_audit_of_a_set_whose_files_broke_says_so(tmp_path: Path) -> None:
     filmset = build_filmset(tmp_path / "set", [make_film(0), make_film(1)])
     (tmp_path / "set" / "1.png").write_bytes(b"")
 
-    audit = audit_filmset(filmset)
+    audit = check_filmset(filmset)
 
     assert rules(audit)["broken_films"] == "critical"
     assert audit.n_ok == 1
 
 
 def test_audit_survives_writing_and_loading(tmp_path: Path) -> None:
-    audit = audit_filmset(build_filmset(tmp_path / "set", [make_film(i) for i in range(9)]))
+    audit = check_filmset(build_filmset(tmp_path / "set", [make_film(i) for i in range(9)]))
 
     write_ingest_audit(tmp_path, audit)
 
@@ -167,7 +167,7 @@ def test_audit_survives_writing_and_loading(tmp_path: Path) -> None:
 def test_markdown_shortens_long_tables_and_escapes(tmp_path: Path) -> None:
     films = [make_film(i, view=f"v|{i}") for i in range(27)]
 
-    text = audit_filmset(build_filmset(tmp_path / "set", films)).render_markdown()
+    text = check_filmset(build_filmset(tmp_path / "set", films)).render_markdown()
 
     assert "# Ingest audit: tiny" in text
     assert "27 / 27 films usable." in text

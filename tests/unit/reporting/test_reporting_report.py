@@ -16,7 +16,7 @@ from covid_debug.cleaning.decisions import Decision
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
-from covid_debug.reporting.decisions import read_decisions
+from covid_debug.reporting.decisions import read_last_decisions
 from covid_debug.reporting.report import add_decisions, build_report
 from covid_debug.reporting.tables import FLAG_COLUMNS
 from tests.audits import write_made_up_audit
@@ -336,7 +336,7 @@ def test_read_decisions_last_line_about_a_film_or_region_counts(tmp_path):
         '{"image_id": "b", "decision": "add", "reviewer": "x", "box": [1, 2, 3.5, 4]}\n'
     )
 
-    assert read_decisions(lines) == {
+    assert read_last_decisions(lines) == {
         "a": Decision("a", "unsure", "y"),
         "b#0": Decision("b", "keep", "x", 0),
         "b#box:1,2,3.5,4": Decision("b", "add", "x", box=(1, 2, 3.5, 4)),
