@@ -16,18 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from covid_debug.audit.pipeline import AuditResult, audit_filmset
+from covid_debug.audit.artifact import Audit
+from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import InputContractError, suggest
-from covid_debug.evaluation.comparison import (
-    BASE_ARM,
-    Comparison,
-    compare_arms,
-    predict_test_films,
-)
+from covid_debug.evaluation.comparison import BASE_ARM, Comparison, compare_arms
+from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec, render_view
 from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
 from covid_debug.models.checkpoint import LoadedModel, load_classifier
@@ -36,7 +33,7 @@ from covid_debug.models.inference import to_canonical
 from covid_debug.records import FilmRegions
 from covid_debug.saliency.base import Explanation
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.text.base import check_images
+from covid_debug.text.base import check_films
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
 from covid_debug.text.stage import load_regions
@@ -133,7 +130,7 @@ def audit(
     seed: int = 0,
     n_workers: int = 1,
     **params: Any,  # noqa: ANN401
-) -> AuditResult:
+) -> Audit:
     """Test, film by film, whether text drives the predictions of one class.
 
     Args:
@@ -312,7 +309,7 @@ def _read(film: OneFilm) -> Pixels:
 
 def _read_gray(film: OneFilm) -> NDArray[np.uint8]:
     if isinstance(film, np.ndarray):
-        check_images([film], where="films")
+        check_films([film], where="films")
         return film.astype(np.uint8, copy=False)
     return (film if isinstance(film, FilmImage) else read_film(film)).to_uint8()
 

@@ -15,8 +15,7 @@ N_LINES = 400
 LONGER = {  # file: lines that it has at most until it is cut
     "covid_debug/evaluation/classification.py": 418,
 }
-SHARED_NAMES = {  # public names that two modules define
-}
+SHARED_NAMES: set[str] = set()  # public names that two modules define
 FLOWS_MAY_IMPORT = {"prefect", "covid_debug", "flows", *sys.stdlib_module_names}
 SPEAKERS = ("covid_debug/cli/", "covid_debug/terminal.py")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
