@@ -33,7 +33,7 @@ from covid_debug.models.inference import to_canonical
 from covid_debug.records import FilmRegions
 from covid_debug.saliency.base import Explanation
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.text.base import check_films
+from covid_debug.text.base import check_gray_films
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
 from covid_debug.text.stage import load_regions
@@ -309,7 +309,7 @@ def _read(film: OneFilm) -> Pixels:
 
 def _read_gray(film: OneFilm) -> NDArray[np.uint8]:
     if isinstance(film, np.ndarray):
-        check_films([film], where="films")
+        check_gray_films([film], where="films")
         return film.astype(np.uint8, copy=False)
     return (film if isinstance(film, FilmImage) else read_film(film)).to_uint8()
 

@@ -100,7 +100,7 @@ class RegionDetector(ABC):
         Raises:
             InputContractError: If an image is not a non-empty uint8 ``(H, W)`` array.
         """
-        check_films(images, where=f"text.{self.name}.detect")
+        check_gray_films(images, where=f"text.{self.name}.detect")
         if images:
             self.prepare()
         return [self._inspect_one(image) for image in images]
@@ -125,7 +125,7 @@ class RegionDetector(ABC):
         return Detections(screened.regions, (*found.rejected, *screened.rejected), doubtful.regions)
 
 
-def check_films(images: object, *, where: str) -> None:
+def check_gray_films(images: object, *, where: str) -> None:
     """Refuse anything but non-empty uint8 ``(H, W)`` arrays.
 
     Raises:
