@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 N_LINES = 400
 LONGER = {  # file: lines that it has at most until it is cut
-    "covid_debug/evaluation/classification.py": 418,
+    "covid_debug/reporting/tables.py": 428,
 }
 SHARED_NAMES: set[str] = set()  # public names that two modules define
 FLOWS_MAY_IMPORT = {"prefect", "covid_debug", "flows", *sys.stdlib_module_names}

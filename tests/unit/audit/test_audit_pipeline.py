@@ -31,9 +31,10 @@ def _audit(world, out, **changes):
         "regions": world.regions,
         "params": PARAMS,
         "run_seed": 3,
+        "cache_dir": world.cache,
         **changes,
     }
-    return audit_filmset(world.loaded, world.filmset, cache_dir=world.cache, out=out, **options)
+    return audit_filmset(world.loaded, world.filmset, out=out, **options)
 
 
 def _by_id(result):
@@ -259,3 +260,12 @@ def test_void_map_is_named_in_the_reasons(world, tmp_path):
     assert record.saliency.void
     assert record.reasons[-1].startswith("the iGOS++ map is void: the score does not fall")
     assert result.summary.saliency["suspected"].n_void == 2
+
+
+def test_verdicts_do_not_depend_on_the_workers(world, tmp_path):
+    written = [
+        _audit(world, tmp_path / str(n), n_workers=n, cache_dir=tmp_path / f"views-{n}").films
+        for n in (1, 3)
+    ]
+
+    assert written[0] == written[1]
