@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covid_debug.artifacts import hash_listing, is_complete, write_artifact
+from covid_debug.artifacts import is_complete, write_artifact
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.listing import collect_films
 from covid_debug.data.views import load_views, render_film
@@ -113,17 +113,6 @@ class ExplainRequest(Request):
     stage: ClassVar[str] = "explanations"
     makes: ClassVar[str] = "explanations"
     code_version: ClassVar[int] = 1
-
-    def parameters(self) -> object:
-        """Return everything but the model and the films."""
-        places = ("checkpoint", "images", "data")
-        return {name: value for name, value in vars(self).items() if name not in places}
-
-    def inputs(self) -> dict[str, str]:
-        """Return model and films."""
-        places = [*self.images] if self.data is None else [self.data]
-        films = {f"films/{i}": hash_listing(place) for i, place in enumerate(places)}
-        return {"checkpoint": self.checkpoint.name, **films}
 
     def make(self, out: Path, means: Means) -> Explanations:
         """Write ``explanations.csv``, ``maps/*.npy`` and ``overlays/*.png``.

@@ -10,7 +10,7 @@ a cleaning go on from their last film, the others start over.
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,8 +45,9 @@ class Means:
     max_failed_share: float = 0.05
 
 
+@dataclass(frozen=True)
 class Request(ABC):
-    """What one stage is asked for; subclasses are frozen dataclasses.
+    """What one stage is asked for; every field that takes part in comparison decides the result.
 
     Attributes:
         stage: Readable part of the artifact's name.
@@ -58,13 +59,23 @@ class Request(ABC):
     makes: ClassVar[str]
     code_version: ClassVar[int]
 
-    @abstractmethod
     def parameters(self) -> object:
-        """Return everything that decides the content besides the inputs."""
+        """Return what else decides the content: the fields that are no paths."""
+        return {
+            name: value for name, value in self._decisive().items() if not isinstance(value, Path)
+        }
 
-    @abstractmethod
     def inputs(self) -> dict[str, str]:
-        """Return role -> name of what goes in."""
+        """Return role -> name of what goes in: the fields that are paths."""
+        return {
+            name: name_input(value)
+            for name, value in self._decisive().items()
+            if isinstance(value, Path)
+        }
+
+    def _decisive(self) -> dict[str, object]:
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
+        return {name: value for name, value in values.items() if value is not None}
 
     @abstractmethod
     def make(self, out: Path, means: Means) -> object:

@@ -40,7 +40,7 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.records import Film, FilmRegions
-from covid_debug.stages import Means, Request, name_input
+from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
 from covid_debug.text.stage import load_regions
@@ -96,13 +96,6 @@ class AuditRequest(Request):
         """Return how to audit and the seed, and the detector where it looks for text itself."""
         detector = {} if self.regions is not None else {"text": build_detector().params}
         return {"audit": self.params, "seed": self.run_seed, **detector}
-
-    def inputs(self) -> dict[str, str]:
-        """Return model, films and regions."""
-        names = {"checkpoint": self.checkpoint.name, "filmset": self.filmset.name}
-        if self.regions is not None:
-            names["regions"] = name_input(self.regions)
-        return names
 
     def load(self, means: Means) -> AuditSubject:
         """Load model, films and text.
@@ -237,18 +230,6 @@ class CalibrationRequest(Request):
     makes: ClassVar[str] = CALIBRATION_KIND
     code_version: ClassVar[int] = 1
 
-    def parameters(self) -> object:
-        """Return nothing: the audit decides."""
-        return {}
-
-    def inputs(self) -> dict[str, str]:
-        """Return audit, model and films."""
-        return {
-            "audit": self.audit.name,
-            "checkpoint": self.checkpoint.name,
-            "filmset": self.filmset.name,
-        }
-
     def make(self, out: Path, means: Means) -> FlagCalibration | None:
         """Ask the model about the films and their twins, and count; None without twins."""
         original = load_filmset(self.filmset)
@@ -293,14 +274,6 @@ class ConfoundsRequest(Request):
     stage: ClassVar[str] = CONFOUNDS_KIND
     makes: ClassVar[str] = CONFOUNDS_KIND
     code_version: ClassVar[int] = 1
-
-    def parameters(self) -> object:
-        """Return view and seed."""
-        return {"view": self.view, "seed": self.seed}
-
-    def inputs(self) -> dict[str, str]:
-        """Return films and regions."""
-        return {"filmset": self.filmset.name, "regions": name_input(self.regions)}
 
     def make(self, out: Path, means: Means) -> tuple[Confound, ...]:
         """Fit every baseline on the training films and test it on the test films."""

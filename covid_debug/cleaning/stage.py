@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.cleaning.film import CleaningParams
@@ -17,7 +16,7 @@ from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.stage import check_failures
 from covid_debug.progress import Listener
-from covid_debug.stages import Means, Request, name_input
+from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
 from covid_debug.text.stage import describe_detection, load_regions
@@ -46,13 +45,6 @@ class CleanRequest(Request):
     def parameters(self) -> object:
         """Return how to clean."""
         return self.params
-
-    def inputs(self) -> dict[str, str]:
-        """Return films, regions and decisions."""
-        names = {"filmset": self.filmset.name, "regions": name_input(self.regions)}
-        if self.decisions is not None:
-            names["decisions"] = hash_file(self.decisions)[:16]
-        return names
 
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean; a killed build goes on from its last film."""
@@ -95,14 +87,6 @@ class PlaceboRequest(Request):
     stage: ClassVar[str] = "placebo"
     makes: ClassVar[str] = "filmset"
     code_version: ClassVar[int] = 4
-
-    def parameters(self) -> object:
-        """Return how to clean, and the seed."""
-        return {"params": self.params, "seed": self.seed}
-
-    def inputs(self) -> dict[str, str]:
-        """Return films and regions."""
-        return {"filmset": self.filmset.name, "regions": name_input(self.regions)}
 
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean elsewhere."""
@@ -154,10 +138,6 @@ class ProofRequest(Request):
             "resolved": build_detector(second).params,
             "is_sample": self.is_sample,
         }
-
-    def inputs(self) -> dict[str, str]:
-        """Return the films before and after."""
-        return {"filmset": self.filmset.name, "cleaned": self.cleaned.name}
 
     def make(self, out: Path, means: Means) -> CleaningProof:
         """Scan again and probe; without a sample, clean every film again too."""

@@ -56,10 +56,6 @@ class RegionsRequest(Request):
         """Return the detector; the default one uses the members whose weights are there."""
         return {"text": self.text, "resolved": self.text.build().params}
 
-    def inputs(self) -> dict[str, str]:
-        """Return the films."""
-        return {"filmset": self.filmset.name}
-
     def make(self, out: Path, means: Means) -> dict[str, FilmRegions]:
         """Scan the films; a killed scan goes on from its last film."""
         filmset = load_filmset(self.filmset)

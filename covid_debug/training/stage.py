@@ -36,14 +36,6 @@ class TrainRequest(Request):
     makes: ClassVar[str] = "checkpoint"
     code_version: ClassVar[int] = 1
 
-    def parameters(self) -> object:
-        """Return recipe, view and seed."""
-        return {"training": self.training, "view": self.view, "seed": self.seed}
-
-    def inputs(self) -> dict[str, str]:
-        """Return the films."""
-        return {"filmset": self.filmset.name}
-
     def make(self, out: Path, means: Means) -> TrainingResult:
         """Decode the views once and train."""
         with means.listener.progress("epochs") as progress:
