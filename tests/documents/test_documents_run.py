@@ -22,6 +22,7 @@ from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.config.loader import load_config
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.imaging.regions import read_regions
 from tests.cli import call
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
@@ -66,8 +67,8 @@ class Block:
 
     @property
     def kind(self) -> str:
-        """What it is: python, yaml, shell, decisions or picture; ``unknown`` fails."""
-        if self.language in {"python", "yaml"}:
+        """What it is: python, yaml, json, shell, decisions or picture; ``unknown`` fails."""
+        if self.language in {"python", "yaml", "json"}:
             return self.language
         if self.language == "text" or self.text.startswith(tuple(PICTURES)):
             return "picture"
@@ -140,7 +141,7 @@ def make_names() -> dict[str, Any]:
 @pytest.mark.parametrize("block", ALL_BLOCKS, ids=str)
 def test_every_block_is_of_a_known_kind(block: Block) -> None:
     assert block.kind != "unknown", (
-        f"{block} is neither python, yaml, command lines nor decisions; call a picture ```text"
+        f"{block} is neither code, configuration, command lines nor records; call a picture ```text"
     )
 
 
@@ -163,8 +164,10 @@ SHELL_PAGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow  # text detectors start anew for every block: a minute
 @pytest.mark.parametrize("page", SHELL_PAGES, ids=lambda page: page.name)
 def test_command_lines_of_a_page_run(page: Path, world: Path, tmp_path: Path) -> None:
+    n_run = 0
     for number, block in enumerate(BLOCKS[page]):
         if block.kind != "shell":
             continue
@@ -180,8 +183,10 @@ def test_command_lines_of_a_page_run(page: Path, world: Path, tmp_path: Path) ->
                     moved = [str(folder / "outside") + w if w[0] == "/" else w for w in words[1:]]
                     outcome = call(*moved)
                     assert outcome.code == 0, (str(block), line, outcome.err)
+                    n_run += 1
                 elif out.endswith("regions.jsonl"):
                     shutil.copy("data/covidx/truth_regions.jsonl", out)  # what it would have found
+    assert n_run > 0
 
 
 @pytest.mark.parametrize("block", [b for b in ALL_BLOCKS if b.kind == "yaml"], ids=str)
@@ -199,6 +204,15 @@ def test_decisions_of_a_page_can_be_read(block: Block, tmp_path: Path) -> None:
 
     assert len(found) == len(block.lines)
     assert all(json.loads(line)["reviewer"] for line in block.lines)
+
+
+@pytest.mark.parametrize("block", [b for b in ALL_BLOCKS if b.kind == "json"], ids=str)
+def test_record_of_a_page_is_what_its_reader_takes(block: Block, tmp_path: Path) -> None:
+    record = json.loads(block.text)
+
+    assert "regions" in record, "another kind of record: let its reader read it here"
+    (tmp_path / "regions.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    assert list(read_regions(tmp_path / "regions.jsonl")) == [record["image"]]
 
 
 def test_make_targets_of_the_pages_exist() -> None:

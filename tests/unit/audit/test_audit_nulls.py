@@ -250,3 +250,16 @@ def test_stack_is_removed_revealed_nothing_then_the_nulls():
         np.testing.assert_array_equal(revealed[shown], render_view(_film(100, 100), SPEC)[shown])
         assert 0 < shown.mean() < 0.2
         assert (removed != render_view(_film(100, 100), SPEC)).mean() < 0.2
+
+
+def test_patches_lie_inside_a_view_that_begins_inside_the_film():
+    text = np.zeros((200, 100), np.bool_)
+    text[90:96, 20:30] = True
+    geometry = compute_geometry(100, 200, ViewSpec(64, 0.08))  # rows 58 to 157
+
+    found = draw_matched_patches(text, geometry, n_nulls=60, gap_px=0, seed=1)
+
+    assert (geometry.y0, geometry.side) == (58, 100)
+    tops = [piece.top for (piece,) in found.patches]
+    assert (len(tops), min(tops) >= 58, max(tops) <= 158 - 6) == (60, True, True)
+    assert max(tops) > 110

@@ -1,6 +1,7 @@
 """The test is calibrated under its null and the rule says what it documents."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -259,3 +260,13 @@ def test_text_is_not_sufficient_where_the_empty_film_is_the_target_already():
     assert _evidence(revealed=0.9, blurred=0.1).is_sufficient
     assert not _evidence(revealed=0.9, blurred=0.9).is_sufficient
     assert not _evidence(revealed=0.1, blurred=0.1).is_sufficient
+
+
+def test_text_that_does_no_more_than_its_matched_patches_is_not_significant():
+    evidence = replace(
+        _evidence(removed=0.3, revealed=0.9, nulls=(0.3,) * 20), null_revealed=(_answer(0.9),) * 20
+    )
+
+    (found,) = judge_significance([evidence])
+
+    assert (found.p_towards, found.p_revealed, found.n_exceeded) == (1.0, 1.0, 0)
