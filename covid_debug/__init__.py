@@ -12,6 +12,7 @@ The names that a user needs, importable from here::
     cd.audit(model, films, regions)                    # does the text drive the predictions?
     cleaned = cd.clean(films, regions, out="cleaned")  # the same films without it
     cd.compare({"original": model}, {"original": films, "cleaned": cleaned})
+    cd.results.runs("reports")                         # finished runs as tables
 
 Each is loaded when it is first used; the import itself loads nothing.
 """
@@ -21,6 +22,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from covid_debug import results
     from covid_debug.data.filmset import load_filmset
     from covid_debug.data.phantom.generate import generate_phantom
     from covid_debug.imaging.reading import read_film
@@ -39,6 +41,7 @@ __all__ = [  # noqa: RUF022  in the order in which a user meets them
     "audit",
     "clean",
     "compare",
+    "results",
 ]
 HOMES = {
     "Classifier": "covid_debug.models.classifier",
@@ -51,6 +54,7 @@ HOMES = {
     "audit": "covid_debug.notebook",
     "clean": "covid_debug.notebook",
     "compare": "covid_debug.notebook",
+    "results": "covid_debug",
 }
 """Where each public name is defined."""
 
@@ -64,8 +68,8 @@ def __getattr__(name: str) -> object:
     """Load a public name when it is first used, and return it."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "audit":  # the package of that name, which can be called
-        return importlib.import_module("covid_debug.audit")
+    if name in {"audit", "results"}:  # a package that can be called, and a module
+        return importlib.import_module(f"covid_debug.{name}")
     thing: object = getattr(importlib.import_module(HOMES[name]), name)
     globals()[name] = thing
     return thing

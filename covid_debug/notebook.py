@@ -145,7 +145,7 @@ def audit(
         params: Fields of :class:`AuditParams`, e.g. ``target_class="COVID-19"``.
 
     Returns:
-        A verdict a film, and a summary.
+        A verdict a film, and a summary; without ``out``, nothing lies at its ``path``.
 
     Raises:
         InputContractError: If there are no test films, or the model lacks the audited class.
