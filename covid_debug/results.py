@@ -17,16 +17,14 @@ from covid_debug.artifacts import MANIFEST_NAME, is_complete
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.comparison import Row
-from covid_debug.reporting.tables import (
-    COMPARISON_NAME,
-    FLAGS_NAME,
+from covid_debug.reporting.summary import (
     REPORT_NAME,
     SUMMARY_NAME,
-    FlagRow,
     Interval,
     RunSummary,
     load_run_summary,
 )
+from covid_debug.reporting.tables import COMPARISON_NAME, FLAGS_NAME, FlagRow
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.places import prepare_folders
 from covid_debug.reporting.figures import draw_confusion
-from covid_debug.reporting.tables import load_run_summary
+from covid_debug.reporting.summary import load_run_summary
 from covid_debug.terminal import RunConsole
 from flows import tasks
 from flows.recording import accuracy_table, open_recorder, show_ingest

@@ -48,17 +48,19 @@ from covid_debug.reporting.figures import (
 )
 from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.inputs import ReportInputs
+from covid_debug.reporting.summary import (
+    REPORT_KIND,
+    REPORT_NAME,
+    SUMMARY_NAME,
+    RunSummary,
+    summarise,
+)
 from covid_debug.reporting.tables import (
     COMPARISON_COLUMNS,
     COMPARISON_NAME,
     FLAG_COLUMNS,
     FLAGS_NAME,
-    REPORT_KIND,
-    REPORT_NAME,
-    SUMMARY_NAME,
-    RunSummary,
     flag_rows,
-    summarise,
     write_csv,
 )
 from covid_debug.reporting.verdicts import BASELINE_NAMES, UNKNOWN_BASELINE, VERDICT_NAMES

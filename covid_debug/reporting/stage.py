@@ -12,7 +12,7 @@ from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.report import build_report
-from covid_debug.reporting.tables import REPORT_KIND
+from covid_debug.reporting.summary import REPORT_KIND
 from covid_debug.stages import Means, Request
 from covid_debug.text.stage import REGIONS_NAME
 

@@ -1,7 +1,6 @@
-"""The machine-readable results of a run: flags.csv, comparison.csv, summary.json.
+"""The tables of a run: flags.csv and comparison.csv.
 
-Owns their records, whose fields are the columns and keys; docs/reference/files.md lists them. They
-are stable.
+Owns their columns; docs/reference/files.md lists them. They are stable.
 """
 
 import csv
@@ -9,27 +8,11 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
-from covid_debug.artifacts import SCHEMA_VERSIONS, read_manifest
-from covid_debug.audit.artifact import Audit, AuditedFilm
-from covid_debug.audit.calibration import FlagCalibration
-from covid_debug.audit.confounds import Confound
-from covid_debug.audit.verdicts import VERDICTS
-from covid_debug.cleaning.proof import CleaningProof
-from covid_debug.data.filmset import FilmSet
-from covid_debug.evaluation.classification import Verdict
+from covid_debug.audit.artifact import AuditedFilm
 from covid_debug.evaluation.comparison import Row
-from covid_debug.evaluation.statistics import Estimate
-from covid_debug.records import SPLITS, Film, FilmRegions
-from covid_debug.records_json import Number, read_record
-from covid_debug.reporting.comparison import ComparisonTable
-from covid_debug.reporting.inputs import ReportInputs
-from covid_debug.text.statistics import GroupStatistics, count_by_group
+from covid_debug.records import Film, FilmRegions
 
-REPORT_KIND = "report"
-REPORT_NAME = "report.html"
-SUMMARY_NAME = "summary.json"
 FLAGS_NAME = "flags.csv"
 COMPARISON_NAME = "comparison.csv"
 
@@ -121,134 +104,6 @@ FLAG_COLUMNS = tuple(field.name for field in fields(FlagRow))
 COMPARISON_COLUMNS = tuple(field.name for field in fields(Row))
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A number with its 95 % interval and the films behind it; NaN where undefined."""
-
-    value: Number
-    low: Number
-    high: Number
-    n: int
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> "Interval":
-        """Return an estimate without its reason."""
-        return cls(estimate.value, estimate.low, estimate.high, estimate.n)
-
-
-@dataclass(frozen=True, slots=True)
-class DifferenceSummary:
-    """An arm minus the original arm; ``mcnemar_p`` is of a single seed, else NaN."""
-
-    value: Number
-    low: Number
-    high: Number
-    n: int
-    mcnemar_p: Number
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class FilmsSummary:
-    """The films: asked for, usable, classes, and usable ones by split."""
-
-    n_total: int
-    n_ok: int
-    class_names: tuple[str, ...]
-    by_split: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TextSummary:
-    """What the scan for text found; the tables begin with all films."""
-
-    n_scanned: int
-    n_failed: int
-    n_films_with_text: int
-    n_regions: int
-    by_source: tuple[GroupStatistics, ...]
-    by_class: tuple[GroupStatistics, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProofSummary:
-    """The proof of cleaning in short; ``flags`` are the rules that fired."""
-
-    n_total: int
-    n_scanned: int
-    detector: str
-    is_independent: bool
-    text_before: Estimate
-    residual_text: Estimate
-    residual_text_in_filled: Estimate
-    residual_text_by_class: Mapping[str, Estimate]
-    scar_auc: Estimate
-    mask_auc: Mapping[str, Estimate]
-    flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditCounts:
-    """The audit in short; ``target_class`` is None where no film was audited."""
-
-    target_class: str | None
-    n_predicted_target: int | None
-    n_audited: int
-    not_audited: Mapping[str, int]
-    n_cards: int
-    verdicts: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """Content of a run's ``summary.json``.
-
-    Attributes:
-        schema_version: Version of the run's files.
-        title: Name of the run.
-        headlines: The few sentences that a reader should see first.
-        films: The films.
-        text: What the scan for text found.
-        proof: The proof of cleaning, or None.
-        audit: The audit.
-        comparison: ``"arm/test set"`` -> ``"class/metric"`` -> value over all seeds.
-        differences: ``"arm-original/test set"`` -> the same for differences.
-        n_seeds: Trainings of each arm.
-        baselines: Models that see no lung.
-        calibration: The audit against the phantom's truth; None for real films.
-    """
-
-    schema_version: int
-    title: str
-    headlines: tuple[str, ...]
-    films: FilmsSummary
-    text: TextSummary
-    proof: ProofSummary | None
-    audit: AuditCounts
-    comparison: Mapping[str, Mapping[str, Interval]]
-    differences: Mapping[str, Mapping[str, DifferenceSummary]]
-    n_seeds: int
-    baselines: tuple[Confound, ...]
-    calibration: FlagCalibration | None
-
-
-def load_run_summary(run_dir: Path) -> RunSummary:
-    """Load the summary of a run.
-
-    Args:
-        run_dir: Artifact of kind ``"report"``.
-
-    Returns:
-        The summary as written.
-
-    Raises:
-        ArtifactError: If the folder is no run, is broken or of a newer covid_debug.
-    """
-    read_manifest(run_dir, kind=REPORT_KIND)
-    path = run_dir / SUMMARY_NAME
-    return read_record(path, RunSummary, broken="is not readable", remedy="make the report again")
-
-
 def write_csv(columns: Sequence[str], rows: Iterable[object]) -> str:
     """Return records as CSV text; None and NaN become empty cells, floats keep six digits."""
     stream = io.StringIO()
@@ -328,101 +183,4 @@ def _flag_row(
         error=entry.error,
         has_card=entry.image_id in with_card,
         baseline=entry.baseline,
-    )
-
-
-def summarise(
-    inputs: ReportInputs,
-    filmset: FilmSet,
-    regions: Mapping[str, FilmRegions],
-    audit: Audit | None,
-    table: ComparisonTable,
-    headlines: Sequence[str],
-    n_cards: int,
-    proof: CleaningProof | None = None,
-) -> RunSummary:
-    """Return the content of ``summary.json``.
-
-    Args:
-        inputs: What the report is made from.
-        filmset: The original films.
-        regions: Image id -> text regions.
-        audit: The audit, or None.
-        table: The comparison.
-        headlines: Sentences for the reader.
-        n_cards: Films shown as cards.
-        proof: The proof of cleaning, or None.
-
-    Returns:
-        The summary.
-    """
-    found, films = regions.values(), filmset.films
-    return RunSummary(
-        schema_version=SCHEMA_VERSIONS[REPORT_KIND],
-        title=inputs.title,
-        headlines=tuple(headlines),
-        films=FilmsSummary(
-            n_total=filmset.n_total,
-            n_ok=len(films),
-            class_names=filmset.class_names,
-            by_split={split: len(filmset.select(split)) for split in SPLITS},
-        ),
-        text=TextSummary(
-            n_scanned=len(regions),
-            n_failed=sum(each.error is not None for each in found),
-            n_films_with_text=sum(bool(each.regions) for each in found),
-            n_regions=sum(len(each.regions) for each in found),
-            by_source=tuple(count_by_group(found, {f.image_id: f.source for f in films})),
-            by_class=tuple(count_by_group(found, {f.image_id: f.label for f in films})),
-        ),
-        proof=None if proof is None else _summarise_proof(proof),
-        audit=_count_audit(audit, n_cards),
-        comparison={
-            f"{arm}/{test}": {
-                f"{name}/{metric}": Interval.of(estimate)
-                for (name, metric), estimate in cell.items()
-            }
-            for (arm, test), cell in sorted(table.cells.items())
-        },
-        differences={
-            f"{arm}-original/{test}": {
-                f"{name}/{metric}": DifferenceSummary(
-                    one.mean, one.low, one.high, one.n, one.mcnemar_p, one.verdict
-                )
-                for (name, metric), one in cell.items()
-            }
-            for (arm, test), cell in sorted(table.differences.items())
-        },
-        n_seeds=table.n_seeds,
-        baselines=inputs.baselines,
-        calibration=inputs.calibration,
-    )
-
-
-def _count_audit(audit: Audit | None, n_cards: int) -> AuditCounts:
-    films = () if audit is None else audit.films
-    return AuditCounts(
-        target_class=films[0].target_class if films else None,
-        n_predicted_target=audit.summary.n_predicted_target if audit else None,
-        n_audited=len(films),
-        not_audited=audit.summary.not_audited if audit else {},
-        n_cards=n_cards,
-        verdicts={verdict: sum(f.verdict == verdict for f in films) for verdict in VERDICTS},
-    )
-
-
-def _summarise_proof(proof: CleaningProof) -> ProofSummary:
-    residual, scars = proof.residual, proof.scars
-    return ProofSummary(
-        n_total=proof.n_total,
-        n_scanned=residual.n_scanned,
-        detector=residual.detector,
-        is_independent=residual.is_independent,
-        text_before=residual.share_before,
-        residual_text=residual.share,
-        residual_text_in_filled=residual.share_in_filled,
-        residual_text_by_class=residual.by_class,
-        scar_auc=scars.patch_auc,
-        mask_auc=scars.class_auc,
-        flags=tuple(flag.rule for flag in proof.flags),
     )

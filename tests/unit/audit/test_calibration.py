@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from covid_debug.artifacts import write_artifact
 from covid_debug.audit.calibration import (
     TruthCounts,
     calibrate,
@@ -69,10 +70,10 @@ def test_calibrate_uses_the_audited_model_on_films_predicted_as_the_target(tmp_p
     row = calibrate(answers, tmp_path / "audit")
 
     assert (row.n_predicted, row.n_changed, row.n_right) == (3, 2, 1)
-    write_calibration(tmp_path, row)
-    assert load_calibration(tmp_path) == row
-    write_calibration(tmp_path, None)
-    assert load_calibration(tmp_path) is None
+    for name, content in (("found", row), ("none", None)):
+        with write_artifact(tmp_path / name, kind="flag-calibration") as draft:
+            write_calibration(draft.path, content)
+        assert load_calibration(tmp_path / name) == content
     assert calibrate(answers[:1], tmp_path / "audit") is None
     with pytest.raises(ArtifactError, match="no such folder"):
         calibrate(answers, tmp_path / "missing")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from covid_debug.artifacts import hash_file
+from covid_debug.artifacts import hash_file, write_artifact
 from covid_debug.audit.confounds import (
     _borders,
     _text_features,
@@ -53,8 +53,9 @@ def test_source_that_decides_the_label_is_reported_with_a_warning(tmp_path):
     assert "source alone gives 100%" in rows["source"].warning
     assert rows["film size"].value == 0.5
     assert rows["film size"].warning is None
-    write_confounds(tmp_path, rows.values())
-    assert repr(load_confounds(tmp_path)) == repr(tuple(rows.values()))  # NaN != NaN
+    with write_artifact(tmp_path / "made", kind="confounds") as draft:
+        write_confounds(draft.path, tuple(rows.values()))
+    assert repr(load_confounds(tmp_path / "made")) == repr(tuple(rows.values()))  # NaN != NaN
 
 
 def test_text_layout_finds_position_and_presence_does_not(tmp_path):

@@ -1,0 +1,167 @@
+"""The run that is kept of each release is still read, shown and reported on."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from covid_debug import results
+from covid_debug.audit.artifact import load_audit
+from covid_debug.audit.calibration import load_calibration
+from covid_debug.audit.confounds import load_confounds
+from covid_debug.cleaning.proof import load_proof
+from covid_debug.errors import ArtifactError
+from covid_debug.evaluation.comparison import load_comparison
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.reporting.inputs import ReportInputs
+from covid_debug.reporting.report import build_report
+
+KEPT = sorted((Path(__file__).parents[1] / "data" / "runs").glob("*.*/"))
+VIEW = ViewSpec(image_size=64)
+LOADERS = {
+    "audit": load_audit,
+    "cleaning-proof": load_proof,
+    "comparison": load_comparison,
+    "confounds": load_confounds,
+    "flag-calibration": load_calibration,
+    "report": results.load_run,
+}
+
+
+def test_a_run_of_this_release_is_kept() -> None:
+    assert [folder.name for folder in KEPT] == ["0.1"]
+
+
+def read(path: Path) -> object:
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def keeps(old: object, new: object) -> bool:
+    """Tell whether all that was there is still the same; keys and columns may be added."""
+    if isinstance(old, dict):
+        return all(key in new and keeps(value, new[key]) for key, value in old.items())
+    if isinstance(old, list):
+        return len(old) == len(new) and all(map(keeps, old, new))
+    return old == new
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda folder: folder.name)
+def test_report_of_a_kept_run_is_made_again_with_the_same_numbers(
+    kept: Path, tmp_path: Path
+) -> None:
+    inputs = ReportInputs(
+        title="kept",
+        filmset=kept / "filmset",
+        regions=kept / "regions" / "regions.jsonl",
+        view=VIEW,
+        cleaned=kept / "cleaned",
+        audit=kept / "audit",
+        proof=kept / "cleaning-proof",
+        comparison=load_comparison(kept / "comparison"),
+        baselines=load_confounds(kept / "confounds"),
+        calibration=load_calibration(kept / "flag-calibration"),
+    )
+
+    report = build_report(tmp_path / "again", inputs)
+
+    for name in ("summary.json", "flags.csv", "comparison.csv"):
+        assert keeps(read(kept / "report" / name), read(report.parent / name)), name
+    page = report.read_text()
+    absent = 'class="picture absent"><p>'
+    assert page.count(absent) == page.count(f"{absent}no map was made")
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_newer_schema_is_refused_in_one_line(kept: Path, kind: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(kept / kind, tmp_path / kind)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
+
+    with pytest.raises(ArtifactError, match=r"newer covid_debug .*99.*; update it$"):
+        LOADERS[kind](folder)
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    """A folder of runs with one run, a draft and a file."""
+    shutil.copytree(KEPT[-1] / "report", tmp_path / "reports" / "kept-1")
+    (tmp_path / "reports" / "kept-2.partial-01234567").mkdir()
+    (tmp_path / "reports" / "README.md").touch()
+    return tmp_path / "reports"
+
+
+def test_runs_lists_finished_runs_and_passes_over_the_rest(reports: Path) -> None:
+    frame = results.runs(reports)
+
+    assert frame["run"].tolist() == [str(reports / "kept-1")]
+    assert frame["n_audited"].tolist() == [len(results.films(frame["run"][0]))]
+    assert dict(frame.dtypes.astype(str))["finished"] == "datetime64[ns]"
+
+
+def test_runs_of_an_empty_folder_is_a_table_without_rows(tmp_path: Path) -> None:
+    assert results.runs(tmp_path).empty
+    assert "headline" in results.runs(tmp_path).columns
+
+
+def test_films_have_typed_columns_and_the_most_severe_come_first(reports: Path) -> None:
+    frame = results.films(results.load_run(reports / "kept-1"))
+
+    kinds = dict(frame.dtypes.astype(str))
+    assert (kinds["probability"], kinds["n_regions"], kinds["has_card"]) == (
+        "float64",
+        "Int64",
+        "boolean",
+    )
+    assert kinds["verdict"] == "category"
+    assert frame["verdict"].is_monotonic_increasing
+    assert (frame["drop"] - (frame["probability"] - frame["text_removed"])).abs().max() < 1e-5
+
+
+def test_comparison_holds_pooled_rows_and_single_seeds(reports: Path) -> None:
+    frame = results.comparison(reports / "kept-1")
+
+    assert set(frame["seed"]) == {"0", "pooled"}
+    accuracy = frame.query("metric == 'accuracy' and seed == 'pooled'")
+    assert accuracy["value"].between(0, 1).all()
+    assert set(accuracy["train_data"]) == {"original", "cleaned", "placebo"}
+
+
+def test_run_shows_headlines_comparison_and_report(reports: Path) -> None:
+    run = results.load_run(reports / "kept-1")
+
+    page = run._repr_html_()
+
+    assert page.count("<li>") == len(run.summary.headlines)
+    assert "trained on cleaned" in page
+    assert str(run.report) in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("flags.csv", "image_id,path\na,b\n", r"flags\.csv: has no column patient_id"),
+        ("flags.csv", "", r"flags\.csv: is not readable"),
+        ("summary.json", "{}", r"summary\.json: is not readable \(schema_version: Field required"),
+    ],
+)
+def test_a_broken_run_is_one_error_that_names_the_file(
+    reports: Path, name: str, content: str, complaint: str
+) -> None:
+    (reports / "kept-1" / name).write_text(content)
+
+    with pytest.raises(ArtifactError, match=complaint):
+        results.films(reports / "kept-1")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"has no manifest.json; expected a complete report"):
+        results.films(tmp_path)
+    with pytest.raises(ArtifactError, match="no such folder"):
+        results.runs(tmp_path / "absent")
