@@ -18,7 +18,7 @@ from rich.text import Text
 from covid_debug.progress import Progress as ProgressCallback
 from covid_debug.records import Severity
 
-LOG_PERIOD_S = 15.0
+_LOG_PERIOD_S = 15.0
 ALIVE_PERIOD_S = 5.0
 # Prefect adds the handler that sends to its page (flows.server); the terminal has its own way.
 _LOG = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class RunConsole:
             if total != loop or done < latest:  # another loop has begun, perhaps halfway
                 start, begun, loop = now, done, total
             latest = done
-            if now - said < LOG_PERIOD_S or done == begun:
+            if now - said < _LOG_PERIOD_S or done == begun:
                 return
             said = now
             left = format_duration((now - start) / (done - begun) * (total - done))

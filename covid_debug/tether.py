@@ -18,8 +18,8 @@ from pathlib import Path
 from covid_debug.errors import CovidDebugError
 
 HOST = "127.0.0.1"
-GRACE_S = 10.0
-SERVER_START_S = 120.0
+_GRACE_S = 10.0
+_SERVER_START_S = 120.0
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def wait_until_up(url: str, servers: list[subprocess.Popen[bytes]], log: Path) -
     Raises:
         CovidDebugError: If one of them ends, or the address does not answer in time.
     """
-    deadline = time.monotonic() + SERVER_START_S
+    deadline = time.monotonic() + _SERVER_START_S
     while time.monotonic() < deadline:
         if any(server.poll() is not None for server in servers):
             raise CovidDebugError(f"{url}: the server ended while it started; see {log}")
@@ -73,7 +73,7 @@ def wait_until_up(url: str, servers: list[subprocess.Popen[bytes]], log: Path) -
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise CovidDebugError(f"{url} did not answer within {SERVER_START_S:.0f} s; see {log}")
+    raise CovidDebugError(f"{url} did not answer within {_SERVER_START_S:.0f} s; see {log}")
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def main() -> None:
         sys.stdin.buffer.read()
         command.terminate()
         try:
-            command.wait(GRACE_S)
+            command.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             command.kill()
 

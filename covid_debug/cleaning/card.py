@@ -21,8 +21,8 @@ from covid_debug.records import SPLITS, Film
 
 Record = Mapping[str, Any]
 
-CARD_NAME: Final = "CARD.md"
-SHEET_NAME: Final = "contact_sheet.jpg"
+_CARD_NAME: Final = "CARD.md"
+_SHEET_NAME: Final = "contact_sheet.jpg"
 _TILE_PX: Final = 300
 _GAP_PX: Final = 6
 _N_COLUMNS: Final = 3
@@ -57,7 +57,7 @@ def write_card(
         f"- decisions of reviewers: {facts['n_decisions']}"
         f" ({facts['n_disagreements']} regions with different opinions)",
         "",
-        f"![before and after]({SHEET_NAME})",
+        f"![before and after]({_SHEET_NAME})",
         "",
         "## Rule",
         "",
@@ -74,7 +74,7 @@ def write_card(
         " `manifest.json` (parameters, inputs, hash of every file).",
         "",
     ]
-    (folder / CARD_NAME).write_text("\n".join(lines), encoding="utf-8")
+    (folder / _CARD_NAME).write_text("\n".join(lines), encoding="utf-8")
 
 
 def write_contact_sheet(
@@ -97,7 +97,7 @@ def write_contact_sheet(
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % _N_COLUMNS)
     rows = [np.hstack(tiles[at : at + _N_COLUMNS]) for at in range(0, len(tiles), _N_COLUMNS)]
-    (folder / SHEET_NAME).write_bytes(encode_jpeg(np.vstack(rows)))
+    (folder / _SHEET_NAME).write_bytes(encode_jpeg(np.vstack(rows)))
 
 
 def _choose_films(films: Sequence[Film], finished: Mapping[str, Record]) -> list[Film]:

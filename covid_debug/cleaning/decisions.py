@@ -16,8 +16,8 @@ from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.boxes import intersection_over_union, to_polygon
 from covid_debug.records import Box, FilmRegions, TextRegion
 
-DECISIONS: Final = ("accept", "reject", "keep", "add", "unsure")
-REVIEWER_DETECTOR: Final = "reviewer"
+_DECISIONS: Final = ("accept", "reject", "keep", "add", "unsure")
+_REVIEWER_DETECTOR: Final = "reviewer"
 _MIN_OVERLAP: Final = 0.5
 
 
@@ -86,7 +86,7 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataIntegrityError(
                 f"{path}:{number}: is not a decision ({error}); expected image_id, decision "
-                f"({', '.join(DECISIONS)}), reviewer and region_index or box"
+                f"({', '.join(_DECISIONS)}), reviewer and region_index or box"
             ) from error
     return tuple(decisions)
 
@@ -153,7 +153,7 @@ def _parse(record: Mapping[str, Any]) -> Decision:
     index = record.get("region_index")
     if index is not None and (not isinstance(index, int) or index < 0):
         raise ValueError(f"region_index is {index!r}")
-    if record["decision"] not in DECISIONS:
+    if record["decision"] not in _DECISIONS:
         raise ValueError(f"decision is {record['decision']!r}")
     if record["decision"] == "add" and box is None:
         raise ValueError("decision add has no box")
@@ -171,7 +171,7 @@ def _parse(record: Mapping[str, Any]) -> Decision:
 
 def _to_region(decision: Decision) -> TextRegion:
     polygon = to_polygon(decision.box or (0.0, 0.0, 0.0, 0.0))
-    return TextRegion(polygon, 1.0, None, REVIEWER_DETECTOR)
+    return TextRegion(polygon, 1.0, None, _REVIEWER_DETECTOR)
 
 
 def _find_region(film: FilmRegions, decision: Decision) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from covid_debug.records import Film, FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
 
-DECOY_DETECTOR = "decoy"
+_DECOY_DETECTOR = "decoy"
 
 
 def plan_decoys(
@@ -44,7 +44,7 @@ def plan_decoys(
         others = [image_id for image_id in donors if image_id != film.image_id]
         if n_wanted < 1 or not others:
             return ()
-        generator = np.random.default_rng(derive_seed(seed, film.image_id, DECOY_DETECTOR))
+        generator = np.random.default_rng(derive_seed(seed, film.image_id, _DECOY_DETECTOR))
         chosen = generator.choice(len(others), min(n_wanted, len(others)), replace=False)
         return tuple(
             _scale(region, regions[others[index]], film.width, film.height)
@@ -58,4 +58,4 @@ def plan_decoys(
 def _scale(region: TextRegion, donor: FilmRegions, width: int, height: int) -> TextRegion:
     by_x, by_y = width / donor.width, height / donor.height
     polygon = tuple((x * by_x, y * by_y) for x, y in region.polygon)
-    return TextRegion(polygon, region.confidence, None, DECOY_DETECTOR)
+    return TextRegion(polygon, region.confidence, None, _DECOY_DETECTOR)

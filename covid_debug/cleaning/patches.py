@@ -20,7 +20,7 @@ from covid_debug.seeding import derive_seed
 Gray = NDArray[np.uint8]
 Features = NDArray[np.float64]
 
-GEOMETRY_GRID: Final = 4
+_GEOMETRY_GRID: Final = 4
 _JOIN_PX: Final = 5
 _RING_PX: Final = 8
 _MIN_AREA_PX: Final = 30
@@ -101,7 +101,7 @@ def locate(mask: Mask) -> FilledPlaces:
     holes = sorted(iter_groups(mask, _JOIN_PX), key=lambda hole: -hole.n_pixels)
     areas = [hole.n_pixels for hole in holes]
     cells = cv2.resize(
-        mask.astype(np.float32), (GEOMETRY_GRID, GEOMETRY_GRID), interpolation=cv2.INTER_AREA
+        mask.astype(np.float32), (_GEOMETRY_GRID, _GEOMETRY_GRID), interpolation=cv2.INTER_AREA
     )
     summary = [len(areas), sum(areas) / mask.size, max(areas, default=0) / mask.size]
     geometry = np.concatenate([summary, cells.ravel()]).astype(np.float64)

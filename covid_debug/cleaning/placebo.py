@@ -14,7 +14,7 @@ from covid_debug.imaging.boxes import do_overlap
 from covid_debug.records import Box, Film, FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
 
-PLACEBO_DETECTOR = "placebo"
+_PLACEBO_DETECTOR = "placebo"
 _MAX_TRIES = 200
 _GAP_PX = 8.0
 
@@ -36,7 +36,7 @@ def placebo_regions(
     """
     chosen = _iter_films(films)
     return {
-        film.image_id: _move_regions(found, derive_seed(seed, film.image_id, PLACEBO_DETECTOR))
+        film.image_id: _move_regions(found, derive_seed(seed, film.image_id, _PLACEBO_DETECTOR))
         for film in chosen
         if (found := regions.get(film.image_id)) is not None and found.error is None
     }
@@ -95,7 +95,7 @@ def _move_regions(found: FilmRegions, seed: int) -> FilmRegions:
         x_min, y_min, x_max, y_max = region.box
         shift_x, shift_y = place[0] - x_min, place[1] - y_min
         polygon = tuple((x + shift_x, y + shift_y) for x, y in region.polygon)
-        moved.append(TextRegion(polygon, region.confidence, None, PLACEBO_DETECTOR))
+        moved.append(TextRegion(polygon, region.confidence, None, _PLACEBO_DETECTOR))
         taken.append((*place, place[0] + x_max - x_min, place[1] + y_max - y_min))
     return FilmRegions(
         found.image, found.width, found.height, tuple(moved), rejected=tuple(rejected)

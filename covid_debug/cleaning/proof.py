@@ -22,7 +22,7 @@ from covid_debug.records_json import read_record, to_plain, write_record
 
 PROOF_KIND: Final = "cleaning-proof"
 PROOF_NAME: Final = "PROOF.md"
-PROOF_JSON: Final = "proof.json"
+_PROOF_JSON: Final = "proof.json"
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def write_proof(folder: Path, proof: CleaningProof) -> None:
     # Lines and flags follow from the rest: they are written for readers, not read back.
     values = to_plain(proof) | to_plain({"lines": proof.lines, "flags": proof.flags})
     order = ("n_total", "lines", "flags", "verification", "residual", "scars")
-    write_record(folder / PROOF_JSON, {name: values[name] for name in order})
+    write_record(folder / _PROOF_JSON, {name: values[name] for name in order})
     (folder / PROOF_NAME).write_text(proof.to_markdown(), encoding="utf-8")
 
 
@@ -206,7 +206,7 @@ def load_proof(folder: Path) -> CleaningProof:
     """
     read_manifest(folder, kind=PROOF_KIND)
     return read_record(
-        folder / PROOF_JSON,
+        folder / _PROOF_JSON,
         CleaningProof,
         broken="is not a readable proof",
         remedy="prove the cleaning again",

@@ -17,7 +17,7 @@ from covid_debug.records import Film, FilmRegions, TextRegion
 
 Record = Mapping[str, Any]
 
-PROVENANCE_NAME: Final = "provenance.csv"
+_PROVENANCE_NAME: Final = "provenance.csv"
 REGIONS_NAME: Final = "regions.jsonl"
 DECISIONS_NAME: Final = "decisions.jsonl"
 PROVENANCE_COLUMNS: Final = (
@@ -39,15 +39,7 @@ PROVENANCE_COLUMNS: Final = (
     "changed_share",
     "marker",
 )
-_TOTALS: Final = (
-    "n_regions",
-    "n_removed",
-    "n_kept",
-    "n_replaced",
-    "n_outside",
-    "n_clipped",
-    "n_decoys",
-)
+_TOTALS: Final = tuple(name for name in PROVENANCE_COLUMNS if name.startswith("n_"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +71,7 @@ def write_provenance(
         OSError: If the disk is full; the writer of the artifact words it.
     """
     with (
-        (folder / PROVENANCE_NAME).open("w", encoding="utf-8", newline="") as table_file,
+        (folder / _PROVENANCE_NAME).open("w", encoding="utf-8", newline="") as table_file,
         (folder / REGIONS_NAME).open("w", encoding="utf-8") as lines,
     ):
         table = csv.DictWriter(
@@ -141,7 +133,7 @@ def read_provenance(folder: Path) -> dict[str, dict[str, str]]:
     Raises:
         DataIntegrityError: If the file is missing: the data set was not made by cleaning.
     """
-    path = folder / PROVENANCE_NAME
+    path = folder / _PROVENANCE_NAME
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return {row["image_id"]: row for row in csv.DictReader(stream)}

@@ -30,7 +30,7 @@ from covid_debug.ranges import check_range
 from covid_debug.records import Flag
 from covid_debug.seeding import derive_seed
 
-REMEDY: Final = (
+_REMEDY: Final = (
     "clean with mask_shape: box and decoy_sets: 3; method: transplant makes the fills harder to see"
 )
 _N_DONORS: Final = 2
@@ -224,7 +224,7 @@ def raise_flags(
                     (
                         f"number, size and place of the fills tell the class: {names}{sight}",
                         *gaps,
-                        f"a model may learn the cleaning; {REMEDY}",
+                        f"a model may learn the cleaning; {_REMEDY}",
                     )
                 ),
                 {"classes": ", ".join(telling), **seen},

@@ -23,10 +23,10 @@ def check_new_folder(out: Path) -> Path:
     """
     if out.exists():
         raise ArtifactError(f"--out {out}: already exists; nothing is overwritten, name another")
-    return check_folder(out)
+    return _check_folder(out)
 
 
-def check_folder(out: Path) -> Path:
+def _check_folder(out: Path) -> Path:
     """Refuse a folder of results that may exist, but in which no file could be written."""
     return _check_writable(out, "--out")
 
@@ -77,7 +77,7 @@ OutOption = Annotated[
 ]
 TablesOption = Annotated[
     Path,
-    typer.Option("--out", help="Folder of tables; what stands is reused.", callback=check_folder),
+    typer.Option("--out", help="Folder of tables; what stands is reused.", callback=_check_folder),
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
 CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]

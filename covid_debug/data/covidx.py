@@ -13,14 +13,14 @@ from covid_debug.artifacts import write_text_atomic
 from covid_debug.errors import DataIntegrityError, InputContractError
 
 # Ordered as COVID-Net's class indices.
-CLASS_SETS: tuple[tuple[str, ...], ...] = (
+_CLASS_SETS: tuple[tuple[str, ...], ...] = (
     ("normal", "pneumonia", "COVID-19"),
     ("negative", "positive"),
     ("level2", "level1"),
 )
-LABELS = frozenset(label for class_names in CLASS_SETS for label in class_names)
+LABELS = frozenset(label for class_names in _CLASS_SETS for label in class_names)
 # COVIDx9 spells the source of 199 images "rnsa".
-SOURCE_TYPOS = {"rnsa": "rsna"}
+_SOURCE_TYPOS = {"rnsa": "rsna"}
 _RSNA_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ class SplitRow:
         """Source with the published typo mended; RSNA where the line has none but a UUID name."""
         if not self.published_source:
             return "rsna" if _RSNA_NAME.fullmatch(self.filename) else ""
-        return SOURCE_TYPOS.get(self.published_source, self.published_source)
+        return _SOURCE_TYPOS.get(self.published_source, self.published_source)
 
 
 def parse_line(line: str) -> SplitRow:
@@ -168,10 +168,10 @@ def select_class_names(labels: Iterable[str], *, where: str) -> tuple[str, ...]:
         DataIntegrityError: If the labels mix class sets.
     """
     found = set(labels)
-    for class_names in CLASS_SETS:
+    for class_names in _CLASS_SETS:
         if found <= set(class_names):
             return class_names
     raise DataIntegrityError(
         f"{where}: labels {', '.join(sorted(found))} belong to different class sets;"
-        f" expected one of {'; '.join('/'.join(names) for names in CLASS_SETS)}"
+        f" expected one of {'; '.join('/'.join(names) for names in _CLASS_SETS)}"
     )

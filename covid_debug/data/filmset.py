@@ -21,8 +21,8 @@ from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import SPLITS, Film, Split, UnusableFilm
 
-FILMS_NAME = "films.csv"
-UNUSABLE_NAME = "unusable.csv"
+_FILMS_NAME = "films.csv"
+_UNUSABLE_NAME = "unusable.csv"
 _FILM_COLUMNS = [field.name for field in dataclasses.fields(Film)]
 _RECORDED_SINCE_2 = {"sha256", "window_low", "window_high"}
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -86,21 +86,21 @@ def load_filmset(folder: str | Path) -> FilmSet:
     folder = Path(folder)
     facts = read_manifest(folder, kind="filmset")["facts"]
     class_names = tuple(str(name) for name in facts["class_names"])
-    rows = _read_rows(folder / FILMS_NAME)
+    rows = _read_rows(folder / _FILMS_NAME)
     if rows and set(_FILM_COLUMNS) - rows[0].keys() == _RECORDED_SINCE_2:
         raise DataIntegrityError(
-            f"{folder}: was made by an older version ({FILMS_NAME} has no"
+            f"{folder}: was made by an older version ({_FILMS_NAME} has no"
             f" {', '.join(sorted(_RECORDED_SINCE_2))}); ingest again, and clean again what was made"
             " from it"
         )
     films = tuple(_parse_film(row, folder) for row in rows)
-    _check_films(films, class_names, folder / FILMS_NAME)
+    _check_films(films, class_names, folder / _FILMS_NAME)
     return FilmSet(folder, str(facts["name"]), class_names, films, int(facts["n_total"]))
 
 
 def load_unusable(folder: Path) -> tuple[UnusableFilm, ...]:
     """Return the films of a data set that could not be used, each with its reason."""
-    path = folder / UNUSABLE_NAME
+    path = folder / _UNUSABLE_NAME
     if not path.exists():
         return ()
     return tuple(
@@ -110,11 +110,11 @@ def load_unusable(folder: Path) -> tuple[UnusableFilm, ...]:
 
 def write_films(folder: Path, films: Iterable[Film]) -> None:
     """Write ``films.csv``."""
-    _write_rows(folder / FILMS_NAME, _FILM_COLUMNS, films)
+    _write_rows(folder / _FILMS_NAME, _FILM_COLUMNS, films)
 
 
 def write_unusable(
-    folder: Path, unusable: Iterable[UnusableFilm], *, name: str = UNUSABLE_NAME
+    folder: Path, unusable: Iterable[UnusableFilm], *, name: str = _UNUSABLE_NAME
 ) -> Path:
     """Write the films that could not be used, with their reasons; return the file."""
     _write_rows(folder / name, _UNUSABLE_COLUMNS, unusable)
@@ -164,12 +164,12 @@ def _parse_film(row: dict[str, str], folder: Path) -> Film:
             fields[column] = int(row[column])
     except (KeyError, TypeError, ValueError) as error:
         raise DataIntegrityError(
-            f"{folder / FILMS_NAME}: row of {row.get('path')!r} is malformed ({error});"
+            f"{folder / _FILMS_NAME}: row of {row.get('path')!r} is malformed ({error});"
             f" expected columns {', '.join(_FILM_COLUMNS)}"
         ) from error
     if not _SHA256.fullmatch(fields["sha256"]):
         raise DataIntegrityError(
-            f"{folder / FILMS_NAME}: row of {row['path']!r} has sha256 {row['sha256']!r}; expected"
+            f"{folder / _FILMS_NAME}: row of {row['path']!r} has sha256 {row['sha256']!r}; expected"
             " 64 hex digits; ingest again"
         )
     return Film(**fields)

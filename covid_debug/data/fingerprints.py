@@ -20,7 +20,7 @@ from covid_debug.progress import Progress
 
 # Among the 1.5 million pairs of the 1,757 public films that the project was built on, re-encoded
 # copies differ in at most 16 of the 256 bits and different films in at least 48.
-NEAR_DUPLICATE_BITS = 24
+_NEAR_DUPLICATE_BITS = 24
 _HASH_SIDE = 16
 _HASH_SPEC = ViewSpec(image_size=64)
 _ROWS_PER_CHUNK = 1024
@@ -68,7 +68,7 @@ def examine_film(file: Path | FilmFile) -> FilmFacts:
         width=width,
         height=height,
         encoding=image.encoding,
-        perceptual_hash=compute_perceptual_hash(view),
+        perceptual_hash=_compute_perceptual_hash(view),
         is_blank=bool(view.min() == view.max()),
         window=image.window,
     )
@@ -103,7 +103,7 @@ def _examine_or_explain(file: Path | FilmFile) -> FilmFacts | DataIntegrityError
         return error
 
 
-def compute_perceptual_hash(view: npt.NDArray[np.uint8]) -> bytes:
+def _compute_perceptual_hash(view: npt.NDArray[np.uint8]) -> bytes:
     """Hash a view by the signs of its coarse cosine transform.
 
     Args:
@@ -137,7 +137,7 @@ def find_near_duplicates(hashes: Sequence[bytes]) -> list[NearDuplicate]:
     pairs = []
     for start in range(0, len(hashes), _ROWS_PER_CHUNK):
         distances = (n_bits - signs[start : start + _ROWS_PER_CHUNK] @ signs[start:].T) / 2
-        for row, column in zip(*np.nonzero(distances <= NEAR_DUPLICATE_BITS), strict=True):
+        for row, column in zip(*np.nonzero(distances <= _NEAR_DUPLICATE_BITS), strict=True):
             if column > row:
                 distance = int(distances[row, column])
                 pairs.append(NearDuplicate(start + int(row), start + int(column), distance))

@@ -22,7 +22,7 @@ from covid_debug.records_json import read_record, write_record
 Tables = Mapping[str, tuple[Row, ...]]
 
 AUDIT_JSON = "ingest_audit.json"
-AUDIT_MARKDOWN = "ingest_audit.md"
+_AUDIT_MARKDOWN = "ingest_audit.md"
 # Categories of UnusableFilm.reason, the part before the first colon.
 MISSING, UNREADABLE, BLANK = "missing file", "unreadable", "blank film"
 DUPLICATE, CONFLICT, LISTED_AGAIN = "exact duplicate", "label conflict", "listed again"
@@ -86,7 +86,7 @@ def _to_markdown(rows: Sequence[Row]) -> list[str]:
 def write_ingest_audit(folder: Path, audit: IngestAudit) -> None:
     """Write ``ingest_audit.json`` and ``ingest_audit.md``."""
     write_record(folder / AUDIT_JSON, audit, indent=1)
-    write_text_atomic(folder / AUDIT_MARKDOWN, audit.render_markdown())
+    write_text_atomic(folder / _AUDIT_MARKDOWN, audit.render_markdown())
 
 
 def load_ingest_audit(folder: Path) -> IngestAudit:

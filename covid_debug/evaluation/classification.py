@@ -23,8 +23,8 @@ from covid_debug.records_json import Number
 
 Verdict = Literal["improved", "no evidence", "worse", "one seed: no verdict", "undefined"]
 ONE_SEED: Final = "one seed: no verdict"
-ALL_CLASSES = "all"
-CLASS_METRICS = ("precision", "recall", "f1")
+_ALL_CLASSES = "all"
+_CLASS_METRICS = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ class Classification:
         Yields:
             Accuracy, macro-F1, balanced accuracy, then precision, recall and F1 of each class.
         """
-        yield ALL_CLASSES, "accuracy", self.accuracy
-        yield ALL_CLASSES, "macro_f1", self.macro_f1
-        yield ALL_CLASSES, "balanced_accuracy", self.balanced_accuracy
+        yield _ALL_CLASSES, "accuracy", self.accuracy
+        yield _ALL_CLASSES, "macro_f1", self.macro_f1
+        yield _ALL_CLASSES, "balanced_accuracy", self.balanced_accuracy
         for name in self.class_names:
             yield name, "precision", self.precision[name]
             yield name, "recall", self.recall[name]
@@ -166,9 +166,9 @@ def compute_classification(
         )
     return Classification(
         class_names=tuple(class_names),
-        accuracy=estimates[ALL_CLASSES, "accuracy"],
-        macro_f1=estimates[ALL_CLASSES, "macro_f1"],
-        balanced_accuracy=estimates[ALL_CLASSES, "balanced_accuracy"],
+        accuracy=estimates[_ALL_CLASSES, "accuracy"],
+        macro_f1=estimates[_ALL_CLASSES, "macro_f1"],
+        balanced_accuracy=estimates[_ALL_CLASSES, "balanced_accuracy"],
         precision={name: estimates[name, "precision"] for name in class_names},
         recall={name: estimates[name, "recall"] for name in class_names},
         f1={name: estimates[name, "f1"] for name in class_names},
@@ -282,8 +282,8 @@ def decide_verdict(difference: Estimate, n_seeds: int) -> Verdict:
 
 
 def _metric_keys(class_names: Sequence[str]) -> list[tuple[str, str]]:
-    keys = [(ALL_CLASSES, metric) for metric in ("accuracy", "macro_f1", "balanced_accuracy")]
-    return keys + [(name, metric) for name in class_names for metric in CLASS_METRICS]
+    keys = [(_ALL_CLASSES, metric) for metric in ("accuracy", "macro_f1", "balanced_accuracy")]
+    return keys + [(name, metric) for name in class_names for metric in _CLASS_METRICS]
 
 
 def _metrics(confusion: NDArray[Any]) -> NDArray[np.float64]:
@@ -317,7 +317,7 @@ def _denominator(
     truth: NDArray[np.int64],
     predicted: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    if name == ALL_CLASSES:
+    if name == _ALL_CLASSES:
         return np.ones(truth.size, dtype=bool)
     k = list(class_names).index(name)
     base: NDArray[np.bool_] = (predicted if metric == "precision" else truth) == k
@@ -355,10 +355,10 @@ def _check(
             f"classification: labels have shape {truth.shape} for {len(patients)} patients;"
             " expected one label and one patient for each of at least 1 film"
         )
-    if ALL_CLASSES in class_names or len(set(class_names)) != K:
+    if _ALL_CLASSES in class_names or len(set(class_names)) != K:
         raise InputContractError(
             f"classification: class_names {list(class_names)} must be distinct and must not"
-            f" contain the reserved word {ALL_CLASSES!r}"
+            f" contain the reserved word {_ALL_CLASSES!r}"
         )
     if truth.dtype.kind not in "iu" or truth.min() < 0 or truth.max() >= K:
         raise InputContractError(

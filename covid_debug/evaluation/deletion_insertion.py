@@ -20,8 +20,8 @@ from covid_debug.ranges import check_choices, check_range
 from covid_debug.shapes import Images, Saliency
 
 Direction = Literal["lower_is_better", "higher_is_better"]
-DELETION_DIRECTION: Direction = "lower_is_better"
-INSERTION_DIRECTION: Direction = "higher_is_better"
+_DELETION_DIRECTION: Direction = "lower_is_better"
+_INSERTION_DIRECTION: Direction = "higher_is_better"
 Resolution = Literal["image", "grid"]
 
 
@@ -77,8 +77,8 @@ class DeletionInsertion:
     is_scored: Bool[Tensor, " N"]
     protocol: PerturbationProtocol
     directions: ClassVar[dict[str, Direction]] = {
-        "deletion_score": DELETION_DIRECTION,
-        "insertion_score": INSERTION_DIRECTION,
+        "deletion_score": _DELETION_DIRECTION,
+        "insertion_score": _INSERTION_DIRECTION,
     }
 
     @property

@@ -173,7 +173,7 @@ def cluster_bootstrap(
         )
     if n_resamples < 1:
         raise InputContractError(f"cluster_bootstrap: n_resamples = {n_resamples}; expected >= 1")
-    sums = sum_by_cluster(values, clusters)
+    sums = _sum_by_cluster(values, clusters)
     n_clusters = len(sums)
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_CELLS // n_clusters)
@@ -187,7 +187,7 @@ def cluster_bootstrap(
     return np.concatenate(parts)
 
 
-def sum_by_cluster(
+def _sum_by_cluster(
     values: NDArray[np.float64], clusters: Sequence[str] | NDArray[np.generic]
 ) -> NDArray[np.float64]:
     """Return the rows of ``(N, D)`` values added up by cluster, clusters in sorted order."""

@@ -31,9 +31,9 @@ from covid_debug.models.devices import describe_device, find_device
 from covid_debug.models.weights import State, fill_network, read_state
 
 KIND = "checkpoint"
-SPEC_NAME = "checkpoint.json"
+_SPEC_NAME = "checkpoint.json"
 WEIGHTS_NAME = "model.safetensors"
-OWN_ARCH = "own"
+_OWN_ARCH = "own"
 """``arch`` of a network that is not in the catalogue and needs a factory to be loaded."""
 
 Factory = Callable[[], nn.Module]
@@ -97,7 +97,7 @@ def save_checkpoint(
     with write_artifact(
         out, kind=KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
-        (draft.path / SPEC_NAME).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+        (draft.path / _SPEC_NAME).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
         try:
             save_file(state, draft.path / WEIGHTS_NAME)
         except SafetensorError as error:  # what it makes of a full disk, too
@@ -142,7 +142,7 @@ def load_checkpoint(
             f"{folder}: {', '.join(damaged[:5])} differ from the manifest; restore or train again"
         )
     try:
-        spec = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
+        spec = json.loads((folder / _SPEC_NAME).read_text(encoding="utf-8"))
         network = _build_network(spec, factory, folder)
         fill_network(network, read_state(folder / WEIGHTS_NAME), str(folder))
         view = ViewSpec(**spec["view"])
@@ -156,7 +156,7 @@ def load_checkpoint(
             view=view,
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
+        raise CheckpointError(f"{folder}: {_SPEC_NAME} is not usable ({error})") from error
     except InputContractError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     classifier.requires_grad_(requires_grad=False)
@@ -179,7 +179,7 @@ def import_weights(
     mean: float | tuple[float, ...],
     std: float | tuple[float, ...],
     channels: int,
-    arch: str = OWN_ARCH,
+    arch: str = _OWN_ARCH,
     arch_params: Mapping[str, Any] | None = None,
     factory: Factory | None = None,
 ) -> Path:
@@ -261,7 +261,7 @@ def load_factory(spec: str) -> Factory:
 
 
 def _build_network(spec: Mapping[str, Any], factory: Factory | None, where: Path) -> nn.Module:
-    if spec["arch"] != OWN_ARCH:
+    if spec["arch"] != _OWN_ARCH:
         return build_backbone(
             spec["arch"], len(spec["class_names"]), spec["channels"], **spec["arch_params"]
         )

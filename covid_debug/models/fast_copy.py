@@ -21,9 +21,9 @@ HOOK_TABLES = (
 )  # fmt: skip
 """Where a module keeps its hooks."""
 _KNOWN_PACKAGES = {"torch", "torchvision", "covid_debug"}
-LOGITS_TOLERANCE = 0.005
+_LOGITS_TOLERANCE = 0.005
 """Largest difference of a copy's logits on the probe images, as a share of the largest logit."""
-GRADIENT_TOLERANCE = 0.1
+_GRADIENT_TOLERANCE = 0.1
 """Largest difference of a copy's image gradient (Euclidean norm), as a share of the gradient.
 
 Right copies of the catalogue's networks stay below 1e-6 and 1e-2 in single precision: rounding
@@ -93,11 +93,11 @@ def _find_difference(copy: Classifier, classifier: Classifier) -> str | None:
     logits, gradient = _probe(classifier, probes)
     copied_logits, copied_gradient = _probe(copy, probes)
     off = float((copied_logits - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
-    if not off <= LOGITS_TOLERANCE:
-        return f"its logits are off by {off:.1%} (allowed {LOGITS_TOLERANCE:.1%})"
+    if not off <= _LOGITS_TOLERANCE:
+        return f"its logits are off by {off:.1%} (allowed {_LOGITS_TOLERANCE:.1%})"
     off = float((copied_gradient - gradient).norm() / gradient.norm().clamp(min=1e-12))
-    if not off <= GRADIENT_TOLERANCE:
-        return f"its gradients are off by {off:.1%} (allowed {GRADIENT_TOLERANCE:.1%})"
+    if not off <= _GRADIENT_TOLERANCE:
+        return f"its gradients are off by {off:.1%} (allowed {_GRADIENT_TOLERANCE:.1%})"
     return None
 
 

@@ -62,7 +62,7 @@ def check_run(config: RunConfig) -> RunFacts:
             the tracking store, or the free space.
     """
     find_device(config.compute.device, where="compute.device")
-    facts = read_facts(config)
+    facts = _read_facts(config)
     target_index(facts.class_names, config.audit.target_class)
     find_target_class(config.training, facts.class_names)
     order_class_weights(config.training.class_weights, facts.class_names)
@@ -76,7 +76,7 @@ def check_run(config: RunConfig) -> RunFacts:
 # --------------------------------------------------------------------------- data
 
 
-def read_facts(config: RunConfig) -> RunFacts:
+def _read_facts(config: RunConfig) -> RunFacts:
     """Count films and patients of every class without opening a film.
 
     Args:

@@ -26,7 +26,7 @@ from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 MIN_SCORE_GAP = 0.05
 """Least ``f(I) - f(B)`` for a map to mean anything, in units of the output scale."""
 
-MIN_MASK_MOVE = 1e-3
+_MIN_MASK_MOVE = 1e-3
 """Least ``max(1 - M)`` of a keep mask that is said to have moved."""
 
 VOID_REASONS = (
@@ -298,7 +298,7 @@ class Explainer(ABC, Generic[P]):
             reason = raw.diagnostics["void_reason"].to(torch.int64)
         reason[(reason == 0) & (flat.amax(1) == flat.amin(1))] = VOID_CONSTANT
         if raw.keep_mask is not None:
-            reason[(1 - raw.keep_mask).flatten(1).amax(1) < MIN_MASK_MOVE] = VOID_UNMOVED
+            reason[(1 - raw.keep_mask).flatten(1).amax(1) < _MIN_MASK_MOVE] = VOID_UNMOVED
         if self.uses_baseline:
             reason[gap < MIN_SCORE_GAP] = VOID_GAP
         return dataclasses.replace(

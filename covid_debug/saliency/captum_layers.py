@@ -26,7 +26,7 @@ from covid_debug.saliency.captum_network import replace_max_pooling, trace_with_
 from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
 from covid_debug.shapes import Images
 
-MAX_COMPLETENESS_GAP = 0.01
+_MAX_COMPLETENESS_GAP = 0.01
 """Most that DeepLIFT's contributions may miss, as a share of the sum of their sizes."""
 
 Q = TypeVar("Q", bound=AttributionParams)
@@ -117,7 +117,7 @@ class DeepLIFT(LayerRule[ContributionParams]):
         signed = raw.diagnostics["signed"].flatten(1)
         index = image_indices(images)
         gap = signed.sum(dim=1) - (score(images, index) - score(baseline, index))
-        bad = (gap.abs() > MAX_COMPLETENESS_GAP * signed.abs().sum(dim=1) + 1e-6).nonzero()
+        bad = (gap.abs() > _MAX_COMPLETENESS_GAP * signed.abs().sum(dim=1) + 1e-6).nonzero()
         if len(bad):
             i = int(bad[0])
             raise ExplanationError(

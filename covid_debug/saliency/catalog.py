@@ -49,7 +49,7 @@ class Entry:
     preset: Mapping[str, Any] = field(default_factory=dict)
 
 
-PUBLISHED_SEARCH: Mapping[str, Any] = {
+_PUBLISHED_SEARCH: Mapping[str, Any] = {
     "optimizer": "line_search",
     "term_order": "joint",
     "quadrature": "riemann",
@@ -64,10 +64,12 @@ EXPLAINERS: Catalog[Entry] = Catalog(
     "saliency.catalog",
     {
         "igos_pp": Entry(IGOSPP, IGOSPPParams),
-        "igos_pp_published": Entry(IGOSPP, IGOSPPParams, PUBLISHED_SEARCH),
+        "igos_pp_published": Entry(IGOSPP, IGOSPPParams, _PUBLISHED_SEARCH),
         "igos_plus": Entry(IGOSPlus, IGOSPlusParams),
         "igos": Entry(IGOS, IGOSParams),
-        "igos_published": Entry(IGOS, IGOSParams, {**PUBLISHED_SEARCH, "search_objective": "mask"}),
+        "igos_published": Entry(
+            IGOS, IGOSParams, {**_PUBLISHED_SEARCH, "search_objective": "mask"}
+        ),
         "mask": Entry(Mask, MaskParams),
         "rise": Entry(RISE, RISEParams),
         "leg": Entry(LEG, LEGParams),

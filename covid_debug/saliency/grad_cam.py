@@ -61,7 +61,7 @@ class GradCAM(LayerRule[GradCAMParams]):
                 f"grad_cam: target_layer {name!r} is called {len(seen)} times a film or returns no"
                 " tensor; choose a layer that is called once"
             )
-        channels = find_channel_axis(name, layer, seen[0], size)
+        channels = _find_channel_axis(name, layer, seen[0], size)
         (gradient,) = torch.autograd.grad(logits.sum(), seen[0])
         activation, gradient = seen[0].movedim(channels, 1), gradient.movedim(channels, 1)
         weights = gradient.mean(dim=(2, 3), keepdim=True)
@@ -69,7 +69,7 @@ class GradCAM(LayerRule[GradCAMParams]):
         return nn.functional.interpolate(signed, size=size, mode="bilinear", align_corners=False)
 
 
-def find_channel_axis(name: str, layer: nn.Module, output: Tensor, size: tuple[int, int]) -> int:
+def _find_channel_axis(name: str, layer: nn.Module, output: Tensor, size: tuple[int, int]) -> int:
     """Return which axis of a layer's output holds channels; the other two are rows and columns.
 
     Args:

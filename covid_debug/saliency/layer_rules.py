@@ -20,11 +20,11 @@ _LINEAR: Set[type[nn.Module]] = {
     nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.Flatten, nn.Unflatten, nn.Identity,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, Mean, Sum,
 }  # fmt: skip
-RESCALE_MODULES: Set[type[nn.Module]] = _LINEAR | {
+_RESCALE_MODULES: Set[type[nn.Module]] = _LINEAR | {
     nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Sigmoid, nn.Tanh, MaxByReLU,
 }  # fmt: skip
 """Linear layers, and functions of one number that Captum knows the rescale rule of."""
-EPSILON_MODULES: Set[type[nn.Module]] = _LINEAR | {
+_EPSILON_MODULES: Set[type[nn.Module]] = _LINEAR | {
     nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.MaxPool2d,
 }  # fmt: skip
 """Layers that pass relevance on by their shares, and functions that keep a zero a zero."""
@@ -68,7 +68,7 @@ def require_rescale_rules(name: str, traced: fx.GraphModule) -> None:
         )
         return node.target in _MOVING or node.target in _ADDING or is_scaled or is_divided
 
-    _refuse(name, traced, RESCALE_MODULES, is_right)
+    _refuse(name, traced, _RESCALE_MODULES, is_right)
 
 
 def require_epsilon_rules(name: str, traced: fx.GraphModule) -> None:
@@ -81,7 +81,7 @@ def require_epsilon_rules(name: str, traced: fx.GraphModule) -> None:
     Raises:
         InputContractError: If a layer or function has no rule.
     """
-    _refuse(name, traced, EPSILON_MODULES, lambda node, _varying: node.target in _MOVING)
+    _refuse(name, traced, _EPSILON_MODULES, lambda node, _varying: node.target in _MOVING)
 
 
 def _refuse(

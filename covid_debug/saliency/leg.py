@@ -89,7 +89,7 @@ class _LEGBase(Explainer[LEGParams]):
         grids = []
         for i, generator in enumerate(generators):
             moment = torch.zeros(side, side, dtype=torch.float64, device=images.device)
-            noise = draw_perturbations(self.params, generator, images)
+            noise = _draw_perturbations(self.params, generator, images)
             for part in torch.split(noise, score.max_batch):
                 perturbed = (images[i] + upsampler.upsample(part).unsqueeze(1)).clamp(0, 1)
                 index = torch.full((len(part),), i, device=images.device)
@@ -101,7 +101,7 @@ class _LEGBase(Explainer[LEGParams]):
         return RawExplanation(signed.abs(), None, {"signed": signed})
 
 
-def draw_perturbations(params: LEGParams, generator: torch.Generator, like: Tensor) -> Tensor:
+def _draw_perturbations(params: LEGParams, generator: torch.Generator, like: Tensor) -> Tensor:
     """Draw ``z`` with covariance ``s2 * (D^T D + 11^T / p)``, the paper's scheme.
 
     ``D^T e`` has covariance ``D^T D = V Th^2 V^T`` for independent normal ``e``, one per edge of
@@ -130,7 +130,7 @@ def draw_perturbations(params: LEGParams, generator: torch.Generator, like: Tens
     return scaled
 
 
-def laplacian_eigenvalues(side: int) -> Grid:
+def _laplacian_eigenvalues(side: int) -> Grid:
     """Return the eigenvalues of ``D^T D``, which the cosine transform diagonalises."""
     one = 2 - 2 * np.cos(np.pi * np.arange(side) / side)
     eigenvalues: Grid = one[:, None] + one[None, :]
@@ -159,7 +159,7 @@ class LEG(_LEGBase):
     params: LEGParams
 
     def _estimate(self, moment: Grid) -> Grid:
-        eigenvalues = laplacian_eigenvalues(len(moment))
+        eigenvalues = _laplacian_eigenvalues(len(moment))
         eigenvalues[0, 0] = 1.0  # the 11^T / p direction
         return _apply_spectrum(moment, 1 / (self.params.variance * eigenvalues))
 
@@ -182,8 +182,8 @@ class LEGTV(_LEGBase):
 
     def _estimate(self, moment: Grid) -> Grid:
         side = len(moment)
-        differences = difference_matrix(side)
-        eigenvalues = laplacian_eigenvalues(side)
+        differences = _difference_matrix(side)
+        eigenvalues = _laplacian_eigenvalues(side)
         inverse = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=eigenvalues > 0)
         inverse[0, 0] = 0.0
         edges = differences @ _apply_spectrum(moment, inverse).ravel()
@@ -223,7 +223,7 @@ class LEGTV(_LEGBase):
         return result
 
 
-def difference_matrix(side: int) -> scipy.sparse.csr_matrix:
+def _difference_matrix(side: int) -> scipy.sparse.csr_matrix:
     """Return ``D``: one row per pair of neighbours on the grid, vertical pairs first."""
     step = scipy.sparse.diags([-1.0, 1.0], [0, 1], shape=(side - 1, side))
     identity = scipy.sparse.identity(side)

@@ -17,7 +17,7 @@ from covid_debug.shapes import Images
 
 TIE_SHARE = 0.01
 """Share of the map's range in which ``tie_break="gradient"`` orders equal mask values."""
-NOISE_TOLERANCE = 0.1
+_NOISE_TOLERANCE = 0.1
 """Share of the score gap that noise may move the film's or the baseline's score."""
 
 
@@ -55,7 +55,7 @@ def choose_noise(
                 for g in generators
             ]
         )
-        tolerance = NOISE_TOLERANCE * (on_film - on_baseline).abs()
+        tolerance = _NOISE_TOLERANCE * (on_film - on_baseline).abs()
         pending = index
         for factor in (1.0, 0.5, 0.25, 0.125):
             noise_std[pending] = factor * params.noise_std

@@ -27,7 +27,7 @@ from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetect
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
 from covid_debug.text.refinement import refine_regions
 
-MEMBERS = ("marker", "rapidocr", "craft")
+_MEMBERS = ("marker", "rapidocr", "craft")
 _SAME: Final = 0.9  # of a region inside a sure one: both are the same text
 
 
@@ -64,10 +64,10 @@ class CombinedParams:
         """
         object.__setattr__(self, "members", tuple(self.members))
         for name in self.members:
-            if name not in MEMBERS:
+            if name not in _MEMBERS:
                 raise CatalogError(
-                    f"text.combined: unknown member {name!r}{suggest(name, MEMBERS)} "
-                    f"(known: {', '.join(MEMBERS)})"
+                    f"text.combined: unknown member {name!r}{suggest(name, _MEMBERS)} "
+                    f"(known: {', '.join(_MEMBERS)})"
                 )
         check_range(self, "(0, 1]", "support", where="text.combined")
         check_range(self, "[0, 1]", "craft_alone", where="text.combined")

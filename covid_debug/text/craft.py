@@ -32,9 +32,9 @@ from covid_debug.records import TextRegion
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
 from covid_debug.text.heat_maps import group_characters, merge_regions
 
-WEIGHTS_MD5 = "2f8227d2def4037cdb3b34389dcf9ec1"
+_WEIGHTS_MD5 = "2f8227d2def4037cdb3b34389dcf9ec1"
 WEIGHTS_NAME = "craft_mlt_25k.pth"
-WEIGHTS_URL = (
+_WEIGHTS_URL = (
     "https://drive.usercontent.google.com/download?id=1bupFXqT-VU6Jjeul13XP7yx2Sg5IHr4J"
     "&export=download&confirm=t"
 )
@@ -67,9 +67,9 @@ class CraftParams:
     """
 
     weights: str = ""
-    weights_md5: str = WEIGHTS_MD5
+    weights_md5: str = _WEIGHTS_MD5
     download: bool = False
-    weights_url: str = WEIGHTS_URL
+    weights_url: str = _WEIGHTS_URL
     text_threshold: float = 0.7
     link_threshold: float = 0.4
     low_text: float = 0.4
@@ -173,7 +173,7 @@ def locate_weights(params: CraftParams) -> Path:
         if not params.download:
             raise CheckpointError(
                 f"text.craft: {path}: CRAFT's weights are not there; expected {WEIGHTS_NAME} "
-                f"(MD5 {WEIGHTS_MD5}); put the file there, name it by weights=FILE or "
+                f"(MD5 {_WEIGHTS_MD5}); put the file there, name it by weights=FILE or "
                 f"{WEIGHTS_VARIABLE}, pass download=True, or use the detector 'rapidocr'"
             )
         _download(params.weights_url, path, params.weights_md5)

@@ -79,7 +79,7 @@ class RapidOcrParams:
         )
 
 
-def load_engine(params: Mapping[str, Any], *, n_threads: int = 1) -> Any:  # noqa: ANN401
+def _load_engine(params: Mapping[str, Any], *, n_threads: int = 1) -> Any:  # noqa: ANN401
     """Load RapidOCR from its wheel: silent, dropping no text itself; touches no network connection.
 
     Args:
@@ -123,7 +123,7 @@ class RapidOcrDetector(RegionDetector):
         """Load the network from the wheel; touches no network connection."""
         if self._engine is not None:
             return
-        self._engine = load_engine(
+        self._engine = _load_engine(
             {
                 "Global.use_cls": False,
                 "Global.use_rec": self.params.read_content,

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.imaging.boxes import to_polygon
 from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
@@ -79,7 +80,7 @@ class StrokeDetector(RegionDetector):
             if steepness >= self.params.min_steepness:
                 top, left = window[0].start / by_y, window[1].start / by_x
                 low, right = window[0].stop / by_y, window[1].stop / by_x
-                polygon = ((left, top), (right, top), (right, low), (left, low))
+                polygon = to_polygon((left, top, right, low))
                 confidence = min(steepness / (2 * self.params.min_steepness), 1.0)
                 regions.append(TextRegion(polygon, confidence, None, self.name))
         return regions

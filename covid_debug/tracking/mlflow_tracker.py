@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 KEY_TAG = "covid_debug.key"
-UI_URL = "http://127.0.0.1:5000"
+_UI_URL = "http://127.0.0.1:5000"
 _VIEW_KEY = "covid_debug_comparison"
 _VIEW_TAG = f"mlflow.sharedViewState.{_VIEW_KEY}"
 
@@ -75,7 +75,7 @@ class MlflowTracker:
         self._uri = check_reachable(tracking_uri or default_tracking_uri())
         if artifact_location is None and is_local(self._uri):
             artifact_location = default_artifact_location()
-        base = self._uri.rstrip("/") if self._uri.startswith("http") else UI_URL
+        base = self._uri.rstrip("/") if self._uri.startswith("http") else _UI_URL
         with _one_at_a_time(self._uri), _as_tracking_error(self._uri):
             self._client = _make_client(self._uri)
             self._experiment_id = self._find_or_create(experiment, artifact_location)

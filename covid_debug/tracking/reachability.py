@@ -17,7 +17,7 @@ from pathlib import Path
 from covid_debug.errors import TrackingError
 from covid_debug.places import find_obstacle
 
-TIMEOUT_S = 5.0
+_TIMEOUT_S = 5.0
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _FORMS = "sqlite:////absolute/mlflow.db, http(s)://host:port or postgresql://user@host/database"
 
@@ -72,7 +72,7 @@ def _ask_database(path: Path) -> str | None:
     if not os.access(path, os.W_OK):
         return os.strerror(errno.EACCES)
     try:
-        with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as connection:
+        with closing(sqlite3.connect(path, timeout=_TIMEOUT_S)) as connection:
             connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
     except sqlite3.Error as error:
         return str(error)
@@ -81,7 +81,7 @@ def _ask_database(path: Path) -> str | None:
 
 def _check_server(uri: str) -> None:
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S):  # noqa: S310
             return
     except urllib.error.HTTPError:
         return  # something answers; MLflow reports what it dislikes
@@ -97,7 +97,7 @@ def _check_database(uri: str, default_port: int) -> None:
     try:
         parts = urllib.parse.urlsplit(uri)
         address = (parts.hostname or "localhost", parts.port or default_port)
-        socket.create_connection(address, timeout=TIMEOUT_S).close()
+        socket.create_connection(address, timeout=_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         # The address may hold a password; the message names the host only.
         host = uri.rsplit("@", 1)[-1]

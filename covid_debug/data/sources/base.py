@@ -21,7 +21,7 @@ _PNEUMONIA_FINDINGS = (
     "Lung Opacity",
     "1",
 )
-LABEL_OF_FINDING = {
+_LABEL_OF_FINDING = {
     "COVID-19": "COVID-19",
     "Normal": "normal",
     **dict.fromkeys(_PNEUMONIA_FINDINGS, "pneumonia"),
@@ -54,7 +54,7 @@ def label_record(path: Path, patient_id: str, finding: str, view: str) -> Source
     of ``COVID-19, ARDS``; both spellings are understood for every source.
     """
     name = finding.rsplit("/", maxsplit=1)[-1].split(",", maxsplit=1)[0].strip()
-    label = LABEL_OF_FINDING.get(name, "")
+    label = _LABEL_OF_FINDING.get(name, "")
     return SourceRecord(path, patient_id, label, view, "" if label else _explain_drop(finding))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from covid_debug.data.sources.base import SourceRecord, label_record, read_table
 
-FRONTAL_VIEWS = ("PA", "AP", "AP Supine", "AP semi erect", "AP erect")
+_FRONTAL_VIEWS = ("PA", "AP", "AP Supine", "AP semi erect", "AP erect")
 
 
 def read_cohen(folder: Path) -> list[SourceRecord]:
@@ -24,7 +24,7 @@ def read_cohen(folder: Path) -> list[SourceRecord]:
     records = []
     for row in read_table(folder, "metadata.csv", columns):
         path, view = folder / "images" / row["filename"], row["view"]
-        if view in FRONTAL_VIEWS:
+        if view in _FRONTAL_VIEWS:
             records.append(label_record(path, row["patientid"], row["finding"], view))
         else:
             dropped = f"not frontal: view is {view or 'not given'}"
