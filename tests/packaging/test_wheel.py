@@ -140,3 +140,6 @@ def test_every_stage_runs_without_prefect_and_mlflow(installed: Installation) ->
         installed.say("covid-debug", name, *options, "--out", out)
 
         assert (installed.folder / out).exists()
+
+    code = "import covid_debug as cd; print(len(cd.detect_text('films', detector='strokes')))"
+    assert installed.say("python", "-c", code) == "14"
