@@ -42,6 +42,7 @@ _MARK = re.compile(r"<!-- generated: ([a-z-]+) -->")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 _KEY = r"[a-z]+\d{4}[a-z]*"
 _CITATION = re.compile(rf"\[({_KEY}(?:, {_KEY})*)\](?!\()")
+_ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>[~.]?")
 _ACCENTS = {'"': "\u0308", "'": "\u0301", "`": "\u0300"}
 
 
@@ -61,6 +62,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     markdown = _MARK.sub(lambda match: GENERATORS[match[1]](), markdown)
     markdown = _LINK.sub(lambda match: _turn(match, uri), markdown)
     return markdown if uri == LITERATURE else _CITATION.sub(lambda m: _cite(m[0], uri), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Drop the roles that docstrings put before names."""
+    del page, config, files
+    return _ROLE.sub("<code>", html)
 
 
 # --------------------------------------------------------------------------- links
