@@ -173,6 +173,7 @@ def bench_saliency_command(
 def bench_growth_command(
     checkpoint: CheckpointOption,
     data: DataOption,
+    films: Annotated[int, typer.Option("--films", min=1, help="Most films.")] = 32,
     grid: Annotated[int, typer.Option("--grid", min=1, help="Cells a side.")] = 28,
     threads: ThreadsOption = 1,
 ) -> None:
@@ -183,7 +184,7 @@ def bench_growth_command(
 
     if threads:
         torch.set_num_threads(threads)
-    bench_growth(checkpoint, data, grid, typer.echo)
+    bench_growth(checkpoint, data, films, grid, typer.echo)
 
 
 @bench_app.command("training")
@@ -195,6 +196,7 @@ def bench_training_command(
     size: Annotated[
         list[int] | None, typer.Option("--size", help="Repeatable; default 128 and 224 px.")
     ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Films a step.")] = 32,
     threads: ThreadsOption = 2,
 ) -> None:
     """Measure films per second of training and inference, by memory layout and precision."""
@@ -204,4 +206,4 @@ def bench_training_command(
 
     if threads:
         torch.set_num_threads(threads)
-    bench_training(arch or ("covidnet", "resnet18_half"), size or (128, 224), typer.echo)
+    bench_training(arch or ("covidnet", "resnet18_half"), size or (128, 224), batch, typer.echo)

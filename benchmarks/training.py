@@ -17,7 +17,7 @@ from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.training.augmentation import AugmentationParams, augment
 
-BATCH_SIZE, N_ROUNDS = 32, 5
+N_ROUNDS = 5
 VARIANTS = {
     "default layout, float32": (torch.contiguous_format, False),
     "channels last, float32": (torch.channels_last, False),
@@ -26,7 +26,7 @@ VARIANTS = {
 
 
 def make_steps(
-    arch: str, image_size: int, layout: torch.memory_format, mixed: bool
+    arch: str, image_size: int, batch_size: int, layout: torch.memory_format, mixed: bool
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return one step of training and one of inference."""
     classifier = Classifier(
@@ -38,8 +38,8 @@ def make_steps(
     ).to(memory_format=layout)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
-    planes = torch.randint(0, 256, (BATCH_SIZE, 1, image_size, image_size), dtype=torch.uint8)
-    labels = torch.randint(0, 3, (BATCH_SIZE,), generator=generator)
+    planes = torch.randint(0, 256, (batch_size, 1, image_size, image_size), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (batch_size,), generator=generator)
 
     def train() -> None:
         classifier.train()
@@ -77,13 +77,14 @@ def measure(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
 
 
 def bench_training(
-    architectures: Sequence[str], sizes: Sequence[int], say: Callable[[str], None]
+    architectures: Sequence[str], sizes: Sequence[int], batch_size: int, say: Callable[[str], None]
 ) -> None:
     """Measure every variant of every architecture and size; one line for each.
 
     Args:
         architectures: Names of :data:`covid_debug.models.catalog.BACKBONES`.
         sizes: Sides of the films in pixels.
+        batch_size: Films a step.
         say: Receives the lines.
     """
     say(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -94,14 +95,14 @@ def bench_training(
     for arch in architectures:
         for size in sizes:
             pairs = {
-                name: make_steps(arch, size, layout, mixed)
+                name: make_steps(arch, size, batch_size, layout, mixed)
                 for name, (layout, mixed) in VARIANTS.items()
             }
             trained = measure({name: train for name, (train, _) in pairs.items()})
             inferred = measure({name: infer for name, (_, infer) in pairs.items()})
             first = next(iter(VARIANTS))
             for name in VARIANTS:
-                rates = [BATCH_SIZE / spent[name] for spent in (trained, inferred)]
+                rates = [batch_size / spent[name] for spent in (trained, inferred)]
                 gains = [spent[first] / spent[name] for spent in (trained, inferred)]
                 say(
                     f"{arch:<16}{size:>5}  {name:<26}{rates[0]:>14.0f}{gains[0]:>7.2f}"

@@ -12,29 +12,30 @@ from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.models.inference import to_canonical
 from covid_debug.saliency.catalog import build_explainer
 
-N_FILMS = 32
-# (films, max_batch), from little to much memory: what a process once took it may not give back.
-SETTINGS = ((32, 1), (32, 4), (32, 16), (1, 16), (4, 16), (16, 16), (32, 64))
 
-
-def bench_growth(checkpoint: Path, data: Path, grid: int, say: Callable[[str], None]) -> None:
+def bench_growth(
+    checkpoint: Path, data: Path, n_most: int, grid: int, say: Callable[[str], None]
+) -> None:
     """Explain more films, and more at once; one line per setting.
 
     Args:
         checkpoint: Checkpoint folder.
         data: Data set folder; its first test films are explained, again where there are few.
+        n_most: Most films.
         grid: Cells a side.
         say: Receives the lines.
     """
     model, filmset = load_checkpoint(checkpoint), load_filmset(data)
-    views = load_views(filmset, filmset.select("test")[:N_FILMS], model.view, data / "views")
-    images = to_canonical(views[[i % len(views) for i in range(N_FILMS)]])
+    views = load_views(filmset, filmset.select("test")[:n_most], model.view, data / "views")
+    images = to_canonical(views[[i % len(views) for i in range(n_most)]])
     targets = model.classifier(images).argmax(dim=1)
     explainer = build_explainer("igos_pp", grid_size=grid)
     explainer.explain(model.classifier, images[:1], targets[:1], seeds=[0])
     device = torch.device("cpu")
     say("films  max_batch  cpu seconds/film  evaluations/film  MiB above the start")
-    for n_films, max_batch in SETTINGS:
+    # From little to much memory: what a process once took it does not always give back.
+    few = [(n, 16) for n in (1, 4, 16) if n < n_most]
+    for n_films, max_batch in [*((n_most, b) for b in (1, 4, 16)), *few, (n_most, 64)]:
         with MemoryPeak(device) as peak, Stopwatch(device) as watch:
             result = explainer.explain(
                 model.classifier,

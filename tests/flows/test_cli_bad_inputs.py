@@ -35,7 +35,7 @@ LINES = (
     "bench audit --out {place}",
     "bench clean --data {films} --regions {films/truth_regions.jsonl} --out {out}",
     "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
-    "bench growth --checkpoint {model} --data {films} --grid 4",
+    "bench growth --checkpoint {model} --data {films} --films 2 --grid 4",
 )
 BOXES = '{"test/a.png": {"width": 9, "height": 9, "boxes": []}}'
 WITHOUT_INPUT = {"demo", "ui", "bench training"}  # their folders are the next two lists' matter

@@ -233,8 +233,10 @@ STEPS = {
         lambda folder: load_table(folder / "saliency.csv"),
         BOTH,
     ),
-    "bench growth": Step("bench growth --checkpoint model --data films --grid 4", needs=BOTH),
-    "bench training": Step("bench training --arch resnet18_half --size 32"),
+    "bench growth": Step(
+        "bench growth --checkpoint model --data films --films 2 --grid 4", needs=BOTH
+    ),
+    "bench training": Step("bench training --arch resnet18_half --size 32 --batch 2"),
 }
 ELSEWHERE = {"ui"}  # waits until it is interrupted: test_cli_ui.py
 
