@@ -22,7 +22,6 @@ ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "models/checkpoint": ({"LoadedModel.manifest", "save_checkpoint", "import_weights"}, _MANIFEST),
     "saliency/base": ({"Explanation.params"}, _NAMED),
     "saliency/catalog": ({"Entry.preset"}, _NAMED),
-    "text/rapidocr": ({"load_engine"}, _NAMED),
     "text/scan": ({"scan_films", "scan_to_file"}, _NAMED),
     "text/stage": ({"TextParams.params", "describe_detection"}, _NAMED),
     "tracking/mlflow_tracker": ({"MlflowTracker.parent", "MlflowTracker.child"}, _MLFLOW),
