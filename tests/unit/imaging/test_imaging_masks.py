@@ -55,7 +55,7 @@ def test_window_with_a_margin_is_cut_to_the_film() -> None:
 
 
 def test_shape_over_the_edge_keeps_its_inner_part() -> None:
-    shape = np.array([[True, True, True], [False, False, True]])
+    shape = np.array([[True, True, False], [False, False, True]])
 
     np.testing.assert_array_equal(
         PlacedMask(-1, -2, shape).drawn((2, 2)), [[True, False], [False, False]]
