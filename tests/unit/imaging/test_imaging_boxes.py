@@ -31,3 +31,13 @@ def test_boxes_that_touch_or_lie_apart_share_nothing(other):
 
 def test_polygon_goes_round_clockwise_from_the_top_left():
     assert to_polygon(LEFT) == ((0.0, 0.0), (4.0, 0.0), (4.0, 2.0), (0.0, 2.0))
+
+
+def test_boxes_that_only_touch_do_not_overlap_from_any_side() -> None:
+    middle = (10.0, 10.0, 20.0, 20.0)
+    neighbours = [(0.0, 10.0, 10.0, 20.0), (20.0, 10.0, 30.0, 20.0)]
+    neighbours += [(y0, x0, y1, x1) for x0, y0, x1, y1 in neighbours]
+
+    for box in neighbours:
+        assert not do_overlap(middle, box)
+        assert do_overlap(middle, box, gap=0.1)
