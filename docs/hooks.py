@@ -6,7 +6,7 @@ are turned here. ``<!-- generated: NAME -->`` in a page is replaced by text made
 
 import contextlib
 import dataclasses
-import importlib.util
+import importlib
 import inspect
 import io
 import json
@@ -264,11 +264,10 @@ def describe_face() -> str:
     """Return a directive of mkdocstrings for every public name of ``covid_debug``."""
     face = importlib.import_module("covid_debug")
     places = {}
-    for name in getattr(face, "__all__", ()):
+    for name in face.__all__:
         thing = inspect.unwrap(getattr(face, name))
-        places[name] = f"{thing.__module__}.{thing.__name__}"
-    if importlib.util.find_spec("covid_debug.results") is not None:
-        places["results"] = "covid_debug.results"
+        home = () if inspect.ismodule(thing) else (thing.__module__,)
+        places[name] = ".".join((*home, thing.__name__))
     return "\n".join(
         f"::: {place}\n    options:\n      heading: cd.{name}\n      heading_level: 2\n"
         for name, place in places.items()
