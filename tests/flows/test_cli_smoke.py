@@ -18,7 +18,7 @@ import pytest
 from benchmarks.text.scoring import load_annotations
 from covid_debug.artifacts import find_damage
 from covid_debug.cleaning.proof import load_proof
-from covid_debug.cli import main as cli
+from covid_debug.cli import run as cli
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import load_checkpoint
