@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -16,17 +17,21 @@ def execute(path: Path) -> nbformat.NotebookNode:
     """Return a notebook with the outputs of a fresh run, without times and progress."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, record_timing=False).execute()
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
             for output in cell.outputs:
-                _shrink(output.get("data", {}))
+                _settle(output.get("data", {}), f"T_{number}")
     del notebook.metadata["language_info"]
     return notebook
 
 
-def _shrink(data: dict[str, str]) -> None:
-    """Hold a picture as JPEG; a tenth of the bytes."""
+def _settle(data: dict[str, str], name: str) -> None:
+    """Name tables after their cell, drop addresses, and hold pictures as JPEG."""
+    if " at 0x" in data.get("text/plain", ""):
+        data["text/plain"] = "a table"
+    if "text/html" in data:
+        data["text/html"] = re.sub(r"T_[0-9a-f]{5}", name, data["text/html"])
     if "image/png" in data:
         packed = io.BytesIO()
         picture = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png"))))
