@@ -11,10 +11,11 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
+from covid_debug.cleaning.arms import CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.integrity import load_ingest_audit
-from covid_debug.evaluation.comparison import load_comparison
+from covid_debug.evaluation.comparison import BASE_ARM, load_comparison
 from covid_debug.places import prepare_folders
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.summary import load_run_summary
@@ -40,8 +41,8 @@ class RunOutcome:
 
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
-    n_optional = ("placebo" in config.arms) + (config.proof.max_films > 0)
-    return 6 + len(config.seeds) * len(config.arms) + n_optional
+    n_trainings = len(config.seeds) * len(config.arms)
+    return 5 + len(config.made_arms) + (config.proof.max_films > 0) + n_trainings
 
 
 def _name_flow_run() -> str:
@@ -71,17 +72,17 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
             recorder.log_ingest(found, original)
         with console.stage("Find burned-in text on every film"):
             regions = tasks.find_text(run, original)
-        with console.stage("Clean: COVIDx++"):
-            cleaned = tasks.clean(run, original, regions)
+        filmsets = {BASE_ARM: original}
+        for arm in config.made_arms:
+            with console.stage(MADE_ARMS[arm].title):
+                make = tasks.make_arm.with_options(task_run_name=f"make the {arm} films")
+                filmsets[arm] = make(run, arm, original, regions)
+        cleaned = filmsets[CLEANED_ARM]
         proved: Path | None = None
         if config.proof.max_films:
             with console.stage("Prove: is text left, did cleaning leave a scar?"):
                 proved = tasks.prove(run, original, cleaned)
                 recorder.log_proof(load_proof(proved), proved)
-        filmsets: dict[str, Path] = {"original": original, "cleaned": cleaned}
-        if "placebo" in config.arms:
-            with console.stage("Clean as much elsewhere: the placebo"):
-                filmsets["placebo"] = tasks.clean_placebo(run, original, regions)
 
         checkpoints: dict[tuple[str, int], Path] = {}
         for arm in config.arms:
@@ -95,11 +96,11 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                     log.checkpoint(checkpoints[arm, seed])
 
         with console.stage("Audit: does the text drive the predictions?"):
-            first = checkpoints["original", config.seeds[0]]
+            first = checkpoints[BASE_ARM, config.seeds[0]]
             audited = tasks.audit(run, first, original, regions)
             calibrated = tasks.calibrate(run, audited, first, original)
         with console.stage("Compare the models"):
-            tested = {"original": original, "cleaned": cleaned}
+            tested = {BASE_ARM: original, CLEANED_ARM: cleaned}
             compared = tasks.compare(run, checkpoints, tested)
             confounds = tasks.confounds(run, original, regions)
         with console.stage("Report"):

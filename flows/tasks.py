@@ -13,8 +13,9 @@ from prefect.cache_policies import NO_CACHE
 
 from covid_debug.artifacts import canonical_json
 from covid_debug.audit.stage import AuditRequest, CalibrationRequest, ConfoundsRequest
+from covid_debug.cleaning.arms import MADE_ARMS
 from covid_debug.cleaning.scar import ProbeParams
-from covid_debug.cleaning.stage import CleanRequest, PlaceboRequest, ProofRequest, tell_proof
+from covid_debug.cleaning.stage import ProofRequest, tell_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.reporting.stage import ReportRequest
@@ -70,10 +71,12 @@ def find_text(run: Run, filmset: Path) -> Path:
     return regions
 
 
-@task(task_run_name="clean", cache_policy=NO_CACHE, persist_result=False)
-def clean(run: Run, filmset: Path, regions: Path) -> Path:
-    """Inpaint every text region of every film: COVIDx++."""
-    return run.find_or_make(CleanRequest(filmset, regions, run.config.cleaning))
+@task(cache_policy=NO_CACHE, persist_result=False)
+def make_arm(run: Run, arm: str, filmset: Path, regions: Path) -> Path:
+    """Make the films on which an arm trains: COVIDx++, or its placebo."""
+    config = run.config
+    make = MADE_ARMS[arm].request
+    return run.find_or_make(make(filmset, regions, config.cleaning, config.run_seed))
 
 
 @task(task_run_name="prove the cleaning", cache_policy=NO_CACHE, persist_result=False)
@@ -90,13 +93,6 @@ def prove(run: Run, filmset: Path, cleaned: Path) -> Path:
     proved = run.find_or_make(request)
     tell_proof(proved, run.console)
     return proved
-
-
-@task(task_run_name="clean the placebo", cache_policy=NO_CACHE, persist_result=False)
-def clean_placebo(run: Run, filmset: Path, regions: Path) -> Path:
-    """Inpaint as many, equally large places without text: the placebo arm."""
-    config = run.config
-    return run.find_or_make(PlaceboRequest(filmset, regions, config.cleaning, config.run_seed))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

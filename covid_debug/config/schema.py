@@ -8,20 +8,21 @@ import dataclasses
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from covid_debug.audit.planning import AuditParams
+from covid_debug.cleaning.arms import ARM_NAMES, CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.proof import ProofParams
 from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData
 from covid_debug.errors import ConfigError
+from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.text.stage import TextParams
 from covid_debug.training.params import TrainingParams
 
-Arm = Literal["original", "cleaned", "placebo"]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -82,7 +83,7 @@ class RunConfig:
     data: Annotated[PhantomData | SourceData | CovidxData, Field(discriminator="kind")]
     seeds: tuple[Seed, ...] = (0,)
     run_seed: Seed = 0
-    arms: tuple[Arm, ...] = ("original", "cleaned")
+    arms: tuple[str, ...] = ("original", "cleaned")
     view: ViewSpec = field(default_factory=ViewSpec)
     text: TextParams = field(default_factory=TextParams)
     training: TrainingParams = field(default_factory=TrainingParams)
@@ -108,10 +109,17 @@ class RunConfig:
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"seeds = {list(self.seeds)}: expected at least one, all different")
-        if "original" not in self.arms or len(set(self.arms)) != len(self.arms):
+        known = set(self.arms) <= set(ARM_NAMES)
+        if not known or BASE_ARM not in self.arms or len(set(self.arms)) != len(self.arms):
             raise ConfigError(
-                f"arms = {list(self.arms)}: expected 'original' and any of cleaned, placebo, once"
+                f"arms = {list(self.arms)}: expected {BASE_ARM!r} and any of"
+                f" {', '.join(MADE_ARMS)}, once"
             )
+
+    @property
+    def made_arms(self) -> tuple[str, ...]:
+        """Versions of the films that the run makes: its arms, and the cleaned films to test on."""
+        return tuple(arm for arm in MADE_ARMS if arm == CLEANED_ARM or arm in self.arms)
 
     def without_places(self) -> dict[str, Any]:
         """Return what decides the results: everything but folders, tracking and processes."""

@@ -258,9 +258,9 @@ def _check_places(config: RunConfig) -> None:
 
 def estimate_disk_gb(config: RunConfig, n_films: int) -> tuple[float, float]:
     """Return the gigabytes of decoded views and of cleaned films, at 640 px a side."""
-    versions = 2 + ("placebo" in config.arms)
-    views_gb = versions * n_films * config.view.image_size**2 / 1e9
-    return views_gb, (versions - 1) * n_films * _FILM_MB / 1e3
+    n_made = len(config.made_arms)
+    views_gb = (1 + n_made) * n_films * config.view.image_size**2 / 1e9
+    return views_gb, n_made * n_films * _FILM_MB / 1e3
 
 
 def _check_space(config: RunConfig, facts: RunFacts) -> None:

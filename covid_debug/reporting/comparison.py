@@ -5,12 +5,12 @@ Arranges the numbers and verdicts that it is given; computes none.
 
 from dataclasses import dataclass
 
+from covid_debug.cleaning.arms import ARM_NAMES
 from covid_debug.evaluation.comparison import BASE_ARM, POOLED, Comparison, PooledDifference
 from covid_debug.evaluation.statistics import Estimate
 
-CLEANED = "cleaned"
 # Order of arms and test sets in every table; unknown names come last.
-ORDER = ("original", "cleaned", "placebo", "text_free", "text_swapped")
+ORDER = (*ARM_NAMES, "text_free", "text_swapped")
 METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",

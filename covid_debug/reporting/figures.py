@@ -5,6 +5,7 @@ Owns how numbers look as pictures; the numbers come ready-made.
 
 import base64
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from covid_debug.audit.artifact import AuditedFilm
 from covid_debug.audit.verdicts import VERDICTS
+from covid_debug.cleaning.arms import ARM_NAMES
 from covid_debug.evaluation.comparison import Cell
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import (
@@ -29,7 +31,9 @@ from covid_debug.reporting.verdicts import VERDICT_NAMES
 
 INK = "#1f2933"
 MUTED = "#8794a1"
-ARM_COLOURS = {"original": "#b3541e", "cleaned": "#1f6f8b", "placebo": "#7a7f85"}
+# In the order of the arms, so that a new one has a colour.
+COLOURS = ("#b3541e", "#1f6f8b", "#7a7f85", "#7b5ea7", "#4f7f3f", "#b08900")
+ARM_COLOURS = dict(zip(ARM_NAMES, itertools.cycle(COLOURS), strict=False))
 VERDICT_COLOURS = {
     "text_driven": "#b42318",
     "text_sensitive": "#c77700",

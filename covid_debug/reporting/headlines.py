@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from covid_debug.audit.artifact import Audit, AuditSummary
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
+from covid_debug.cleaning.arms import CLEANED_ARM
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.comparison import CLEANED, ComparisonTable
+from covid_debug.reporting.comparison import ComparisonTable
 
 TEST_NAMES = {
     "original": "the original test films",
@@ -58,7 +59,7 @@ def write_headlines(
     if calibration is not None:
         lines.append(_calibration_line(calibration))
     for arm in table.arms:
-        if arm == CLEANED:
+        if arm == CLEANED_ARM:
             lines += [line for test in table.tests if (line := _difference_line(table, arm, test))]
         elif arm != BASE_ARM and (line := _control_line(table, arm)):
             lines.append(line)

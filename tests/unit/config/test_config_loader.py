@@ -57,7 +57,10 @@ def test_covidx_data_section_is_read() -> None:
         ({"training": {"class_weights": {"c": math.nan}}}, "training.class_weights.c is nan"),
         ({"audit": {"igos": {"x": [1, math.inf]}}}, "audit.igos.x.1 is inf; expected a finite"),
         ({"arms": ["cleaned"]}, "expected 'original'"),
-        ({"arms": ["original", "washed"]}, "arms.1 = 'washed': input should be"),
+        (
+            {"arms": ["original", "washed"]},
+            r"'washed'\]: expected 'original' and any of cleaned, placebo",
+        ),
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
         ({"data": {"kind": "other"}}, "data"),
         ({"view": {"image_size": "big"}}, "view.image_size = 'big'"),
