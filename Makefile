@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format bench docs lock golden clean
+.PHONY: help setup demo test test-slow test-mutants lint format bench docs lock golden clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,10 @@ test: $(STAMP)  ## Run the test suite (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(STAMP)  ## Run the slow tests as well (tens of minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu" --ignore=tests/mutants
+
+test-mutants: $(STAMP)  ## Plant small faults into the library; each must fail a test (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/mutants
 
 lint: $(STAMP)  ## Check style, types and import layers
 	@echo "==> Checking style (ruff), types (mypy) and import layers (lint-imports)"
