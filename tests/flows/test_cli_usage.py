@@ -13,7 +13,6 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from benchmarks.text import measure as bench_text
 from covid_debug.cli import main as cli
 from tests.cli import call
 
@@ -99,17 +98,6 @@ def test_interrupted_command_says_that_it_can_go_on(
 
     assert outcome.code == 130
     assert outcome.err == ["interrupted; finished stages are kept, start again to go on"]
-
-
-def test_bench_text_without_the_development_set_names_the_option(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bench_text, "ANNOTATIONS", tmp_path / "tests" / "markers_dev.json")
-
-    outcome = call("bench", "text", "--data", tmp_path, "--out", tmp_path / "o")
-
-    assert (outcome.code, len(outcome.err)) == (1, 1)
-    assert "--annotations FILE" in outcome.err[0]
 
 
 def iter_documented_lines() -> Iterator[tuple[str, str, bool]]:
