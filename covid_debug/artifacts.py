@@ -24,19 +24,9 @@ from filelock import lock_descriptor
 from covid_debug.errors import ArtifactError
 
 MANIFEST_NAME = "manifest.json"
-# Kind -> version of its files; raise it when an older covid_debug could not read them any more.
-SCHEMA_VERSIONS = {
-    "filmset": 1,
-    "regions": 1,
-    "cleaning-proof": 1,
-    "checkpoint": 1,
-    "audit": 1,
-    "audit_power": 1,
-    "flag-calibration": 1,
-    "comparison": 1,
-    "confounds": 1,
-    "report": 1,
-}
+# Kind -> version of its files where it is not 1; raise it when an older covid_debug could not read
+# them any more.
+_SCHEMA_VERSIONS: dict[str, int] = {}
 _PARTIAL_MARK = ".partial-"
 _PARTIAL_PATTERN = f"*{_PARTIAL_MARK}{'[0-9a-f]' * 8}"
 _OWNER_NAME = ".owner"  # locked inside a draft for as long as its writer lives
@@ -181,7 +171,7 @@ def write_artifact(
         try_to_lock(owner)
         yield draft
         manifest = {
-            "schema_version": SCHEMA_VERSIONS.get(kind, 1),
+            "schema_version": schema_version(kind),
             "kind": kind,
             "parameters": parameters,
             "inputs": dict(inputs or {}),
@@ -205,6 +195,11 @@ def write_artifact(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(owner)
+
+
+def schema_version(kind: str) -> int:
+    """Return the newest version of a kind's files that this covid_debug reads, which it writes."""
+    return _SCHEMA_VERSIONS.get(kind, 1)
 
 
 @dataclasses.dataclass(slots=True)
@@ -246,7 +241,7 @@ def read_manifest(directory: Path, *, kind: str) -> dict[str, Any]:
         raise ArtifactError(f"{path}: is not a readable manifest; make the {kind} again") from error
     if found != kind:
         raise ArtifactError(f"{directory}: is a {found}, expected a {kind}")
-    known = SCHEMA_VERSIONS.get(kind, 1)
+    known = schema_version(kind)
     if version > known:
         raise ArtifactError(
             f"{directory}: this {kind} was written by a newer covid_debug (schema version"

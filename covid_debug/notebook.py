@@ -27,6 +27,7 @@ from covid_debug.evaluation.comparison import BASE_ARM, Comparison, compare_arms
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec, render_view
 from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
+from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_classifier
 from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.models.inference import to_canonical
@@ -36,7 +37,6 @@ from covid_debug.saliency.catalog import build_explainer
 from covid_debug.text.base import check_gray_films
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
-from covid_debug.text.stage import load_regions
 
 Place: TypeAlias = str | Path
 OneFilm: TypeAlias = Place | FilmFile | FilmImage | Pixels
@@ -316,7 +316,7 @@ def _read_gray(film: OneFilm) -> NDArray[np.uint8]:
 
 def _by_image(found: Found) -> Mapping[str, FilmRegions]:
     if isinstance(found, str | Path):
-        return load_regions(Path(found))
+        return read_regions(Path(found))
     return {record.image: record for record in found}
 
 

@@ -37,13 +37,13 @@ from covid_debug.errors import DataIntegrityError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.records import Film, FilmRegions
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
-from covid_debug.text.stage import load_regions
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class AuditRequest(Request):
         grid = min(self.params.grid_size, *model.classifier.image_size)
         params = replace(self.params, grid_size=grid)
         if self.regions is not None:
-            return AuditSubject(model, filmset, films, load_regions(self.regions), params, None)
+            return AuditSubject(model, filmset, films, read_regions(self.regions), params, None)
         pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         with means.listener.progress("text") as progress:
             lines = scan_films(pairs, n_workers=means.n_workers, progress=progress)
@@ -279,7 +279,7 @@ class ConfoundsRequest(Request):
         """Fit every baseline on the training films and test it on the test films."""
         found = compute_confounds(
             load_filmset(self.filmset),
-            load_regions(self.regions),
+            read_regions(self.regions),
             seed=self.seed,
             view=self.view,
             cache_dir=means.cache_dir,

@@ -16,6 +16,7 @@ from covid_debug.artifacts import write_text_atomic
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.records import FilmRegions, TextRegion
 
+REGIONS_NAME = "regions.jsonl"
 _SUBPIXEL_BITS = 6
 _MAX_COORDINATE = 1_000_000  # larger ones would overflow where polygons are drawn
 
@@ -70,18 +71,20 @@ def write_regions(path: Path, films: Iterable[FilmRegions]) -> None:
     write_text_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
-def read_regions(path: Path) -> dict[str, FilmRegions]:
-    """Read ``regions.jsonl``.
+def read_regions(place: Path) -> dict[str, FilmRegions]:
+    """Read the text regions of an artifact, or of a file that detect-text wrote.
 
     Args:
-        path: The file; unknown keys are ignored.
+        place: Folder of kind ``"regions"``, or a file of JSON lines; unknown keys are ignored.
 
     Returns:
         Image id (or path) -> regions, in the order of the file.
 
     Raises:
-        DataIntegrityError: If the file is missing or a line is not a valid record.
+        DataIntegrityError: If the file is missing, a line is not a valid record or a film appears
+            twice.
     """
+    path = place / REGIONS_NAME if place.is_dir() else place
     return {film.image: film for film in iter_regions(path)}
 
 

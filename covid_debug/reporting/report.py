@@ -11,13 +11,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
 from covid_debug.artifacts import canonical_json, read_manifest, write_artifact, write_text_atomic
 from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
+from covid_debug.audit.calibration import load_calibration
+from covid_debug.audit.confounds import load_confounds
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.decisions import Decision
 from covid_debug.cleaning.proof import load_proof
@@ -25,7 +27,7 @@ from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.classification import ONE_SEED
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, Comparison, load_comparison
 from covid_debug.imaging.overlays import colour_bar
 from covid_debug.imaging.regions import read_regions
 from covid_debug.imaging.writing import encode_jpeg, to_data_uri
@@ -47,7 +49,6 @@ from covid_debug.reporting.figures import (
     to_svg_uri,
 )
 from covid_debug.reporting.headlines import start_sentence, write_headlines
-from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.summary import (
     REPORT_KIND,
     REPORT_NAME,
@@ -65,18 +66,22 @@ from covid_debug.reporting.tables import (
 )
 from covid_debug.reporting.verdicts import BASELINE_NAMES, UNKNOWN_BASELINE, VERDICT_NAMES
 
+if TYPE_CHECKING:
+    from covid_debug.reporting.stage import ReportRequest
+
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
 _MAX_TABLE_ROWS = 12
+MAX_CARDS = 200  # films that get a card; all of them are in flags.csv
 _INLINED_FIGURES = ("comparison", "calibration", "probability_shift")
 
 
-def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Path:
+def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) -> Path:
     """Write the folder of a run.
 
     Args:
         run_dir: Folder to make, an artifact of kind ``"report"``; must not exist.
-        inputs: What the report is made from.
+        request: What the report is made from.
         n_workers: Threads that read films.
 
     Returns:
@@ -86,26 +91,40 @@ def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Pat
         ArtifactError: If the folder exists or cannot be written, or an input is broken.
         DataIntegrityError: If a film set or the regions cannot be read.
     """
-    filmset = load_filmset(inputs.filmset)
-    cleaned = None if inputs.cleaned is None else load_filmset(inputs.cleaned)
-    regions = read_regions(inputs.regions)
-    audit = None if inputs.audit is None else load_audit(inputs.audit)
+    filmset = load_filmset(request.filmset)
+    cleaned = None if request.cleaned is None else load_filmset(request.cleaned)
+    regions = read_regions(request.regions)
+    audit = None if request.audit is None else load_audit(request.audit)
     audited = rank_films(audit)
-    table = arrange_comparison(inputs.comparison)
-    proof = None if inputs.proof is None else load_proof(inputs.proof)
-    headlines = write_headlines(audit, table, inputs.baselines, inputs.calibration, proof)
+    comparison = None if request.comparison is None else load_comparison(request.comparison)
+    table = arrange_comparison(comparison)
+    baselines = () if request.confounds is None else load_confounds(request.confounds)
+    calibration = None if request.calibration is None else load_calibration(request.calibration)
+    proof = None if request.proof is None else load_proof(request.proof)
+    headlines = write_headlines(audit, table, baselines, calibration, proof)
     cards = (
-        build_cards(audit, filmset, cleaned, regions, inputs.view, inputs.max_cards, n_workers)
+        build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
         else []
     )
-    figures = _draw_figures(inputs, audited, table)
-    ingest = _load_ingest(inputs.filmset)
-    sources = _source_names(inputs)
-    summary = summarise(inputs, filmset, regions, audit, table, headlines, len(cards), proof)
+    figures = _draw_figures(comparison, audited, table)
+    ingest = _load_ingest(request.filmset)
+    sources = _source_names(request)
+    summary = summarise(
+        request.title,
+        headlines,
+        filmset,
+        regions,
+        proof,
+        audit,
+        len(cards),
+        table,
+        baselines,
+        calibration,
+    )
     films = {film.image_id: film for film in filmset.films}
     flags = flag_rows(audited, films, regions, {card.film.image_id for card in cards})
-    rows = inputs.comparison.rows if inputs.comparison else ()
+    rows = comparison.rows if comparison else ()
     with write_artifact(run_dir, kind=REPORT_KIND, inputs=sources) as draft:
         (draft.path / "figures").mkdir()
         for name, figure in figures.items():
@@ -114,7 +133,8 @@ def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Pat
         _write(draft.path / COMPARISON_NAME, write_csv(COMPARISON_COLUMNS, rows))
         write_record(draft.path / SUMMARY_NAME, summary)
         context = {
-            "inputs": inputs,
+            "config": _show_config(request.config),
+            "command": request.command,
             "filmset": filmset,
             "summary": summary,
             "audited": audited,
@@ -123,10 +143,10 @@ def build_report(run_dir: Path, inputs: ReportInputs, n_workers: int = 2) -> Pat
             "ingest": ingest,
             "proof": proof,
             "sources": sources,
-            "confusions": inputs.comparison.cells if inputs.comparison else (),
+            "confusions": comparison.cells if comparison else (),
             "figures": {n: to_svg_uri(figures[n]) for n in _INLINED_FIGURES if n in figures},
             "baseline": _name_baseline(audit),
-            **_page_facts(inputs, audited, cards, summary),
+            **_page_facts(request, table, audited, cards, summary),
         }
         _write(draft.path / REPORT_NAME, _render(context))
     return run_dir / REPORT_NAME
@@ -179,7 +199,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _draw_figures(
-    inputs: ReportInputs, audited: Sequence[AuditedFilm], table: ComparisonTable
+    comparison: Comparison | None, audited: Sequence[AuditedFilm], table: ComparisonTable
 ) -> dict[str, Any]:
     figures = {}
     if table.cells:
@@ -188,7 +208,7 @@ def _draw_figures(
         figures["calibration"] = draw_counterfactuals(table)
     if audited:
         figures["probability_shift"] = draw_probability_shift(audited, audited[0].target_class)
-    for cell in inputs.comparison.cells if inputs.comparison else ():
+    for cell in comparison.cells if comparison else ():
         names = (cell.train_data, cell.test_data, f"seed{cell.seed}")
         figures["confusion_" + "_".join(map(_file_part, names))] = draw_confusion(cell)
     return figures
@@ -210,29 +230,32 @@ def _load_ingest(folder: Path) -> IngestAudit | None:
     return load_ingest_audit(folder) if (folder / AUDIT_JSON).is_file() else None
 
 
-def _source_names(inputs: ReportInputs) -> dict[str, str]:
+def _show_config(config: object) -> str:
+    return json.dumps(json.loads(canonical_json(config)), indent=2, sort_keys=True)
+
+
+def _source_names(request: "ReportRequest") -> dict[str, str]:
     places = {
-        "films": inputs.filmset,
-        "regions": inputs.regions.parent,
-        "cleaned films": inputs.cleaned,
-        "proof of cleaning": inputs.proof,
-        "audit": inputs.audit,
+        "films": request.filmset,
+        "regions": request.regions,
+        "cleaned films": request.cleaned,
+        "proof of cleaning": request.proof,
+        "audit": request.audit,
     }
     return {name: place.name for name, place in places.items() if place is not None}
 
 
 def _page_facts(
-    inputs: ReportInputs,
+    request: "ReportRequest",
+    table: ComparisonTable,
     audited: Sequence[AuditedFilm],
     cards: Sequence[Card],
     summary: RunSummary,
 ) -> dict[str, Any]:
-    manifest = read_manifest(inputs.filmset, kind="filmset")
+    manifest = read_manifest(request.filmset, kind="filmset")
     shown = [card.film for card in cards]
-    identity = canonical_json([inputs.title, _source_names(inputs), to_plain(summary)])
+    identity = canonical_json([request.title, _source_names(request), to_plain(summary)])
     bar = colour_bar(160, 8)
-    rows = inputs.comparison.rows if inputs.comparison else ()
-    tests = {row.test_data for row in rows}
     return {
         "base": BASE_ARM,
         "one_seed": ONE_SEED,
@@ -241,7 +264,7 @@ def _page_facts(
         "counterfactual_names": COUNTERFACTUAL_NAMES,
         "verdicts": VERDICTS,
         "verdict_names": VERDICT_NAMES,
-        "is_phantom": "text_free" in tests or inputs.calibration is not None,
+        "is_phantom": "text_free" in table.tests or summary.calibration is not None,
         "n_audited": len(audited),
         "packages": manifest["packages"],
         "python": manifest["python"],

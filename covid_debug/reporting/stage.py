@@ -1,20 +1,14 @@
 """The last stage: the run's folder with the report."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from covid_debug.artifacts import artifact_key, canonical_json
-from covid_debug.audit.calibration import load_calibration
-from covid_debug.audit.confounds import load_confounds
-from covid_debug.evaluation.comparison import load_comparison
+from covid_debug.artifacts import artifact_key
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.report import build_report
 from covid_debug.reporting.summary import REPORT_KIND
 from covid_debug.stages import Means, Request
-from covid_debug.text.stage import REGIONS_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +17,15 @@ class ReportRequest(Request):
 
     Attributes:
         title: Name of the run; first part of the folder's name.
-        filmset: The original films.
+        filmset: The original films; what ingesting found, kept with them, is shown.
         regions: Artifact of their text.
         view: What the model sees of a film.
-        cleaned: The cleaned films.
-        audit: Artifact of the audit.
-        comparison: Artifact of the comparison.
-        confounds: Artifact of the models that see no lung.
-        calibration: Artifact of the flags against known truth.
+        cleaned: The cleaned films, or None.
+        audit: Artifact of the audit, or None.
+        comparison: Artifact of the comparison, or None. Test data named ``text_free`` or
+            ``text_swapped`` are counterfactual films of a phantom.
+        confounds: Artifact of the models that see no lung, or None.
+        calibration: Artifact of the flags against known truth, or None.
         proof: Artifact of the proof of cleaning, or None.
         config: What the run was made with.
         command: Command line that makes the run again; decides no result.
@@ -40,11 +35,11 @@ class ReportRequest(Request):
     filmset: Path
     regions: Path
     view: ViewSpec
-    cleaned: Path
-    audit: Path
-    comparison: Path
-    confounds: Path
-    calibration: Path
+    cleaned: Path | None = None
+    audit: Path | None = None
+    comparison: Path | None = None
+    confounds: Path | None = None
+    calibration: Path | None = None
     proof: Path | None = None
     config: object = None
     command: str = field(default="", compare=False)
@@ -74,18 +69,4 @@ class ReportRequest(Request):
 
     def make(self, out: Path, means: Means) -> Path:
         """Write the folder and return the path of ``report.html``."""
-        inputs = ReportInputs(
-            title=self.title,
-            filmset=self.filmset,
-            regions=self.regions / REGIONS_NAME,
-            view=self.view,
-            cleaned=self.cleaned,
-            audit=self.audit,
-            proof=self.proof,
-            comparison=load_comparison(self.comparison),
-            baselines=load_confounds(self.confounds),
-            calibration=load_calibration(self.calibration),
-            config=json.dumps(json.loads(canonical_json(self.config)), indent=2, sort_keys=True),
-            command=self.command,
-        )
-        return build_report(out, inputs, means.n_workers)
+        return build_report(out, self, means.n_workers)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from covid_debug.artifacts import SCHEMA_VERSIONS, read_manifest
+from covid_debug.artifacts import read_manifest, schema_version
 from covid_debug.audit.artifact import Audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
@@ -19,7 +19,6 @@ from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records import SPLITS, FilmRegions
 from covid_debug.records_json import Number, read_record
 from covid_debug.reporting.comparison import ComparisonTable
-from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.text.statistics import GroupStatistics, count_by_group
 
 REPORT_KIND = "report"
@@ -156,34 +155,22 @@ def load_run_summary(run_dir: Path) -> RunSummary:
 
 
 def summarise(
-    inputs: ReportInputs,
+    title: str,
+    headlines: Sequence[str],
     filmset: FilmSet,
     regions: Mapping[str, FilmRegions],
+    proof: CleaningProof | None,
     audit: Audit | None,
-    table: ComparisonTable,
-    headlines: Sequence[str],
     n_cards: int,
-    proof: CleaningProof | None = None,
+    table: ComparisonTable,
+    baselines: tuple[Confound, ...],
+    calibration: FlagCalibration | None,
 ) -> RunSummary:
-    """Return the content of ``summary.json``.
-
-    Args:
-        inputs: What the report is made from.
-        filmset: The original films.
-        regions: Image id -> text regions.
-        audit: The audit, or None.
-        table: The comparison.
-        headlines: Sentences for the reader.
-        n_cards: Films shown as cards.
-        proof: The proof of cleaning, or None.
-
-    Returns:
-        The summary.
-    """
+    """Return the content of ``summary.json``; ``n_cards`` films are shown as cards."""
     found, films = regions.values(), filmset.films
     return RunSummary(
-        schema_version=SCHEMA_VERSIONS[REPORT_KIND],
-        title=inputs.title,
+        schema_version=schema_version(REPORT_KIND),
+        title=title,
         headlines=tuple(headlines),
         films=FilmsSummary(
             n_total=filmset.n_total,
@@ -218,8 +205,8 @@ def summarise(
             for (arm, test), cell in sorted(table.differences.items())
         },
         n_seeds=table.n_seeds,
-        baselines=inputs.baselines,
-        calibration=inputs.calibration,
+        baselines=baselines,
+        calibration=calibration,
     )
 
 

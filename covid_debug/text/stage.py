@@ -8,15 +8,13 @@ from typing import Any, ClassVar
 
 from covid_debug.artifacts import read_manifest, write_artifact
 from covid_debug.data.filmset import load_filmset
-from covid_debug.imaging.regions import iter_regions, read_regions
+from covid_debug.imaging.regions import REGIONS_NAME, iter_regions, read_regions
 from covid_debug.records import FilmRegions
 from covid_debug.stages import Means, Request
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_to_file
 from covid_debug.text.statistics import count_by_group
-
-REGIONS_NAME = "regions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,7 @@ class RegionsRequest(Request):
                 )
             draft.facts |= {"n_total": len(pairs), **counts}
             lines.replace(draft.path / REGIONS_NAME)
-        return load_regions(out)
-
-
-def load_regions(place: Path) -> dict[str, FilmRegions]:
-    """Read the text regions of an artifact, or of a file that detect-text wrote.
-
-    Args:
-        place: Folder of kind ``"regions"``, or a file of JSON lines.
-
-    Returns:
-        Image id (or path) -> regions, in the order of the file.
-    """
-    return read_regions(place / REGIONS_NAME if place.is_dir() else place)
+        return read_regions(out)
 
 
 def describe_detection(place: Path) -> dict[str, Any]:
@@ -123,7 +109,7 @@ def describe_regions(regions_dir: Path, filmset_dir: Path) -> Iterator[str]:
         f" ({facts['n_total'] - facts['n_ok']} unreadable)"
     )
     films = load_filmset(filmset_dir).films
-    records = load_regions(regions_dir).values()
+    records = read_regions(regions_dir).values()
     _, *sources = count_by_group(records, {film.image_id: film.source for film in films})
     for source in sources:
         yield source.describe()

@@ -1,11 +1,11 @@
 """The stage that trains: training films of a data set, selection on its validation films."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.filmset import load_filmset
 from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
@@ -37,7 +37,20 @@ class TrainRequest(Request):
     code_version: ClassVar[int] = 1
 
     def make(self, out: Path, means: Means) -> TrainingResult:
-        """Decode the views once and train."""
+        """Decode the views once and train; a set without films in train or val is refused."""
+        filmset = load_filmset(self.filmset)
+        views, labels = {}, {}
+        for split in ("train", "val"):
+            films = filmset.select(split)
+            if not films:
+                raise DataIntegrityError(
+                    f"{filmset.root}: has no films in {split!r}; training needs some in train and"
+                    " val"
+                )
+            labels[split] = [filmset.label_index(film) for film in films]
+            views[split] = load_views(
+                filmset, films, self.view, means.cache_dir, n_workers=means.n_workers
+            )
         with means.listener.progress("epochs") as progress:
 
             def tell(metrics: EpochMetrics) -> None:
@@ -45,67 +58,17 @@ class TrainRequest(Request):
                 if self.on_epoch is not None:
                     self.on_epoch(metrics)
 
-            return train_on_filmset(
-                load_filmset(self.filmset),
+            return train_classifier(
+                views["train"],
+                labels["train"],
+                views["val"],
+                labels["val"],
+                filmset.class_names,
                 self.training,
-                self.view,
                 seed=self.seed,
+                view=self.view,
                 out=out,
-                means=means,
                 inputs=self.inputs(),
                 on_epoch=tell,
+                device=means.device,
             )
-
-
-def train_on_filmset(
-    filmset: FilmSet,
-    params: TrainingParams,
-    view: ViewSpec,
-    *,
-    seed: int,
-    out: Path,
-    means: Means,
-    inputs: Mapping[str, str] | None = None,
-    on_epoch: Callable[[EpochMetrics], None] | None = None,
-) -> TrainingResult:
-    """Decode the views once and train.
-
-    Args:
-        filmset: Data set with films in ``train`` and ``val``.
-        params: Recipe.
-        view: What the model sees.
-        seed: Seed of weights, order and augmentation.
-        out: Checkpoint to write.
-        means: How it is carried out.
-        inputs: Names of the artifacts that go in.
-        on_epoch: Receives the metrics of every epoch.
-
-    Returns:
-        The history and the best epoch.
-
-    Raises:
-        DataIntegrityError: If the data set has no training or no validation films.
-    """
-    views, labels = {}, {}
-    for split in ("train", "val"):
-        films = filmset.select(split)
-        if not films:
-            raise DataIntegrityError(
-                f"{filmset.root}: has no films in {split!r}; training needs some in train and val"
-            )
-        labels[split] = [filmset.label_index(film) for film in films]
-        views[split] = load_views(filmset, films, view, means.cache_dir, n_workers=means.n_workers)
-    return train_classifier(
-        views["train"],
-        labels["train"],
-        views["val"],
-        labels["val"],
-        filmset.class_names,
-        params,
-        seed=seed,
-        view=view,
-        out=out,
-        inputs=inputs,
-        on_epoch=on_epoch,
-        device=means.device,
-    )

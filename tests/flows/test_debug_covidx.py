@@ -23,7 +23,7 @@ WORK = (
     "text.stage.scan_to_file",
     "cleaning.stage.clean_filmset",
     "cleaning.stage.prove_cleaning",
-    "training.stage.train_on_filmset",
+    "training.stage.train_classifier",
     "audit.stage.audit_filmset",
     "audit.stage.calibrate",
     "audit.stage.compute_confounds",

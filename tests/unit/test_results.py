@@ -15,8 +15,8 @@ from covid_debug.cleaning.proof import load_proof
 from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.reporting.inputs import ReportInputs
 from covid_debug.reporting.report import build_report
+from covid_debug.reporting.stage import ReportRequest
 
 KEPT = sorted((Path(__file__).parents[1] / "data" / "runs").glob("*.*/"))
 VIEW = ViewSpec(image_size=64)
@@ -54,20 +54,20 @@ def keeps(old: object, new: object) -> bool:
 def test_report_of_a_kept_run_is_made_again_with_the_same_numbers(
     kept: Path, tmp_path: Path
 ) -> None:
-    inputs = ReportInputs(
+    request = ReportRequest(
         title="kept",
         filmset=kept / "filmset",
-        regions=kept / "regions" / "regions.jsonl",
+        regions=kept / "regions",
         view=VIEW,
         cleaned=kept / "cleaned",
         audit=kept / "audit",
         proof=kept / "cleaning-proof",
-        comparison=load_comparison(kept / "comparison"),
-        baselines=load_confounds(kept / "confounds"),
-        calibration=load_calibration(kept / "flag-calibration"),
+        comparison=kept / "comparison",
+        confounds=kept / "confounds",
+        calibration=kept / "flag-calibration",
     )
 
-    report = build_report(tmp_path / "again", inputs)
+    report = build_report(tmp_path / "again", request)
 
     for name in ("summary.json", "flags.csv", "comparison.csv"):
         assert keeps(read(kept / "report" / name), read(report.parent / name)), name

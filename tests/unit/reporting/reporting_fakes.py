@@ -1,26 +1,39 @@
 """Made-up artifacts of a finished run, for tests of the report."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from covid_debug.artifacts import write_artifact
 from covid_debug.audit.artifact import AuditedFilm
-from covid_debug.audit.calibration import FlagCalibration, TruthCounts
-from covid_debug.audit.confounds import Confound
+from covid_debug.audit.calibration import (
+    CALIBRATION_KIND,
+    FlagCalibration,
+    TruthCounts,
+    write_calibration,
+)
+from covid_debug.audit.confounds import CONFOUNDS_KIND, Confound, write_confounds
 from covid_debug.cleaning.proof import PROOF_KIND, CleaningProof, write_proof
 from covid_debug.cleaning.residual import ResidualScan
 from covid_debug.cleaning.scar import ScarProbe
 from covid_debug.data.filmset import FilmSet, load_filmset, write_films
-from covid_debug.evaluation.comparison import Cell, Comparison, Contrast, PooledDifference, Row
+from covid_debug.evaluation.comparison import (
+    COMPARISON_KIND,
+    Cell,
+    Comparison,
+    Contrast,
+    PooledDifference,
+    Row,
+    write_comparison,
+)
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import write_regions
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, Flag, TextRegion
-from covid_debug.reporting.inputs import ReportInputs
+from covid_debug.reporting.stage import ReportRequest
 from tests.audits import make_audited, write_made_up_audit
 from tests.films import recorded
 
@@ -197,6 +210,9 @@ def make_cell(arm: str, test: str, class_names: tuple[str, ...] = CLASSES) -> Ce
     )
 
 
+COMPARISON = make_comparison()
+
+
 def make_confound(name: str, description: str, value: float, low: float, high: float) -> Confound:
     macro_f1 = Estimate(value, low, high, 120)
     return Confound(name, description, value, low, high, 120, 120, macro_f1, 0.41, None)
@@ -239,9 +255,25 @@ def make_proof(folder: Path) -> None:
         write_proof(draft.path, CleaningProof(None, residual, scars, 90))
 
 
-def make_inputs(
-    folder: Path, n: int = 4, *, baseline: str = "blur", **changes: object
-) -> ReportInputs:
+def keep(folder: Path, kind: str, write: Callable[[Path, object], None], value: object) -> Path:
+    """Write what was made up as an artifact; None stays None."""
+    if value is None:
+        return None
+    with write_artifact(folder / f"{kind}-1", kind=kind) as draft:
+        write(draft.path, value)
+    return folder / f"{kind}-1"
+
+
+def make_request(
+    folder: Path,
+    n: int = 4,
+    *,
+    baseline: str = "blur",
+    comparison: Comparison | None = COMPARISON,
+    confounds: tuple[Confound, ...] | None = BASELINES,
+    calibration: FlagCalibration | None = None,
+    **changes: object,
+) -> ReportRequest:
     original = make_filmset(folder / "films-1", n)
     make_filmset(folder / "cleaned-1", n)
     (folder / "regions-1").mkdir()
@@ -250,13 +282,14 @@ def make_inputs(
     values = {
         "title": "demo",
         "filmset": folder / "films-1",
-        "regions": folder / "regions-1" / "regions.jsonl",
+        "regions": folder / "regions-1",
         "view": VIEW,
         "cleaned": folder / "cleaned-1",
         "audit": folder / "audit-1",
-        "comparison": make_comparison(),
-        "baselines": BASELINES,
-        "config": '{"name": "demo"}',
+        "comparison": keep(folder, COMPARISON_KIND, write_comparison, comparison),
+        "confounds": keep(folder, CONFOUNDS_KIND, write_confounds, confounds),
+        "calibration": keep(folder, CALIBRATION_KIND, write_calibration, calibration),
+        "config": {"name": "demo"},
         "command": "covid-debug run configs/demo.yaml",
     }
-    return ReportInputs(**{**values, **changes})
+    return ReportRequest(**{**values, **changes})

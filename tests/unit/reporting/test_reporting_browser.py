@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     fakes.make_proof(folder / "cleaning-proof-1")
-    inputs = fakes.make_inputs(folder, proof=folder / "cleaning-proof-1")
-    return inputs, build_report(folder / "reports" / "demo-1", inputs)
+    request = fakes.make_request(folder, proof=folder / "cleaning-proof-1")
+    return request, build_report(folder / "reports" / "demo-1", request)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def export(page):
 
 
 def test_decisions_about_regions_go_from_the_page_into_the_cleaned_films(run, page, tmp_path):
-    inputs, report = run
-    ids = [film.image_id for film in load_filmset(inputs.filmset).films]
+    request, report = run
+    ids = [film.image_id for film in load_filmset(request.filmset).films]
     page.open(report)
     page.run("document.getElementById('reviewer').value = 'AB'")
     click(page, ids[0], "keep")
@@ -58,8 +58,8 @@ def test_decisions_about_regions_go_from_the_page_into_the_cleaned_films(run, pa
     click(page, ids[2], "accept")
     exported = export(page)
 
-    original = load_filmset(inputs.filmset)
-    regions = read_regions(inputs.regions)
+    original = load_filmset(request.filmset)
+    regions = read_regions(request.regions)
     cleaned = clean_filmset(
         original,
         regions,
@@ -82,8 +82,8 @@ def test_decisions_about_regions_go_from_the_page_into_the_cleaned_films(run, pa
 
 
 def test_exported_decisions_are_shown_again_and_exported_unchanged(run, page, tmp_path):
-    inputs, report = run
-    image_id = load_filmset(inputs.filmset).films[3].image_id
+    request, report = run
+    image_id = load_filmset(request.filmset).films[3].image_id
     lines = [
         {"image_id": image_id, "decision": "unsure", "reviewer": "CD", "note": "n"},
         {

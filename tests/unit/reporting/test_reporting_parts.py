@@ -166,15 +166,15 @@ def test_audited_film_without_interventions_has_no_drop_and_comes_last(tmp_path)
 
 
 def test_build_cards_outlines_follow_the_geometry(tmp_path):
-    inputs = fakes.make_inputs(tmp_path, n=1)
-    filmset = fakes.load_filmset(inputs.filmset)
+    request = fakes.make_request(tmp_path, n=1)
+    filmset = fakes.load_filmset(request.filmset)
     film = filmset.films[0]
     box = ((5.0, 20.0), (15.0, 20.0), (15.0, 26.0), (5.0, 26.0))
     regions = {
         film.image_id: fakes.FilmRegions(film.image_id, 40, 50, (TextRegion(box, 1.0, "R", ""),))
     }
 
-    (card,) = build_cards(load_audit(inputs.audit), filmset, filmset, regions, inputs.view, 200)
+    (card,) = build_cards(load_audit(request.audit), filmset, filmset, regions, request.view, 200)
     whole, evidence, cleaned = card.pictures
 
     # 50 rows, 4 dropped, 40 x 40 square from row 4 + 3 = 7; view of 32 px: scale 0.8
@@ -221,11 +221,11 @@ def test_start_sentence_spares_names():
     [("blur", "All blurred"), ("black", "All black"), ("white", "All white")],
 )
 def test_build_cards_bar_names_the_baseline_that_was_used(tmp_path, baseline, name):
-    inputs = fakes.make_inputs(tmp_path, n=1)
-    filmset = fakes.load_filmset(inputs.filmset)
+    request = fakes.make_request(tmp_path, n=1)
+    filmset = fakes.load_filmset(request.filmset)
     film = fakes.make_verdict(filmset.films[0], "inconclusive", 0.1, baseline=baseline)
 
-    (card,) = build_cards(make_audit([film]), filmset, None, {}, inputs.view, 200)
+    (card,) = build_cards(make_audit([film]), filmset, None, {}, request.view, 200)
 
     assert card.bars[-1].name == name
 
@@ -247,16 +247,16 @@ def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
 
 
 def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
-    inputs = fakes.make_inputs(tmp_path, n=3)
-    filmset = fakes.load_filmset(inputs.filmset)
+    request = fakes.make_request(tmp_path, n=3)
+    filmset = fakes.load_filmset(request.filmset)
     void, _, foreign = (
         fakes.make_verdict(film, "inconclusive", 0.1, explained=True) for film in filmset.films
     )
     void = replace(void, saliency=replace(EVIDENCE, void=True, void_reason="flat score"))
-    np.save(inputs.audit / "maps" / f"{foreign.image_id}.npy", np.zeros((8, 8), np.float16))
-    audit = make_audit([void, foreign], folder=inputs.audit)
+    np.save(request.audit / "maps" / f"{foreign.image_id}.npy", np.zeros((8, 8), np.float16))
+    audit = make_audit([void, foreign], folder=request.audit)
 
-    cards = build_cards(audit, filmset, None, {}, inputs.view, 200)
+    cards = build_cards(audit, filmset, None, {}, request.view, 200)
 
     assert cards[0].pictures[1].missing.startswith("void map")
     assert [bar.kind for bar in cards[0].bars] == ["asis", "test", "test", "test"]
@@ -266,10 +266,10 @@ def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
 
 
 def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_path):
-    inputs = fakes.make_inputs(tmp_path, n=1)
-    filmset = fakes.load_filmset(inputs.filmset)
+    request = fakes.make_request(tmp_path, n=1)
+    filmset = fakes.load_filmset(request.filmset)
     audit = make_audit([make_audited("absent")])
 
-    (card,) = build_cards(audit, filmset, filmset, {}, inputs.view, 200)
+    (card,) = build_cards(audit, filmset, filmset, {}, request.view, 200)
 
     assert {p.missing for p in card.pictures} == {"not in this version of the films"}

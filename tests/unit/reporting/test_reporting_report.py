@@ -12,8 +12,10 @@ import pytest
 import reporting_fakes as fakes
 
 from covid_debug.artifacts import find_damage, read_manifest
+from covid_debug.audit.confounds import write_confounds
 from covid_debug.cleaning.decisions import Decision
 from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.evaluation.comparison import write_comparison
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.reporting.decisions import read_last_decisions
@@ -43,13 +45,13 @@ class _Page(HTMLParser):
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that the tests only read."""
     folder = tmp_path_factory.mktemp("run")
-    return build_report(folder / "reports" / "demo-1", fakes.make_inputs(folder))
+    return build_report(folder / "reports" / "demo-1", fakes.make_request(folder))
 
 
 @pytest.fixture
 def plain(tmp_path: Path) -> dict[str, object]:
-    """Inputs without the comparison, which is slow to draw."""
-    return {"comparison": None, "baselines": ()}
+    """A request without the comparison, which is slow to draw."""
+    return {"comparison": None, "confounds": None}
 
 
 def test_build_report_writes_every_promised_file(report):
@@ -126,7 +128,7 @@ def test_build_report_faint_text_can_be_read():
 
 def test_build_report_again_gives_equal_files(report, tmp_path):
     first = report.parent
-    second = build_report(tmp_path / "two", fakes.make_inputs(tmp_path)).parent
+    second = build_report(tmp_path / "two", fakes.make_request(tmp_path)).parent
 
     assert (
         read_manifest(first, kind="report")["files"]
@@ -135,7 +137,7 @@ def test_build_report_again_gives_equal_files(report, tmp_path):
 
 
 def test_build_report_hostile_strings_stay_text(tmp_path):
-    inputs = fakes.make_inputs(tmp_path)
+    request = fakes.make_request(tmp_path)
     folder = tmp_path / "hostile"
     original = fakes.make_filmset(folder / "films-1", 2, label=HOSTILE, name="a<b>&")
     text = TextRegion(((5, 20), (15, 20), (15, 26)), 0.9, HOSTILE, "rapidocr")
@@ -144,14 +146,16 @@ def test_build_report_hostile_strings_stay_text(tmp_path):
     film = fakes.make_verdict(original.films[0], "text_driven", 0.5)
     changes = {"path": HOSTILE, "source": HOSTILE, "reasons": (HOSTILE,), "target_class": HOSTILE}
     write_made_up_audit(folder / "audit-1", [replace(film, **changes)])
-    hostile = fakes.ReportInputs(
+    comparison = fakes.make_comparison(class_names=(HOSTILE, "b", "$x$"))
+    baseline = replace(fakes.BASELINES[0], name=HOSTILE, description=HOSTILE)
+    hostile = fakes.ReportRequest(
         title=HOSTILE,
         filmset=original.root,
         regions=regions,
-        view=inputs.view,
+        view=request.view,
         audit=folder / "audit-1",
-        comparison=fakes.make_comparison(class_names=(HOSTILE, "b", "$x$")),
-        baselines=(replace(fakes.BASELINES[0], name=HOSTILE, description=HOSTILE),),
+        comparison=fakes.keep(folder, "comparison", write_comparison, comparison),
+        confounds=fakes.keep(folder, "confounds", write_confounds, (baseline,)),
         config=HOSTILE,
         command=HOSTILE,
     )
@@ -168,10 +172,11 @@ def test_build_report_hostile_strings_stay_text(tmp_path):
     )
 
 
-def test_build_report_more_films_than_cards_says_so_and_lists_all(tmp_path, plain):
-    inputs = fakes.make_inputs(tmp_path, n=6, max_cards=2, **plain)
+def test_build_report_more_films_than_cards_says_so_and_lists_all(tmp_path, plain, monkeypatch):
+    monkeypatch.setattr("covid_debug.reporting.report.MAX_CARDS", 2)
+    request = fakes.make_request(tmp_path, n=6, **plain)
 
-    report = build_report(tmp_path / "out", inputs)
+    report = build_report(tmp_path / "out", request)
     rows = list(csv.DictReader(io.StringIO((report.parent / "flags.csv").read_text())))
 
     assert "Showing 2 of 6 audited films" in report.read_text()
@@ -226,9 +231,9 @@ def test_summary_json_has_the_stable_keys(report):
 
 
 def test_build_report_of_one_seed_gives_differences_and_no_verdict(tmp_path):
-    inputs = fakes.make_inputs(tmp_path, comparison=fakes.make_comparison(seeds=(0,)))
+    request = fakes.make_request(tmp_path, comparison=fakes.make_comparison(seeds=(0,)))
 
-    report = build_report(tmp_path / "out", inputs)
+    report = build_report(tmp_path / "out", request)
     text = report.read_text()
 
     assert 'class="verdict verdict-improved"' not in text
@@ -238,9 +243,9 @@ def test_build_report_of_one_seed_gives_differences_and_no_verdict(tmp_path):
 
 
 def test_build_report_with_a_black_baseline_speaks_of_no_blur(tmp_path, plain):
-    inputs = fakes.make_inputs(tmp_path, baseline="black", **plain)
+    request = fakes.make_request(tmp_path, baseline="black", **plain)
 
-    text = build_report(tmp_path / "out", inputs).read_text()
+    text = build_report(tmp_path / "out", request).read_text()
 
     assert "only the text left on a black picture" in text
     assert "blurred" not in text.split("<style>")[0] + text.split("</style>")[1]
@@ -248,13 +253,13 @@ def test_build_report_with_a_black_baseline_speaks_of_no_blur(tmp_path, plain):
 
 def test_build_report_phantom_shows_the_truth(tmp_path):
     tests = ("original", "text_free", "text_swapped")
-    inputs = fakes.make_inputs(
+    request = fakes.make_request(
         tmp_path,
         comparison=fakes.make_comparison(tests),
         calibration=fakes.CALIBRATION,
     )
 
-    report = build_report(tmp_path / "out", inputs)
+    report = build_report(tmp_path / "out", request)
     text = report.read_text()
 
     assert "Against the known truth" in text
@@ -264,19 +269,21 @@ def test_build_report_phantom_shows_the_truth(tmp_path):
 
 
 def test_build_report_without_audit_or_comparison_still_stands(tmp_path):
-    inputs = fakes.make_inputs(tmp_path, audit=None, cleaned=None, comparison=None, baselines=())
+    request = fakes.make_request(
+        tmp_path, audit=None, cleaned=None, comparison=None, confounds=None
+    )
 
-    report = build_report(tmp_path / "out", inputs)
+    report = build_report(tmp_path / "out", request)
 
     assert _Page(report.read_text()).all("article") == []
     assert json.loads((report.parent / "summary.json").read_text())["audit"]["n_audited"] == 0
 
 
 def test_build_report_unreadable_film_gets_a_card_with_the_reason(tmp_path, plain):
-    inputs = fakes.make_inputs(tmp_path, **plain)
-    (inputs.filmset / "test" / "f0.png").write_text("no image")
+    request = fakes.make_request(tmp_path, **plain)
+    (request.filmset / "test" / "f0.png").write_text("no image")
 
-    report = build_report(tmp_path / "out", inputs)
+    report = build_report(tmp_path / "out", request)
 
     assert len(_Page(report.read_text()).all("article")) == 4
     assert "f0.png" in report.read_text()
@@ -284,24 +291,24 @@ def test_build_report_unreadable_film_gets_a_card_with_the_reason(tmp_path, plai
 
 
 def test_build_report_broken_verdict_names_the_file(tmp_path, plain):
-    inputs = fakes.make_inputs(tmp_path, **plain)
-    (inputs.audit / "verdicts.jsonl").write_text('{"image_id": "a"}\n')
+    request = fakes.make_request(tmp_path, **plain)
+    (request.audit / "verdicts.jsonl").write_text('{"image_id": "a"}\n')
 
     with pytest.raises(ArtifactError, match=r"verdicts.jsonl: has a line that is not a verdict"):
-        build_report(tmp_path / "out", inputs)
+        build_report(tmp_path / "out", request)
 
 
 def test_build_report_pickled_map_is_refused(tmp_path, plain):
-    inputs = fakes.make_inputs(tmp_path, **plain)
-    np.save(inputs.audit / "maps" / f"{0:016x}.npy", np.array([{}]), allow_pickle=True)
+    request = fakes.make_request(tmp_path, **plain)
+    np.save(request.audit / "maps" / f"{0:016x}.npy", np.array([{}]), allow_pickle=True)
 
     with pytest.raises(ArtifactError, match="is not a saliency map"):
-        build_report(tmp_path / "out", inputs)
+        build_report(tmp_path / "out", request)
 
 
 def test_build_report_existing_folder_is_not_overwritten(report, tmp_path, plain):
     with pytest.raises(ArtifactError, match="already exists"):
-        build_report(report.parent, fakes.make_inputs(tmp_path, **plain))
+        build_report(report.parent, fakes.make_request(tmp_path, **plain))
 
 
 def test_add_decisions_opens_with_them_and_cannot_break_out(report):
@@ -390,9 +397,9 @@ def test_build_report_counts_text_by_source_and_class(report):
 
 def test_build_report_with_a_proof_warns_first_and_shows_its_numbers(tmp_path, plain):
     fakes.make_proof(tmp_path / "cleaning-proof-1")
-    inputs = fakes.make_inputs(tmp_path, proof=tmp_path / "cleaning-proof-1", **plain)
+    request = fakes.make_request(tmp_path, proof=tmp_path / "cleaning-proof-1", **plain)
 
-    report = build_report(tmp_path / "out", inputs)
+    report = build_report(tmp_path / "out", request)
     summary = json.loads((report.parent / "summary.json").read_text())
 
     assert summary["headlines"][1] == (
@@ -406,14 +413,14 @@ def test_build_report_with_a_proof_warns_first_and_shows_its_numbers(tmp_path, p
 
 
 def test_build_report_films_that_could_not_be_scanned_are_not_counted_as_scanned(tmp_path, plain):
-    inputs = fakes.make_inputs(tmp_path, **plain)
-    filmset = fakes.load_filmset(inputs.filmset)
-    inputs.regions.unlink()
+    request = fakes.make_request(tmp_path, **plain)
+    filmset = fakes.load_filmset(request.filmset)
+    (request.regions / "regions.jsonl").unlink()
     records = [FilmRegions(film.image_id, 40, 50, ()) for film in filmset.films]
     records[0] = FilmRegions(records[0].image, 0, 0, (), error="broken")
-    write_regions(inputs.regions, records)
+    write_regions(request.regions / "regions.jsonl", records)
 
-    text = build_report(tmp_path / "out", inputs).read_text()
+    text = build_report(tmp_path / "out", request).read_text()
 
     assert "0<small> of 3 scanned</small>" in text
 
@@ -421,7 +428,7 @@ def test_build_report_films_that_could_not_be_scanned_are_not_counted_as_scanned
 def test_build_report_broken_proof_names_the_file(tmp_path, plain):
     fakes.make_proof(tmp_path / "cleaning-proof-1")
     (tmp_path / "cleaning-proof-1" / "proof.json").write_text("no json")
-    inputs = fakes.make_inputs(tmp_path, proof=tmp_path / "cleaning-proof-1", **plain)
+    request = fakes.make_request(tmp_path, proof=tmp_path / "cleaning-proof-1", **plain)
 
     with pytest.raises(ArtifactError, match=r"proof.json: is not a readable proof"):
-        build_report(tmp_path / "out", inputs)
+        build_report(tmp_path / "out", request)
