@@ -14,12 +14,14 @@ from covid_debug.artifacts import write_text_atomic
 from covid_debug.audit.calibration import measure_flags
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, target_index
+from covid_debug.audit.stage import AuditRequest
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet
+from covid_debug.data.phantom import TRUTH_REGIONS_NAME
 from covid_debug.evaluation.predictions import predict_test_films
-from covid_debug.imaging.regions import read_regions
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
+from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.records_json import to_plain
+from covid_debug.stages import Means
 from covid_debug.terminal import RunConsole
 
 TARGET = "COVID-19"
@@ -44,22 +46,20 @@ def bench_audit(out: Path, *, seed: int, console: RunConsole) -> None:
         seed=seed,
     )
     films = phantoms.make(console)
-    model, cache = load_checkpoint(phantoms.checkpoint), phantoms.views
+    cache = phantoms.views
+    request = AuditRequest(
+        phantoms.checkpoint,
+        phantoms.films,
+        phantoms.films / TRUTH_REGIONS_NAME,
+        AuditParams(target_class=TARGET, grid_size=28),
+        seed,
+    )
+    means = Means(console, cache)
+    subject = request.load(means)
     start = time.perf_counter()
-    with console.progress("films") as progress:
-        result = audit_filmset(
-            model,
-            films,
-            films.select("test"),
-            read_regions(films.root / "truth_regions.jsonl"),
-            AuditParams(target_class=TARGET, grid_size=28),
-            run_seed=seed,
-            cache_dir=cache,
-            out=out / f"audit-{time.time_ns()}",
-            progress=progress,
-        )
+    result = audit_filmset(subject, out / f"audit-{time.time_ns()}", means)
     seconds = time.perf_counter() - start
-    scores = to_plain(measure_flags(result.films, _find_truth(model, films, cache)))
+    scores = to_plain(measure_flags(result.films, _find_truth(subject.model, films, cache)))
     maps = [film.saliency for film in result.films if film.saliency is not None]
     scores["seconds"] = round(seconds, 1)
     scores["n_maps"] = len(maps)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from covid_debug.audit.artifact import Audit
 from covid_debug.audit.pipeline import audit_filmset
-from covid_debug.audit.planning import AuditParams
+from covid_debug.audit.planning import AuditParams, AuditSubject
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
 from covid_debug.data.filmset import FilmSet, load_filmset
@@ -34,6 +34,7 @@ from covid_debug.models.inference import to_canonical
 from covid_debug.records import FilmRegions
 from covid_debug.saliency.base import Explanation
 from covid_debug.saliency.catalog import build_explainer
+from covid_debug.stages import Means
 from covid_debug.text.base import check_gray_films
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
@@ -155,15 +156,18 @@ def audit(
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
     found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
     with TemporaryDirectory(prefix="covid_debug-") as folder:
-        return audit_filmset(
+        subject = AuditSubject(
             LoadedModel(model, _view_of(model), {}),
             filmset,
             filmset.select("test"),
             _by_image(found),
             chosen,
-            run_seed=seed,
-            cache_dir=Path(folder, "views"),
-            out=Path(folder, "audit") if out is None else Path(out),
+            seed,
+        )
+        return audit_filmset(
+            subject,
+            Path(folder, "audit") if out is None else Path(out),
+            Means(cache_dir=Path(folder, "views")),
             inputs={"filmset": filmset.root.name},
         )
 

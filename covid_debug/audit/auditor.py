@@ -4,7 +4,7 @@ Owns batching, timing and the isolation of broken films; judges nothing.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -15,15 +15,11 @@ from numpy.typing import NDArray
 from covid_debug.audit.case import Case, Explained
 from covid_debug.audit.explanations import explain_films
 from covid_debug.audit.interventions import Intervened, choose_baseline, intervene
-from covid_debug.audit.planning import AuditParams, Prices
+from covid_debug.audit.planning import AuditSubject, Prices
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
-from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
-from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
-from covid_debug.records import FilmRegions
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
@@ -39,39 +35,25 @@ Views = NDArray[np.uint8]
 class Auditor:
     """Calls the model on intervened and explained films."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        filmset: FilmSet,
-        regions: Mapping[str, FilmRegions],
-        params: AuditParams,
-        target: int,
-        n_workers: int = 2,
-    ) -> None:
+    def __init__(self, subject: AuditSubject, target: int, n_workers: int = 2) -> None:
         """Bind the model and the films.
 
         Args:
-            loaded: Model with its view specification.
-            filmset: Where the films live.
-            regions: Text by ``image_id``.
-            params: How to audit.
+            subject: Model, films, their text, and how to audit.
             target: Index of the audited class.
             n_workers: Threads that read films and intervene on them.
 
         Raises:
             InputContractError: If the grid of the maps has more cells than the view has pixels.
         """
-        side = min(loaded.classifier.image_size)
+        params, self._classifier = subject.params, subject.model.classifier
+        side = min(self._classifier.image_size)
         if params.grid_size > side:
             raise InputContractError(
                 f"audit: grid_size is {params.grid_size} and the model sees {side} pixels a side;"
                 f" expected at most {side}"
             )
-        self._classifier = loaded.classifier
-        self._spec: ViewSpec = loaded.view
-        self._filmset = filmset
-        self._regions = regions
-        self._params = params
+        self._subject, self._params = subject, params
         self._target = target
         self._n_workers = n_workers
         self._explainer = build_explainer(METHOD, grid_size=params.grid_size, **params.igos)
@@ -155,8 +137,8 @@ class Auditor:
 
     def _intervene(self, case: Case) -> Intervened | None:
         params = self._params
-        found = self._regions[case.film.image_id]
-        file = self._filmset.file_of(case.film)
+        found = self._subject.regions[case.film.image_id]
+        file = self._subject.filmset.file_of(case.film)
         try:
             film = read_film(file).to_uint8()
             if film.shape != (found.height, found.width):
@@ -167,7 +149,7 @@ class Auditor:
             return intervene(
                 film,
                 found.regions,
-                self._spec,
+                self._subject.model.view,
                 n_nulls=params.n_nulls,
                 dilation_px=params.dilation_px,
                 method=params.method,

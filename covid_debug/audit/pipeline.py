@@ -4,7 +4,7 @@ Owns the order of work: predict, choose films, intervene on all of them in batch
 where it matters, write. The test and its rule live in :mod:`covid_debug.audit.verdicts`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from covid_debug.audit.interventions import make_baseline_views
 from covid_debug.audit.planning import (
     AuditParams,
     AuditPlan,
+    AuditSubject,
+    Views,
     choose_explained,
     plan_audit,
     select_films,
@@ -25,37 +27,16 @@ from covid_debug.audit.planning import (
 )
 from covid_debug.audit.summary import summarise_audit
 from covid_debug.audit.verdicts import Conclusion, Significance, decide, judge_significance
-from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities
-from covid_debug.progress import Progress
-from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
-
-__all__ = ["AuditParams", "AuditPlan", "audit_filmset", "plan_audit"]
-
-Announce = Callable[[AuditPlan], None]
-Views = NDArray[np.uint8]
+from covid_debug.stages import Means
 
 
 def audit_filmset(
-    loaded: LoadedModel,
-    filmset: FilmSet,
-    films: Sequence[Film],
-    regions: Mapping[str, FilmRegions],
-    params: AuditParams,
-    *,
-    run_seed: int,
-    cache_dir: Path,
-    out: Path,
-    inputs: Mapping[str, str] | None = None,
-    n_workers: int = 2,
-    progress: Progress | None = None,
-    announce: Announce | None = None,
+    subject: AuditSubject, out: Path, means: Means, *, inputs: Mapping[str, str] | None = None
 ) -> Audit:
     """Test, film by film, whether text drives the predictions of one class.
 
@@ -63,18 +44,11 @@ def audit_filmset(
     The result depends on the inputs and the seed only, not on timing.
 
     Args:
-        loaded: Model with its view specification.
-        filmset: Where the films live.
-        films: Films to audit, normally the test split.
-        regions: Text by ``image_id``.
-        params: How to audit.
-        run_seed: Seed from which every film's seed is derived.
-        cache_dir: Folder of decoded views.
+        subject: Model, films, their text, and how to audit.
         out: Artifact of kind ``"audit"`` to write.
+        means: How it is carried out; the plan is told before the interventions and again before
+            the maps, and a step of the progress is a film or a map.
         inputs: Names of the artifacts that went in.
-        n_workers: Threads that read films.
-        progress: Called with (steps done, steps in total); a step is a film or a map.
-        announce: Receives the plan before the interventions and again before the maps.
 
     Returns:
         The audit, as written.
@@ -83,17 +57,18 @@ def audit_filmset(
         InputContractError: If there are no films or the model does not have the audited class.
         ArtifactError: If the result cannot be written.
     """
+    films, params, run_seed = subject.films, subject.params, subject.run_seed
+    classifier, view = subject.model.classifier, subject.model.view
     if not films:
         raise InputContractError("audit: films is empty; expected at least one film")
-    classifier = loaded.classifier
     target = target_index(classifier.class_names, params.target_class)
-    views, readable = _read_views(filmset, films, loaded.view, cache_dir, n_workers)
+    views, readable = _read_views(subject, means)
     probabilities = predict_probabilities(classifier, views, max_batch=params.max_batch)
     predicted = np.where(readable, probabilities.argmax(axis=1), -1)
     selection = select_films(
-        films, predicted, target, regions, loaded.view, dilation_px=params.dilation_px
+        films, predicted, target, subject.regions, view, dilation_px=params.dilation_px
     )
-    auditor = Auditor(loaded, filmset, regions, params, target, n_workers)
+    auditor = Auditor(subject, target, means.n_workers)
     rows = list(selection.candidates)
     baseline = auditor.choose_baseline(views[rows], probabilities[rows])
     cases = [
@@ -106,28 +81,27 @@ def audit_filmset(
         )
         for row in rows
     ]
-    tell = announce or (lambda _plan: None)
-    report = progress or (lambda _done, _total: None)
-    prices = auditor.measure(cases)
-    plan = plan_audit(selection, params, prices)
-    tell(plan)
-    n_started = min(GROUP, len(cases))
-    for n_done in auditor.intervene_on(cases[n_started:]):
-        report(n_started + n_done, len(cases) + plan.n_explained)
-    significances = judge_significance([case.evidence for case in cases])
-    decisions = [
-        _decide(case, significance, params)
-        for case, significance in zip(cases, significances, strict=True)
-    ]
-    chosen = choose_explained(
-        *_split_suspects(cases, significances, params), params=params, run_seed=run_seed
-    )
-    if chosen:
-        tell(plan_audit(selection, params, prices, n_to_explain=len(chosen)))
-    explained: dict[str, Explained] = {}
-    for group in auditor.explain([case for case in cases if case.film.image_id in chosen]):
-        explained |= group
-        report(len(cases) + len(explained), len(cases) + len(chosen))
+    with means.listener.progress("films") as report:
+        prices = auditor.measure(cases)
+        plan = plan_audit(selection, params, prices)
+        _tell(plan, means)
+        n_started = min(GROUP, len(cases))
+        for n_done in auditor.intervene_on(cases[n_started:]):
+            report(n_started + n_done, len(cases) + plan.n_explained)
+        significances = judge_significance([case.evidence for case in cases])
+        decisions = [
+            _decide(case, significance, params)
+            for case, significance in zip(cases, significances, strict=True)
+        ]
+        chosen = choose_explained(
+            *_split_suspects(cases, significances, params), params=params, run_seed=run_seed
+        )
+        if chosen:
+            _tell(plan_audit(selection, params, prices, n_to_explain=len(chosen)), means)
+        explained: dict[str, Explained] = {}
+        for group in auditor.explain([case for case in cases if case.film.image_id in chosen]):
+            explained |= group
+            report(len(cases) + len(explained), len(cases) + len(chosen))
     audited = tuple(
         to_audited_film(
             case,
@@ -202,19 +176,23 @@ def _split_suspects(
     return suspicion, unsuspected
 
 
-def _read_views(
-    filmset: FilmSet, films: Sequence[Film], spec: ViewSpec, cache_dir: Path, n_workers: int
-) -> tuple[Views, NDArray[np.bool_]]:
+def _tell(plan: AuditPlan, means: Means) -> None:
+    for line in plan.describe():
+        means.listener.say(line)
+
+
+def _read_views(subject: AuditSubject, means: Means) -> tuple[Views, NDArray[np.bool_]]:
     # An unreadable film is black and marked False.
+    filmset, films, spec = subject.filmset, subject.films, subject.model.view
     try:
-        views = load_views(filmset, films, spec, cache_dir, n_workers=n_workers)
+        views = load_views(filmset, films, spec, means.cache_dir, n_workers=means.n_workers)
         return views, np.ones(len(films), dtype=bool)
     except DataIntegrityError:
         views = np.zeros((len(films), spec.image_size, spec.image_size), np.uint8)
         readable = np.zeros(len(films), dtype=bool)
         for i, film in enumerate(films):
             try:
-                views[i] = load_views(filmset, [film], spec, cache_dir)[0]
+                views[i] = load_views(filmset, [film], spec, means.cache_dir)[0]
                 readable[i] = True
             except DataIntegrityError:
                 continue

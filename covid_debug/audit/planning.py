@@ -3,7 +3,7 @@
 Owns the parameters, the choice of films and the budget; it neither changes a pixel nor judges.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import Chosen
 from covid_debug.audit.interventions import BASELINES, text_in_view
+from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.inpainting import FILLS
+from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.ranges import check_range
-from covid_debug.records import Film, FilmRegions
+from covid_debug.records import Film, FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
+
+Views = NDArray[np.uint8]
+Detect = Callable[[Sequence[Views]], Sequence[Sequence[TextRegion]]]
 
 N_SINGLE_VIEWS = 3
 """Intervened views of a film besides its nulls: text removed, text revealed, blurred."""
@@ -98,6 +103,29 @@ class Selection:
     n_predicted: int
     candidates: tuple[int, ...]
     excluded: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSubject:
+    """A model and the films on which it is audited.
+
+    Attributes:
+        model: Model with its view specification.
+        filmset: Where the films live.
+        films: Films to audit, normally the test split.
+        regions: Text by ``image_id``.
+        params: How to audit.
+        run_seed: Every film's seed is derived from it.
+        detect: The detector that found the text just now; None where the regions were given.
+    """
+
+    model: LoadedModel
+    filmset: FilmSet
+    films: Sequence[Film]
+    regions: Mapping[str, FilmRegions]
+    params: AuditParams
+    run_seed: int
+    detect: Detect | None = None
 
 
 @dataclass(frozen=True, slots=True)

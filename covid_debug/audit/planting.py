@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.artifacts import read_manifest, write_artifact
+from covid_debug.artifacts import write_artifact
 from covid_debug.audit.interventions import choose_baseline, make_baseline_views
-from covid_debug.audit.planning import AuditParams, target_index
-from covid_debug.audit.trials import Detect, Ground, Trial, run_trial
+from covid_debug.audit.planning import AuditParams, AuditSubject, Views, target_index
+from covid_debug.audit.trials import Ground, Trial, run_trial
 from covid_debug.audit.verdicts import decide, judge_significance
-from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.imaging.geometry import render_view
@@ -26,17 +25,14 @@ from covid_debug.imaging.inpainting import inpaint
 from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.reading import FILM_ERRORS, read_film
 from covid_debug.imaging.regions import regions_to_mask
-from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.progress import Progress
-from covid_debug.records import Film, FilmRegions
-from covid_debug.records_json import read_record, write_record
+from covid_debug.records import Film
+from covid_debug.records_json import write_record
 from covid_debug.seeding import derive_seed
 
 POWER_KIND = "audit_power"
 POWER_NAME = "power.json"
-
-Views = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -176,16 +172,7 @@ class PowerReport:
 
 
 def measure_power(
-    loaded: LoadedModel,
-    filmset: FilmSet,
-    films: Sequence[Film],
-    regions: Mapping[str, FilmRegions],
-    params: AuditParams,
-    planting: PlantingParams,
-    *,
-    run_seed: int,
-    detect: Detect | None = None,
-    progress: Progress | None = None,
+    subject: AuditSubject, planting: PlantingParams, progress: Progress | None = None
 ) -> PowerReport:
     """Plant text on films, audit them, and compare the verdicts with what is known.
 
@@ -193,15 +180,10 @@ def measure_power(
     the reason until ``n_films`` are planted on.
 
     Args:
-        loaded: Model with its view specification.
-        filmset: Where the films live.
-        films: Films to draw from.
-        regions: Their own text.
-        params: How the audit works.
+        subject: Model, films to draw from, their own text, and how the audit works. Its detector
+            looks for the planted text, to include its misses; without one the planted box counts
+            as found.
         planting: What to plant.
-        run_seed: Decides films, places and nulls.
-        detect: Text detector on films, to include its misses; None takes the planted box as
-            found.
         progress: Called with (films done, films in total).
 
     Returns:
@@ -211,15 +193,16 @@ def measure_power(
         InputContractError: If no film could be planted on, or the model lacks the target class.
         FilmChangedError: If a film is not the one that the data set recorded.
     """
+    loaded, params, run_seed = subject.model, subject.params, subject.run_seed
     target = target_index(loaded.classifier.class_names, params.target_class)
-    order = sorted(films, key=lambda film: derive_seed(run_seed, film.image_id, "planting"))
+    order = sorted(subject.films, key=lambda film: derive_seed(run_seed, film.image_id, "planting"))
     skipped: dict[str, str] = {}
     bases: list[tuple[Film, Views, Mask]] = []
     for film in order:
         if len(bases) == planting.n_films:
             break
         try:
-            bases.append((film, *_text_free_film(filmset, film, regions, params)))
+            bases.append((film, *_text_free_film(subject, film)))
         except FILM_ERRORS as error:
             skipped[film.image_id] = str(error)
     if not bases:
@@ -246,7 +229,7 @@ def measure_power(
             trial = Trial(film, content, height_share, contrast, base_rows[i])
             ground = Ground(pixels, taken, views[i], nothing[i])
             try:
-                trials.append(run_trial(trial, ground, loaded, params, predict, detect, seed + j))
+                trials.append(run_trial(trial, ground, subject, predict, seed + j))
             except FILM_ERRORS as error:
                 skipped[f"{film.image_id}/{content}"] = str(error)
         if progress is not None:
@@ -291,20 +274,6 @@ def write_power(
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([getattr(plant, name) for name in columns] for plant in report.plants)
-
-
-def load_power(folder: Path) -> PowerSummary:
-    """Load what :func:`write_power` wrote.
-
-    Returns:
-        Power and false alarms; the plants themselves are in ``plants.csv``.
-
-    Raises:
-        ArtifactError: If the artifact is missing, broken or of another kind.
-    """
-    read_manifest(folder, kind=POWER_KIND)
-    again = "audit with --calibrate again"
-    return read_record(folder / POWER_NAME, PowerSummary, broken="is not readable", remedy=again)
 
 
 def _judge(
@@ -354,14 +323,13 @@ def _judge(
     return plants
 
 
-def _text_free_film(
-    filmset: FilmSet, film: Film, regions: Mapping[str, FilmRegions], params: AuditParams
-) -> tuple[Views, Mask]:
+def _text_free_film(subject: AuditSubject, film: Film) -> tuple[Views, Mask]:
     # The film without its own text, and where nothing may be planted.
-    found = regions.get(film.image_id)
+    params = subject.params
+    found = subject.regions.get(film.image_id)
     if found is None or found.error is not None:
         raise InputContractError(f"planting: film {film.image_id} was not scanned for text")
-    pixels = read_film(filmset.file_of(film)).to_uint8()
+    pixels = read_film(subject.filmset.file_of(film)).to_uint8()
     height, width = pixels.shape
     mask = regions_to_mask(found.regions, width, height, dilation_px=params.dilation_px)
     if not mask.any():

@@ -1,6 +1,6 @@
 """The stages of the audit: the audit, its power, its flags against known truth, and confounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,50 +21,26 @@ from covid_debug.audit.confounds import (
     compute_confounds,
     write_confounds,
 )
-from covid_debug.audit.pipeline import AuditPlan, audit_filmset
-from covid_debug.audit.planning import AuditParams, target_index
+from covid_debug.audit.pipeline import audit_filmset
+from covid_debug.audit.planning import AuditParams, AuditSubject, target_index
 from covid_debug.audit.planting import (
-    POWER_KIND,
     PlantingParams,
     PowerReport,
     measure_power,
     write_power,
 )
-from covid_debug.audit.trials import Detect
 from covid_debug.data.counterfactuals import load_counterfactuals
-from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import DataIntegrityError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
-from covid_debug.records import Film, FilmRegions
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films
-
-
-@dataclass(frozen=True)
-class AuditSubject:
-    """A model and the films on which it is audited.
-
-    Attributes:
-        model: Model with its view specification.
-        filmset: Where the films live.
-        films: Its test films.
-        regions: Text by ``image_id``.
-        params: How to audit.
-        detect: The detector that found the text just now; None where the regions were given.
-    """
-
-    model: LoadedModel
-    filmset: FilmSet
-    films: Sequence[Film]
-    regions: Mapping[str, FilmRegions]
-    params: AuditParams
-    detect: Detect | None
 
 
 @dataclass(frozen=True)
@@ -120,96 +96,52 @@ class AuditRequest(Request):
         grid = min(self.params.grid_size, *model.classifier.image_size)
         params = replace(self.params, grid_size=grid)
         if self.regions is not None:
-            return AuditSubject(model, filmset, films, read_regions(self.regions), params, None)
+            regions = read_regions(self.regions)
+            return AuditSubject(model, filmset, films, regions, params, self.run_seed)
         pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         with means.listener.progress("text") as progress:
             lines = scan_films(pairs, n_workers=means.n_workers, progress=progress)
             found = {line.image: line for line in lines}
-        return AuditSubject(model, filmset, films, found, params, build_detector().detect)
+        detect = build_detector().detect
+        return AuditSubject(model, filmset, films, found, params, self.run_seed, detect)
 
     def make(self, out: Path, means: Means) -> Audit:
         """Load what is audited, and audit it."""
-        return self.audit(self.load(means), out, means)
-
-    def audit(self, subject: AuditSubject, out: Path, means: Means) -> Audit:
-        """Audit what :meth:`load` returned."""
-
-        def announce(plan: AuditPlan) -> None:
-            for line in plan.describe():
-                means.listener.say(line)
-
-        with means.listener.progress("films") as progress:
-            return audit_filmset(
-                subject.model,
-                subject.filmset,
-                subject.films,
-                subject.regions,
-                subject.params,
-                run_seed=self.run_seed,
-                cache_dir=means.cache_dir,
-                out=out,
-                inputs=self.inputs(),
-                n_workers=means.n_workers,
-                progress=progress,
-                announce=announce,
-            )
+        return audit_filmset(self.load(means), out, means, inputs=self.inputs())
 
 
-@dataclass(frozen=True)
-class PowerRequest(Request):
+def plant(
+    subject: AuditSubject,
+    out: Path,
+    means: Means,
+    inputs: Mapping[str, str],
+) -> PowerReport:
     """Plant text of known effect on the films of an audit: how often would it notice?
 
-    Attributes:
-        audit: The audit.
-        planting: What is planted.
+    Args:
+        subject: What :meth:`AuditRequest.load` returned.
+        out: Artifact of kind ``"audit_power"`` to write.
+        means: How it is carried out.
+        inputs: Names of the artifacts that went in.
+
+    Returns:
+        What planting showed.
     """
-
-    audit: AuditRequest
-    planting: PlantingParams = field(default_factory=PlantingParams)
-
-    stage: ClassVar[str] = POWER_KIND
-    makes: ClassVar[str] = POWER_KIND
-    code_version: ClassVar[int] = 1
-
-    def parameters(self) -> object:
-        """Return the audit's parameters and what is planted."""
-        return {"audit": self.audit.parameters(), "planting": self.planting}
-
-    def inputs(self) -> dict[str, str]:
-        """Return what goes into the audit."""
-        return self.audit.inputs()
-
-    def make(self, out: Path, means: Means) -> PowerReport:
-        """Load what is audited, and plant on it."""
-        return self.plant(self.audit.load(means), out, means)
-
-    def plant(self, subject: AuditSubject, out: Path, means: Means) -> PowerReport:
-        """Plant on what :meth:`AuditRequest.load` returned."""
-        planting = self.planting
-        n_plants = planting.n_films * len(planting.height_shares) * len(planting.contrasts)
-        n_evaluations = n_plants * (4 + 2 * subject.params.n_nulls)
-        means.listener.say(f"planting {n_plants} texts: {n_evaluations:,} model evaluations")
-        with means.listener.progress("films with planted text") as progress:
-            report = measure_power(
-                subject.model,
-                subject.filmset,
-                subject.films,
-                subject.regions,
-                subject.params,
-                planting,
-                run_seed=self.audit.run_seed,
-                detect=subject.detect,
-                progress=progress,
-            )
-        write_power(
-            out,
-            report,
-            planting,
-            run_seed=self.audit.run_seed,
-            inputs=self.inputs(),
-            device=describe_device(means.device),
-        )
-        return report
+    planting = PlantingParams()
+    n_plants = planting.n_films * len(planting.height_shares) * len(planting.contrasts)
+    n_evaluations = n_plants * (4 + 2 * subject.params.n_nulls)
+    means.listener.say(f"planting {n_plants} texts: {n_evaluations:,} model evaluations")
+    with means.listener.progress("films with planted text") as progress:
+        report = measure_power(subject, planting, progress)
+    write_power(
+        out,
+        report,
+        planting,
+        run_seed=subject.run_seed,
+        inputs=inputs,
+        device=describe_device(means.device),
+    )
+    return report
 
 
 @dataclass(frozen=True)

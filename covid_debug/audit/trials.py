@@ -18,19 +18,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from covid_debug.audit.interventions import intervene
 from covid_debug.audit.nulls import draw_place
-from covid_debug.audit.planning import AuditParams
+from covid_debug.audit.planning import AuditSubject, Views
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.boxes import to_polygon
 from covid_debug.imaging.geometry import compute_geometry, render_view, render_view_mask
 from covid_debug.imaging.masks import Mask, PlacedMask
 from covid_debug.imaging.regions import regions_to_mask
-from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.records import Film, TextRegion
 from covid_debug.seeding import derive_seed
 
-Views = NDArray[np.uint8]
-Detect = Callable[[Sequence[Views]], Sequence[Sequence[TextRegion]]]
 Predict = Callable[[Views], NDArray[np.float32]]
 
 _BORDER_DISTANCE = 0.04  # of the view's side: where markers are found
@@ -117,23 +114,16 @@ class Trial:
 
 
 def run_trial(
-    trial: Trial,
-    ground: Ground,
-    loaded: LoadedModel,
-    params: AuditParams,
-    predict: Predict,
-    detect: Detect | None,
-    seed: int,
+    trial: Trial, ground: Ground, subject: AuditSubject, predict: Predict, seed: int
 ) -> Trial:
     """Plant, detect, intervene and predict.
 
     Args:
         trial: What to plant.
         ground: On which film.
-        loaded: Model with its view specification.
-        params: How the audit works.
+        subject: Model, how the audit works, and the detector; without one the planted box counts
+            as found.
         predict: Maps ``(N, S, S)`` views to ``(N, K)`` probabilities.
-        detect: Text detector, or None to take the planted box as found.
         seed: Decides the place and the nulls.
 
     Returns:
@@ -142,8 +132,9 @@ def run_trial(
     Raises:
         InputContractError: If the text does not fit or cannot be seen in the view.
     """
+    spec, params, detect = subject.model.view, subject.params, subject.detect
     height, width = ground.pixels.shape
-    geometry = compute_geometry(width, height, loaded.view)
+    geometry = compute_geometry(width, height, spec)
     glyphs = draw_text(trial.content, max(5, round(trial.height_share * geometry.side)))
     margin = round(_BORDER_DISTANCE * geometry.side)
     box = PlacedMask(geometry.y0 + margin, geometry.x0 + margin, np.ones(glyphs.shape, np.bool_))
@@ -156,8 +147,8 @@ def run_trial(
     planted = np.clip(np.rint(film), 0, 255).astype(np.uint8)
     inked = np.zeros((height, width), np.bool_)
     inked[window] = glyphs > 0.5
-    sensor = Sensor(render_view_mask(inked, loaded.view))
-    view = render_view(planted, loaded.view)
+    sensor = Sensor(render_view_mask(inked, spec))
+    view = render_view(planted, spec)
     low, high = sensor.read(ground.view), sensor.read(view)
     if high - low < _LEAST_CONTRAST:
         raise InputContractError("planting: the text is invisible in the view")
@@ -168,7 +159,7 @@ def run_trial(
     stack = intervene(
         planted,
         found,
-        loaded.view,
+        spec,
         n_nulls=params.n_nulls,
         dilation_px=params.dilation_px,
         method=params.method,

@@ -113,8 +113,9 @@ def audit(
     factory: FactoryOption = None,
 ) -> None:
     """Test whether burned-in text drives the predictions of a checkpoint."""
+    from covid_debug.audit.pipeline import audit_filmset
     from covid_debug.audit.planning import AuditParams
-    from covid_debug.audit.stage import AuditRequest, PowerRequest
+    from covid_debug.audit.stage import AuditRequest, plant
     from covid_debug.models.devices import find_device
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
@@ -125,14 +126,14 @@ def audit(
     params = AuditParams(target_class=target)
     request = AuditRequest(checkpoint, data, regions, params, seed, factory)
     subject = request.load(means)
-    result = request.audit(subject, out, means)
+    result = audit_filmset(subject, out, means, inputs=request.inputs())
     for verdict, count in sorted(result.summary.verdicts.items()):
         console.say(f"{verdict}: {count}")
     console.say(f"audit: {out}")
     if not calibrate:
         return
     power_out = out.with_name(f"{out.name}-power")
-    power = PowerRequest(request).plant(subject, power_out, means)
+    power = plant(subject, power_out, means, request.inputs())
     for line in power.describe():
         console.say(line)
     console.say(f"power: {power_out}")

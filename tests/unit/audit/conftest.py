@@ -1,6 +1,6 @@
 """A small film set and a classifier that reads two squares, so that every answer is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from covid_debug.artifacts import write_artifact
+from covid_debug.audit.planning import AuditParams, AuditSubject
 from covid_debug.data.filmset import FilmSet, load_filmset, write_films
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.writing import write_png
@@ -54,6 +55,12 @@ class World:
     regions: dict[str, FilmRegions]
     loaded: LoadedModel
     cache: Path
+
+    def subject(self, params: AuditParams, run_seed: int, **changes: object) -> AuditSubject:
+        """What is audited: the test films, unless something else is said."""
+        films = self.filmset.select("test")
+        subject = AuditSubject(self.loaded, self.filmset, films, self.regions, params, run_seed)
+        return replace(subject, **changes)
 
 
 PLAN = {

@@ -3,17 +3,21 @@
 import json
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from covid_debug.artifacts import find_damage
-from covid_debug.audit import auditor
+from covid_debug.audit import auditor, pipeline, planning
 from covid_debug.audit.artifact import load_audit
-from covid_debug.audit.pipeline import AuditParams, audit_filmset
+from covid_debug.audit.pipeline import audit_filmset
+from covid_debug.audit.planning import AuditParams
 from covid_debug.data.views import render_film
 from covid_debug.errors import ArtifactError, ExplanationError, FilmChangedError, InputContractError
+from covid_debug.progress import SILENT
+from covid_debug.stages import Means
 
 PARAMS = AuditParams(
     grid_size=8,
@@ -25,16 +29,29 @@ PARAMS = AuditParams(
 )
 
 
-def _audit(world, out, **changes):
-    options = {
-        "films": world.filmset.select("test"),
-        "regions": world.regions,
-        "params": PARAMS,
-        "run_seed": 3,
-        "cache_dir": world.cache,
-        **changes,
-    }
-    return audit_filmset(world.loaded, world.filmset, out=out, **options)
+def _audit(world, out, *, params=PARAMS, cache_dir=None, n_workers=2, listener=SILENT, **changes):
+    means = Means(listener, cache_dir or world.cache, n_workers)
+    return audit_filmset(world.subject(params, 3, **changes), out, means)
+
+
+class _Events:
+    """Writes down the plans of an audit and every step of its progress."""
+
+    def __init__(self, monkeypatch):
+        self.plans, self.steps = [], []
+
+        def plan_audit(*args, **options):
+            self.plans.append(planning.plan_audit(*args, **options))
+            return self.plans[-1]
+
+        monkeypatch.setattr(pipeline, "plan_audit", plan_audit)
+
+    def say(self, text):
+        self.steps.append(text)
+
+    @contextmanager
+    def progress(self, title):
+        yield lambda done, total: self.steps.append((done, total))
 
 
 def _by_id(result):
@@ -137,19 +154,17 @@ def test_an_audit_of_one_film_does_not_depend_on_the_others_seeds(world, tmp_pat
         np.testing.assert_allclose(value, expected[key], atol=1e-5)
 
 
-def test_plan_is_announced_before_and_progress_ends_at_the_total(world, tmp_path):
-    events = []
+def test_plan_is_announced_before_and_progress_ends_at_the_total(world, tmp_path, monkeypatch):
+    events = _Events(monkeypatch)
 
-    _audit(
-        world,
-        tmp_path / "audit",
-        announce=lambda plan: events.append(("plan", plan.stage, plan.n_audited, plan.n_explained)),
-        progress=lambda done, total: events.append(("step", done, total)),
-    )
+    _audit(world, tmp_path / "audit", listener=events)
 
-    assert events[0] == ("plan", "interventions", 4, 3)
-    assert ("plan", "explanations", 4, 3) in events
-    assert events[-1] == ("step", 7, 7)
+    plans = [(plan.stage, plan.n_audited, plan.n_explained) for plan in events.plans]
+    assert plans == [("interventions", 4, 3), ("explanations", 4, 3)]
+    first, second = (list(plan.describe()) for plan in events.plans)
+    assert events.steps[: len(first)] == first
+    assert set(second) <= set(events.steps)
+    assert events.steps[-1] == (7, 7)
 
 
 def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):
@@ -233,16 +248,11 @@ def test_a_map_that_fails_is_a_reason_and_the_others_are_explained(world, tmp_pa
     assert records["driven0"].verdict == "text_driven"
 
 
-def test_no_map_is_made_without_a_budget_and_one_iteration_is_priced(world, tmp_path):
-    plans = []
+def test_no_map_is_made_without_a_budget_and_one_iteration_is_priced(world, tmp_path, monkeypatch):
 
     none = _audit(world, tmp_path / "none", params=replace(PARAMS, max_explained=0))
-    _audit(
-        world,
-        tmp_path / "one",
-        params=replace(PARAMS, igos={"n_iterations": 1}),
-        announce=plans.append,
-    )
+    plans = _Events(monkeypatch).plans
+    _audit(world, tmp_path / "one", params=replace(PARAMS, igos={"n_iterations": 1}))
 
     assert all(record.saliency is None for record in none.films)
     assert list((tmp_path / "none" / "maps").iterdir()) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from covid_debug.artifacts import read_manifest
-from covid_debug.audit.pipeline import AuditParams
+from covid_debug.audit.planning import AuditParams
 from covid_debug.audit.planting import PlantingParams, measure_power, write_power
 from covid_debug.audit.trials import Sensor, draw_text
 from covid_debug.errors import InputContractError
@@ -22,16 +22,11 @@ PLANTING = PlantingParams(
 )
 
 
-def _measure(world, detect=None, n_films=4, **changes):
-    options = {"films": world.filmset.films, "regions": world.regions, "run_seed": 1, **changes}
-    return measure_power(
-        world.loaded,
-        world.filmset,
-        params=PARAMS,
-        planting=replace(PLANTING, n_films=n_films),
-        detect=detect,
-        **options,
+def _measure(world, detect=None, n_films=4, run_seed=1, **changes):
+    subject = world.subject(
+        PARAMS, run_seed, **{"films": world.filmset.films, "detect": detect, **changes}
     )
+    return measure_power(subject, replace(PLANTING, n_films=n_films))
 
 
 def test_driving_text_is_flagged_and_text_without_effect_is_not(world):
