@@ -106,6 +106,28 @@ class RawExplanation:
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageGroup:
+    """Images that are explained together, and what a method may use for it.
+
+    Attributes:
+        score: Reads the model, for the targets of these images.
+        images: Canonical images.
+        baseline: What replaces their removed pixels.
+        generators: One per image; decides that image's random draws alone.
+    """
+
+    score: TargetScore
+    images: Images
+    baseline: Images
+    generators: Sequence[torch.Generator]
+
+    @property
+    def index(self) -> Tensor:
+        """``0, ..., N - 1`` on the images' device."""
+        return torch.arange(len(self.images), device=self.images.device)
+
+
 def explain_void_reason(explanation: Explanation, index: int) -> str | None:
     """Say in one sentence why the map of one image means nothing.
 
@@ -237,13 +259,13 @@ class Explainer(ABC, Generic[P]):
         with preserved(classifier), torch.no_grad():
             model = make_fast_copy(classifier) if self.repeats_model else classifier
             for start in range(0, len(images), max_batch):
-                group = slice(start, start + max_batch)
-                score = TargetScore(model, targets[group], scale=scale, max_batch=max_batch)
-                parts.append(
-                    self._explain_group(
-                        score, images[group], baseline[group], seeds[group], offset=start
-                    )
-                )
+                part = slice(start, start + max_batch)
+                score = TargetScore(model, targets[part], scale=scale, max_batch=max_batch)
+                generators = [
+                    torch.Generator(images.device).manual_seed(int(seed)) for seed in seeds[part]
+                ]
+                group = ImageGroup(score, images[part], baseline[part], generators)
+                parts.append(self._explain_group(group, offset=start))
                 n_evaluations += score.n_evaluations
         saliency, keep_mask, diagnostics = _join(parts)
         target_score = diagnostics.pop("target_score")
@@ -261,35 +283,19 @@ class Explainer(ABC, Generic[P]):
         )
 
     @abstractmethod
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
+    def _explain(self, group: ImageGroup) -> RawExplanation:
         """Compute the maps of one group; gradient mode is off, the model is frozen."""
 
-    def _explain_group(
-        self,
-        score: TargetScore,
-        images: Tensor,
-        baseline: Tensor,
-        seeds: Sequence[int],
-        *,
-        offset: int,
-    ) -> RawExplanation:
-        generators = [torch.Generator(images.device).manual_seed(int(seed)) for seed in seeds]
-        index = torch.arange(len(images), device=images.device)
-        on_film = score(images, index)
-        on_baseline = score(baseline, index)
+    def _explain_group(self, group: ImageGroup, *, offset: int) -> RawExplanation:
+        images, index = group.images, group.index
+        on_film, on_baseline = group.score(images, index), group.score(group.baseline, index)
         broken = (~(on_film + on_baseline).isfinite()).nonzero().flatten().tolist()
         if broken:
             raise ExplanationError(
                 f"{self.name}: the classifier's score of image {offset + broken[0]} or of its"
                 f" baseline is not finite ({len(broken)} of {len(images)} images); check the model"
             )
-        raw = self._explain(score, images, baseline, generators)
+        raw = self._explain(group)
         self._check_result(raw, images, offset)
         gap = on_film - on_baseline
         flat = raw.saliency.flatten(1)

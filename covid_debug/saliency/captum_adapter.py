@@ -6,7 +6,7 @@ methods themselves are in ``captum_gradients``, ``captum_occlusion`` and ``captu
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
@@ -16,8 +16,7 @@ from torch import Tensor
 
 from covid_debug.models.scoring import TargetScore
 from covid_debug.ranges import check_choices, check_range
-from covid_debug.saliency.base import Explainer, RawExplanation
-from covid_debug.shapes import Images
+from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation
 
 Sign = Literal["signed", "positive", "absolute"]
 
@@ -58,25 +57,13 @@ class CaptumExplainer(Explainer[Q], Generic[Q]):
     uses_baseline: ClassVar[bool] = False
 
     @abstractmethod
-    def _attribute(
-        self,
-        score: TargetScore,
-        images: Tensor,
-        baseline: Tensor,
-        generators: Sequence[torch.Generator],
-    ) -> Tensor:
+    def _attribute(self, group: ImageGroup) -> Tensor:
         """Return the signed map ``(N, 1, H, W)``."""
 
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
+    def _explain(self, group: ImageGroup) -> RawExplanation:
         with torch.set_grad_enabled(self.needs_gradient), _quiet():
-            signed = self._attribute(score, images, baseline, generators)
-        signed = signed.detach().to(images.dtype)
+            signed = self._attribute(group)
+        signed = signed.detach().to(group.images.dtype)
         saliency = {
             "signed": signed,
             "positive": signed.clamp(min=0),
@@ -91,11 +78,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def image_indices(images: Tensor) -> Tensor:
-    """Return ``0, ..., N - 1`` on the images' device."""
-    return torch.arange(len(images), device=images.device)
 
 
 def score_of(score: TargetScore, index: int) -> Callable[[Tensor], Tensor]:

@@ -1,6 +1,5 @@
 """Gradients of the score by Captum: plain, times the film, integrated, smoothed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,13 +7,11 @@ import captum.attr
 import torch
 from torch import Tensor
 
-from covid_debug.models.scoring import TargetScore
-from covid_debug.saliency.base import Source
+from covid_debug.saliency.base import ImageGroup, Source
 from covid_debug.saliency.captum_adapter import (
     AttributionParams,
     CaptumExplainer,
     ContributionParams,
-    image_indices,
     score_of,
 )
 
@@ -50,13 +47,10 @@ class Gradient(CaptumExplainer[AttributionParams]):
     source: ClassVar[Source] = Source("simonyan2014", "class score derivative")
     params: AttributionParams
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
-        method = captum.attr.Saliency(score)
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        method = captum.attr.Saliency(group.score)
         signed: Tensor = method.attribute(
-            images, abs=False, additional_forward_args=image_indices(images)
+            group.images, abs=False, additional_forward_args=group.index
         )
         return signed
 
@@ -68,12 +62,9 @@ class InputXGradient(CaptumExplainer[ContributionParams]):
     source: ClassVar[Source] = Source("shrikumar2016", "input times gradient")
     params: ContributionParams
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
-        method = captum.attr.InputXGradient(score)
-        signed: Tensor = method.attribute(images, additional_forward_args=image_indices(images))
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        method = captum.attr.InputXGradient(group.score)
+        signed: Tensor = method.attribute(group.images, additional_forward_args=group.index)
         return signed
 
 
@@ -87,14 +78,12 @@ class IntegratedGradients(CaptumExplainer[IntegratedGradientsParams]):
     uses_baseline: ClassVar[bool] = True
     params: IntegratedGradientsParams
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        score, images = group.score, group.images
         maps = [
             captum.attr.IntegratedGradients(score_of(score, i)).attribute(
                 images[i : i + 1],
-                baselines=baseline[i : i + 1],
+                baselines=group.baseline[i : i + 1],
                 n_steps=self.params.n_steps,
                 internal_batch_size=score.max_batch,
             )
@@ -115,13 +104,11 @@ class SmoothGrad(CaptumExplainer[SmoothGradParams]):
     stochastic: ClassVar[bool] = True
     params: SmoothGradParams
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
-        generators: Sequence[torch.Generator],
-    ) -> Tensor:  # fmt: skip
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        score, images = group.score, group.images
         method = captum.attr.Saliency(score)
         maps = []
-        for i, generator in enumerate(generators):
+        for i, generator in enumerate(group.generators):
             shape = (self.params.n_samples, *images.shape[1:])
             noise = torch.randn(
                 shape, generator=generator, device=images.device, dtype=images.dtype

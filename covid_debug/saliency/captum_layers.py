@@ -4,27 +4,24 @@ They start at the logit and run on a private traced copy of the network; which l
 is decided in ``layer_rules``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import captum.attr
-import torch
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, fx, nn
 
 from covid_debug.errors import ExplanationError, InputContractError
 from covid_debug.models.scoring import OutputScale, TargetScore
-from covid_debug.saliency.base import RawExplanation, Source
+from covid_debug.saliency.base import ImageGroup, RawExplanation, Source
 from covid_debug.saliency.captum_adapter import (
     AttributionParams,
     CaptumExplainer,
     ContributionParams,
-    image_indices,
 )
 from covid_debug.saliency.captum_network import replace_max_pooling, trace_with_modules
 from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
-from covid_debug.shapes import Images
 
 _MAX_COMPLETENESS_GAP = 0.01
 """Most that DeepLIFT's contributions may miss, as a share of the sum of their sizes."""
@@ -49,45 +46,47 @@ class LayerRule(CaptumExplainer[Q], Generic[Q]):
     ) -> Tensor:
         raise NotImplementedError
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        score = group.score
         network = trace_with_modules(self.name, score.classifier.module)
-        planes = self.planes(score, images)
-        replaced = self.planes(score, baseline) if self.uses_baseline else planes
+        planes = self.planes(score, group.images)
+        replaced = self.planes(score, group.baseline) if self.uses_baseline else planes
         signed = self._attribute_planes(network, planes, replaced, score.targets)
         return signed.sum(dim=1, keepdim=True)
 
 
-class GuidedBackprop(LayerRule[AttributionParams]):
+class _ReLURule(LayerRule[AttributionParams]):
+    """Gradients with another rule for ReLUs, without which it would be the plain gradient."""
+
+    method: ClassVar[Callable[[nn.Module], Any]]
+    params: AttributionParams
+
+    def _attribute_planes(
+        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        if not any(isinstance(module, nn.ReLU) for module in network.modules()):
+            raise InputContractError(
+                f"{self.name}: the network has no ReLU, so this method would be the plain gradient;"
+                " use 'gradient'"
+            )
+        signed: Tensor = type(self).method(network).attribute(planes, target=targets)
+        return signed
+
+
+class GuidedBackprop(_ReLURule):
     """Gradients that pass a ReLU only where input and gradient are both positive."""
 
     name: ClassVar[str] = "guided_backprop"
     source: ClassVar[Source] = Source("springenberg2015", "guided ReLU rule")
-    params: AttributionParams
-
-    def _attribute_planes(
-        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
-        _require_relu(self.name, network)
-        signed: Tensor = captum.attr.GuidedBackprop(network).attribute(planes, target=targets)
-        return signed
+    method = captum.attr.GuidedBackprop
 
 
-class Deconvolution(LayerRule[AttributionParams]):
+class Deconvolution(_ReLURule):
     """Gradients that pass a ReLU only where the gradient is positive."""
 
     name: ClassVar[str] = "deconvolution"
     source: ClassVar[Source] = Source("zeiler2014", "deconvnet ReLU rule")
-    params: AttributionParams
-
-    def _attribute_planes(
-        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
-        _require_relu(self.name, network)
-        signed: Tensor = captum.attr.Deconvolution(network).attribute(planes, target=targets)
-        return signed
+    method = captum.attr.Deconvolution
 
 
 class DeepLIFT(LayerRule[ContributionParams]):
@@ -106,17 +105,12 @@ class DeepLIFT(LayerRule[ContributionParams]):
     uses_baseline: ClassVar[bool] = True
     params: ContributionParams
 
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
-        raw = super()._explain(score, images, baseline, generators)
+    def _explain(self, group: ImageGroup) -> RawExplanation:
+        raw = super()._explain(group)
         signed = raw.diagnostics["signed"].flatten(1)
-        index = image_indices(images)
-        gap = signed.sum(dim=1) - (score(images, index) - score(baseline, index))
+        score, index = group.score, group.index
+        change = score(group.images, index) - score(group.baseline, index)
+        gap = signed.sum(dim=1) - change
         bad = (gap.abs() > _MAX_COMPLETENESS_GAP * signed.abs().sum(dim=1) + 1e-6).nonzero()
         if len(bad):
             i = int(bad[0])
@@ -161,11 +155,3 @@ class LRP(LayerRule[ContributionParams]):
                 module.rule = EpsilonRule()
         signed: Tensor = captum.attr.LRP(network).attribute(planes, target=targets)
         return signed
-
-
-def _require_relu(name: str, network: nn.Module) -> None:
-    if not any(isinstance(module, nn.ReLU) for module in network.modules()):
-        raise InputContractError(
-            f"{name}: the network has no ReLU, so this method would be the plain gradient;"
-            " use 'gradient'"
-        )

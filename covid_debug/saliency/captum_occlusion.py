@@ -4,7 +4,7 @@ Owns the guard around the global random states that Captum's surrogates draw fro
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,8 +16,7 @@ from captum._utils.models.linear_model import SkLearnLinearRegression, SkLearnRi
 from torch import Tensor
 
 from covid_debug.errors import InputContractError
-from covid_debug.models.scoring import TargetScore
-from covid_debug.saliency.base import Source
+from covid_debug.saliency.base import ImageGroup, Source
 from covid_debug.saliency.captum_adapter import CaptumExplainer, ContributionParams, score_of
 
 
@@ -75,10 +74,8 @@ class Occlusion(CaptumExplainer[OcclusionParams]):
     uses_baseline: ClassVar[bool] = True
     params: OcclusionParams
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        score, images = group.score, group.images
         window, stride = self.params.window_px, self.params.stride_px
         if window > min(images.shape[-2:]) or stride > window:
             raise InputContractError(
@@ -90,7 +87,7 @@ class Occlusion(CaptumExplainer[OcclusionParams]):
                 images[i : i + 1],
                 sliding_window_shapes=(1, window, window),
                 strides=(1, stride, stride),
-                baselines=baseline[i : i + 1],
+                baselines=group.baseline[i : i + 1],
                 perturbations_per_eval=score.max_batch,
             )
             for i in range(len(images))
@@ -108,10 +105,8 @@ class _Surrogate(CaptumExplainer[SurrogateParams]):
     def _make(self, forward: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401
         raise NotImplementedError
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,
-        generators: Sequence[torch.Generator],
-    ) -> Tensor:  # fmt: skip
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        score, images = group.score, group.images
         height, width = images.shape[-2:]
         side = self.params.segment_grid
         if side > min(height, width):
@@ -123,11 +118,11 @@ class _Surrogate(CaptumExplainer[SurrogateParams]):
         columns = torch.arange(width, device=images.device) * side // width
         cells = (rows[:, None] * side + columns)[None, None]
         maps = []
-        for i, generator in enumerate(generators):
+        for i, generator in enumerate(group.generators):
             with _seeded(generator, images.device):
                 signed = self._make(score_of(score, i)).attribute(
                     images[i : i + 1],
-                    baselines=baseline[i : i + 1],
+                    baselines=group.baseline[i : i + 1],
                     feature_mask=cells,
                     n_samples=self.params.n_samples,
                     perturbations_per_eval=score.max_batch,

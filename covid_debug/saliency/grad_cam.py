@@ -3,7 +3,7 @@
 Owns where a layer's maps lie in its output, and which layer is the last one with maps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
-from covid_debug.models.scoring import TargetScore
-from covid_debug.saliency.base import Source
+from covid_debug.saliency.base import ImageGroup, Source
 from covid_debug.saliency.captum_adapter import AttributionParams, Sign
 from covid_debug.saliency.captum_layers import LayerRule
 from covid_debug.saliency.captum_network import copy_without_inplace
@@ -44,10 +43,8 @@ class GradCAM(LayerRule[GradCAMParams]):
     )
     params: GradCAMParams
 
-    def _attribute(
-        self, score: TargetScore, images: Tensor, baseline: Tensor,  # noqa: ARG002
-        generators: Sequence[torch.Generator],  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
+    def _attribute(self, group: ImageGroup) -> Tensor:
+        score, images = group.score, group.images
         network = copy_without_inplace(score.classifier.module)
         name = self.params.target_layer
         layer = _find_module(network, name)

@@ -3,18 +3,13 @@
 Owns the method's terms and result; objective and optimisers are shared with its relatives.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
-
-from covid_debug.models.scoring import TargetScore
-from covid_debug.saliency.base import Explainer, RawExplanation, Source
+from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 from covid_debug.saliency.mask_objective import Term
 from covid_debug.saliency.mask_params import MaskSearchParams
 from covid_debug.saliency.mask_search import search_masks
-from covid_debug.shapes import Images
 
 Result = Literal["product", "deletion_mask", "insertion_mask"]
 
@@ -62,13 +57,7 @@ class IGOSPP(Explainer[IGOSPPParams]):
         Term("insertion", (0, 1), 0.5),
     )
 
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
-        found = search_masks(self.params, self.terms, 2, score, images, baseline, generators)
+    def _explain(self, group: ImageGroup) -> RawExplanation:
+        found = search_masks(self.params, self.terms, 2, group)
         picked = {"product": (0, 1), "deletion_mask": (0,), "insertion_mask": (1,)}
         return found.explain(*picked[self.params.result])

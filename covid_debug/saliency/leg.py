@@ -3,7 +3,6 @@
 Owns the perturbation scheme, the estimator and the linear program; scores come from outside.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,11 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covid_debug.errors import ExplanationError
-from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.ranges import check_range
-from covid_debug.saliency.base import Explainer, RawExplanation, Source
-from covid_debug.shapes import Images
+from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 
 Grid = NDArray[np.float64]
 
@@ -75,19 +72,14 @@ class _LEGBase(Explainer[LEGParams]):
         """Return the gradient grid from ``(1/n) sum (f(x0 + z) - f(x0)) z``."""
         raise NotImplementedError
 
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,  # noqa: ARG002
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
+    def _explain(self, group: ImageGroup) -> RawExplanation:
+        score, images = group.score, group.images
         side = self.params.grid_size
         size = (images.shape[-2], images.shape[-1])
         upsampler = GridUpsampler((side, side), size, images)
-        on_film = score(images, torch.arange(len(images), device=images.device))
+        on_film = score(images, group.index)
         grids = []
-        for i, generator in enumerate(generators):
+        for i, generator in enumerate(group.generators):
             moment = torch.zeros(side, side, dtype=torch.float64, device=images.device)
             noise = _draw_perturbations(self.params, generator, images)
             for part in torch.split(noise, score.max_batch):

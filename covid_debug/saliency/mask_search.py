@@ -9,7 +9,7 @@ from torch import Tensor
 
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.base import VOID_NOISE, RawExplanation
+from covid_debug.saliency.base import VOID_NOISE, ImageGroup, RawExplanation
 from covid_debug.saliency.mask_objective import MaskObjective, Term
 from covid_debug.saliency.mask_params import MaskSearchParams, TieBreak, resolve_step_size
 from covid_debug.saliency.optimizers import minimise
@@ -117,10 +117,7 @@ def search_masks(
     params: MaskSearchParams,
     terms: Sequence[Term],
     n_masks: int,
-    score: TargetScore,
-    images: Images,
-    baseline: Images,
-    generators: Sequence[torch.Generator],
+    group: ImageGroup,
 ) -> SearchResult:
     """Run a mask method: choose the noise, start from masks of ones, minimise.
 
@@ -128,22 +125,20 @@ def search_masks(
         params: Everything but the terms.
         terms: The method's scores.
         n_masks: How many masks are searched.
-        score: Reads the model.
-        images: Canonical images.
-        baseline: What replaces removed pixels.
-        generators: One per image.
+        group: The images.
 
     Returns:
         The masks and what is known about them.
     """
+    score, images, baseline = group.score, group.images, group.baseline
     objective = MaskObjective(score, images, baseline, params, terms)
-    noise_std, diagnostics = choose_noise(score, images, baseline, generators, params)
+    noise_std, diagnostics = choose_noise(score, images, baseline, group.generators, params)
     start = images.new_ones((len(images), n_masks, params.grid_size, params.grid_size))
     step_size = resolve_step_size(params, is_pixel_mask=objective.is_pixel_mask)
     masks, mean_gradient, trace = minimise(
         objective,
         start,
-        generators,
+        group.generators,
         noise_std,
         rule=params.optimizer,
         n_iterations=params.n_iterations,

@@ -1,7 +1,6 @@
 """RISE: the average of random masks, weighted by the score that survives them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,10 +15,10 @@ from covid_debug.saliency.base import (
     MIN_SCORE_GAP,
     VOID_INSENSITIVE,
     Explainer,
+    ImageGroup,
     RawExplanation,
     Source,
 )
-from covid_debug.shapes import Images
 
 Fill = Literal["zeros", "baseline"]
 
@@ -67,18 +66,12 @@ class RISE(Explainer[RISEParams]):
     uses_baseline: ClassVar[bool] = False
     params: RISEParams
 
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
-        p = self.params
-        hidden = baseline if p.fill == "baseline" else torch.zeros_like(images)
+    def _explain(self, group: ImageGroup) -> RawExplanation:
+        p, score, images = self.params, group.score, group.images
+        hidden = group.baseline if p.fill == "baseline" else torch.zeros_like(images)
         parts = [
             self._explain_one(score, images[i : i + 1], hidden[i : i + 1], i, generator)
-            for i, generator in enumerate(generators)
+            for i, generator in enumerate(group.generators)
         ]
         saliency = torch.stack([total for total, _ in parts]) / (p.n_masks * p.p_keep)
         spread = torch.stack([spread for _, spread in parts])

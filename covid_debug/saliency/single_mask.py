@@ -1,17 +1,12 @@
 """What the methods with one keep mask share: terms from losses, search, upsampling."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
-import torch
-
-from covid_debug.models.scoring import TargetScore
-from covid_debug.saliency.base import Explainer, RawExplanation
+from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation
 from covid_debug.saliency.mask_objective import Term
 from covid_debug.saliency.mask_params import MaskSearchParams
 from covid_debug.saliency.mask_search import search_masks
-from covid_debug.shapes import Images
 
 Losses = Literal["deletion", "insertion", "both"]
 _TERMS: dict[str, tuple[Term, ...]] = {
@@ -42,12 +37,6 @@ class SingleMaskExplainer(Explainer[Q], Generic[Q]):
     stochastic: ClassVar[bool] = True
     repeats_model: ClassVar[bool] = True
 
-    def _explain(
-        self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
-        generators: Sequence[torch.Generator],
-    ) -> RawExplanation:
+    def _explain(self, group: ImageGroup) -> RawExplanation:
         terms = _TERMS[self.params.losses]
-        return search_masks(self.params, terms, 1, score, images, baseline, generators).explain(0)
+        return search_masks(self.params, terms, 1, group).explain(0)

@@ -4,6 +4,7 @@ from igos_pp_twin import explain
 from papers_twin import blur, walk_path, walk_rotating_path
 
 from covid_debug.models.scoring import TargetScore
+from covid_debug.saliency.base import ImageGroup
 from covid_debug.saliency.catalog import build_explainer
 from tests.toys import SmallNet, bright_patch_images, wrap
 
@@ -47,9 +48,8 @@ def test_igos_pp_equals_its_slow_twin(
     explainer = build_explainer("igos_pp", **params)
     score = TargetScore(classifier, targets, scale="logit", max_batch=5)
 
-    raw = explainer._explain(
-        score, images, baseline, [torch.Generator().manual_seed(seed) for seed in (11, 12)]
-    )
+    generators = [torch.Generator().manual_seed(seed) for seed in (11, 12)]
+    raw = explainer._explain(ImageGroup(score, images, baseline, generators))
 
     for i in range(2):
         generator = torch.Generator().manual_seed(11 + i)

@@ -11,6 +11,7 @@ from igos_pp_twin import upsample
 from papers_twin import blur, draw_leg_perturbations
 
 from covid_debug.models.scoring import TargetScore
+from covid_debug.saliency.base import ImageGroup
 from covid_debug.saliency.catalog import build_explainer
 from tests.toys import SmallNet, bright_patch_images, wrap
 
@@ -36,7 +37,9 @@ def test_rise_equals_its_slow_twin(problem) -> None:
     explainer = build_explainer("rise", n_masks=n_masks, mask_grid=cells, p_keep=p)
 
     with torch.no_grad():
-        raw = explainer._explain(score, images, blur(images), [torch.Generator().manual_seed(3)])
+        raw = explainer._explain(
+            ImageGroup(score, images, blur(images), [torch.Generator().manual_seed(3)])
+        )
 
     generator = torch.Generator().manual_seed(3)
     grids = (torch.rand(n_masks, cells, cells, generator=generator) < p).double()
@@ -97,7 +100,9 @@ def test_leg_equals_its_slow_twin(problem) -> None:
     explainer = build_explainer("leg", grid_size=side, n_samples=n, variance=variance)
 
     with torch.no_grad():
-        raw = explainer._explain(score, images, blur(images), [torch.Generator().manual_seed(5)])
+        raw = explainer._explain(
+            ImageGroup(score, images, blur(images), [torch.Generator().manual_seed(5)])
+        )
 
     moment = moment_twin(f, images[0, 0], draws(side, n, variance))
     gamma = np.linalg.inv(sigma_twin(side, variance)) @ moment
@@ -135,7 +140,9 @@ def test_leg_tv_reaches_the_optimum_of_the_papers_dense_program(problem) -> None
     assert np.abs(d @ found).sum() == pytest.approx(dense.fun, rel=1e-5)
     assert found.mean() == pytest.approx(moment.mean() / variance)
     with torch.no_grad():
-        raw = explainer._explain(score, images, blur(images), [torch.Generator().manual_seed(5)])
+        raw = explainer._explain(
+            ImageGroup(score, images, blur(images), [torch.Generator().manual_seed(5)])
+        )
     expected = upsample(torch.from_numpy(found.reshape(side, side)), SIDE, SIDE)
     torch.testing.assert_close(raw.diagnostics["signed"][0, 0], expected, rtol=1e-4, atol=1e-6)
 

@@ -4,6 +4,7 @@ from papers_twin import ADAM_STEP, blur, walk_path
 from single_mask_twin import explain
 
 from covid_debug.models.scoring import TargetScore
+from covid_debug.saliency.base import ImageGroup
 from covid_debug.saliency.catalog import build_explainer
 from tests.toys import SmallNet, bright_patch_images, wrap
 
@@ -45,7 +46,9 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
     nodes, weights = walk_path(used.quadrature, used.n_steps)
     score = TargetScore(classifier, targets, scale="logit", max_batch=5)
 
-    raw = explainer._explain(score, images, baseline, [torch.Generator().manual_seed(11)])
+    raw = explainer._explain(
+        ImageGroup(score, images, baseline, [torch.Generator().manual_seed(11)])
+    )
 
     generator = torch.Generator().manual_seed(11)
     torch.randn(1, SIDE, SIDE, generator=generator, dtype=torch.float64)  # the noise probe

@@ -5,7 +5,7 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED
+from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED, ImageGroup
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.saliency.igos_pp import IGOSPP
 from covid_debug.saliency.mask_objective import MaskObjective, Term, path_nodes
@@ -392,7 +392,7 @@ def test_result_of_igos_pp_is_the_mask_that_its_terms_name(monkeypatch, result, 
     monkeypatch.setattr("covid_debug.saliency.igos_pp.search_masks", lambda *_: found)
     score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
 
-    raw = build_explainer("igos_pp", result=result)._explain(score, images, images, [])
+    raw = build_explainer("igos_pp", result=result)._explain(ImageGroup(score, images, images, []))
 
     torch.testing.assert_close(raw.keep_mask, torch.full((1, 1, 4, 4), kept))
     torch.testing.assert_close(raw.saliency, torch.full((1, 1, SIDE, SIDE), 1 - kept))
