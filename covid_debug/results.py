@@ -19,7 +19,6 @@ from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.comparison import Row
 from covid_debug.reporting.summary import (
     REPORT_NAME,
-    SUMMARY_NAME,
     Interval,
     RunSummary,
     load_run_summary,
@@ -93,7 +92,7 @@ def runs(folder: Path | str = "reports") -> "pd.DataFrame":
         raise ArtifactError(f"{place}: no such folder (from {Path.cwd()}); expected one of runs")
     rows = []
     for path in sorted(place.iterdir()):
-        if not is_complete(path) or not (path / SUMMARY_NAME).is_file() or ".damaged-" in path.name:
+        if not is_complete(path) or not (path / FLAGS_NAME).is_file() or ".damaged-" in path.name:
             continue
         summary = load_run_summary(path)
         finished = datetime.datetime.fromtimestamp((path / MANIFEST_NAME).stat().st_mtime)

@@ -89,10 +89,11 @@ def test_a_newer_schema_is_refused_in_one_line(kept: Path, kind: str, tmp_path: 
 
 @pytest.fixture
 def reports(tmp_path: Path) -> Path:
-    """A folder of runs with one run, a draft and a file."""
+    """A folder of runs with one run, a draft, a file and an audit."""
     shutil.copytree(KEPT[-1] / "report", tmp_path / "reports" / "kept-1")
     (tmp_path / "reports" / "kept-2.partial-01234567").mkdir()
     (tmp_path / "reports" / "README.md").touch()
+    shutil.copytree(KEPT[-1] / "audit", tmp_path / "reports" / "an-audit")
     return tmp_path / "reports"
 
 
