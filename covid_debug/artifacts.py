@@ -127,6 +127,16 @@ def write_text_atomic(path: Path, text: str) -> None:
         ) from error
 
 
+def check_absent(target: Path) -> None:
+    """Check, before long work, that an artifact can be made at a place.
+
+    Raises:
+        ArtifactError: If something stands there.
+    """
+    if target.exists():
+        raise ArtifactError(f"{target}: already exists; artifacts are never overwritten")
+
+
 @contextmanager
 def write_artifact(
     target: Path,
@@ -156,8 +166,7 @@ def write_artifact(
     Raises:
         ArtifactError: If ``target`` exists or the place cannot be written.
     """
-    if target.exists():
-        raise ArtifactError(f"{target}: already exists; artifacts are never overwritten")
+    check_absent(target)
     partial = target.with_name(f"{target.name}{_PARTIAL_MARK}{uuid.uuid4().hex[:8]}")
     try:
         partial.mkdir(parents=True)

@@ -4,10 +4,11 @@ Every family of interchangeable parts (explainers, detectors, backbones, sources
 ``Catalog``; nothing is registered by import side effects.
 """
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from covid_debug.errors import CatalogError, suggest
+from covid_debug.errors import CatalogError, ConfigError, suggest
 
 T = TypeVar("T")
 
@@ -49,3 +50,18 @@ class Catalog(Mapping[str, T], Generic[T]):
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self._entries)
+
+
+def check_fields(names: Iterable[str], params: type, where: str) -> None:
+    """Check that parameters given by name are fields of a dataclass.
+
+    Raises:
+        ConfigError: If one is not; the message names the closest one.
+    """
+    known = [item.name for item in dataclasses.fields(params)]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{where}: {name!r} is not a field of {params.__name__}{suggest(name, known)}"
+                f" (known: {', '.join(known)})"
+            )

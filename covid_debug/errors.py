@@ -63,7 +63,6 @@ class TrackingError(CovidDebugError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` when another known name is close, else an empty string."""
-    close = difflib.get_close_matches(
-        name, [word for word in known if word != name], n=1, cutoff=0.6
-    )
-    return f"; did you mean {close[0]!r}?" if close else ""
+    words = {word.casefold(): word for word in known if word != name}
+    close = difflib.get_close_matches(name.casefold(), words, n=1, cutoff=0.6)
+    return f"; did you mean {words[close[0]]!r}?" if close else ""

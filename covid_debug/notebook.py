@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from covid_debug.artifacts import check_absent
 from covid_debug.audit.artifact import Audit
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject
+from covid_debug.catalog import check_fields
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
 from covid_debug.data.filmset import FilmSet, load_filmset
@@ -98,7 +100,8 @@ def detect_text(
     Args:
         films: A data set, of which every film is looked at; or films.
         detector: Name in the catalogue of detectors.
-        n_workers: Processes, for a data set.
+        n_workers: Processes, for a data set; a script starts more than one only below
+            ``if __name__ == "__main__":``.
         params: Parameters of the detector.
 
     Returns:
@@ -150,8 +153,11 @@ def audit(
 
     Raises:
         InputContractError: If there are no test films, or the model lacks the audited class.
+        ConfigError: If a parameter is not a field.
+        ArtifactError: If ``out`` stands already.
     """
     filmset, model = _open(films), _load(classifier)
+    _check_call("audit", params, AuditParams, out)
     chosen = AuditParams(**params)
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
     found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
@@ -218,7 +224,10 @@ def clean(
     Raises:
         InputContractError: If a data set comes without ``out``, films come with it, or there is
             not one record of text a film.
+        ConfigError: If a parameter is not a field.
+        ArtifactError: If ``out`` stands already.
     """
+    _check_call("clean", params, CleaningParams, out)
     chosen = CleaningParams(**params)
     if isinstance(films, FilmSet | str | Path):
         if out is None:
@@ -279,8 +288,22 @@ def compare(
     return compare_arms(answers, next(iter(filmsets.values())).class_names, seed=seed)
 
 
+def _check_call(where: str, params: Mapping[str, object], fields: type, out: Place | None) -> None:
+    """Refuse before long work what would be refused after it."""
+    check_fields(params, fields, where)
+    if out is not None:
+        check_absent(Path(out))
+
+
 def _load(classifier: Model) -> Classifier:
-    return classifier if isinstance(classifier, Classifier) else load_classifier(Path(classifier))
+    if isinstance(classifier, str | Path):
+        return load_classifier(Path(classifier))
+    if not isinstance(classifier, Classifier):
+        raise InputContractError(
+            f"got a {type(classifier).__name__}; expected a classifier or the folder of its"
+            " checkpoint; a network becomes one with cd.Classifier(network, class_names=..., ...)"
+        )
+    return classifier
 
 
 def _view_of(classifier: Classifier) -> ViewSpec:
@@ -294,10 +317,20 @@ def _view_of(classifier: Classifier) -> ViewSpec:
 
 
 def _open(films: DataSet) -> FilmSet:
-    return films if isinstance(films, FilmSet) else load_filmset(Path(films))
+    if isinstance(films, FilmSet):
+        return films
+    if not isinstance(films, str | Path) or Path(films).is_file():
+        got = films if isinstance(films, str | Path) else f"a {type(films).__name__}"
+        raise InputContractError(f"got {got}; expected a data set (cd.load_filmset) or its folder")
+    return load_filmset(Path(films))
 
 
 def _list(films: Sequence[OneFilm], where: str) -> list[OneFilm]:
+    if isinstance(films, FilmSet):
+        raise InputContractError(
+            f"{where}: got a data set; expected a list, e.g."
+            " [films.file_of(film) for film in films.select('test')[:4]]"
+        )
     if isinstance(films, str | Path | FilmFile | FilmImage) or getattr(films, "ndim", 3) == 2:
         raise InputContractError(f"{where}: got one film; expected a list; pass [film]")
     if len(films) == 0:

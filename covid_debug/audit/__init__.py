@@ -12,11 +12,18 @@ from types import ModuleType
 
 class _CallablePackage(ModuleType):
     @property
+    def __doc__(self) -> object:  # type: ignore[override]
+        return importlib.import_module("covid_debug.notebook").audit.__doc__
+
+    @property
     def __wrapped__(self) -> object:
         return importlib.import_module("covid_debug.notebook").audit
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         return importlib.import_module("covid_debug.notebook").audit(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:  # for joblib and process pools
+        return importlib.import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

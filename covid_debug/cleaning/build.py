@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from covid_debug.artifacts import artifact_key, canonical_json, write_artifact
+from covid_debug.artifacts import artifact_key, canonical_json, check_absent, write_artifact
 from covid_debug.cleaning.card import write_card, write_contact_sheet
 from covid_debug.cleaning.decisions import Decision, apply_decisions
 from covid_debug.cleaning.decoys import plan_decoys
@@ -137,8 +137,7 @@ def clean_filmset(
 
 
 def _check_places(filmset: FilmSet, out: Path) -> None:
-    if out.exists():
-        raise ArtifactError(f"{out}: already exists; artifacts are never overwritten")
+    check_absent(out)
     if out.resolve().is_relative_to(filmset.root.resolve()):
         raise ArtifactError(
             f"{out}: lies inside the data set being cleaned; expected a folder outside "

@@ -1,12 +1,10 @@
 """Name -> explainer, with presets; the one place where methods are listed."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from covid_debug.catalog import Catalog
-from covid_debug.errors import ConfigError, suggest
+from covid_debug.catalog import Catalog, check_fields
 from covid_debug.saliency.base import Explainer
 from covid_debug.saliency.captum_adapter import AttributionParams, ContributionParams
 from covid_debug.saliency.captum_gradients import (
@@ -105,11 +103,5 @@ def build_explainer(name: str, **params: Any) -> Explainer[Any]:  # noqa: ANN401
         ConfigError: If a parameter is not a field of the method's dataclass.
     """
     entry = EXPLAINERS[name]
-    known = [item.name for item in dataclasses.fields(entry.params)]
-    for key in params:
-        if key not in known:
-            raise ConfigError(
-                f"saliency.catalog: {key!r} is not a field of {entry.params.__name__}"
-                f"{suggest(key, known)} (known: {', '.join(known)})"
-            )
+    check_fields(params, entry.params, "saliency.catalog")
     return entry.explainer(entry.params(**{**entry.preset, **params}))

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from covid_debug import notebook
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.phantom import TRUTH_REGIONS_NAME
 from covid_debug.data.views import render_film
-from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.errors import ArtifactError, ConfigError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.catalog import build_backbone
@@ -78,14 +79,43 @@ def test_audit_is_a_package_that_can_be_called() -> None:
     importlib.import_module("covid_debug.audit.pipeline")  # binds the package to the name
 
     assert inspect.signature(cd.audit) == inspect.signature(notebook.audit)
+    assert inspect.getdoc(cd.audit) == inspect.getdoc(notebook.audit)
+    assert pickle.loads(pickle.dumps(cd.audit)) is cd.audit  # noqa: S301
     with pytest.raises(ArtifactError, match="none"):
         cd.audit("none", "none")
+
+
+def test_wrong_things_are_refused_by_name(films: FilmSet, classifier: cd.Classifier) -> None:
+    film = films.path_of(films.films[0])
+    for call, said in (
+        (lambda: cd.explain(torch.nn.Linear(2, 2), [film]), "got a Linear; .*cd.Classifier"),
+        (lambda: cd.explain(classifier, films), "explain: got a data set; expected a list"),
+        (lambda: cd.explain(classifier, [film], "covid-19"), "did you mean 'COVID-19'"),
+        (lambda: cd.detect_text(film), "png; expected a data set"),
+        (lambda: cd.audit(films, classifier), "got a Classifier; expected a data set"),
+        (lambda: cd.audit(classifier, films, clas="COVID-19"), "audit: 'clas' is not a field"),
+        (lambda: cd.clean([film], metod="telea"), "did you mean 'method'"),
+    ):
+        with pytest.raises((InputContractError, ConfigError), match=said):
+            call()
+
+
+def test_a_place_that_is_taken_is_refused_before_the_work(
+    films: FilmSet, classifier: cd.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebook, "detect_text", lambda *_, **__: pytest.fail("scanned"))
+    for call in (
+        lambda out: cd.audit(classifier, films, out=out),
+        lambda out: cd.clean(films, out=out),
+    ):
+        with pytest.raises(ArtifactError, match="already exists"):
+            call(str(films.root))
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> FilmSet:
     return cd.generate_phantom(
-        tmp_path_factory.mktemp("face") / "films", n_train=1, n_test=4, seed=3
+        str(tmp_path_factory.mktemp("face") / "films"), n_train=1, n_test=4, seed=3
     )
 
 

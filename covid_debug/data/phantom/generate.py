@@ -77,7 +77,7 @@ class PhantomFilm:
 
 
 def generate_phantom(
-    out: Path,
+    out: Path | str,
     *,
     n_train: int,
     n_test: int,
@@ -121,6 +121,7 @@ def generate_phantom(
         "n_train": n_train, "n_test": n_test, "seed": seed, "text_correlation": text_correlation,
         "val_share": val_share,
     }  # fmt: skip
+    out = Path(out)
     with write_artifact(out, kind="filmset", parameters=parameters) as draft:
         folders = ["train", "test", *(f"counterfactuals/{k}" for k in (TEXT_FREE, TEXT_SWAPPED))]
         for folder in folders:
