@@ -142,10 +142,10 @@ def films(run: Run | Path | str) -> "pd.DataFrame":
         run: The run or its folder.
 
     Returns:
-        One row a film with the columns of ``flags.csv``, which
-        :class:`covid_debug.reporting.tables.FlagRow` describes: words are ``string``, counts
-        ``Int64``, numbers ``float64``, yes or no ``boolean``, ``verdict`` an ordered category from
-        ``text_driven`` to ``not_text_driven``. An empty cell is ``<NA>`` or NaN.
+        One row a film with the columns of ``flags.csv``, which docs/reference/files.md describes:
+        words are ``string``, counts ``Int64``, numbers ``float64``, yes or no ``boolean``,
+        ``verdict`` an ordered category from ``text_driven`` to ``not_text_driven``. An empty cell
+        is ``<NA>`` or NaN.
 
     Raises:
         ArtifactError: If the folder holds no run, or one that is broken or of a newer covid_debug.

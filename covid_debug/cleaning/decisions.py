@@ -53,6 +53,18 @@ class Decision:
         """Return whether the line names a region."""
         return self.region_index is not None or self.box is not None
 
+    @property
+    def subject(self) -> str:
+        """Return the key of the film or region that it is about, as the report's script makes it.
+
+        One of ``"<image id>"``, ``"<image id>#<place of the region>"``, ``"<image id>#box:<box>"``.
+        """
+        if self.region_index is not None:
+            return f"{self.image_id}#{self.region_index}"
+        if self.box is not None:
+            return f"{self.image_id}#box:{','.join(f'{value:g}' for value in self.box)}"
+        return self.image_id
+
 
 def read_decisions(path: Path) -> tuple[Decision, ...]:
     """Read a decisions file: JSON lines with at least ``image_id`` and ``decision``.

@@ -183,8 +183,8 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a finished run again, with the reviewers' decisions in it."""
-    from covid_debug.reporting.decisions import read_last_decisions
+    from covid_debug.cleaning.decisions import read_decisions
     from covid_debug.reporting.report import add_decisions
 
-    made = add_decisions(run_dir, {} if decisions is None else read_last_decisions(decisions))
+    made = add_decisions(run_dir, () if decisions is None else read_decisions(decisions))
     typer.echo(f"report: {made}")

@@ -9,7 +9,7 @@ import hashlib
 import importlib.resources
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +152,12 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     return run_dir / REPORT_NAME
 
 
-def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
+def add_decisions(run_dir: Path, decisions: Iterable[Decision]) -> Path:
     """Write a copy of a run's report that opens with reviewers' decisions in it.
 
     Args:
         run_dir: Folder of the run; its own files stay as they are.
-        decisions: As :func:`covid_debug.reporting.decisions.read_last_decisions` returns them.
+        decisions: Of several about the same film or region the last one is shown.
 
     Returns:
         Path of ``report-reviewed.html`` in that folder.
@@ -174,7 +174,8 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
         tail = rest.split(_DECISIONS_CLOSE, 1)[1]
     except (OSError, ValueError, IndexError) as error:
         raise ArtifactError(f"{path}: is not a report of covid-debug; run report again") from error
-    films = {decision.image_id for decision in decisions.values()}
+    last = {decision.subject: decision for decision in decisions}
+    films = {decision.image_id for decision in last.values()}
     if films and not any(film in page for film in films):
         raise InputContractError(
             f"{path}: shows none of the {len(films)} films that were decided on (first:"
@@ -186,7 +187,7 @@ def add_decisions(run_dir: Path, decisions: Mapping[str, Decision]) -> Path:
             for name, value in dataclasses.asdict(decision).items()
             if name != "image_id" and value is not None
         }
-        for key, decision in decisions.items()
+        for key, decision in last.items()
     }
     target = run_dir / "report-reviewed.html"
     parts = (head, _DECISIONS_OPEN, _safe_json(rows), _DECISIONS_CLOSE, tail)

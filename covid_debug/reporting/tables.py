@@ -21,45 +21,7 @@ COMPARISON_NAME = "comparison.csv"
 class FlagRow:
     """One audited film in ``flags.csv``, empty where a number or word is missing.
 
-    Most columns are those of :class:`covid_debug.audit.artifact.AuditedFilm` and its parts.
-
-    Attributes:
-        image_id: Identity of the film.
-        path: File of the film.
-        patient_id: Patient.
-        label: True class.
-        source: Public data set.
-        view: Projection.
-        split: Split.
-        n_regions: Text regions on the film; None where it could not be scanned.
-        predicted_class: Predicted class.
-        target_class: Audited class.
-        probability: Of the target class.
-        text_area_share: Share of the view that text covers.
-        text_removed: Probability without the text.
-        drop: ``probability - text_removed``.
-        text_revealed: Probability of the text alone.
-        blurred: Probability of the baseline.
-        null_removed_min: Least probability without a matched patch.
-        null_removed_max: Greatest one.
-        null_revealed_min: Least probability of a matched patch alone.
-        null_revealed_max: Greatest one.
-        n_nulls: Matched patches.
-        cleaned_class: Predicted class without the text.
-        enrichment: Of the map in text.
-        mass_in_text: Share of the map in text.
-        insertion_top6: Probability of the map's top 6 % alone.
-        deletion_top12: Probability without its top 12 %.
-        saliency_void: Whether the map means nothing.
-        void_reason: Why.
-        verdict: Verdict.
-        direction: Which way the text pushes.
-        p_value: Of the fall without the text.
-        q_value: Its false discovery rate.
-        reasons: Sentences, separated by ``"; "``.
-        error: Why the film could not be tested.
-        has_card: Whether the report shows the film.
-        baseline: What stood for "nothing".
+    docs/reference/files.md says what each column holds.
     """
 
     image_id: str

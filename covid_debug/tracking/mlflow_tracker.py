@@ -12,7 +12,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class MlflowTracker:
         self.runs_url = f"{self._runs_page}?workflowType=machine_learning{query}"
 
     @contextmanager
-    def parent(
+    def run(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> Iterator["MlflowRun"]:
         """Open the run with this key, creating it the first time.
@@ -103,37 +103,9 @@ class MlflowTracker:
             the body is interrupted.
 
         Raises:
+            InputContractError: If the key holds a quote.
             TrackingError: If the store refuses.
         """
-        with self._open(key, name, params, tags) as run:
-            yield run
-
-    @contextmanager
-    def child(
-        self, parent: "MlflowRun", name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Iterator["MlflowRun"]:
-        """Open the run called ``name`` below ``parent``, creating it the first time.
-
-        Args:
-            parent: Run of the flow.
-            name: Name, unique below the parent.
-            params: As for :meth:`parent`.
-            tags: As for :meth:`parent`.
-
-        Yields:
-            The open run, closed as in :meth:`parent`.
-
-        Raises:
-            TrackingError: If the store refuses.
-        """
-        nested = {**tags, "mlflow.parentRunId": parent.run_id}
-        with self._open(f"{parent.key}/{name}", name, params, nested) as run:
-            yield run
-
-    @contextmanager
-    def _open(
-        self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Iterator["MlflowRun"]:
         if "'" in key or "`" in key:
             raise InputContractError(f"MlflowTracker: key {key!r} contains a quote")
         with _as_tracking_error(self._uri):
@@ -152,6 +124,13 @@ class MlflowTracker:
             raise
         finally:
             self._close(run.info.run_id, status)
+
+    def child(
+        self, parent: "MlflowRun", name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> AbstractContextManager["MlflowRun"]:
+        """Open the run called ``name`` below ``parent``, as :meth:`run` does."""
+        nested = {**tags, "mlflow.parentRunId": parent.run_id}
+        return self.run(f"{parent.key}/{name}", name, params, nested)
 
     def _close(self, run_id: str, status: str) -> None:
         if status == "FINISHED":

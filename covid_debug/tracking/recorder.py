@@ -6,10 +6,9 @@ Owns which results become metrics and what they are called; computes nothing.
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from matplotlib.figure import Figure
 
@@ -83,24 +82,17 @@ class RunRecorder:
         self._key, self._name, self._parameters = key, name, parameters
         self._training, self._target_class = training, target_class
         self._tracker = MlflowTracker(uri, experiment, columns=SHOWN_COLUMNS)
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """Find or create the parent run and open it."""
         params = json.loads(canonical_json(self._parameters))
-        self._parent = self._stack.enter_context(
-            self._tracker.parent(self._key, self._name, params, {})
-        )
+        self._opened = self._tracker.run(self._key, self._name, params, {})
+        self._parent = self._opened.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    def __exit__(self, *error: Any) -> bool | None:  # noqa: ANN401
         """Close the parent run as finished, failed or killed."""
-        return self._stack.__exit__(kind, error, trace)
+        return self._opened.__exit__(*error)
 
     def log_ingest(self, audit: IngestAudit, filmset_dir: Path) -> None:
         """Record which films went in, and keep the ingest audit with the run."""

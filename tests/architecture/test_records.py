@@ -24,7 +24,7 @@ ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "saliency/catalog": ({"Entry.preset"}, _NAMED),
     "text/scan": ({"scan_films", "scan_to_file"}, _NAMED),
     "text/stage": ({"TextParams.params", "describe_detection"}, _NAMED),
-    "tracking/mlflow_tracker": ({"MlflowTracker.parent", "MlflowTracker.child"}, _MLFLOW),
+    "tracking/mlflow_tracker": ({"MlflowTracker.run", "MlflowTracker.child"}, _MLFLOW),
     "tracking/names": ({"flatten_params"}, _MLFLOW),
     "training/loop": ({"TrainingResult.history"}, "lines of history.json"),
     "training/params": ({"TrainingParams.arch_params"}, _NAMED),

@@ -13,7 +13,6 @@ from covid_debug.cleaning.film import CleaningParams
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions
-from covid_debug.reporting import decisions
 from covid_debug.reporting.report import add_decisions, build_report
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on this machine")
@@ -105,7 +104,7 @@ def test_exported_decisions_are_shown_again_and_exported_unchanged(run, page, tm
     source = tmp_path / "decisions.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    page.open(add_decisions(report.parent, decisions.read_last_decisions(source)))
+    page.open(add_decisions(report.parent, read_decisions(source)))
     page.run("localStorage.clear()")
     page.reload()
 
@@ -265,7 +264,7 @@ def test_reviewer_is_not_put_on_decisions_that_came_with_the_report(run, page, t
     image_id = load_filmset(run[0].filmset).films[0].image_id
     source = tmp_path / "decisions.jsonl"
     source.write_text(json.dumps({"image_id": image_id, "decision": "reject", "reviewer": ""}))
-    page.open(add_decisions(run[1].parent, decisions.read_last_decisions(source)))
+    page.open(add_decisions(run[1].parent, read_decisions(source)))
     page.run("localStorage.clear()")
     page.reload()
     page.run("document.getElementById('reviewer').value = 'MK'")

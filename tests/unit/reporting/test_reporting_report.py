@@ -13,12 +13,11 @@ import reporting_fakes as fakes
 
 from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.audit.confounds import write_confounds
-from covid_debug.cleaning.decisions import Decision
+from covid_debug.cleaning.decisions import Decision, read_decisions
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.comparison import write_comparison
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
-from covid_debug.reporting.decisions import read_last_decisions
 from covid_debug.reporting.report import add_decisions, build_report
 from covid_debug.reporting.tables import FLAG_COLUMNS
 from tests.audits import write_made_up_audit
@@ -312,7 +311,7 @@ def test_build_report_existing_folder_is_not_overwritten(report, tmp_path, plain
 
 
 def test_add_decisions_opens_with_them_and_cannot_break_out(report):
-    decisions = {"a": Decision("a", "reject", "me", note="</script><b>")}
+    decisions = [Decision("a", "reject", "me", note="</script><b>")]
 
     reviewed = add_decisions(report.parent, decisions)
     block = re.search(r'id="decisions">(.*?)</script>', reviewed.read_text()).group(1)
@@ -325,12 +324,12 @@ def test_add_decisions_opens_with_them_and_cannot_break_out(report):
 
 def test_add_decisions_foreign_folder_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="no such folder"):
-        add_decisions(tmp_path / "absent", {})
+        add_decisions(tmp_path / "absent", [])
 
 
 def test_add_decisions_of_another_run_are_refused(report):
     with pytest.raises(InputContractError, match=r"none of the 1 films .*0123abcd"):
-        add_decisions(report.parent, {"0123abcd": Decision("0123abcd", "reject", "me")})
+        add_decisions(report.parent, [Decision("0123abcd", "reject", "me")])
 
 
 def test_read_decisions_last_line_about_a_film_or_region_counts(tmp_path):
@@ -343,7 +342,7 @@ def test_read_decisions_last_line_about_a_film_or_region_counts(tmp_path):
         '{"image_id": "b", "decision": "add", "reviewer": "x", "box": [1, 2, 3.5, 4]}\n'
     )
 
-    assert read_last_decisions(lines) == {
+    assert {line.subject: line for line in read_decisions(lines)} == {
         "a": Decision("a", "unsure", "y"),
         "b#0": Decision("b", "keep", "x", 0),
         "b#box:1,2,3.5,4": Decision("b", "add", "x", box=(1, 2, 3.5, 4)),
@@ -353,7 +352,7 @@ def test_read_decisions_last_line_about_a_film_or_region_counts(tmp_path):
 def test_add_decisions_about_regions_carry_what_names_them(report):
     line = Decision("a", "keep", "me", 1, (1.0, 2.0, 3.0, 4.0))
 
-    page = add_decisions(report.parent, {"a#1": line}).read_text()
+    page = add_decisions(report.parent, [line]).read_text()
     block = re.search(r'id="decisions">(.*?)</script>', page).group(1)
 
     assert json.loads(block) == {

@@ -39,7 +39,7 @@ def tracker(store: Path, tmp_path: Path) -> MlflowTracker:
 
 
 def test_parent_finished_run_holds_params_metrics_and_tags(tracker):
-    with tracker.parent("flow-1", "demo", {"training": {"lr": 0.1}}, {"arm": "x"}) as run:
+    with tracker.run("flow-1", "demo", {"training": {"lr": 0.1}}, {"arm": "x"}) as run:
         run.log_epoch(1, {"train/loss": 0.5, "val/macro_f1": 0.25})
         run.log_epoch(2, {"train/loss": 0.4, "val/macro_f1": float("nan")})
 
@@ -57,7 +57,7 @@ def test_parent_finished_run_holds_params_metrics_and_tags(tracker):
 def test_parent_body_raises_run_is_failed_and_error_kept(tracker):
     with (
         pytest.raises(ZeroDivisionError),
-        tracker.parent("flow-1", "demo", {}, {}) as run,
+        tracker.run("flow-1", "demo", {}, {}) as run,
         tracker.child(run, "original-0", {}, {}) as child,
     ):
         raise ZeroDivisionError
@@ -67,7 +67,7 @@ def test_parent_body_raises_run_is_failed_and_error_kept(tracker):
 
 
 def test_parent_interrupted_run_is_killed(tracker):
-    with pytest.raises(KeyboardInterrupt), tracker.parent("flow-1", "demo", {}, {}) as run:
+    with pytest.raises(KeyboardInterrupt), tracker.run("flow-1", "demo", {}, {}) as run:
         raise KeyboardInterrupt
 
     assert tracker._client.get_run(run.run_id).info.status == "KILLED"
@@ -77,7 +77,7 @@ def test_second_start_continues_the_same_runs_without_repeating_epochs(store, tm
     ids = []
     for _ in range(2):
         tracker = MlflowTracker(f"sqlite:///{store}", "demo", (tmp_path / "files").as_uri())
-        with tracker.parent("flow-1", "demo", {"a": 1}, {}) as run:
+        with tracker.run("flow-1", "demo", {"a": 1}, {}) as run:
             with tracker.child(run, "original-0", {"seed": 0}, {"arm": "original"}) as child:
                 child.log_epoch(1, {"train/loss": 0.5})
             ids.append((run.run_id, child.run_id))
@@ -93,7 +93,7 @@ def test_second_start_continues_the_same_runs_without_repeating_epochs(store, tm
 
 def test_resumed_run_with_changed_param_keeps_the_first_value(tracker):
     for value in (1, 2):
-        with tracker.parent("flow-1", "demo", {"n_workers": value}, {}) as run:
+        with tracker.run("flow-1", "demo", {"n_workers": value}, {}) as run:
             pass
 
     assert tracker._client.get_run(run.run_id).data.params == {"n_workers": "1"}
@@ -102,7 +102,7 @@ def test_resumed_run_with_changed_param_keeps_the_first_value(tracker):
 def test_log_dataset_file_and_figure_are_stored(tracker, tmp_path):
     report = tmp_path / "report.html"
     report.write_text("<p>hello</p>")
-    with tracker.parent("flow-1", "demo", {}, {}) as run:
+    with tracker.run("flow-1", "demo", {}, {}) as run:
         run.log_dataset("phantom", "abc123", role="train", n_films=7, source="/data/phantom")
         run.log_file(report)
         run.log_figure(Figure(figsize=(1, 1)), "figures/a.png")
@@ -119,13 +119,13 @@ def test_log_dataset_file_and_figure_are_stored(tracker, tmp_path):
 def test_log_file_missing_is_one_clear_line(tracker, tmp_path):
     with (
         pytest.raises(TrackingError, match=r"no such file to keep with run flow-1"),
-        tracker.parent("flow-1", "demo", {}, {}) as run,
+        tracker.run("flow-1", "demo", {}, {}) as run,
     ):
         run.log_file(tmp_path / "absent.html")
 
 
 def test_urls_open_the_table_of_machine_learning_runs(tracker):
-    with tracker.parent("flow-1", "demo", {}, {}) as run:
+    with tracker.run("flow-1", "demo", {}, {}) as run:
         pass
 
     assert "workflowType=machine_learning&viewStateShareKey=" in tracker.runs_url
@@ -138,7 +138,7 @@ def test_ready_view_shows_the_runs_of_an_arm_only(tracker):
     packed = json.loads(shared)["state"].removeprefix("deflate;")
     state = json.loads(zlib.decompress(base64.b64decode(packed)))
     with (
-        tracker.parent("flow-1", "demo", {}, {}) as run,
+        tracker.run("flow-1", "demo", {}, {}) as run,
         tracker.child(run, "original-seed0", {}, {"train_data": "original"}) as child,
     ):
         pass
@@ -149,7 +149,7 @@ def test_ready_view_shows_the_runs_of_an_arm_only(tracker):
 
 
 def test_describe_is_what_mlflow_shows_on_the_run_page(tracker):
-    with tracker.parent("flow-1", "demo", {}, {}) as run:
+    with tracker.run("flow-1", "demo", {}, {}) as run:
         run.describe("- a line")
 
     stored = tracker._client.get_run(run.run_id)
