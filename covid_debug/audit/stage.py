@@ -69,9 +69,10 @@ class AuditRequest(Request):
     code_version: ClassVar[int] = 4
 
     def parameters(self) -> object:
-        """Return how to audit and the seed, and the detector where it looks for text itself."""
+        """Return how to audit and the seed; where they are used, the detector and the factory."""
         detector = {} if self.regions is not None else {"text": build_detector().params}
-        return {"audit": self.params, "seed": self.run_seed, **detector}
+        factory = {} if self.factory is None else {"factory": self.factory}
+        return {"audit": self.params, "seed": self.run_seed, **detector, **factory}
 
     def load(self, means: Means) -> AuditSubject:
         """Load model, films and text.

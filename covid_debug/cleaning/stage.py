@@ -20,7 +20,7 @@ from covid_debug.progress import Listener
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.scan import scan_films
-from covid_debug.text.stage import describe_detection
+from covid_debug.text.stage import describe_detection, name_params
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ class ProofRequest(Request):
         return {
             "probe": self.params,
             "detector": second,
-            "resolved": build_detector(second).params,
+            "resolved": name_params(build_detector(second)),
+            "made_with": self.made_with,
             "is_sample": self.is_sample,
         }
 

@@ -45,8 +45,10 @@ class ComparisonRequest(Request):
     code_version: ClassVar[int] = 2
 
     def parameters(self) -> object:
-        """Return what else decides the table."""
-        return {"seed": self.seed, "with_twins": self.with_twins}
+        """Return what else decides the table; its rows follow the order of what goes in."""
+        factory = {} if self.factory is None else {"factory": self.factory}
+        order = list(self.inputs())
+        return {"seed": self.seed, "with_twins": self.with_twins, "order": order, **factory}
 
     def inputs(self) -> dict[str, str]:
         """Return checkpoints and versions of the films."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from covid_debug.artifacts import read_manifest, write_artifact
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.regions import REGIONS_NAME, iter_regions, read_regions
 from covid_debug.records import FilmRegions
-from covid_debug.stages import Means, Request
+from covid_debug.stages import Means, Request, name_input
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_to_file
@@ -34,6 +34,16 @@ class TextParams:
         return build_detector(self.detector, **self.params)
 
 
+def name_params(detector: RegionDetector) -> object:
+    """Return a detector's parameters as they decide its regions: a file counts by its content."""
+    params: Any = detector.params
+    values = {item.name: getattr(params, item.name) for item in fields(params)}
+    return {
+        name: name_input(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+    }
+
+
 @dataclass(frozen=True)
 class RegionsRequest(Request):
     """Look for text on every film of every split; the artifact holds ``regions.jsonl``.
@@ -52,7 +62,7 @@ class RegionsRequest(Request):
 
     def parameters(self) -> object:
         """Return the detector; the default one uses the members whose weights are there."""
-        return {"text": self.text, "resolved": self.text.build().params}
+        return {"text": self.text, "resolved": name_params(self.text.build())}
 
     def make(self, out: Path, means: Means) -> dict[str, FilmRegions]:
         """Scan the films; a killed scan goes on from its last film."""
