@@ -24,6 +24,7 @@ import annotated_types
 import griffe
 import typer
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -40,6 +41,7 @@ LITERATURE = "references.md"
 
 _MARK = re.compile(r"<!-- generated: ([a-z-]+) -->")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+_NOTEBOOK_LINK = re.compile(r'href="([^":#]+\.(?:md|ipynb))(?=["#])')
 _KEY = r"[a-z]+\d{4}[a-z]*"
 _CITATION = re.compile(rf"\[({_KEY}(?:, {_KEY})*)\](?!\()")
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>[~.]?")
@@ -65,8 +67,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Drop the roles that docstrings put before names."""
-    del page, config, files
+    """Drop the roles that docstrings put before names; turn the links of notebooks."""
+    del config
+    if page.file.src_uri.endswith(".ipynb"):
+        html = _NOTEBOOK_LINK.sub(lambda match: _turn_in_notebook(match, page.file, files), html)
     return _ROLE.sub("<code>", html)
 
 
@@ -85,6 +89,14 @@ def _turn(match: re.Match[str], uri: str) -> str:
     if place.startswith("docs/"):
         return f"{picture}[{words}]({_relative(place.removeprefix('docs/'), uri)}{anchor})"
     return f"{words} (`{place}`)"  # a file that the site does not hold
+
+
+def _turn_in_notebook(match: re.Match[str], notebook: File, files: Files) -> str:
+    place = os.path.normpath(PurePosixPath(notebook.src_uri).parent / match[1])
+    file = files.get_file_from_path(place)
+    if file is None:
+        raise PluginError(f"{notebook.src_uri}: links to {match[1]}, which is no page")
+    return f'href="{file.url_relative_to(notebook)}'
 
 
 def _relative(page: str, uri: str) -> str:

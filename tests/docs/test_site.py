@@ -82,6 +82,19 @@ def test_no_page_holds_a_mark_that_was_not_replaced(site: Path) -> None:
     assert not [page for page in site.rglob("*.html") if "<!-- generated:" in page.read_text()]
 
 
+def test_links_between_pages_lead_to_pages(site: Path) -> None:
+    for page in site.glob("*/*.html"):
+        for target in re.findall(r'href="([^":#?]+)[#"]', page.read_text()):
+            assert (page.parent / unescape(target)).exists(), (page.name, target)
+
+
+def test_what_a_function_returns_is_one_row(site: Path) -> None:
+    text = (site / "reference" / "python.html").read_text()
+    for name in ("notebook.explain", "results.runs"):
+        described = text.split(f'id="covid_debug.{name}"')[1].split("Returns:")[1]
+        assert described.split("Raises:")[0].count('class="doc-section-item"') == 1, name
+
+
 def test_every_command_is_in_the_reference_with_its_options(site: Path) -> None:
     text = unescape((site / "reference" / "command-line.html").read_text())
 
