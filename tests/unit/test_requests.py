@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from covid_debug.audit.planning import AuditParams
-from covid_debug.audit.planting import PlantingParams
 from covid_debug.audit.stage import (
     AuditRequest,
     CalibrationRequest,
     ConfoundsRequest,
-    PowerRequest,
 )
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
@@ -77,10 +75,6 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
             "run_seed": 1,
             "factory": "package:build",
         },
-    ),
-    (
-        PowerRequest(AUDIT),
-        {"audit": replace(AUDIT, run_seed=1), "planting": PlantingParams(n_films=1)},
     ),
     (CalibrationRequest(A, A, A), {"audit": B, "checkpoint": B, "filmset": B}),
     (

@@ -219,6 +219,17 @@ def test_text_that_alone_raises_the_odds_counts_as_revealed_and_one_that_lowers_
     assert down.p_revealed == 1.0
 
 
+def test_every_p_value_is_corrected_for_the_number_of_films():
+    nulls = tuple(np.linspace(0.85, 0.95, 20))
+
+    first, second = judge_significance([_evidence(removed=0.01, nulls=nulls), _evidence()])
+
+    assert first.p_towards == pytest.approx(1 / 41)
+    assert first.q_towards == pytest.approx(2 / 41)
+    assert second.q_towards == pytest.approx(second.p_towards)
+    assert second.q_away == pytest.approx(max(first.p_away, second.p_away))
+
+
 def test_film_whose_odds_rise_without_the_text_is_judged_away():
     (found,) = judge_significance(
         [_evidence(film=0.5, removed=0.99, nulls=tuple(np.linspace(0.45, 0.55, 20)))]

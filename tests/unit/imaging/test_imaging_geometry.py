@@ -136,3 +136,13 @@ def test_render_view_averages_over_the_area_when_it_shrinks() -> None:
     view = render_view(film, ViewSpec(image_size=8, top_crop=0.0))
 
     np.testing.assert_array_equal(view, np.full((8, 8), 240 // 16, np.uint8))
+
+
+def test_a_film_little_larger_than_its_view_is_averaged_by_area() -> None:
+    film = np.zeros((12, 12), np.uint8)
+    film[:, 1] = 90
+
+    view = render_view(film, ViewSpec(image_size=8, top_crop=0.0))
+
+    # A view pixel covers 1.5 columns: the bright one lies half in the first, half in the second.
+    assert view[3].tolist() == [30, 30, 0, 0, 0, 0, 0, 0]
