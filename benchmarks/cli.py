@@ -75,14 +75,14 @@ def bench_clean_command(
     workers: WorkersOption = 2,
 ) -> None:
     """Compare ways of cleaning: fill error, scars; or speed and memory."""
-    from benchmarks.clean.throughput import ThroughputBench, bench_throughput
+    from benchmarks.clean.throughput import bench_throughput
     from benchmarks.clean.variants import CleanBench, bench_clean
     from covid_debug.data.filmset import load_filmset
     from covid_debug.imaging.regions import read_regions
     from covid_debug.terminal import RunConsole
 
     if films:
-        bench_throughput(ThroughputBench(films, side, workers), out, RunConsole())
+        bench_throughput(films, side, workers, out, RunConsole())
         return
     if (data is None) != (regions is None):
         raise InputContractError("--data and --regions: expected both, or none for phantoms")

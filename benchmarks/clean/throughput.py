@@ -31,21 +31,6 @@ _MIN_FILMS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ThroughputBench:
-    """Which films are cleaned for speed and memory.
-
-    Attributes:
-        n_films: Films, at least 10.
-        side_px: Their side in pixels.
-        n_workers: Processes.
-    """
-
-    n_films: int
-    side_px: int = 1024
-    n_workers: int = 2
-
-
-@dataclass(frozen=True, slots=True)
 class Throughput:
     """How fast films are cleaned and what memory that takes.
 
@@ -81,11 +66,15 @@ class Throughput:
         )
 
 
-def bench_throughput(request: ThroughputBench, out: Path, console: RunConsole) -> None:
+def bench_throughput(
+    n_films: int, side_px: int, n_workers: int, out: Path, console: RunConsole
+) -> None:
     """Measure speed and memory, write the line and print it.
 
     Args:
-        request: What is cleaned.
+        n_films: Films that are cleaned, at least 10.
+        side_px: Their side in pixels.
+        n_workers: Processes.
         out: Folder to write; must not exist.
         console: Terminal.
 
@@ -93,28 +82,29 @@ def bench_throughput(request: ThroughputBench, out: Path, console: RunConsole) -
         InputContractError: If there are fewer than 10 films.
         ArtifactError: If ``out`` exists or cannot be written.
     """
-    if request.n_films < _MIN_FILMS:
-        raise InputContractError(f"--films {request.n_films}: expected at least {_MIN_FILMS}")
-    sizes = {"n_films": request.n_films, "side_px": request.side_px}
+    if n_films < _MIN_FILMS:
+        raise InputContractError(f"--films {n_films}: expected at least {_MIN_FILMS}")
+    sizes = {"n_films": n_films, "side_px": side_px}
     with write_artifact(out, kind="bench-clean", parameters=sizes) as draft:
         with tempfile.TemporaryDirectory(dir=draft.path.parent, prefix=".bench-") as scratch:
-            found = measure_throughput(request, Path(scratch))
+            found = measure_throughput(n_films, side_px, n_workers, Path(scratch))
         (draft.path / SUMMARY_NAME).write_text(found.describe() + "\n", encoding="utf-8")
     console.say(found.describe())
     console.say(f"tables: {out}")
 
 
-def measure_throughput(request: ThroughputBench, folder: Path) -> Throughput:
+def measure_throughput(n_films: int, side_px: int, n_workers: int, folder: Path) -> Throughput:
     """Clean many phantoms, a few distinct ones under many names, and watch speed and memory.
 
     Args:
-        request: What is cleaned.
+        n_films: Films that are cleaned.
+        side_px: Their side in pixels.
+        n_workers: Processes.
         folder: Empty or absent folder for the films; the cleaned films are written there too.
 
     Returns:
         Speed and memory.
     """
-    n_films, side_px, n_workers = request.n_films, request.side_px, request.n_workers
     filmset, regions = _multiply_phantoms(folder, n_films, side_px)
     process = psutil.Process()
     memory: list[tuple[float, float]] = []

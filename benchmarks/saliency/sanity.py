@@ -22,6 +22,7 @@ from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
 Say = Callable[[str], None]
+N_FILMS = 8
 
 
 def check_igos_pp(
@@ -32,24 +33,22 @@ def check_igos_pp(
     control: Classifier | None,
     seed: int,
     say: Say,
-    n_films: int = 8,
 ) -> str:
     """Run the sanity checks of iGOS++ and write ``sanity.csv``.
 
     Args:
         classifier: The model.
-        films: The first ``n_films`` are used.
+        films: The first eight are used.
         out: Folder.
         control: The same network trained on shuffled labels; None leaves that check out.
         seed: Run seed.
         say: Receives progress lines.
-        n_films: How many.
 
     Returns:
         A Markdown section.
     """
-    images, targets = films.images[:n_films], films.targets[:n_films]
-    names = films.names[:n_films]
+    images, targets = films.images[:N_FILMS], films.targets[:N_FILMS]
+    names = films.names[:N_FILMS]
     explainer = build_explainer("igos_pp")
 
     def explain(model: Classifier, run_seed: int = seed) -> sanity.MapSample:

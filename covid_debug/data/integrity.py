@@ -15,7 +15,6 @@ from covid_debug.data.filmset import FilmSet, load_unusable
 from covid_debug.data.fingerprints import FilmFacts, examine_films, find_near_duplicates
 from covid_debug.data.shortcuts import Row, measure_shortcuts
 from covid_debug.errors import DataIntegrityError
-from covid_debug.progress import Progress
 from covid_debug.records import SPLITS, Film, Flag, Severity, UnusableFilm
 from covid_debug.records_json import read_record, write_record
 
@@ -116,7 +115,6 @@ def check_filmset(
     unusable: Sequence[UnusableFilm] | None = None,
     facts: Mapping[str, FilmFacts] | None = None,
     n_workers: int = 2,
-    progress: Progress | None = None,
 ) -> IngestAudit:
     """Audit a data set of any origin.
 
@@ -125,7 +123,6 @@ def check_filmset(
         unusable: Films left out with their reasons; read from the folder when None.
         facts: Image id -> what its file says; read from the files when None.
         n_workers: Threads that read files.
-        progress: Called with (films done, films in total) while files are read.
 
     Returns:
         Findings and tables.
@@ -133,9 +130,7 @@ def check_filmset(
     unusable = load_unusable(filmset.root) if unusable is None else unusable
     broken: tuple[str, ...] = ()
     if facts is None:
-        results = examine_films(
-            [filmset.file_of(film) for film in filmset.films], n_workers, progress
-        )
+        results = examine_films([filmset.file_of(film) for film in filmset.films], n_workers)
         pairs = list(zip(filmset.films, results, strict=True))
         facts = {film.image_id: fact for film, fact in pairs if isinstance(fact, FilmFacts)}
         broken = tuple(str(fact) for _, fact in pairs if isinstance(fact, DataIntegrityError))

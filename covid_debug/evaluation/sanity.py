@@ -175,11 +175,10 @@ def attack_mi_fgsm(
     *,
     epsilon: float = 8 / 255,
     n_iterations: int = 10,
-    decay: float = 1.0,
 ) -> Float[Tensor, "N 1 H W"]:
     """Raise the target score by an invisible change: momentum iterative FGSM.
 
-    Implements [dong2018mifgsm], targeted: ``g <- decay * g + grad / |grad|_1``,
+    Implements [dong2018mifgsm], targeted: ``g <- g + grad / |grad|_1``,
     ``x <- clip(x + (epsilon / n_iterations) * sign(g))`` within ``epsilon`` of the film.
 
     Args:
@@ -187,7 +186,6 @@ def attack_mi_fgsm(
         images: Canonical films.
         epsilon: Largest change of a pixel, in [0, 1] intensities.
         n_iterations: Steps.
-        decay: Share of the accumulated direction that is kept.
 
     Returns:
         Adversarial films in [0, 1].
@@ -202,7 +200,7 @@ def attack_mi_fgsm(
 
         _, gradient = score.accumulate_gradient(chunk, len(images), leaf)
         size = gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
-        momentum = decay * momentum + gradient / size
+        momentum = momentum + gradient / size
         moved = adversarial + (epsilon / n_iterations) * momentum.sign()
         adversarial = torch.clamp(moved, images - epsilon, images + epsilon).clamp(0, 1)
     return adversarial.detach()

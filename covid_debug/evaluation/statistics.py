@@ -19,6 +19,8 @@ from covid_debug.records_json import Number
 Replicates = NDArray[np.float64]
 _CHUNK_CELLS = 4_000_000  # resamples x clusters held at once: 32 MB
 
+CONFIDENCE = 0.95  # two-sided coverage of every interval
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -72,7 +74,7 @@ class SeedSummary:
     values: tuple[float, ...]
 
 
-def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Estimate:
+def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
     """Estimate a proportion with Wilson's score interval.
 
     Args:
@@ -205,7 +207,6 @@ def summarise_replicates(
     n: int,
     n_clusters: int,
     bounds: tuple[float, float],
-    confidence: float = 0.95,
 ) -> Estimate:
     """Make an estimate from its bootstrap replicates (percentile interval).
 
@@ -220,7 +221,6 @@ def summarise_replicates(
         n: Films in the denominator.
         n_clusters: Clusters behind those films.
         bounds: Possible range of the quantity, for clipping.
-        confidence: Two-sided coverage.
 
     Returns:
         The estimate.
@@ -228,11 +228,11 @@ def summarise_replicates(
     defined = replicates[~np.isnan(replicates)]
     if math.isnan(value) or defined.size == 0 or n_clusters == 0:
         return Estimate.undefined(n, "not defined on these films")
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = (float(x) for x in np.quantile(defined, [tail, 1 - tail]))
     reason = ""
     if float(np.ptp(defined)) < 1e-12:
-        width = wilson_interval(0, n_clusters, confidence).high
+        width = wilson_interval(0, n_clusters).high
         low, high = value - width, value + width
         reason = "every resample gave the same value; Wilson bound over patients"
     low, high = min(low, value), max(high, value)
@@ -245,8 +245,6 @@ def paired_bootstrap_difference(
     clusters: Sequence[str] | NDArray[np.generic],
     *,
     seed: int,
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
 ) -> Estimate:
     """Estimate the mean of ``b - a`` over films that both arms have seen.
 
@@ -255,8 +253,6 @@ def paired_bootstrap_difference(
         values_b: ``(N,)`` value of the second arm on the same films.
         clusters: ``(N,)`` patient of each film.
         seed: Seed of the resampling.
-        n_resamples: Resamples of patients.
-        confidence: Two-sided coverage.
 
     Returns:
         Mean difference with its percentile interval; undefined for no films.
@@ -275,7 +271,7 @@ def paired_bootstrap_difference(
         return Estimate.undefined(0, "no films")
     paired = np.stack([b - a, np.ones_like(a)], axis=1)
     replicates = cluster_bootstrap(
-        paired, clusters, lambda sums: sums[:, 0] / sums[:, 1], seed=seed, n_resamples=n_resamples
+        paired, clusters, lambda sums: sums[:, 0] / sums[:, 1], seed=seed, n_resamples=1000
     )
     return summarise_replicates(
         float(np.mean(b - a)),
@@ -283,7 +279,6 @@ def paired_bootstrap_difference(
         n=a.size,
         n_clusters=len(set(map(str, clusters))),
         bounds=(-math.inf, math.inf),
-        confidence=confidence,
     )
 
 
@@ -291,7 +286,6 @@ def pool_seeds(
     estimates: Sequence[Estimate],
     *,
     bounds: tuple[float, float] = (0.0, 1.0),
-    confidence: float = 0.95,
 ) -> SeedSummary:
     """Pool one quantity over training seeds that were tested on the same films.
 
@@ -303,7 +297,6 @@ def pool_seeds(
     Args:
         estimates: One estimate a seed.
         bounds: Possible range of the quantity; ``(-1, 1)`` for differences.
-        confidence: Two-sided coverage of both parts.
 
     Returns:
         Mean, standard deviation over seeds and the pooled interval; NaN where nothing is defined.
@@ -320,7 +313,7 @@ def pool_seeds(
     sd, spread = math.nan, 0.0
     if n > 1:
         sd = float(seen.std(ddof=1))
-        spread = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * sd / math.sqrt(n)
+        spread = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * sd / math.sqrt(n)
     low = max(bounds[0], mean - math.hypot(below, spread))
     high = min(bounds[1], mean + math.hypot(above, spread))
     return SeedSummary(mean, sd, low, high, n, len(values), values)

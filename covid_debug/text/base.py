@@ -35,6 +35,16 @@ __all__ = [
 ]
 
 
+def check_scales(scales: Sequence[float], where: str) -> tuple[float, ...]:
+    """Return the factors at which a network runs; refuse none and such as are not above 0."""
+    factors = tuple(float(scale) for scale in scales)
+    if not factors or min(factors) <= 0:
+        raise InputContractError(
+            f"{where}: scales are {factors}; expected one or more positive factors"
+        )
+    return factors
+
+
 @runtime_checkable
 class TextDetector(Protocol):
     """Anything that finds burned-in text on films."""

@@ -25,11 +25,11 @@ import torchvision.models.vgg as torchvision_vgg
 from numpy.typing import NDArray
 from torch import nn
 
-from covid_debug.errors import CheckpointError, InputContractError
+from covid_debug.errors import CheckpointError
 from covid_debug.optional import require
 from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
-from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector
+from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector, check_scales
 from covid_debug.text.heat_maps import group_characters, merge_regions
 
 _WEIGHTS_MD5 = "2f8227d2def4037cdb3b34389dcf9ec1"
@@ -85,12 +85,8 @@ class CraftParams:
         Raises:
             InputContractError: If a value is out of its range.
         """
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         where = "text.craft"
-        if not self.scales or min(self.scales) <= 0:
-            raise InputContractError(
-                f"{where}: scales are {self.scales}; expected one or more positive factors"
-            )
+        object.__setattr__(self, "scales", check_scales(self.scales, where))
         shares = ("text_threshold", "link_threshold", "low_text", "max_area_share")
         check_range(self, "(0, 1]", *shares, where=where)
         check_range(self, f"[{_STRIDE}, inf)", "long_size", where=where)

@@ -101,27 +101,20 @@ def _rectangle_around(
     )
 
 
-def merge_regions(
-    regions: Sequence[TextRegion], *, min_overlap: float = 0.3, max_growth: float = 2.0
-) -> list[TextRegion]:
+def merge_regions(regions: Sequence[TextRegion]) -> list[TextRegion]:
     """Merge regions that see the same text.
 
-    Two regions belong together when their bounding boxes share at least ``min_overlap`` of the
-    smaller box and their common box is at most ``max_growth`` times the larger one. A group becomes
-    the bounding rectangle of its members; a region without partner keeps its polygon. Detector
-    names are joined by ``+`` in alphabetical order, the confidence is the highest, the content is
-    that of the most confident member that reads.
+    A group of :func:`group_regions` becomes the bounding rectangle of its members; a region without
+    partner keeps its polygon. Detector names are joined by ``+`` in alphabetical order, the
+    confidence is the highest, the content is that of the most confident member that reads.
 
     Args:
         regions: Regions of one film.
-        min_overlap: Shared area over the smaller area, in (0, 1].
-        max_growth: Area of the common box over the larger area, >= 1; two slanted lines that cross
-            stay apart.
 
     Returns:
         The merged regions, in reading order of their top-left corners.
     """
-    groups = group_regions(regions, min_overlap=min_overlap, max_growth=max_growth)
+    groups = group_regions(regions)
     joined = [_merge_group(group) for group in groups]
     return sorted(joined, key=lambda region: (region.box[1], region.box[0]))
 
@@ -131,10 +124,14 @@ def group_regions(
 ) -> list[list[TextRegion]]:
     """Put regions that see the same text into one group, transitively.
 
+    Two regions belong together when their bounding boxes share at least ``min_overlap`` of the
+    smaller box and their common box is at most ``max_growth`` times the larger one.
+
     Args:
         regions: Regions of one film.
-        min_overlap: As for :func:`merge_regions`.
-        max_growth: As for :func:`merge_regions`.
+        min_overlap: Shared area over the smaller area, in (0, 1].
+        max_growth: Area of the common box over the larger area, >= 1; two slanted lines that cross
+            stay apart.
 
     Returns:
         The groups; every region is in one of them.

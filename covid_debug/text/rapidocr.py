@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.errors import InputContractError
 from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import (
@@ -24,6 +23,7 @@ from covid_debug.text.base import (
     Detections,
     Gray,
     RegionDetector,
+    check_scales,
     screen_regions,
 )
 from covid_debug.text.heat_maps import merge_regions
@@ -66,12 +66,8 @@ class RapidOcrParams:
         Raises:
             InputContractError: If a value is out of its range.
         """
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         where = "text.rapidocr"
-        if not self.scales or min(self.scales) <= 0:
-            raise InputContractError(
-                f"{where}: scales are {self.scales}; expected one or more positive factors"
-            )
+        object.__setattr__(self, "scales", check_scales(self.scales, where))
         check_range(self, f"[{_MIN_WORKING_SIDE_PX}, inf)", "max_side", where=where)
         check_range(self, "[1, inf)", "max_enlargement", "n_threads", where=where)
         check_range(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.clean.throughput import ThroughputBench, measure_throughput
+from benchmarks.clean.throughput import measure_throughput
 from benchmarks.clean.variants import CleanBench, bench_clean
 from benchmarks.tables import to_markdown
 from covid_debug.artifacts import write_artifact
@@ -94,7 +94,7 @@ def test_bench_clean_compares_variants_in_one_table(films, tmp_path, console):
 
 @pytest.mark.slow
 def test_measure_throughput_memory_does_not_grow_with_the_number_of_films(tmp_path):
-    found = measure_throughput(ThroughputBench(2000, side_px=256), tmp_path)
+    found = measure_throughput(2000, 256, 2, tmp_path)
 
     for tenth, *_, end in zip(*found.memory_mb, strict=True):
         assert end < tenth + 10
