@@ -249,7 +249,7 @@ def read_manifest(directory: Path, *, kind: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: is not a readable manifest; make the {kind} again") from error
     if found != kind:
-        raise ArtifactError(f"{directory}: is a {found}, expected a {kind}")
+        raise ArtifactError(f"{directory}: is of kind {found}, expected {kind}")
     known = schema_version(kind)
     if version > known:
         raise ArtifactError(

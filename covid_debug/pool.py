@@ -113,6 +113,7 @@ def _run_alone(
         raise ArtifactError(
             f"{where}: a worker process died twice on {name(item)}, probably for lack of memory; "
             "what is finished is kept; free memory or take it off the list and start again to go on"
+            " (a script of your own needs its calls below `if __name__ == '__main__':`)"
         ) from error
 
 

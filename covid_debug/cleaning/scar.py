@@ -11,8 +11,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedGroupKFold
 
 from covid_debug.cleaning.patches import (
     FilledPlaces,
@@ -280,6 +278,10 @@ def estimate_auc(
             f"{n_groups[0]} patients)",
         )
     rows = np.stack(features)
+    # Here, so that who only reads a proof does not load it.
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
+
     folds = StratifiedGroupKFold(params.n_folds, shuffle=True, random_state=params.seed % 2**32)
     scores = np.zeros(len(labels))
     for train, test in folds.split(rows, labels, patients):

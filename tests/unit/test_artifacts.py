@@ -107,7 +107,7 @@ def test_read_manifest_refuses_what_a_newer_covid_debug_wrote(tmp_path: Path) ->
 def test_read_manifest_refuses_another_kind(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "filmset"}))
 
-    with pytest.raises(ArtifactError, match="is a filmset, expected a checkpoint"):
+    with pytest.raises(ArtifactError, match="is of kind filmset, expected checkpoint"):
         read_manifest(tmp_path, kind="checkpoint")
 
 
