@@ -188,3 +188,8 @@ def test_precision_rests_on_the_predicted_films_and_recall_on_the_true_ones():
     assert result.precision[name].value == pytest.approx(1 / 3)
     assert result.recall[name].value == 1.0
     assert result.f1[name].value == 0.5
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.2), (-0.2, 0.0)])
+def test_an_interval_that_ends_at_zero_is_no_evidence(low: float, high: float) -> None:
+    assert decide_verdict(Estimate((low + high) / 2, low, high, 9), 2) == "no evidence"
