@@ -5,7 +5,7 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.base import VOID_NOISE, VOID_UNMOVED, ImageGroup
+from covid_debug.saliency.base import VOID_GAP, VOID_NOISE, VOID_UNMOVED, ImageGroup
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.saliency.igos_pp import IGOSPP
 from covid_debug.saliency.mask_objective import MaskObjective, Term, path_nodes
@@ -396,3 +396,15 @@ def test_result_of_igos_pp_is_the_mask_that_its_terms_name(monkeypatch, result, 
 
     torch.testing.assert_close(raw.keep_mask, torch.full((1, 1, 4, 4), kept))
     torch.testing.assert_close(raw.saliency, torch.full((1, 1, SIDE, SIDE), 1 - kept))
+
+
+def test_map_means_nothing_where_the_baseline_speaks_more_for_the_target_than_the_film() -> None:
+    classifier = wrap(Additive(torch.ones(SIDE, SIDE)))  # p is the mean intensity
+    film = torch.full((1, 1, SIDE, SIDE), 0.25)
+
+    found = build_explainer("occlusion", window_px=4, stride_px=4).explain(
+        classifier, film, torch.tensor([1]), seeds=[0], baseline=film + 0.5, scale="probability"
+    )
+
+    assert found.diagnostics["score_gap"].item() == pytest.approx(-0.5, abs=1e-6)
+    assert found.diagnostics["void_reason"].item() == VOID_GAP
