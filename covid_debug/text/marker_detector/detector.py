@@ -54,6 +54,7 @@ class MarkerParams:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        object.__setattr__(self, "weights", Path(self.weights))  # a configuration holds text
         check_range(self, f"[{_MIN_WORKING_SIDE_PX}, inf)", "max_side", where="text.marker")
         check_range(self, "[1, inf)", "max_enlargement", where="text.marker")
         check_range(self, "(0, 1]", "max_area_share", where="text.marker")

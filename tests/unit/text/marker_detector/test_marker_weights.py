@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from covid_debug.data.phantom import plan_pool, render_phantom
+from covid_debug.errors import CheckpointError
 from covid_debug.imaging.regions import regions_to_mask
+from covid_debug.text.catalog import build_detector
 from covid_debug.text.combined import CombinedDetector
 from covid_debug.text.marker_detector.detector import MarkerDetector
 from recipes.marker_detector.backgrounds import LIST_PATH
@@ -73,6 +75,11 @@ def test_shipped_weights_find_the_text_of_phantoms() -> None:
             text_mask = regions_to_mask((text,), width, height)
             shares.append(float(covered[text_mask].mean()))
     assert np.mean([share > 0.5 for share in shares]) >= 0.85
+
+
+def test_weights_of_a_configuration_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"own\.safetensors does not exist"):
+        build_detector("marker", weights=str(tmp_path / "own.safetensors"))
 
 
 def test_shipped_weights_see_nothing_on_flat_films() -> None:
