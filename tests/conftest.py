@@ -1,6 +1,7 @@
 """Fixtures shared by the whole suite."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -10,6 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
+
+# A gate that a shell started in the background inherits an ignored Ctrl-C; tests send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Shape annotations are checked at run time in tests only. Importing under the hook is enough.
 _HOOK = install_import_hook(
