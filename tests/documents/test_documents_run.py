@@ -22,7 +22,6 @@ from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.config.loader import load_config
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
-from covid_debug.imaging.regions import read_regions
 from tests.cli import call
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
@@ -67,8 +66,8 @@ class Block:
 
     @property
     def kind(self) -> str:
-        """What it is: python, yaml, json, shell, decisions or picture; ``unknown`` fails."""
-        if self.language in {"python", "yaml", "json"}:
+        """What it is: python, yaml, shell, decisions or picture; ``unknown`` fails."""
+        if self.language in {"python", "yaml"}:
             return self.language
         if self.language == "text" or self.text.startswith(tuple(PICTURES)):
             return "picture"
@@ -207,15 +206,6 @@ def test_decisions_of_a_page_can_be_read(block: Block, tmp_path: Path) -> None:
 
     assert len(found) == len(block.lines)
     assert all(json.loads(line)["reviewer"] for line in block.lines)
-
-
-@pytest.mark.parametrize("block", [b for b in ALL_BLOCKS if b.kind == "json"], ids=str)
-def test_record_of_a_page_is_what_its_reader_takes(block: Block, tmp_path: Path) -> None:
-    record = json.loads(block.text)
-
-    assert "regions" in record, "another kind of record: let its reader read it here"
-    (tmp_path / "regions.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
-    assert list(read_regions(tmp_path / "regions.jsonl")) == [record["image"]]
 
 
 def test_make_targets_of_the_pages_exist() -> None:
