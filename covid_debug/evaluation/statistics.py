@@ -100,6 +100,47 @@ def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
     return Estimate(k / n, float(interval.low), float(interval.high), n)
 
 
+def bound_share_above(
+    hits: Sequence[bool] | NDArray[np.bool_], clusters: Sequence[str] | NDArray[np.generic]
+) -> float:
+    """Bound from above the share of hits among observations that come in clusters.
+
+    Clopper and Pearson's one-sided bound [clopper1934use] on effective numbers: the share is kept,
+    the number of observations becomes the smaller of two. Kish's ``(sum m)^2 / sum m^2`` over the
+    cluster sizes ``m`` [kish1965survey] is what is left if all observations of a cluster are one;
+    ``p (1 - p) / var(p)``, with the variance over clusters, is what is left if hits gather in large
+    clusters [korn1998confidence]. With one observation a cluster they are all of them, or one less.
+
+    Args:
+        hits: ``(N,)``, True where an observation counts.
+        clusters: ``(N,)`` cluster of each observation, e.g. its patient.
+
+    Returns:
+        Upper end of the one-sided 95 % interval, in (0, 1]; 1 for no observation, which says
+        nothing.
+
+    Raises:
+        InputContractError: If the lengths differ.
+    """
+    y = np.asarray(hits, dtype=np.float64)
+    if y.shape != (len(clusters),):
+        raise InputContractError(
+            f"bound_share_above: {y.shape} hits for {len(clusters)} clusters; expected one each"
+        )
+    if y.size == 0:
+        return 1.0
+    sums = _sum_by_cluster(np.stack([y, np.ones_like(y)], axis=1), clusters)
+    k, m = sums[:, 0], sums[:, 1]
+    share, n_clusters = float(y.mean()), len(sums)
+    n = float(m.sum() ** 2 / (m**2).sum())
+    variance = float(((k - share * m) ** 2).sum() / m.sum() ** 2)
+    if variance > 0 and n_clusters > 1:
+        n = min(n, share * (1 - share) / (variance * n_clusters / (n_clusters - 1)))
+    if share >= 1:
+        return 1.0
+    return float(stats.beta.ppf(CONFIDENCE, share * n + 1, n - share * n))
+
+
 def mcnemar_exact(b: int, c: int) -> float:
     """Test whether two paired classifiers err equally often.
 

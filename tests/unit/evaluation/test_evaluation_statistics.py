@@ -11,6 +11,7 @@ from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import (
     Estimate,
     benjamini_hochberg,
+    bound_share_above,
     cluster_bootstrap,
     mcnemar_exact,
     paired_bootstrap_difference,
@@ -205,3 +206,43 @@ def test_pool_seeds_of_one_or_no_seed_is_defined():
     assert math.isnan(one.sd)
     assert (one.n_seeds, one.n_total) == (1, 2)
     assert math.isnan(pool_seeds([]).mean)
+
+
+def test_upper_bound_of_a_share_is_clopper_and_pearsons_where_every_patient_has_one_film():
+    patients = [f"p{i}" for i in range(59)]
+
+    assert bound_share_above([False] * 59, patients) == pytest.approx(1 - 0.05 ** (1 / 59))
+    assert bound_share_above([False] * 59, patients) == pytest.approx(0.0495, abs=1e-4)
+    # 3 of 10: Clopper and Pearson's table, one-sided 95 %. Hits as common in every patient.
+    assert bound_share_above([True] * 3 + [False] * 7, patients[:10]) < 0.63
+    assert bound_share_above([True] * 3 + [False] * 7, patients[:10]) > 0.6066
+    assert bound_share_above([True] * 5, patients[:5]) == 1.0
+    assert bound_share_above([], []) == 1.0
+    with pytest.raises(InputContractError, match="for 2 clusters"):
+        bound_share_above([True], ["a", "b"])
+
+
+def test_upper_bound_counts_patients_and_not_films():
+    films = bound_share_above([False] * 40, [f"p{i}" for i in range(40)])
+
+    assert bound_share_above([False] * 40, ["p"] * 40) == pytest.approx(0.95)
+    assert bound_share_above([False] * 40, [f"p{i // 2}" for i in range(40)]) > films
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_upper_bound_covers_the_share_with_correlated_films_of_a_patient(correlation, share):
+    generator = np.random.default_rng(1)
+    n_covered, n_trials = 0, 300
+    for _ in range(n_trials):
+        n_films = np.minimum(generator.zipf(1.8, 80), 30)  # a few patients have very many
+        chance = np.full(80, share)
+        if correlation == 1.0:
+            chance = (generator.random(80) < share).astype(float)
+        elif correlation:
+            chance = generator.beta(share, 1 - share, 80)  # correlation 1 / (1 + 1)
+        patients = np.repeat(np.arange(80), n_films)
+        hits = generator.random(len(patients)) < chance[patients]
+        n_covered += bound_share_above(hits, patients) >= share
+
+    assert n_covered / n_trials >= 0.925  # 0.95 less two standard errors of 300 trials
