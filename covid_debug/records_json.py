@@ -110,6 +110,16 @@ def read_lines(path: Path, kind: type[T], *, broken: str, remedy: str) -> tuple[
     )
 
 
+def parse_plain(value: object, kind: type[T]) -> T:
+    """Return the record that :func:`to_plain` made plain.
+
+    Raises:
+        ValueError: If it is of another kind.
+    """
+    record: T = _adapter(cast("Any", kind)).validate_json(json.dumps(value), strict=True)
+    return record
+
+
 def _read_text(path: Path, broken: str, remedy: str, error: type[CovidDebugError]) -> str:
     try:
         return path.read_text(encoding="utf-8")

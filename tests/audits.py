@@ -12,6 +12,7 @@ from covid_debug.audit.artifact import (
     Audit,
     AuditedFilm,
     Interventions,
+    NotAudited,
     SaliencyEvidence,
     write_audit,
 )
@@ -68,14 +69,17 @@ def make_audit(
     films: Sequence[AuditedFilm], excluded: dict[str, str] | None = None, folder: Path = Path()
 ) -> Audit:
     excluded = excluded or {}
+    left_out = tuple(
+        NotAudited(name, reason, "COVID-19", "cohen", f"s:{name}")
+        for name, reason in excluded.items()
+    )
     summary = summarise_audit(
         films,
-        excluded,
+        left_out,
         n_films=len(films) + len(excluded),
-        n_unreadable=0,
-        target_class="COVID-19",
-        target_index=1,
-        baseline=films[0].baseline if films else "blur",
+        target_class=None,
+        target_index=None,
+        strong_drop=0.5,
         seed=0,
     )
     return Audit(folder, tuple(films), summary)

@@ -6,7 +6,7 @@ One record a film (``verdicts.jsonl``), the films left out (``not_audited.jsonl`
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.artifacts import read_manifest
+from covid_debug.audit.groups import AuditGroups
 from covid_debug.audit.verdicts import VERDICTS, Direction, Verdict
 from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.statistics import Estimate
@@ -58,6 +59,25 @@ class SaliencyEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class LogOdds:
+    """Log-odds of the target class, which p is computed from; NaN where untested.
+
+    Attributes:
+        film: On the film as it is.
+        text_removed: Without its text.
+        text_revealed: Only the text left.
+        blurred: Everything removed, whatever the baseline is.
+        null_removed: Without each matched patch.
+    """
+
+    film: Number = math.nan
+    text_removed: Number = math.nan
+    text_revealed: Number = math.nan
+    blurred: Number = math.nan
+    null_removed: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Interventions:
     """Target probability after each intervention; NaN where the film could not be tested.
 
@@ -67,6 +87,7 @@ class Interventions:
         blurred: Everything removed, whatever the baseline is.
         null_removed: Without each matched patch.
         null_revealed: Only each matched patch left.
+        log_odds: The same on the scale that is tested, and of the film as it is.
     """
 
     text_removed: Number = math.nan
@@ -74,6 +95,7 @@ class Interventions:
     blurred: Number = math.nan
     null_removed: tuple[float, ...] = ()
     null_revealed: tuple[float, ...] = ()
+    log_odds: LogOdds = LogOdds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +110,8 @@ class AuditedFilm:
         view: Projection, ``""`` where unknown.
         split: Split of the film.
         patient_id: Patient.
-        predicted_class: Predicted class, the audited one.
-        target_class: Audited class.
+        predicted_class: Predicted class, for which the film is audited.
+        target_class: The same.
         probability: Of the target class on the film as it is.
         probabilities: Of every class.
         text_area_share: Share of the view that text covers.
@@ -112,6 +134,7 @@ class AuditedFilm:
         q_value_revealed: Its false discovery rate.
         reasons: Why the verdict, in sentences.
         error: Why the interventions failed, or None.
+        contents: What was read in its text, see :func:`covid_debug.audit.groups.read_contents`.
     """
 
     image_id: str
@@ -145,6 +168,7 @@ class AuditedFilm:
     q_value_revealed: Number
     reasons: tuple[str, ...]
     error: str | None
+    contents: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -160,10 +184,21 @@ class AuditedFilm:
 
 @dataclass(frozen=True, slots=True)
 class NotAudited:
-    """A film predicted as the audited class, or unreadable, that was not audited, and why."""
+    """A film predicted as an audited class, or unreadable, that was not audited, and why.
+
+    Attributes:
+        image_id: Identity of the film.
+        reason: Why it was left out.
+        predicted_class: Predicted class, None where the film cannot be read.
+        source: Public data set that the film comes from.
+        patient_id: Patient.
+    """
 
     image_id: str
     reason: str
+    predicted_class: str | None = None
+    source: str = ""
+    patient_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,31 +212,51 @@ class MapCounts:
     n_top12_loses: int
 
 
+@dataclass(frozen=True, slots=True)
+class BaselineAnswers:
+    """What the model says where everything is removed from audited films, in one way.
+
+    Attributes:
+        n_films: Films that were asked about.
+        predicted: Class -> films whose baseline is predicted as it.
+        kept_share: Share of the films whose baseline is still predicted as the film's class.
+        median_fall: Class of the films -> median fall of its probability.
+    """
+
+    n_films: int
+    predicted: Mapping[str, int]
+    kept_share: Number
+    median_fall: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSummary:
     """Counts and intervals over the verdicts of an audit.
 
     Attributes:
-        target_class: Audited class.
-        target_index: Its index in the model.
-        baseline: What stood for "nothing".
+        target_class: Audited class; None for all.
+        target_index: Its index in the model; None for all.
+        baseline: What stood for "nothing" on most films.
         n_films: Films asked for.
         n_unreadable: Of them, films that could not be read at all.
-        n_predicted_target: Films predicted as the audited class.
+        n_predicted_target: Films predicted as an audited class.
         n_audited: Of them, films with text in the view.
         n_failed: Of them, films on which something failed.
-        not_audited: Kind of reason -> films predicted as the class but not audited.
+        not_audited: Kind of reason -> films predicted as an audited class but not audited.
         verdicts: Verdict -> films.
         mean_drop: Mean of probability without the text minus probability as it is.
         directions: Direction -> films.
-        n_text_alone_suffices: Films whose text alone makes the baseline the class.
+        n_text_alone_suffices: Films whose text alone makes the baseline their class.
         by_label: True class -> verdict -> films.
         by_source: Source -> verdict -> films.
         saliency: ``"suspected"`` and ``"control"`` -> what their maps say.
+        groups: Predictions by class, source and recognised text, with upper bounds.
+        baselines: Class -> what stood for "nothing" on films predicted as it.
+        baseline_answers: What may stand for "nothing" -> what the model says of it.
     """
 
-    target_class: str
-    target_index: int
+    target_class: str | None
+    target_index: int | None
     baseline: str
     n_films: int
     n_unreadable: int
@@ -216,6 +271,9 @@ class AuditSummary:
     by_label: Mapping[str, Mapping[str, int]]
     by_source: Mapping[str, Mapping[str, int]]
     saliency: Mapping[str, MapCounts]
+    groups: AuditGroups = field(default_factory=AuditGroups)
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    baseline_answers: Mapping[str, BaselineAnswers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,27 +5,35 @@ Owns batching, timing and the isolation of broken films; judges nothing.
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.audit.baselines import ChosenBaselines, choose_baselines
 from covid_debug.audit.case import Case, Explained
 from covid_debug.audit.explanations import explain_films
-from covid_debug.audit.interventions import Intervened, choose_baseline, intervene
+from covid_debug.audit.interventions import (
+    Intervened,
+    intervene,
+    make_baseline_views,
+    text_in_view,
+)
 from covid_debug.audit.planning import AuditSubject, Prices
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
 from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.imaging.geometry import render_view_mask
+from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
 from covid_debug.models.inference import predict_probabilities
+from covid_debug.models.parallel import ParallelPredictor, single_core_threads
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
 METHOD = "igos_pp"
 GROUP = 8
-"""Films whose intervened views are held at once, and films explained together."""
+"""Films that are priced first, and films explained together."""
 
 _WARM_UP_MAPS = 4
 
@@ -35,13 +43,12 @@ Views = NDArray[np.uint8]
 class Auditor:
     """Calls the model on intervened and explained films."""
 
-    def __init__(self, subject: AuditSubject, target: int, n_workers: int = 2) -> None:
+    def __init__(self, subject: AuditSubject, n_workers: int = 2) -> None:
         """Bind the model and the films.
 
         Args:
             subject: Model, films, their text, and how to audit.
-            target: Index of the audited class.
-            n_workers: Threads that read films and intervene on them.
+            n_workers: Threads that read films, intervene on them and ask the model.
 
         Raises:
             InputContractError: If the grid of the maps has more cells than the view has pixels.
@@ -54,19 +61,19 @@ class Auditor:
                 f" expected at most {side}"
             )
         self._subject, self._params = subject, params
-        self._target = target
         self._n_workers = n_workers
+        self._predict = ParallelPredictor(self._classifier, n_workers, max_batch=params.max_batch)
         self._explainer = build_explainer(METHOD, grid_size=params.grid_size, **params.igos)
 
-    def choose_baseline(self, views: Views, probabilities: NDArray[np.float32]) -> str:
-        """Return the first configured baseline that the model does not take for the target."""
+    def choose_baselines(self, views: Views, probabilities: NDArray[np.float32]) -> ChosenBaselines:
+        """Choose for each predicted class what this model does not itself take for it."""
 
         def predict(images: Views) -> NDArray[np.float32]:
-            rows = predict_probabilities(self._classifier, images, max_batch=self._params.max_batch)
-            return rows[:, self._target]
+            return predict_probabilities(self._classifier, images, max_batch=params.max_batch)
 
-        return choose_baseline(
-            predict, views, probabilities[:, self._target], self._params.baselines
+        params = self._params
+        return choose_baselines(
+            predict, views, probabilities, params.baselines, self._classifier.class_names
         )
 
     def measure(self, cases: Sequence[Case]) -> Prices:
@@ -108,75 +115,67 @@ class Auditor:
         duration_s = (time.perf_counter() - start) / len(group)
         return duration_s, max(n_evaluations, default=0)
 
-    def intervene_on(self, cases: Sequence[Case]) -> Iterator[int]:
+    def intervene_on(self, cases: Sequence[Case]) -> Iterator[Case]:
         """Fill in the predictions of the cases under every intervention.
 
-        A film that fails gets its error, the others are unaffected.
+        A film that fails gets its error, the others are unaffected. Each film is a batch of its
+        own, so its answers depend on no other film.
 
         Args:
             cases: Films to intervene on.
 
         Yields:
-            How many films are done.
+            Each film when it is done, in order.
         """
-        with ThreadPoolExecutor(self._n_workers) as pool:
-            for start in range(0, len(cases), GROUP):
-                group = cases[start : start + GROUP]
-                made = list(pool.map(self._intervene, group))
-                stacks = [item.stack() for item in made if item is not None]
-                if stacks:
-                    rows = predict_probabilities(
-                        self._classifier, np.concatenate(stacks), max_batch=self._params.max_batch
-                    )
-                for case, item in zip(group, made, strict=True):
-                    if item is not None:
-                        n_views = len(item.stack())
-                        self._fill_in(case, item, rows[:n_views])
-                        rows = rows[n_views:]
-                yield start + len(group)
+        with single_core_threads(self._n_workers) as pool:
+            yield from pool.map(self._intervene_on, cases)
 
-    def _intervene(self, case: Case) -> Intervened | None:
+    def _intervene_on(self, case: Case) -> Case:
+        try:
+            item = self._make_views(case)
+            self._fill_in(case, item, self._predict(item.stack()))
+        except FILM_OR_MODEL_ERRORS as error:
+            case.error = str(error)
+        return case
+
+    def _make_views(self, case: Case) -> Intervened:
         params = self._params
         found = self._subject.regions[case.film.image_id]
         file = self._subject.filmset.file_of(case.film)
-        try:
-            film = read_film(file).to_uint8()
-            if film.shape != (found.height, found.width):
-                raise DataIntegrityError(
-                    f"{file.path}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions"
-                    f" are for {found.width} x {found.height}; detect the text again"
-                )
-            return intervene(
-                film,
-                found.regions,
-                self._subject.model.view,
-                n_nulls=params.n_nulls,
-                dilation_px=params.dilation_px,
-                method=params.method,
-                radius_px=params.radius_px,
-                seed=derive_seed(case.seed, "nulls"),
-                baseline=case.baseline,
+        film = read_film(file).to_uint8()
+        if film.shape != (found.height, found.width):
+            raise DataIntegrityError(
+                f"{file.path}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions"
+                f" are for {found.width} x {found.height}; detect the text again"
             )
-        except FILM_OR_MODEL_ERRORS as error:
-            case.error = str(error)
-            return None
+        return intervene(
+            film,
+            found.regions,
+            self._subject.model.view,
+            n_nulls=params.n_nulls,
+            dilation_px=params.dilation_px,
+            method=params.method,
+            radius_px=params.radius_px,
+            seed=derive_seed(case.seed, "nulls"),
+            baseline=make_baseline_views(case.view[None], case.baseline)[0],
+        )
 
     def _fill_in(self, case: Case, item: Intervened, rows: NDArray[np.float32]) -> None:
-        names = self._classifier.class_names
+        names, target = self._classifier.class_names, case.target
         answers = [
             Answer(
-                float(row[self._target]),
-                float(log_odds(row, self._target)),
+                float(row[target]),
+                float(log_odds(row, target)),
                 names[int(row.argmax())],
             )
             for row in (case.probabilities, *rows)
         ]
         film, removed, revealed, baseline, *nulls = answers
         n_nulls = len(item.null_removed)
-        case.text_mask = item.text_mask
+        case.text_area_share = float(item.text_mask.mean())
         case.n_border_matched = item.n_border_matched
         case.evidence = Evidence(
-            target=names[self._target],
+            target=names[target],
             film=film,
             text_removed=removed,
             text_revealed=revealed,
@@ -185,32 +184,48 @@ class Auditor:
             null_revealed=tuple(nulls[n_nulls:]),
         )
 
-    def explain(self, cases: Sequence[Case]) -> Iterator[dict[str, Explained]]:
-        """Explain films group by group; a group that fails is tried film by film.
+    def _mark_text(self, case: Case) -> Mask:
+        spec, found = self._subject.model.view, self._subject.regions[case.film.image_id]
+        _, inside = text_in_view(
+            found.regions,
+            found.width,
+            found.height,
+            spec,
+            dilation_px=self._params.dilation_px,
+        )
+        return render_view_mask(inside, spec)
+
+    def iter_groups(self, cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
+        """Yield the films that are explained together."""
+        for start in range(0, len(cases), GROUP):
+            yield cases[start : start + GROUP]
+
+    def explain(self, group: Sequence[Case]) -> dict[str, Explained]:
+        """Explain films together; where that fails, one by one.
 
         Args:
-            cases: Films with evidence.
+            group: Films with evidence, of :meth:`iter_groups`.
 
-        Yields:
+        Returns:
             ``image_id`` -> evidence and map, or the error.
         """
-        for start in range(0, len(cases), GROUP):
-            yield self._explain_group(cases[start : start + GROUP], self._explainer)
+        return self._explain_group(group, self._explainer)
 
     def _explain_group(
         self,
         group: Sequence[Case],
         explainer: Any,  # noqa: ANN401
     ) -> dict[str, Explained]:
-        masks = [case.text_mask for case in group if case.text_mask is not None]
         try:
             results = explain_films(
                 explainer,
                 self._classifier,
                 np.stack([case.view for case in group]),
-                np.stack([case.baseline for case in group]),
-                np.stack(masks),
-                self._target,
+                np.concatenate(
+                    [make_baseline_views(case.view[None], case.baseline) for case in group]
+                ),
+                np.stack([self._mark_text(case) for case in group]),
+                [case.target for case in group],
                 [derive_seed(case.seed, METHOD) for case in group],
                 max_batch=self._params.max_batch,
             )

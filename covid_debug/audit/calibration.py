@@ -25,8 +25,8 @@ FLAGGED = "text_driven"
 SUSPICIOUS = frozenset({"text_driven", "text_sensitive"})
 TEXT_FREE = "text_free"
 DEFINITION = (
-    "A prediction really changes if the model leaves the audited class on the generator's own copy"
-    " of the film without text."
+    "A prediction really changes if the model leaves its class on the generator's own copy of the"
+    " film without text."
 )
 
 
@@ -48,7 +48,7 @@ class FlagCalibration:
         recall_audited: The same among the audited films.
         recall_driven_or_sensitive: Share of all films that really change which are at least
             ``text_sensitive``.
-        n_predicted: Films predicted as the audited class.
+        n_predicted: Films predicted as an audited class.
         n_audited: Of them, audited.
         n_flagged: Of them, flagged.
         n_changed: Predictions that really change.
@@ -76,7 +76,7 @@ def measure_flags(films: Sequence[AuditedFilm], truth: Mapping[str, bool]) -> Fl
     Args:
         films: The audited films.
         truth: ``image_id`` -> whether the prediction really changes without text, for every film
-            that is predicted as the audited class. A film that was not audited (its text was
+            that is predicted as an audited class. A film that was not audited (its text was
             overlooked, or lies outside the view) counts as not flagged.
 
     Returns:
@@ -134,9 +134,9 @@ def calibrate(answers: "Sequence[FilmPredictions]", audit_dir: Path) -> FlagCali
     )
     before = original.probabilities.argmax(axis=1).tolist()
     truth = {
-        image_id: after[image_id] != target
+        image_id: after[image_id] != k
         for image_id, k in zip(original.image_ids, before, strict=True)
-        if k == target and image_id in after
+        if target in {None, k} and image_id in after
     }
     return measure_flags(audit.films, truth)
 

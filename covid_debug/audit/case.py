@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.audit.artifact import AuditedFilm, Chosen, Interventions, SaliencyEvidence
+from covid_debug.audit.artifact import AuditedFilm, Chosen, Interventions, LogOdds, SaliencyEvidence
 from covid_debug.audit.verdicts import Conclusion, Evidence, Significance
 from covid_debug.records import Film
 
@@ -28,8 +28,10 @@ class Case:
         view: ``(S, S)`` uint8, what the model sees.
         probabilities: ``(K,)`` of the film as it is.
         seed: Seed of everything random about this film.
-        baseline: ``(S, S)`` uint8, the film with everything removed.
-        text_mask: ``(S, S)``, True where text leaks into the view.
+        target: Index of the class that it is audited for, its predicted one.
+        baseline: What stands for "nothing".
+        contents: What was read in its text.
+        text_area_share: Share of the view that text leaks into; NaN before the interventions.
         evidence: Predictions under the interventions; None before them or if they failed.
         n_border_matched: Nulls at the text's own distance to the border.
         error: Why the interventions failed, or None.
@@ -39,8 +41,10 @@ class Case:
     view: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     seed: int
-    baseline: NDArray[np.uint8]
-    text_mask: NDArray[np.bool_] | None = None
+    target: int
+    baseline: str
+    contents: tuple[str, ...] = ()
+    text_area_share: float = math.nan
     evidence: Evidence | None = None
     n_border_matched: int = 0
     error: str | None = None
@@ -52,8 +56,6 @@ def to_audited_film(
     significance: Significance,
     *,
     class_names: Sequence[str],
-    target: int,
-    baseline: str,
     chosen: Chosen | None,
     explained: Explained | None,
 ) -> AuditedFilm:
@@ -64,8 +66,6 @@ def to_audited_film(
         decision: Its verdict.
         significance: Its p- and q-values.
         class_names: Classes of the model.
-        target: Index of the audited class.
-        baseline: What the revealed views and the maps start from.
         chosen: Why the film was explained, or None.
         explained: Its map, or why it has none, or None where none was asked for.
 
@@ -88,18 +88,18 @@ def to_audited_film(
         view=film.view,
         split=film.split,
         patient_id=film.patient_id,
-        predicted_class=class_names[target],
-        target_class=class_names[target],
-        probability=_round(case.probabilities[target]),
+        predicted_class=class_names[case.target],
+        target_class=class_names[case.target],
+        probability=_round(case.probabilities[case.target]),
         probabilities={
             name: _round(p) for name, p in zip(class_names, case.probabilities, strict=True)
         },
-        text_area_share=math.nan if case.text_mask is None else _round(case.text_mask.mean()),
+        text_area_share=_round(case.text_area_share),
         interventions=_record_interventions(item),
         cleaned_class=None if item is None else item.text_removed.predicted_class,
         revealed_class=None if item is None else item.text_revealed.predicted_class,
         null_classes=() if item is None else tuple(a.predicted_class for a in item.null_removed),
-        baseline=baseline,
+        baseline=case.baseline,
         n_border_matched=case.n_border_matched,
         text_suffices=None if item is None else item.is_sufficient,
         saliency=saliency,
@@ -114,6 +114,7 @@ def to_audited_film(
         q_value_revealed=_round(significance.q_revealed),
         reasons=tuple(reasons),
         error=case.error,
+        contents=case.contents,
     )
 
 
@@ -126,6 +127,13 @@ def _record_interventions(item: Evidence | None) -> Interventions:
         blurred=_round(item.baseline.probability),
         null_removed=tuple(_round(answer.probability) for answer in item.null_removed),
         null_revealed=tuple(_round(answer.probability) for answer in item.null_revealed),
+        log_odds=LogOdds(
+            film=_round(item.film.log_odds),
+            text_removed=_round(item.text_removed.log_odds),
+            text_revealed=_round(item.text_revealed.log_odds),
+            blurred=_round(item.baseline.log_odds),
+            null_removed=tuple(_round(answer.log_odds) for answer in item.null_removed),
+        ),
     )
 
 

@@ -29,7 +29,7 @@ def explain_films(
     views: NDArray[np.uint8],
     baseline_views: NDArray[np.uint8],
     text_masks: NDArray[np.bool_],
-    target: int,
+    targets: Sequence[int],
     seeds: Sequence[int],
     *,
     max_batch: int,
@@ -42,18 +42,18 @@ def explain_films(
         views: ``(n, S, S)`` uint8.
         baseline_views: ``(n, S, S)`` uint8, the films with everything removed.
         text_masks: ``(n, S, S)``, True where text leaks into the view.
-        target: Index of the explained class.
+        targets: Index of the explained class, one a film.
         seeds: One a film.
         max_batch: Most images in one model call.
 
     Returns:
-        For each film its evidence and its map ``(S, S)``, larger = more evidence for the target.
+        For each film its evidence and its map ``(S, S)``, larger = more evidence for its target.
     """
     images = to_canonical(views, classifier.device)
-    targets = torch.full((len(images),), target, dtype=torch.int64, device=images.device)
+    classes = torch.tensor(targets, dtype=torch.int64, device=images.device)
     baseline = to_canonical(baseline_views, classifier.device)
     explanation = explainer.explain(
-        classifier, images, targets, seeds=seeds, baseline=baseline, max_batch=max_batch
+        classifier, images, classes, seeds=seeds, baseline=baseline, max_batch=max_batch
     )
     ranks = rank_units(explanation.saliency.flatten(1)).view(images.shape)
     n_pixels = images.shape[-2] * images.shape[-1]
@@ -69,7 +69,7 @@ def explain_films(
     void = explanation.diagnostics["void"].cpu().numpy()
     n_evaluations = explanation.n_evaluations // len(images)
     results = []
-    for i, saliency in enumerate(maps):
+    for i, (saliency, target) in enumerate(zip(maps, targets, strict=True)):
         mass, enrichment = measure_enrichment(saliency, text_masks[i])
         evidence = SaliencyEvidence(
             enrichment=enrichment,

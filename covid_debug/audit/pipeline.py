@@ -5,6 +5,7 @@ where it matters, write. The test and its rule live in :mod:`covid_debug.audit.v
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,19 @@ from covid_debug.artifacts import write_artifact
 from covid_debug.audit.artifact import AUDIT_KIND, Audit, NotAudited, write_audit
 from covid_debug.audit.auditor import GROUP, Auditor
 from covid_debug.audit.case import Case, Explained, to_audited_film
-from covid_debug.audit.interventions import make_baseline_views
+from covid_debug.audit.groups import read_contents
 from covid_debug.audit.planning import (
     AuditParams,
     AuditPlan,
     AuditSubject,
     Views,
+    audited_classes,
     choose_explained,
     plan_audit,
     select_films,
     target_index,
 )
+from covid_debug.audit.resume import FinishedFilms
 from covid_debug.audit.summary import summarise_audit
 from covid_debug.audit.verdicts import Conclusion, Significance, decide, judge_significance
 from covid_debug.data.views import load_views
@@ -38,10 +41,12 @@ from covid_debug.stages import Means
 def audit_filmset(
     subject: AuditSubject, out: Path, means: Means, *, inputs: Mapping[str, str] | None = None
 ) -> Audit:
-    """Test, film by film, whether text drives the predictions of one class.
+    """Test, film by film, whether text drives the predictions.
 
-    A film on which something fails stays in the result with its error; the others are unaffected.
-    The result depends on the inputs and the seed only, not on timing.
+    A killed audit goes on from its last film when it is started again, see
+    :mod:`covid_debug.audit.resume`. A film on which something fails stays in the result with its
+    error; the others are unaffected. The result depends on the inputs and the seed only, not on
+    timing.
 
     Args:
         subject: Model, films, their text, and how to audit.
@@ -61,33 +66,39 @@ def audit_filmset(
     classifier, view = subject.model.classifier, subject.model.view
     if not films:
         raise InputContractError("audit: films is empty; expected at least one film")
-    target = target_index(classifier.class_names, params.target_class)
+    classes = audited_classes(classifier.class_names, params.target_class)
     views, readable = _read_views(subject, means)
     probabilities = predict_probabilities(classifier, views, max_batch=params.max_batch)
     predicted = np.where(readable, probabilities.argmax(axis=1), -1)
     selection = select_films(
-        films, predicted, target, subject.regions, view, dilation_px=params.dilation_px
+        films, predicted, classes, subject.regions, view, dilation_px=params.dilation_px
     )
-    auditor = Auditor(subject, target, means.n_workers)
+    auditor = Auditor(subject, means.n_workers)
     rows = list(selection.candidates)
-    baseline = auditor.choose_baseline(views[rows], probabilities[rows])
+    baselines = auditor.choose_baselines(views[rows], probabilities[rows])
     cases = [
         Case(
             films[row],
-            np.array(views[row]),
+            views[row],
             probabilities[row],
             derive_seed(run_seed, films[row].image_id, "audit"),
-            make_baseline_views(views[row][None], baseline)[0],
+            int(predicted[row]),
+            baselines.by_class[int(predicted[row])],
+            read_contents(subject.regions[films[row].image_id].regions),
         )
         for row in rows
     ]
+    kept = FinishedFilms(out, subject)
     with means.listener.progress("films") as report:
-        prices = auditor.measure(cases)
+        todo = [case for case in cases if not kept.restore(case)]
+        prices = auditor.measure(todo)
         plan = plan_audit(selection, params, prices)
         _tell(plan, means)
-        n_started = min(GROUP, len(cases))
-        for n_done in auditor.intervene_on(cases[n_started:]):
-            report(n_started + n_done, len(cases) + plan.n_explained)
+        n_done = len(cases) - len(todo)
+        for case in chain(todo[:GROUP], auditor.intervene_on(todo[GROUP:])):
+            kept.add(case)
+            n_done += 1
+            report(n_done, len(cases) + plan.n_explained)
         significances = judge_significance([case.evidence for case in cases])
         decisions = [
             _decide(case, significance, params)
@@ -99,8 +110,12 @@ def audit_filmset(
         if chosen:
             _tell(plan_audit(selection, params, prices, n_to_explain=len(chosen)), means)
         explained: dict[str, Explained] = {}
-        for group in auditor.explain([case for case in cases if case.film.image_id in chosen]):
-            explained |= group
+        for group in auditor.iter_groups([c for c in cases if c.film.image_id in chosen]):
+            maps = kept.restore_maps(group)
+            if maps is None:
+                maps = auditor.explain(group)
+                kept.add_maps(maps)
+            explained |= maps
             report(len(cases) + len(explained), len(cases) + len(chosen))
     audited = tuple(
         to_audited_film(
@@ -108,38 +123,44 @@ def audit_filmset(
             decision,
             significance,
             class_names=classifier.class_names,
-            target=target,
-            baseline=baseline,
             chosen=chosen.get(case.film.image_id),
             explained=explained.get(case.film.image_id),
         )
         for case, decision, significance in zip(cases, decisions, significances, strict=True)
     )
+    left_out = tuple(
+        NotAudited(
+            film.image_id,
+            selection.excluded[film.image_id] if ok else "the film cannot be read",
+            classifier.class_names[k] if ok else None,
+            film.source,
+            film.patient_id,
+        )
+        for film, ok, k in zip(films, readable, predicted, strict=True)
+        if not ok or film.image_id in selection.excluded
+    )
+    name = params.target_class
     summary = summarise_audit(
         audited,
-        selection.excluded,
+        left_out,
         n_films=len(films),
-        n_unreadable=int(np.sum(~readable)),
-        target_class=params.target_class,
-        target_index=target,
-        baseline=baseline,
+        target_class=name,
+        target_index=None if name is None else target_index(classifier.class_names, name),
+        strong_drop=params.strong_drop,
         seed=derive_seed(run_seed, "audit_summary"),
+        baseline_answers=baselines.answers,
     )
-    excluded = dict(selection.excluded) | {
-        film.image_id: "the film cannot be read"
-        for film, ok in zip(films, readable, strict=True)
-        if not ok
-    }
-    result = Audit(out, audited, summary, tuple(NotAudited(*item) for item in excluded.items()))
-    maps = {name: found[1] for name, found in explained.items() if not isinstance(found, str)}
+    result = Audit(out, audited, summary, left_out)
+    arrays = {name: found[1] for name, found in explained.items() if not isinstance(found, str)}
     parameters = {"params": params, "run_seed": run_seed}
     device = describe_device(classifier.device)
     with write_artifact(
         out, kind=AUDIT_KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
-        write_audit(draft.path, result, maps)
+        write_audit(draft.path, result, arrays)
         draft.facts["n_total"] = len(audited)
         draft.facts["n_ok"] = len(audited) - summary.n_failed
+    kept.discard()
     return result
 
 

@@ -3,7 +3,7 @@
 Owns the parameters, the choice of films and the budget; it neither changes a pixel nor judges.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import Chosen
+from covid_debug.audit.groups import NO_TEXT, OUTSIDE
 from covid_debug.audit.interventions import BASELINES, text_in_view
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError, suggest
@@ -33,7 +34,8 @@ class AuditParams:
     """How predictions are audited.
 
     Attributes:
-        target_class: Class whose predictions are audited.
+        target_class: Class whose predictions are audited; None audits every film for the class
+            that it is predicted as.
         n_nulls: Matched text-free patches a film, each removed and revealed. From ``1 / alpha``
             on, a single text-driven film can be found among any number of films.
         alpha: False discovery rate of the verdicts, in (0, 1).
@@ -46,13 +48,13 @@ class AuditParams:
         control_share: Share of ``max_explained`` kept for films without suspicion, drawn by seed.
         grid_size: Cells of the iGOS++ mask in both directions.
         igos: Further fields of ``IGOSPPParams``.
-        baselines: What may stand for "nothing", best first; the first one that this model does not
-            itself take for the target class is used, see
-            :func:`covid_debug.audit.interventions.choose_baseline`.
+        baselines: What may stand for "nothing", best first; for each class the first one is used
+            that this model does not itself take for the class, see
+            :func:`covid_debug.audit.baselines.choose_baselines`.
         max_batch: Most images in one model call.
     """
 
-    target_class: str = "COVID-19"
+    target_class: str | None = None
     n_nulls: int = 20
     alpha: float = 0.05
     min_drop: float = 0.1
@@ -90,13 +92,13 @@ class AuditParams:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Films predicted as the target class, sorted by whether text can matter.
+    """Films predicted as an audited class, sorted by whether text can matter.
 
     Attributes:
         n_films: Films asked for.
-        n_predicted: Films predicted as the target class.
+        n_predicted: Films predicted as an audited class.
         candidates: Their rows that have text inside the model's view.
-        excluded: ``image_id`` -> why a film predicted as the target is not audited.
+        excluded: ``image_id`` -> why a film predicted as an audited class is not audited.
     """
 
     n_films: int
@@ -135,12 +137,12 @@ class AuditPlan:
     Attributes:
         stage: ``"interventions"`` (the number of maps is an upper bound) or ``"explanations"``.
         n_films: Films asked for.
-        n_predicted: Films predicted as the target class.
+        n_predicted: Films predicted as an audited class.
         n_audited: Of them, films with text inside the model's view.
         n_explained: Films that get an iGOS++ map, at most.
         n_evaluations: Images passed through the model in this stage and the following.
         duration_s: Estimated seconds, from a measured warm-up.
-        target_class: Audited class.
+        target_class: Audited class; None for all.
     """
 
     stage: Literal["interventions", "explanations"]
@@ -150,15 +152,18 @@ class AuditPlan:
     n_explained: int
     n_evaluations: int
     duration_s: float
-    target_class: str
+    target_class: str | None
 
     def describe(self) -> tuple[str, ...]:
         """Return the plan in lines for the terminal."""
         price = f"{self.n_evaluations:,} model evaluations, about {self.duration_s:.0f} s"
         if self.stage == "explanations":
             return (f"iGOS++ maps for {self.n_explained} of {self.n_audited} films: {price}",)
+        predicted = "get a prediction"
+        if self.target_class is not None:
+            predicted = f"are predicted {self.target_class}"
         return (
-            f"{self.n_predicted} of {self.n_films} films are predicted {self.target_class};"
+            f"{self.n_predicted} of {self.n_films} films {predicted};"
             f" {self.n_audited} of them have text inside the model's view",
             f"text interventions on {self.n_audited} films, then at most {self.n_explained}"
             f" iGOS++ maps: {price}",
@@ -180,12 +185,14 @@ class Prices:
     map_evaluations: int = 0
 
 
-def target_index(class_names: Sequence[str], target_class: str) -> int:
-    """Return the index of the audited class.
+def target_index(class_names: Sequence[str], target_class: str | None) -> int:
+    """Return the index of a class; None is the last one, as in training.
 
     Raises:
         InputContractError: If the model has no such class.
     """
+    if target_class is None:
+        return len(class_names) - 1
     if target_class not in class_names:
         raise InputContractError(
             f"audit: target_class {target_class!r} is not a class of the model"
@@ -194,10 +201,21 @@ def target_index(class_names: Sequence[str], target_class: str) -> int:
     return list(class_names).index(target_class)
 
 
+def audited_classes(class_names: Sequence[str], target_class: str | None) -> frozenset[int]:
+    """Return the indices of the audited classes.
+
+    Raises:
+        InputContractError: If the model has no such class.
+    """
+    if target_class is None:
+        return frozenset(range(len(class_names)))
+    return frozenset({target_index(class_names, target_class)})
+
+
 def select_films(
     films: Sequence[Film],
     predicted: NDArray[np.int64],
-    target: int,
+    classes: Collection[int],
     regions: Mapping[str, FilmRegions],
     spec: ViewSpec,
     *,
@@ -208,7 +226,7 @@ def select_films(
     Args:
         films: All films asked for.
         predicted: Predicted class of each, -1 where the film could not be read.
-        target: Index of the audited class.
+        classes: Indices of the audited classes.
         regions: Text by ``image_id``.
         spec: How views are made.
         dilation_px: Growth of text regions in film pixels.
@@ -219,7 +237,7 @@ def select_films(
     candidates = []
     excluded = {}
     for row, film in enumerate(films):
-        if predicted[row] != target:
+        if int(predicted[row]) not in classes:
             continue
         found = regions.get(film.image_id)
         if found is None:
@@ -227,14 +245,14 @@ def select_films(
         elif found.error is not None:
             excluded[film.image_id] = f"text scan failed: {found.error}"
         elif not found.regions:
-            excluded[film.image_id] = "no text found"
+            excluded[film.image_id] = NO_TEXT
         elif not text_in_view(
             found.regions, film.width, film.height, spec, dilation_px=dilation_px
         )[1].any():
-            excluded[film.image_id] = "text lies outside the model's view and cannot matter"
+            excluded[film.image_id] = OUTSIDE
         else:
             candidates.append(row)
-    n_predicted = int(np.sum(predicted == target))
+    n_predicted = len(candidates) + len(excluded)
     return Selection(len(films), n_predicted, tuple(candidates), excluded)
 
 

@@ -22,7 +22,7 @@ from covid_debug.audit.confounds import (
     write_confounds,
 )
 from covid_debug.audit.pipeline import audit_filmset
-from covid_debug.audit.planning import AuditParams, AuditSubject, target_index
+from covid_debug.audit.planning import AuditParams, AuditSubject, audited_classes
 from covid_debug.audit.planting import (
     PlantingParams,
     PowerReport,
@@ -45,7 +45,7 @@ from covid_debug.text.scan import scan_films
 
 @dataclass(frozen=True)
 class AuditRequest(Request):
-    """Test whether text drives the predictions of the audited class on the test films.
+    """Test whether text drives the predictions on the test films.
 
     Attributes:
         checkpoint: The model.
@@ -66,7 +66,7 @@ class AuditRequest(Request):
 
     stage: ClassVar[str] = AUDIT_KIND
     makes: ClassVar[str] = AUDIT_KIND
-    code_version: ClassVar[int] = 4
+    code_version: ClassVar[int] = 5
 
     def parameters(self) -> object:
         """Return how to audit and the seed; where they are used, the detector and the factory."""
@@ -93,7 +93,7 @@ class AuditRequest(Request):
         factory = load_factory(self.factory) if self.factory else None
         model = load_checkpoint(self.checkpoint, device=means.device, factory=factory)
         # Before text is looked for on every film.
-        target_index(model.classifier.class_names, self.params.target_class)
+        audited_classes(model.classifier.class_names, self.params.target_class)
         grid = min(self.params.grid_size, *model.classifier.image_size)
         params = replace(self.params, grid_size=grid)
         if self.regions is not None:
@@ -161,7 +161,7 @@ class CalibrationRequest(Request):
 
     stage: ClassVar[str] = CALIBRATION_KIND
     makes: ClassVar[str] = CALIBRATION_KIND
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     def make(self, out: Path, means: Means) -> FlagCalibration | None:
         """Ask the model about the films and their twins, and count; None without twins."""

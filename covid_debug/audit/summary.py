@@ -10,38 +10,48 @@ from typing import get_args
 
 import numpy as np
 
-from covid_debug.audit.artifact import AuditedFilm, AuditSummary, MapCounts
+from covid_debug.audit.artifact import (
+    AuditedFilm,
+    AuditSummary,
+    BaselineAnswers,
+    MapCounts,
+    NotAudited,
+)
+from covid_debug.audit.groups import NO_TEXT, OUTSIDE, Prediction, group_predictions
 from covid_debug.audit.verdicts import Verdict
 from covid_debug.evaluation.statistics import paired_bootstrap_difference
+
+_FINDING = 0.5  # share of blurred films that keep their class, from which on it is said
 
 
 def summarise_audit(
     films: Sequence[AuditedFilm],
-    excluded: Mapping[str, str],
+    left_out: Sequence[NotAudited],
     *,
     n_films: int,
-    n_unreadable: int,
-    target_class: str,
-    target_index: int,
-    baseline: str,
+    target_class: str | None,
+    target_index: int | None,
+    strong_drop: float,
     seed: int,
+    baseline_answers: Mapping[str, BaselineAnswers] | None = None,
 ) -> AuditSummary:
     """Summarise an audit.
 
     Args:
         films: The audited films.
-        excluded: ``image_id`` -> why a film predicted as the target was not audited.
+        left_out: The others: unreadable, or predicted as an audited class and not audited.
         n_films: Films asked for.
-        n_unreadable: Of them, films that could not be read at all.
-        target_class: Audited class.
-        target_index: Its index in the model.
-        baseline: What stood for "nothing", see ``choose_baseline``.
+        target_class: Audited class; None for all.
+        target_index: Its index in the model; None for all.
+        strong_drop: Fall of the probability from which on a prediction rests on text.
         seed: Seed of the bootstrap.
+        baseline_answers: What the model says where everything is removed.
 
     Returns:
         The summary.
     """
     ok = [film for film in films if film.error is None]
+    predicted = [each for each in left_out if each.predicted_class is not None]
     drop = paired_bootstrap_difference(
         np.array([film.interventions.text_removed for film in ok]),
         np.array([film.probability for film in ok]),
@@ -51,13 +61,13 @@ def summarise_audit(
     return AuditSummary(
         target_class=target_class,
         target_index=target_index,
-        baseline=baseline,
+        baseline=_commonest(film.baseline for film in films),
         n_films=n_films,
-        n_unreadable=n_unreadable,
-        n_predicted_target=len(films) + len(excluded),
+        n_unreadable=len(left_out) - len(predicted),
+        n_predicted_target=len(films) + len(predicted),
         n_audited=len(films),
         n_failed=len(films) - len(ok),
-        not_audited=_count(reason.split(":", maxsplit=1)[0] for reason in excluded.values()),
+        not_audited=_count(each.reason.split(":", maxsplit=1)[0] for each in predicted),
         verdicts=_count_verdicts(films),
         mean_drop=drop,
         directions=_count(film.direction for film in films),
@@ -74,7 +84,67 @@ def summarise_audit(
             reason: _summarise_maps([f for f in films if f.explained_because == reason])
             for reason in ("suspected", "control")
         },
+        groups=group_predictions(
+            [
+                *(_to_prediction(film, strong_drop) for film in films),
+                *(_to_untested(each, each.predicted_class or "") for each in predicted),
+            ]
+        ),
+        baselines={
+            name: _commonest(film.baseline for film in films if film.predicted_class == name)
+            for name in sorted({film.predicted_class for film in films})
+        },
+        baseline_answers=baseline_answers or {},
     )
+
+
+def tell_baseline(answers: Mapping[str, BaselineAnswers], n_films: int) -> str:
+    """Say that the model names a class where nothing is left, if it does; else ``""``.
+
+    Args:
+        answers: Of the summary.
+        n_films: Audited films.
+
+    Returns:
+        One sentence where most blurred films keep their class.
+    """
+    blurred = answers.get("blur")
+    if blurred is None or blurred.n_films < n_films or not blurred.kept_share > _FINDING:
+        return ""
+    said = ", ".join(f"{n} {name}" for name, n in blurred.predicted.items())
+    return (
+        f"Warning: {100 * blurred.kept_share:.0f} % of the audited films keep their class when they"
+        f" are blurred until nothing can be seen ({said}): there the model answers from brightness"
+        " or habit, and what is revealed on the blur proves little."
+    )
+
+
+def _to_prediction(film: AuditedFilm, strong_drop: float) -> Prediction:
+    return Prediction(
+        film.predicted_class,
+        film.source,
+        film.patient_id,
+        rests_on_text=film.error is not None
+        or film.cleaned_class != film.predicted_class
+        or film.drop >= strong_drop,
+        verdict=film.verdict,
+        contents=film.contents,
+    )
+
+
+def _to_untested(film: NotAudited, predicted_class: str) -> Prediction:
+    return Prediction(
+        predicted_class,
+        film.source,
+        film.patient_id,
+        rests_on_text=film.reason not in {NO_TEXT, OUTSIDE},
+        reason=film.reason,
+    )
+
+
+def _commonest(names: Iterable[str]) -> str:
+    counts = Counter(names)
+    return min(counts, key=lambda name: (-counts[name], name)) if counts else ""
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

@@ -50,7 +50,7 @@ def make_fast_copy(classifier: Classifier) -> Classifier:
         A classifier for inference and gradients of images; its parameters are frozen.
     """
     weights = (*classifier.parameters(), *classifier.buffers())
-    if not all(_is_known(module) for module in classifier.modules()) or any(
+    if not all(is_known(module) for module in classifier.modules()) or any(
         tensor.is_inference() for tensor in weights
     ):
         return classifier
@@ -111,7 +111,8 @@ def _probe(classifier: Classifier, probes: Tensor) -> tuple[Tensor, Tensor]:
     return logits.detach(), gradient
 
 
-def _is_known(module: nn.Module) -> bool:
+def is_known(module: nn.Module) -> bool:
+    """Tell whether calling a copy of a module is the same as calling the module."""
     # A method patched on the module itself may do anything; what the probes do not reach of it
     # would be lost where the module is rewritten, and a count frozen where it is traced.
     is_patched = any(callable(getattr(type(module), name, None)) for name in vars(module))

@@ -64,7 +64,7 @@ class RunRecorder:
         *,
         parameters: object,
         training: TrainingParams,
-        target_class: str,
+        target_class: str | None,
         uri: str | None,
         experiment: str,
     ) -> None:
@@ -75,7 +75,7 @@ class RunRecorder:
             name: Name of the parent run.
             parameters: Its parameters, anything that becomes a JSON object.
             training: Recipe of every training.
-            target_class: Audited class, whose metrics get the short names.
+            target_class: Class whose metrics get the short names; None is the last one.
             uri: MLflow tracking URI, None for the one in the working directory.
             experiment: MLflow experiment.
         """
@@ -147,16 +147,17 @@ class RunRecorder:
         Returns:
             Address of the table of runs, for when MLflow is served.
         """
+        target = self._target_class or comparison.cells[0].class_names[-1]
         for arm, seed in sorted({(cell.train_data, cell.seed) for cell in comparison.cells}):
             with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
                 for cell in comparison.cells:
                     if (cell.train_data, cell.seed) == (arm, seed):
                         run.log_metrics(_cell_metrics(cell))
-                        run.log_metrics(_short_metrics(cell, self._target_class))
+                        run.log_metrics(_short_metrics(cell, target))
                         run.log_figure(draw_confusion(cell), f"confusion/{cell.test_data}.png")
         for contrast in comparison.contrasts:
             self._parent.log_metrics(_contrast_metrics(contrast))
-        self._parent.describe(_describe(headlines, comparison.rows, self._target_class))
+        self._parent.describe(_describe(headlines, comparison.rows, target))
         for name in ("report.html", "summary.json", "comparison.csv", "flags.csv"):
             self._parent.log_file(run_dir / name)
         self._parent.log_file(run_dir / "figures", "figures")
@@ -186,7 +187,7 @@ def _cell_metrics(cell: Cell) -> Metrics:
 
 
 def _short_metrics(cell: Cell, target_class: str) -> Metrics:
-    """Return the audited class's metrics under short names, rounded for MLflow's table."""
+    """Return one class's metrics under short names, rounded for MLflow's table."""
     return {
         metric_name(f"{SHORT_METRICS[one.metric]}.{cell.test_data}"): round(one.value, 3)
         for one in cell.metrics

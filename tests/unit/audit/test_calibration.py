@@ -57,7 +57,7 @@ def test_measure_flags_without_flags_is_undefined_not_zero():
     assert not row.recall.is_defined
 
 
-def test_calibrate_uses_the_audited_model_on_films_predicted_as_the_target(tmp_path):
+def test_calibrate_uses_the_audited_model_on_every_film(tmp_path):
     lines = _records(a="text_driven", b="not_text_driven")
     write_made_up_audit(tmp_path / "audit", lines)
     answers = [
@@ -69,7 +69,7 @@ def test_calibrate_uses_the_audited_model_on_films_predicted_as_the_target(tmp_p
 
     row = calibrate(answers, tmp_path / "audit")
 
-    assert (row.n_predicted, row.n_changed, row.n_right) == (3, 2, 1)
+    assert (row.n_predicted, row.n_changed, row.n_right) == (4, 3, 1)
     for name, content in (("found", row), ("none", None)):
         with write_artifact(tmp_path / name, kind="flag-calibration") as draft:
             write_calibration(draft.path, content)

@@ -47,7 +47,7 @@ def read(weights: torch.Tensor, maps: torch.Tensor, target: int = 1) -> list[Sal
     text = np.zeros((n, SIDE, SIDE), np.bool_)
     text[:, 0, :5] = True
     found = explain_films(
-        Ready(maps), wrap(Additive(weights), SIDE), white, 0 * white, text, target, range(n),
+        Ready(maps), wrap(Additive(weights), SIDE), white, 0 * white, text, [target] * n, range(n),
         max_batch=64,
     )  # fmt: skip
     return [evidence for evidence, _ in found]

@@ -47,7 +47,7 @@ def test_unscanned_and_failed_films_are_named_not_dropped():
     regions = {"broken": FilmRegions("broken", 0, 0, (), error="truncated")}
 
     selection = select_films(
-        films, np.array([1, 1, 0]), target=1, regions=regions, spec=SPEC, dilation_px=0
+        films, np.array([1, 1, 0]), classes={1}, regions=regions, spec=SPEC, dilation_px=0
     )
 
     assert selection.excluded == {
@@ -66,7 +66,7 @@ def test_plan_adds_up_and_says_so():
     assert plan.n_evaluations == 30 * 43 + 10 * 100
     assert plan.duration_s == 30 * 0.5 + 10 * 2.0
     assert plan.describe() == (
-        "40 of 100 films are predicted COVID-19; 30 of them have text inside the model's view",
+        "40 of 100 films get a prediction; 30 of them have text inside the model's view",
         "text interventions on 30 films, then at most 10 iGOS++ maps: 2,290 model evaluations,"
         " about 35 s",
     )
@@ -117,7 +117,7 @@ def test_film_whose_text_the_model_cannot_see_is_no_candidate():
     }
 
     selection = select_films(
-        films, np.array([1, 1]), target=1, regions=found, spec=ViewSpec(32, 0.08), dilation_px=0
+        films, np.array([1, 1]), classes={1}, regions=found, spec=ViewSpec(32, 0.08), dilation_px=0
     )
 
     assert selection.candidates == (1,)

@@ -120,19 +120,21 @@ def test_write_headlines_audit_without_films_is_no_negative_finding():
     audit = make_audit([], {f"f{i}": "no text found" for i in range(9)})
 
     assert write_headlines(audit, _table()) == [
-        "No COVID-19 prediction was audited: whether text drives them is not known. Predicted so"
+        "No prediction was audited: whether text drives them is not known. Predicted so"
         " but not audited: 9 (no text found)."
     ]
 
 
 def test_write_headlines_counts_the_predictions_that_were_not_audited():
     excluded = {f"f{i}": "no text found" for i in range(9)}
-    excluded |= {"x": "text outside the view", "y": "text outside the view"}
+    excluded |= {"x": "not scanned for text", "y": "text scan failed: truncated"}
 
     (line,) = write_headlines(make_audit([make_audited()], excluded), _table())
 
-    assert line.startswith("1 of 1 audited COVID-19 predictions are driven")
-    assert line.endswith("not audited: 9 (no text found), 2 (text outside the view).")
+    # 3 of 12 rest on text or could not be tested: Clopper and Pearson's bound is 52.7 %.
+    assert line.startswith("At most 5")
+    assert " of COVID-19 predictions rest on the text that was found (95 %); 1 of 12" in line
+    assert line.endswith("driven by it, 2 could not be tested and count as resting on it.")
 
 
 def test_write_headlines_nothing_flagged_is_said_so():

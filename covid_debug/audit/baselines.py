@@ -1,0 +1,96 @@
+"""What stands for "nothing" on films of each class, and what the model says of it.
+
+Owns the choice. The baselines are made by :mod:`covid_debug.audit.interventions`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.audit.artifact import BaselineAnswers
+from covid_debug.audit.interventions import make_baseline_views
+from covid_debug.saliency.base import MIN_SCORE_GAP
+
+Views = NDArray[np.uint8]
+Rows = NDArray[np.float32]
+
+_GROUP = 64  # baselines held at once
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenBaselines:
+    """What was chosen, and the answers behind it.
+
+    Attributes:
+        by_class: Index of a predicted class -> key of the baselines.
+        answers: Key -> what the model says of it; the first key of all films, a later one of
+            those whose class was not settled before.
+    """
+
+    by_class: Mapping[int, str]
+    answers: Mapping[str, BaselineAnswers]
+
+
+def choose_baselines(
+    predict: Callable[[Views], Rows],
+    views: Views,
+    probabilities: Rows,
+    kinds: Sequence[str],
+    class_names: Sequence[str],
+) -> ChosenBaselines:
+    """Choose what stands for "nothing", class by class.
+
+    A classifier may call the blurred film itself the class. Then nothing can be revealed on it and
+    every mask explanation that ends there is void. For each class the first kind is taken for which
+    the median film predicted as it loses at least :data:`MIN_SCORE_GAP` of its probability.
+
+    Args:
+        predict: Maps ``(N, S, S)`` views to ``(N, K)`` probabilities.
+        views: ``(N, S, S)`` of the audited films.
+        probabilities: ``(N, K)`` of the films as they are.
+        kinds: Keys of the baselines, best first.
+        class_names: The ``K`` classes.
+
+    Returns:
+        A kind for each class; where none will do the one that takes most from the median film (the
+        explanations will then say that they are void).
+    """
+    predicted = probabilities.argmax(axis=1) if len(views) else np.empty(0, np.intp)
+    open_classes = {int(k) for k in predicted}
+    best: dict[int, tuple[float, str]] = {}
+    answers: dict[str, BaselineAnswers] = {}
+    for kind in kinds:
+        rows = np.flatnonzero(np.isin(predicted, list(open_classes)))
+        if not len(rows):
+            break
+        chunks = [rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP)]
+        said = np.concatenate([predict(make_baseline_views(views[c], kind)) for c in chunks])
+        classes = predicted[rows]
+        falls = probabilities[rows, classes] - said[np.arange(len(rows)), classes]
+        medians = {k: float(np.median(falls[classes == k])) for k in sorted(open_classes)}
+        answers[kind] = _describe(said, classes, medians, class_names)
+        for k, median in medians.items():
+            if k not in best or median > best[k][0]:
+                best[k] = (median, kind)
+            if median >= MIN_SCORE_GAP:
+                open_classes.discard(k)
+    return ChosenBaselines({k: kind for k, (_, kind) in sorted(best.items())}, answers)
+
+
+def _describe(
+    said: Rows,
+    classes: NDArray[np.intp],
+    medians: Mapping[int, float],
+    class_names: Sequence[str],
+) -> BaselineAnswers:
+    predicted = said.argmax(axis=1)
+    counts = Counter(class_names[k] for k in predicted)
+    return BaselineAnswers(
+        n_films=len(said),
+        predicted={name: counts[name] for name in class_names if counts[name]},
+        kept_share=round(float((predicted == classes).mean()), 6),
+        median_fall={class_names[k]: round(fall, 6) for k, fall in medians.items()},
+    )
