@@ -3,6 +3,7 @@
 Reads the files of runs through their owners; computes nothing. Pandas is loaded when it is needed.
 """
 
+import dataclasses
 import datetime
 import html
 import math
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covid_debug.artifacts import MANIFEST_NAME, is_complete
+from covid_debug.audit.groups import GroupCounts
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.comparison import Row
@@ -173,6 +175,35 @@ def comparison(run: Run | Path | str) -> "pd.DataFrame":
         ArtifactError: If the folder holds no run, or one that is broken or of a newer covid_debug.
     """
     return _read_table(_open(run).folder / COMPARISON_NAME, Row)
+
+
+def audits(run: Run | Path | str) -> "pd.DataFrame":
+    """Return how much of each model's predictions rests on text.
+
+    Args:
+        run: The run or its folder.
+
+    Returns:
+        One row a model and predicted class: ``arm``, ``seed``, ``class_name``, ``n_predicted``,
+        ``n_audited``, ``n_driven``, ``n_sensitive``, ``n_resting``, ``n_patients`` (Int64),
+        ``share_driven`` and ``upper`` (float64), as docs/reference/files.md describes them. Empty
+        for a run of version 0.1.
+
+    Raises:
+        ArtifactError: If the folder holds no run, or one that is broken or of a newer covid_debug.
+    """
+    import pandas as pd  # noqa: PLC0415  slow to import
+
+    dtypes = {"arm": "string", "seed": "Int64", "class_name": "string"}
+    hints = typing.get_type_hints(GroupCounts)
+    dtypes |= {name: _choose_dtype(hint) for name, hint in hints.items() if name != "not_audited"}
+    rows = [
+        {"arm": one.arm, "seed": one.seed, "class_name": name}
+        | {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
+        for one in _open(run).summary.audits
+        for name, group in one.by_class.items()
+    ]
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
 def _open(run: Run | Path | str) -> Run:

@@ -11,6 +11,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
+from covid_debug.audit.artifact import load_audit
+from covid_debug.audit.describing import describe_audit
 from covid_debug.cleaning.arms import CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.config.schema import RunConfig
@@ -42,7 +44,7 @@ class RunOutcome:
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
     n_trainings = len(config.seeds) * len(config.arms)
-    return 5 + len(config.made_arms) + (config.proof.max_films > 0) + n_trainings
+    return 4 + len(config.made_arms) + (config.proof.max_films > 0) + 2 * n_trainings
 
 
 def _name_flow_run() -> str:
@@ -95,11 +97,20 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                     checkpoints[arm, seed] = train(run, filmsets[arm], seed, log.epoch)
                     log.checkpoint(checkpoints[arm, seed])
 
-        with console.stage("Audit: does the text drive the predictions?"):
-            first = checkpoints[BASE_ARM, config.seeds[0]]
-            audited = tasks.audit(run, first, original, regions)
-            calibrated = tasks.calibrate(run, audited, first, original)
+        first = (BASE_ARM, config.seeds[0])
+        audits: dict[tuple[str, int], Path] = {}
+        for (arm, seed), checkpoint in checkpoints.items():
+            with console.stage(f"Audit: does text drive the {arm} model, seed {seed}?"):
+                audit = tasks.audit.with_options(task_run_name=f"audit {arm} seed {seed}")
+                made = audit(run, checkpoint, original, regions, with_maps=(arm, seed) == first)
+                audits[arm, seed] = made
+                summary = load_audit(made).summary
+                if (arm, seed) != first:  # the first one's lines are headlines
+                    for line in describe_audit(summary):
+                        console.say(line)
+                recorder.log_audit(arm, seed, summary)
         with console.stage("Compare the models"):
+            calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
             tested = {BASE_ARM: original, CLEANED_ARM: cleaned}
             compared = tasks.compare(run, checkpoints, tested)
             confounds = tasks.confounds(run, original, regions)
@@ -110,7 +121,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 regions,
                 cleaned,
                 proof=proved,
-                audit=audited,
+                audits=audits,
                 calibration=calibrated,
                 comparison=compared,
                 confounds=confounds,

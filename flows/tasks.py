@@ -5,7 +5,7 @@ Prefect's own cache is off; the artifacts are the only truth.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect import task
@@ -17,6 +17,7 @@ from covid_debug.cleaning.arms import MADE_ARMS
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.cleaning.stage import ProofRequest, tell_proof
 from covid_debug.config.schema import RunConfig
+from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.reporting.stage import ReportRequest
 from covid_debug.stages import Means, Request, find_or_make
@@ -102,13 +103,14 @@ def train(run: Run, filmset: Path, seed: int, on_epoch: Callable[[EpochMetrics],
     return run.find_or_make(TrainRequest(filmset, config.training, config.view, seed, on_epoch))
 
 
-@task(task_run_name="audit", cache_policy=NO_CACHE, persist_result=False)
-def audit(run: Run, checkpoint: Path, filmset: Path, regions: Path) -> Path:
-    """Test whether text drives the predictions of the audited class on the test films."""
+@task(cache_policy=NO_CACHE, persist_result=False)
+def audit(
+    run: Run, checkpoint: Path, filmset: Path, regions: Path, *, with_maps: bool = True
+) -> Path:
+    """Test whether text drives the predictions of a model on the test films."""
     config = run.config
-    return run.find_or_make(
-        AuditRequest(checkpoint, filmset, regions, config.audit, config.run_seed)
-    )
+    params = config.audit if with_maps else replace(config.audit, max_explained=0)
+    return run.find_or_make(AuditRequest(checkpoint, filmset, regions, params, config.run_seed))
 
 
 @task(task_run_name="calibrate", cache_policy=NO_CACHE, persist_result=False)
@@ -142,7 +144,7 @@ def report(
     cleaned: Path,
     *,
     proof: Path | None,
-    audit: Path,
+    audits: Mapping[tuple[str, int], Path],
     calibration: Path,
     comparison: Path,
     confounds: Path,
@@ -156,7 +158,8 @@ def report(
         view=config.view,
         cleaned=cleaned,
         proof=proof,
-        audit=audit,
+        audit=audits[BASE_ARM, config.seeds[0]],
+        audits=audits,
         calibration=calibration,
         comparison=comparison,
         confounds=confounds,

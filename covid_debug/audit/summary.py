@@ -21,8 +21,6 @@ from covid_debug.audit.groups import NO_TEXT, OUTSIDE, Prediction, group_predict
 from covid_debug.audit.verdicts import Verdict
 from covid_debug.evaluation.statistics import paired_bootstrap_difference
 
-_FINDING = 0.5  # share of blurred films that keep their class, from which on it is said
-
 
 def summarise_audit(
     films: Sequence[AuditedFilm],
@@ -95,27 +93,6 @@ def summarise_audit(
             for name in sorted({film.predicted_class for film in films})
         },
         baseline_answers=baseline_answers or {},
-    )
-
-
-def tell_baseline(answers: Mapping[str, BaselineAnswers], n_films: int) -> str:
-    """Say that the model names a class where nothing is left, if it does; else ``""``.
-
-    Args:
-        answers: Of the summary.
-        n_films: Audited films.
-
-    Returns:
-        One sentence where most blurred films keep their class.
-    """
-    blurred = answers.get("blur")
-    if blurred is None or blurred.n_films < n_films or not blurred.kept_share > _FINDING:
-        return ""
-    said = ", ".join(f"{n} {name}" for name, n in blurred.predicted.items())
-    return (
-        f"Warning: {100 * blurred.kept_share:.0f} % of the audited films keep their class when they"
-        f" are blurred until nothing can be seen ({said}): there the model answers from brightness"
-        " or habit, and what is revealed on the blur proves little."
     )
 
 

@@ -100,7 +100,10 @@ def audit(
     regions: Annotated[
         Path | None, typer.Option("--regions", help="From detect-text; default: detect now.")
     ] = None,
-    target: Annotated[str, typer.Option("--target", help="Audited class.")] = "COVID-19",
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Audit one class; default: every film for its prediction."),
+    ] = None,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -113,6 +116,7 @@ def audit(
     factory: FactoryOption = None,
 ) -> None:
     """Test whether burned-in text drives the predictions of a checkpoint."""
+    from covid_debug.audit.describing import describe_audit
     from covid_debug.audit.pipeline import audit_filmset
     from covid_debug.audit.planning import AuditParams
     from covid_debug.audit.stage import AuditRequest, plant
@@ -127,6 +131,8 @@ def audit(
     request = AuditRequest(checkpoint, data, regions, params, seed, factory)
     subject = request.load(means)
     result = audit_filmset(subject, out, means, inputs=request.inputs())
+    for line in describe_audit(result.summary):
+        console.say(line)
     for verdict, count in sorted(result.summary.verdicts.items()):
         console.say(f"{verdict}: {count}")
     console.say(f"audit: {out}")

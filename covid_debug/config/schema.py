@@ -63,7 +63,8 @@ class RunConfig:
         name: Names the run; first part of the report's folder. Letters, digits, ``-``, ``_`` and
             ``.``, at most 100, the first one no ``-`` or ``.``.
         data: Where the films come from.
-        seeds: One training per arm and seed; the original model of the first one is audited.
+        seeds: One training per arm and seed; the original model of the first one gets maps and
+            the report's cards.
         run_seed: Of everything random that is no training: audit, placebo, proof, bootstrap,
             confounds.
         arms: Training sets that are compared; ``"original"`` is required.

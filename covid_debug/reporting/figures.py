@@ -149,12 +149,11 @@ def _draw_points(
     axes.errorbar(x, places, xerr=(below, above), fmt="o", ms=4.5, lw=1.4, color=colour, label=name)
 
 
-def draw_probability_shift(films: Sequence[AuditedFilm], target_class: str) -> Figure:
+def draw_probability_shift(films: Sequence[AuditedFilm]) -> Figure:
     """Draw the target probability with and without the text, one point a film.
 
     Args:
         films: Audited films.
-        target_class: Class whose predictions were audited.
 
     Returns:
         The figure; points on the diagonal do not depend on the text.
@@ -182,8 +181,10 @@ def draw_probability_shift(films: Sequence[AuditedFilm], target_class: str) -> F
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_aspect("equal")
-        axes.set_xlabel(f"p({target_class}), film as it is")
-        axes.set_ylabel(f"p({target_class}), text removed")
+        classes = {film.target_class for film in films}
+        name = classes.pop() if len(classes) == 1 else "predicted class"
+        axes.set_xlabel(f"p({name}), film as it is")
+        axes.set_ylabel(f"p({name}), text removed")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, loc="upper left", fontsize=8)
         figure.set_layout_engine("constrained")

@@ -6,11 +6,10 @@ Every sentence carries its counts or its interval; nothing is claimed beyond the
 import math
 from collections.abc import Sequence
 
-from covid_debug.audit.artifact import Audit, AuditSummary
+from covid_debug.audit.artifact import Audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
-from covid_debug.audit.groups import NO_TEXT, OUTSIDE, GroupCounts
-from covid_debug.audit.summary import tell_baseline
+from covid_debug.audit.describing import describe_audit
 from covid_debug.cleaning.arms import CLEANED_ARM
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.classification import ONE_SEED
@@ -56,7 +55,7 @@ def write_headlines(
     }
     lines = _chance_lines(table)
     if audit is not None:
-        lines += _audit_lines(audit.summary)
+        lines += describe_audit(audit.summary)
     lines += flags["critical"]
     if calibration is not None:
         lines.append(_calibration_line(calibration))
@@ -98,49 +97,6 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
         f" {_percent(balanced.high)}; chance is {_percent(1 / n_classes)}): verdicts about what"
         " drives it mean little."
     ]
-
-
-def _audit_lines(summary: AuditSummary) -> list[str]:
-    """Return what the model says of nothing, and a bound with counts for each predicted class."""
-    if not summary.n_audited:
-        name = "" if summary.target_class is None else f"{summary.target_class} "
-        line = f"No {name}prediction was audited: whether text drives them is not known."
-        return [line + _left_out(summary)]
-    if not summary.groups.by_class:  # of an audit of version 0.1
-        return [_count_line(summary)]
-    warning = tell_baseline(summary.baseline_answers, summary.n_audited)
-    return [
-        *([warning] if warning else []),
-        *(_bound_line(name, group) for name, group in summary.groups.by_class.items()),
-    ]
-
-
-def _bound_line(name: str, group: GroupCounts) -> str:
-    n_untested = sum(n for why, n in group.not_audited.items() if why not in {NO_TEXT, OUTSIDE})
-    line = (
-        f"At most {_percent(group.upper)} of {name} predictions rest on the text that was found"
-        f" (95 %); {group.n_driven} of {group.n_predicted} are driven by it"
-    )
-    if n_untested:
-        line += f", {n_untested} could not be tested and count as resting on it"
-    return f"{line}."
-
-
-def _count_line(summary: AuditSummary) -> str:
-    counts = summary.verdicts
-    return (
-        f"{counts['text_driven']} of {summary.n_audited} audited {summary.target_class}"
-        f" predictions are driven by burned-in text; sensitive to it:"
-        f" {counts['text_sensitive']}, inconclusive: {counts['inconclusive']}, not driven:"
-        f" {counts['not_text_driven']}." + _left_out(summary)
-    )
-
-
-def _left_out(summary: AuditSummary) -> str:
-    if not summary.not_audited:
-        return ""
-    parts = ", ".join(f"{n} ({reason})" for reason, n in summary.not_audited.items())
-    return f" Predicted so but not audited: {parts}."
 
 
 def _calibration_line(calibration: FlagCalibration) -> str:

@@ -20,6 +20,7 @@ from covid_debug.artifacts import canonical_json, read_manifest, write_artifact,
 from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
 from covid_debug.audit.calibration import load_calibration
 from covid_debug.audit.confounds import load_confounds
+from covid_debug.audit.groups import GroupCounts
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.decisions import Decision
 from covid_debug.cleaning.proof import load_proof
@@ -55,6 +56,7 @@ from covid_debug.reporting.summary import (
     SUMMARY_NAME,
     RunSummary,
     summarise,
+    summarise_audits,
 )
 from covid_debug.reporting.tables import (
     COMPARISON_COLUMNS,
@@ -121,6 +123,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
         table,
         baselines,
         calibration,
+        summarise_audits(request.audits),
     )
     films = {film.image_id: film for film in filmset.films}
     flags = flag_rows(audited, films, regions, {card.film.image_id for card in cards})
@@ -208,7 +211,7 @@ def _draw_figures(
     if "text_free" in table.tests or "text_swapped" in table.tests:
         figures["calibration"] = draw_counterfactuals(table)
     if audited:
-        figures["probability_shift"] = draw_probability_shift(audited, audited[0].target_class)
+        figures["probability_shift"] = draw_probability_shift(audited)
     for cell in comparison.cells if comparison else ():
         names = (cell.train_data, cell.test_data, f"seed{cell.seed}")
         figures["confusion_" + "_".join(map(_file_part, names))] = draw_confusion(cell)
@@ -267,10 +270,12 @@ def _page_facts(
         "verdict_names": VERDICT_NAMES,
         "is_phantom": "text_free" in table.tests or summary.calibration is not None,
         "n_audited": len(audited),
+        "model_rows": _model_rows(summary),
         "packages": manifest["packages"],
         "python": manifest["python"],
         "choices": {
             "label": sorted({film.label for film in shown}),
+            "predicted": sorted({film.predicted_class for film in shown}),
             "source": sorted({film.source for film in shown}),
             "split": sorted({film.split for film in shown}),
         },
@@ -278,6 +283,19 @@ def _page_facts(
         "max_table_rows": _MAX_TABLE_ROWS,
         "colour_bar": to_data_uri(encode_jpeg(bar, 95), "image/jpeg"),
     }
+
+
+def _model_rows(summary: RunSummary) -> list[tuple[str, str, GroupCounts]]:
+    models = [(f"{one.arm}, seed {one.seed}", one.by_class) for one in summary.audits]
+    return [
+        (model, name, row)
+        for model, by_class in models or [("original", summary.audit.groups.by_class)]
+        for name, row in by_class.items()
+    ]
+
+
+def _group_rows(groups: Mapping[str, GroupCounts]) -> list[tuple[str, str, GroupCounts]]:
+    return [(name, "", row) for name, row in groups.items()]
 
 
 def _render(context: Mapping[str, Any]) -> str:
@@ -291,6 +309,7 @@ def _render(context: Mapping[str, Any]) -> str:
     environment.filters["percent"] = _percent
     environment.filters["points"] = _points
     environment.filters["number"] = _number
+    environment.filters["group_rows"] = _group_rows
     environment.filters["sentence"] = start_sentence
     folder = importlib.resources.files("covid_debug.reporting") / "templates"
     style = (folder / "report.css").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The last stage: the run's folder with the report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +22,8 @@ class ReportRequest(Request):
         regions: Artifact of their text.
         view: What the model sees of a film.
         cleaned: The cleaned films, or None.
-        audit: Artifact of the audit, or None.
+        audit: Artifact of the audit whose films are shown, or None.
+        audits: Arm and training seed -> audit of that model; the one above is among them.
         comparison: Artifact of the comparison, or None. Test data named ``text_free`` or
             ``text_swapped`` are counterfactual films of a phantom.
         confounds: Artifact of the models that see no lung, or None.
@@ -37,6 +39,7 @@ class ReportRequest(Request):
     view: ViewSpec
     cleaned: Path | None = None
     audit: Path | None = None
+    audits: Mapping[tuple[str, int], Path] = field(default_factory=dict)
     comparison: Path | None = None
     confounds: Path | None = None
     calibration: Path | None = None
@@ -46,7 +49,7 @@ class ReportRequest(Request):
 
     stage: ClassVar[str] = REPORT_KIND
     makes: ClassVar[str] = REPORT_KIND
-    code_version: ClassVar[int] = 4
+    code_version: ClassVar[int] = 5
 
     def parameters(self) -> object:
         """Return what the run was made with."""
@@ -60,6 +63,7 @@ class ReportRequest(Request):
             "confounds": self.confounds,
             "calibration": self.calibration,
             "proof": self.proof,
+            **{f"audit/{arm}/{seed}": path for (arm, seed), path in self.audits.items()},
         }
         return {role: place.name for role, place in places.items() if place is not None}
 

@@ -4,13 +4,14 @@ Owns its record, whose fields are the keys; docs/reference/files.md lists them. 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from covid_debug.artifacts import read_manifest, schema_version
-from covid_debug.audit.artifact import Audit
+from covid_debug.audit.artifact import Audit, BaselineAnswers, load_audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
+from covid_debug.audit.groups import AuditGroups, GroupCounts
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.filmset import FilmSet
@@ -94,7 +95,19 @@ class ProofSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditCounts:
-    """The audit in short; ``target_class`` is None where no film was audited."""
+    """The audit in short.
+
+    Attributes:
+        target_class: Audited class; None where every film was audited for its prediction, or none.
+        n_predicted_target: Films predicted as an audited class.
+        n_audited: Of them, audited.
+        not_audited: Kind of reason -> films left out.
+        n_cards: Films that the report shows.
+        verdicts: Verdict -> films.
+        groups: Predictions by class, source and recognised text.
+        baselines: Class -> what stood for "nothing".
+        baseline_answers: What may stand for it -> what the model says of it.
+    """
 
     target_class: str | None
     n_predicted_target: int | None
@@ -102,6 +115,19 @@ class AuditCounts:
     not_audited: Mapping[str, int]
     n_cards: int
     verdicts: Mapping[str, int]
+    groups: AuditGroups = field(default_factory=AuditGroups)
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    baseline_answers: Mapping[str, BaselineAnswers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAudit:
+    """The audit of one of the models: its arm, training seed, artifact, and counts by class."""
+
+    arm: str
+    seed: int
+    audit: str
+    by_class: Mapping[str, GroupCounts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +147,7 @@ class RunSummary:
         n_seeds: Trainings of each arm.
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth; None for real films.
+        audits: The audits of all models; the first one is the one above.
     """
 
     schema_version: int
@@ -135,6 +162,7 @@ class RunSummary:
     n_seeds: int
     baselines: tuple[Confound, ...]
     calibration: FlagCalibration | None
+    audits: tuple[ModelAudit, ...] = ()
 
 
 def load_run_summary(run_dir: Path) -> RunSummary:
@@ -165,6 +193,7 @@ def summarise(
     table: ComparisonTable,
     baselines: tuple[Confound, ...],
     calibration: FlagCalibration | None,
+    audits: tuple[ModelAudit, ...] = (),
 ) -> RunSummary:
     """Return the content of ``summary.json``; ``n_cards`` films are shown as cards."""
     found, films = regions.values(), filmset.films
@@ -207,18 +236,40 @@ def summarise(
         n_seeds=table.n_seeds,
         baselines=baselines,
         calibration=calibration,
+        audits=audits,
     )
 
 
 def _count_audit(audit: Audit | None, n_cards: int) -> AuditCounts:
     films = () if audit is None else audit.films
     return AuditCounts(
-        target_class=films[0].target_class if films else None,
+        target_class=audit.summary.target_class if audit and films else None,
         n_predicted_target=audit.summary.n_predicted_target if audit else None,
         n_audited=len(films),
         not_audited=audit.summary.not_audited if audit else {},
         n_cards=n_cards,
         verdicts={verdict: sum(f.verdict == verdict for f in films) for verdict in VERDICTS},
+        groups=audit.summary.groups if audit else AuditGroups(),
+        baselines=audit.summary.baselines if audit else {},
+        baseline_answers=audit.summary.baseline_answers if audit else {},
+    )
+
+
+def summarise_audits(audits: Mapping[tuple[str, int], Path]) -> tuple[ModelAudit, ...]:
+    """Read the audits of a run's models.
+
+    Args:
+        audits: Arm and training seed -> artifact.
+
+    Returns:
+        Their counts, in the same order.
+
+    Raises:
+        ArtifactError: If one is broken.
+    """
+    return tuple(
+        ModelAudit(arm, seed, folder.name, load_audit(folder).summary.groups.by_class)
+        for (arm, seed), folder in audits.items()
     )
 
 

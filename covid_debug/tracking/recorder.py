@@ -13,6 +13,7 @@ from typing import Any, Self
 from matplotlib.figure import Figure
 
 from covid_debug.artifacts import canonical_json
+from covid_debug.audit.artifact import AuditSummary
 from covid_debug.cleaning.proof import PROOF_NAME, CleaningProof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import IngestAudit
@@ -128,6 +129,20 @@ class RunRecorder:
                 _with_interval(name, estimate.value, estimate.low, estimate.high)
             )
         self._parent.log_file(folder / PROOF_NAME)
+
+    def log_audit(self, arm: str, seed: int, audit: AuditSummary) -> None:
+        """Record how much of a model's predictions rests on text, for each predicted class."""
+        metrics: Metrics = {}
+        for label, group in audit.groups.by_class.items():
+            values = {
+                "n_predicted": group.n_predicted,
+                "n_audited": group.n_audited,
+                "driven": group.share_driven,
+                "rests_on_text_upper": group.upper,
+            }
+            metrics |= {metric_name("audit", label, key): v for key, v in values.items()}
+        with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
+            run.log_metrics(metrics)
 
     def finish(
         self,

@@ -26,7 +26,7 @@ tracking: {{uri: "sqlite:///{folder}/mlflow.db"}}
 data_dir: {folder}/data
 reports_dir: {folder}/reports
 """
-N_STAGES = 9
+N_STAGES = 10
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

@@ -1,0 +1,63 @@
+"""An audit in sentences, the same for the terminal and the report."""
+
+from collections.abc import Mapping
+
+from covid_debug.audit.artifact import AuditSummary, BaselineAnswers
+from covid_debug.audit.groups import NO_TEXT, OUTSIDE, GroupCounts
+
+_FINDING = 0.5  # share of blurred films that keep their class, from which on it is said
+
+
+def describe_audit(summary: AuditSummary) -> list[str]:
+    """Return what the model says of nothing, and a bound with counts for each predicted class."""
+    if not summary.n_audited:
+        name = "" if summary.target_class is None else f"{summary.target_class} "
+        line = f"No {name}prediction was audited: whether text drives them is not known."
+        return [line + _left_out(summary)]
+    if not summary.groups.by_class:  # of an audit of version 0.1
+        return [_count_line(summary)]
+    warning = _tell_baseline(summary.baseline_answers, summary.n_audited)
+    return [
+        *([warning] if warning else []),
+        *(_bound_line(name, group) for name, group in summary.groups.by_class.items()),
+    ]
+
+
+def _bound_line(name: str, group: GroupCounts) -> str:
+    n_untested = sum(n for why, n in group.not_audited.items() if why not in {NO_TEXT, OUTSIDE})
+    line = (
+        f"At most {100 * group.upper:.1f} % of {name} predictions rest on the text that was found"
+        f" (95 %); {group.n_driven} of {group.n_predicted} are driven by it"
+    )
+    if n_untested:
+        line += f", {n_untested} could not be tested and count as resting on it"
+    return f"{line}."
+
+
+def _count_line(summary: AuditSummary) -> str:
+    counts = summary.verdicts
+    return (
+        f"{counts['text_driven']} of {summary.n_audited} audited {summary.target_class}"
+        f" predictions are driven by burned-in text; sensitive to it:"
+        f" {counts['text_sensitive']}, inconclusive: {counts['inconclusive']}, not driven:"
+        f" {counts['not_text_driven']}." + _left_out(summary)
+    )
+
+
+def _left_out(summary: AuditSummary) -> str:
+    if not summary.not_audited:
+        return ""
+    parts = ", ".join(f"{n} ({reason})" for reason, n in summary.not_audited.items())
+    return f" Predicted so but not audited: {parts}."
+
+
+def _tell_baseline(answers: Mapping[str, BaselineAnswers], n_films: int) -> str:
+    blurred = answers.get("blur")
+    if blurred is None or blurred.n_films < n_films or not blurred.kept_share > _FINDING:
+        return ""
+    said = ", ".join(f"{n} {name}" for name, n in blurred.predicted.items())
+    return (
+        f"Warning: {100 * blurred.kept_share:.0f} % of the audited films keep their class when they"
+        f" are blurred until nothing can be seen ({said}): there the model answers from brightness"
+        " or habit, and what is revealed on the blur proves little."
+    )
