@@ -40,6 +40,7 @@ for _command in (
     films.detect_text,
     models.explain,
     models.audit,
+    models.transfer,
     films.clean,
     films.diff,
     films.prove,

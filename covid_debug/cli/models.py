@@ -1,4 +1,4 @@
-"""`covid-debug train`, `explain`, `audit`, `compare` and `report`: stages about models.
+"""`covid-debug train`, `explain`, `audit`, `transfer`, `compare`, `report`: stages about models.
 
 Heavy modules are imported inside the commands so that `--help` stays quick.
 """
@@ -143,6 +143,38 @@ def audit(
     for line in power.describe():
         console.say(line)
     console.say(f"power: {power_out}")
+
+
+def transfer(
+    checkpoint: Annotated[
+        list[Path], typer.Option("--checkpoint", help="Checkpoint folder; repeat for more seeds.")
+    ],
+    data: DataOption,
+    regions: Annotated[Path, typer.Option("--regions", help="From detect-text.")],
+    out: OutOption,
+    n_draws: Annotated[
+        int, typer.Option("--draws", min=1, help="Markers of each group laid on every film.")
+    ] = 4,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Lay the markers of each source on films of the others: do they carry a label with them?"""
+    from covid_debug.audit.transfer import TransferParams, TransferRequest
+    from covid_debug.audit.transfer_record import describe_transfer
+    from covid_debug.models.devices import find_device
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    find_device(device)
+    console = RunConsole()
+    means = Means(console, out.parent / "views", n_workers=workers, device=device)
+    params = TransferParams(n_draws=n_draws)
+    request = TransferRequest(tuple(checkpoint), data, regions, params, seed, factory)
+    for line in describe_transfer(request.make(out, means)):
+        console.say(line)
+    console.say(f"marker transfer: {out}")
 
 
 def compare(

@@ -13,6 +13,7 @@ from covid_debug.audit.stage import (
     CalibrationRequest,
     ConfoundsRequest,
 )
+from covid_debug.audit.transfer import TransferParams, TransferRequest
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.cleaning.stage import CleanRequest, PlaceboRequest, ProofRequest
@@ -80,6 +81,17 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
     (
         ConfoundsRequest(A, A),
         {"filmset": B, "regions": B, "view": OTHER_VIEW, "seed": 1},
+    ),
+    (
+        TransferRequest((A,), A, A),
+        {
+            "checkpoints": (A, B),
+            "filmset": B,
+            "regions": B,
+            "params": TransferParams(n_draws=1),
+            "run_seed": 1,
+            "factory": "package:build",
+        },
     ),
     (
         ComparisonRequest(CHECKPOINTS, SETS),
