@@ -19,7 +19,9 @@ from covid_debug.cli.options import (
 )
 from covid_debug.errors import InputContractError
 
-bench_app = typer.Typer(help="Measure the parts: saliency, text, audit, clean, training, growth.")
+bench_app = typer.Typer(
+    help="Measure the parts: saliency, text, audit, transfer, clean, training, growth."
+)
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
 
@@ -57,6 +59,33 @@ def bench_audit_command(
     from covid_debug.terminal import RunConsole
 
     bench_audit(out, seed=seed, console=RunConsole())
+
+
+@bench_app.command("transfer")
+def bench_transfer_command(
+    data: DataOption,
+    regions: Annotated[Path, typer.Option("--regions", help="From detect-text.")],
+    out: OutOption,
+    n_networks: Annotated[int, typer.Option("--networks", min=1)] = 30,
+    image_size: Annotated[int, typer.Option("--image-size", min=16)] = 64,
+    n_films: Annotated[int, typer.Option("--films", min=1, help="At most so many films.")] = 128,
+    seed: SeedOption = 0,
+) -> None:
+    """Lay markers for random networks, which cannot read: how often does an interval miss 0?"""
+    from benchmarks.transfer import bench_transfer
+    from covid_debug.terminal import RunConsole
+
+    bench_transfer(
+        data,
+        regions,
+        out,
+        n_networks=n_networks,
+        n_seeds=min(3, n_networks),
+        image_size=image_size,
+        n_films=n_films,
+        seed=seed,
+        console=RunConsole(),
+    )
 
 
 @bench_app.command("clean")

@@ -9,37 +9,26 @@ pixels are in :mod:`covid_debug.audit.markers`, the numbers in
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.artifacts import write_artifact
 from covid_debug.audit.interventions import text_in_view
 from covid_debug.audit.markers import MarkedFilm, Marker, take_apart
-from covid_debug.audit.transfer_effects import compute_effects
-from covid_debug.audit.transfer_record import (
-    TRANSFER_KIND,
-    Layings,
-    MarkerTransfer,
-    write_transfer,
-)
+from covid_debug.audit.transfer_record import Layings
 from covid_debug.audit.verdicts import log_odds
-from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import FILLS
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
-from covid_debug.imaging.regions import read_regions
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
-from covid_debug.models.devices import describe_device
+from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.ranges import check_range
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
-from covid_debug.stages import Means, Request, name_input
+from covid_debug.stages import Means
 
 _AHEAD = 8
 """Films whose views are held at once."""
@@ -102,95 +91,21 @@ class TransferSubject:
     run_seed: int
 
 
-@dataclass(frozen=True)
-class TransferRequest(Request):
-    """Lay markers of every source on films of the others, and ask the models.
-
-    Attributes:
-        checkpoints: The models; several are seeds of one training.
-        filmset: The films; those of the test split are used.
-        regions: Artifact of the regions, or a file of JSON lines.
-        params: How markers are taken and laid.
-        run_seed: Every film's seed is derived from it.
-        factory: ``"package.module:function"`` that builds the user's own network.
-    """
-
-    checkpoints: tuple[Path, ...]
-    filmset: Path
-    regions: Path
-    params: TransferParams = field(default_factory=TransferParams)
-    run_seed: int = 0
-    factory: str | None = None
-
-    stage: ClassVar[str] = TRANSFER_KIND
-    makes: ClassVar[str] = TRANSFER_KIND
-    code_version: ClassVar[int] = 1
-
-    def parameters(self) -> object:
-        """Return how markers are laid, the seed, the order of the models and their factory."""
-        factory = {} if self.factory is None else {"factory": self.factory}
-        order = [path.name for path in self.checkpoints]
-        return {"transfer": self.params, "seed": self.run_seed, "order": order, **factory}
-
-    def inputs(self) -> dict[str, str]:
-        """Return films, text and models."""
-        models = {f"checkpoint/{i}": path for i, path in enumerate(self.checkpoints)}
-        places = {"filmset": self.filmset, "regions": self.regions, **models}
-        return {role: name_input(path) for role, path in places.items()}
-
-    def load(self, means: Means) -> TransferSubject:
-        """Load models, films and text.
-
-        Args:
-            means: On which device.
-
-        Returns:
-            Who gives, who takes and who is asked.
-
-        Raises:
-            DataIntegrityError: If the data set has no test films.
-            InputContractError: If a checkpoint is named twice.
-        """
-        filmset = load_filmset(self.filmset)
-        films = filmset.select("test")
-        if not films:
-            raise DataIntegrityError(f"{self.filmset}: has no test films to lay markers on")
-        build = load_factory(self.factory) if self.factory else None
-        models = {}
-        for folder in self.checkpoints:
-            if folder.name in models:
-                raise InputContractError(
-                    f"transfer: checkpoint {folder.name!r} is given twice; give each seed once"
-                )
-            models[folder.name] = load_checkpoint(folder, device=means.device, factory=build)
-        regions = read_regions(self.regions)
-        return TransferSubject(models, filmset, films, regions, self.params, self.run_seed)
-
-    def make(self, out: Path, means: Means) -> MarkerTransfer:
-        """Load what is needed, and lay the markers."""
-        return transfer_markers(self.load(means), out, means, self)
-
-
-def transfer_markers(
-    subject: TransferSubject, out: Path, means: Means, request: Request
-) -> MarkerTransfer:
-    """Lay native markers on films of other sources and measure what the models make of it.
+def lay_markers(subject: TransferSubject, means: Means) -> tuple[Layings, Mapping[str, str]]:
+    """Lay native markers on films of every group and ask the models.
 
     Args:
         subject: Models and films.
-        out: Artifact of kind ``"marker-transfer"`` to write.
         means: How it is carried out; the number of model evaluations is said before they start.
-        request: What was asked for, for the manifest.
 
     Returns:
-        The effects, as written.
+        The answers, and ``image_id`` -> why a film could not be used.
 
     Raises:
         InputContractError: If there is no model, or the models differ in views or classes.
         DataIntegrityError: If there is no marker that could be laid on a film of another patient.
-        ArtifactError: If the result cannot be written.
     """
-    class_names = _check_models(subject)
+    _check_models(subject)
     transfer = _Transfer(subject, means)
     films, markers = transfer.collect()
     laid = draw_donors(films, subject.params.n_draws, subject.run_seed)
@@ -206,30 +121,7 @@ def transfer_markers(
         f" view; {len(laid):,} markers are laid, each with a shuffled control, and shown to"
         f" {len(subject.models)} models: {n_evaluations:,} model evaluations"
     )
-    layings = transfer.ask(films, markers, laid)
-    result = MarkerTransfer(
-        checkpoints=tuple(subject.models),
-        class_names=class_names,
-        n_films=len(subject.films),
-        n_marked=len(films),
-        n_layings=len(laid),
-        n_evaluations=n_evaluations,
-        failed=transfer.failed,
-        effects=compute_effects(
-            layings, class_names, seed=derive_seed(subject.run_seed, "transfer_effects")
-        ),
-    )
-    with write_artifact(
-        out,
-        kind=TRANSFER_KIND,
-        parameters=request.parameters(),
-        inputs=request.inputs(),
-        device=describe_device(means.device),
-    ) as draft:
-        write_transfer(draft.path, result, layings)
-        draft.facts["n_total"] = len(films) + len(transfer.failed)
-        draft.facts["n_ok"] = len(films)
-    return result
+    return transfer.ask(films, markers, laid), transfer.failed
 
 
 def draw_donors(films: Sequence[Film], n_draws: int, run_seed: int) -> tuple[Laid, ...]:
@@ -372,17 +264,15 @@ class _Transfer:
         return np.stack([log_odds(rows, k) for k in range(rows.shape[1])], axis=1)
 
 
-def _check_models(subject: TransferSubject) -> tuple[str, ...]:
-    """Return the classes that all models share."""
+def _check_models(subject: TransferSubject) -> None:
     if not subject.models:
         raise InputContractError("transfer: no checkpoint was given; expected at least one")
     first, model = next(iter(subject.models.items()))
+    mine = (tuple(model.classifier.class_names), model.view)
     for name, other in subject.models.items():
-        mine = (tuple(model.classifier.class_names), model.view)
         theirs = (tuple(other.classifier.class_names), other.view)
         if mine != theirs:
             raise InputContractError(
                 f"transfer: checkpoints {first!r} and {name!r} differ in classes or views ({mine}"
                 f" and {theirs}); give seeds of one training"
             )
-    return tuple(model.classifier.class_names)

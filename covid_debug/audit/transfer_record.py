@@ -158,7 +158,7 @@ def write_transfer(folder: Path, transfer: MarkerTransfer, layings: Layings) -> 
                     layings.shuffled[m, c],
                 )
                 head = (checkpoint, layings.films[taker].image_id, layings.films[giver].image_id)
-                numbers = (f"{value:.4f}" for part in parts for value in part)
+                numbers = (f"{value:.6f}" for part in parts for value in part)
                 rows.writerow([*head, layings.names[giver], *numbers])
 
 

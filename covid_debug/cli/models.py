@@ -161,8 +161,9 @@ def transfer(
     factory: FactoryOption = None,
 ) -> None:
     """Lay the markers of each source on films of the others: do they carry a label with them?"""
-    from covid_debug.audit.transfer import TransferParams, TransferRequest
+    from covid_debug.audit.transfer import TransferParams
     from covid_debug.audit.transfer_record import describe_transfer
+    from covid_debug.audit.transfer_stage import TransferRequest
     from covid_debug.models.devices import find_device
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole

@@ -13,7 +13,8 @@ from covid_debug.audit.stage import (
     CalibrationRequest,
     ConfoundsRequest,
 )
-from covid_debug.audit.transfer import TransferParams, TransferRequest
+from covid_debug.audit.transfer import TransferParams
+from covid_debug.audit.transfer_stage import TransferRequest
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.cleaning.stage import CleanRequest, PlaceboRequest, ProofRequest

@@ -13,10 +13,8 @@ from covid_debug.artifacts import find_damage, read_manifest, write_artifact
 from covid_debug.audit.markers import take_apart
 from covid_debug.audit.transfer import (
     TransferParams,
-    TransferRequest,
     TransferSubject,
     draw_donors,
-    transfer_markers,
 )
 from covid_debug.audit.transfer_effects import MIN_PATIENTS, compute_effects
 from covid_debug.audit.transfer_record import (
@@ -27,6 +25,7 @@ from covid_debug.audit.transfer_record import (
     describe_transfer,
     load_transfer,
 )
+from covid_debug.audit.transfer_stage import TransferRequest, transfer_markers
 from covid_debug.data.filmset import FilmSet, load_filmset, write_films
 from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.evaluation.statistics import Estimate, pool_seeds
