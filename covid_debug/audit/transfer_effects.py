@@ -15,7 +15,7 @@ Beside them the shares of predictions that differ from that of the text-free fil
 under its shuffled control, and on the film as it was (``changed_by_own_text``).
 
 **The intervals.** A laying belongs to two patients, so both are drawn whole and independently
-(:func:`covid_debug.evaluation.statistics.two_way_bootstrap`) on the mean over the seeds; with
+(:func:`covid_debug.evaluation.crossed.two_way_bootstrap`) on the mean over the seeds; with
 several seeds Student's t over the seeds' own values is added in quadrature. Below
 :data:`MIN_PATIENTS` patients on either side no interval is given: with 5 it covered 84 % instead of
 95 % in a simulation.
@@ -35,11 +35,11 @@ from covid_debug.audit.transfer_record import (
     Measure,
     TransferEffect,
 )
+from covid_debug.evaluation.crossed import two_way_bootstrap
 from covid_debug.evaluation.statistics import (
     Estimate,
     pool_seeds,
     summarise_replicates,
-    two_way_bootstrap,
 )
 from covid_debug.seeding import derive_seed
 

@@ -102,7 +102,6 @@ def transfer_markers(
 
     Raises:
         InputContractError: If there is no model, or the models differ in views or classes.
-        DataIntegrityError: If there is no marker that could be laid on a film of another patient.
         ArtifactError: If the result cannot be written.
     """
     layings, failed = lay_markers(subject, means)

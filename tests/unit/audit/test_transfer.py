@@ -114,8 +114,8 @@ def _request(out: Path) -> TransferRequest:
     return TransferRequest((out,), out, out, PARAMS)
 
 
-def _transfer(films, out: Path, models: dict[str, LoadedModel], **changes: object):
-    filmset, regions = films
+def _transfer(world, out: Path, models: dict[str, LoadedModel], **changes: object):
+    filmset, regions = world
     subject = TransferSubject(models, filmset, filmset.select("test"), regions, PARAMS, 0)
     means = Means(cache_dir=out.parent, n_workers=1)
     return transfer_markers(replace(subject, **changes), out, means, _request(out))
@@ -342,11 +342,25 @@ def test_models_of_other_views_are_refused(films, tmp_path):
         _transfer(films, tmp_path / "out", {"s0": _wrap(ReadsStripes()), "s1": other})
 
 
-def test_no_model_and_no_text_are_refused(films, tmp_path):
+def test_no_model_is_refused(films, tmp_path):
     with pytest.raises(InputContractError, match="no checkpoint"):
         _transfer(films, tmp_path / "out", {})
-    with pytest.raises(DataIntegrityError, match="0 of 24 films have text inside the view"):
-        _transfer(films, tmp_path / "out", {"s0": _wrap(ReadsStripes())}, regions={})
+
+
+def test_films_without_text_or_of_one_source_show_nothing(films, tmp_path):
+    filmset, regions = films
+    no_text = {name: replace(found, regions=()) for name, found in regions.items()}
+    one_source = [film for film in filmset.select("test") if film.source == "a"]
+    models = {"s0": _wrap(ReadsStripes())}
+
+    without = _transfer(films, tmp_path / "without", models, regions=no_text)
+    alone = _transfer(films, tmp_path / "alone", models, films=one_source)
+
+    assert (without.n_marked, without.effects) == (0, ())
+    assert alone.n_layings == 36
+    for result in (without, alone):
+        assert conclude_transfer(result).startswith("too few patients")
+        assert list(describe_transfer(result))[-1] == conclude_transfer(result)
 
 
 def test_a_foreign_artifact_is_refused(tmp_path):
