@@ -7,6 +7,7 @@ from covid_debug.data.phantom.generate import (
     TRUTH_REGIONS_NAME,
     PhantomFilm,
     generate_phantom,
+    render_lungs,
     render_phantom,
 )
 from covid_debug.data.phantom.plan import FilmPlan, plan_pool
@@ -20,5 +21,6 @@ __all__ = [
     "PhantomFilm",
     "generate_phantom",
     "plan_pool",
+    "render_lungs",
     "render_phantom",
 ]

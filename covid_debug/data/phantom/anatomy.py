@@ -38,6 +38,7 @@ class Chest:
         lungs: Air thickness of both lungs in [0, 1]; 0 outside them.
         right: 1 inside the patient's right lung (left on the film), 0 elsewhere.
         left: 1 inside the patient's left lung.
+        heart: 1 inside the silhouette of heart and great vessels, 0 elsewhere.
         x: Body coordinate of every pixel, see :class:`Pose`.
         y: Body coordinate of every pixel.
         pose: Where the body lies on the film.
@@ -47,6 +48,7 @@ class Chest:
     lungs: Plane
     right: Plane
     left: Plane
+    heart: Plane
     x: Plane
     y: Plane
     pose: Pose
@@ -103,7 +105,8 @@ def render_chest(build: Build, pose: Pose, rng: np.random.Generator) -> Chest:
     lungs = np.maximum(_air(right, pose), _air(left, pose))
     cage = _bones(pose, build, rng)
     density = body * (0.62 + 0.20 * build.obesity) - 0.52 * lungs
-    density += _mediastinum(pose, build, x, y, inspiration, rng)
+    bulk, heart = _mediastinum(pose, build, x, y, inspiration, rng)
+    density += bulk
     density += _abdomen(x, y, inspiration, rng) * np.float32(0.30)
     density += build.bone * cage * (0.35 + 0.65 * np.minimum(body * 2, 1))
     density += build.vessels * _vessels(pose, lungs, rng)
@@ -111,7 +114,7 @@ def render_chest(build: Build, pose: Pose, rng: np.random.Generator) -> Chest:
     density += np.float32(0.03) * cloud(rng, (height, width), pose.unit_px * 0.5) * body
     if rng.random() < 0.16:
         density += _electrodes(pose, rng)
-    return Chest(np.maximum(density, 0), lungs, right, left, x, y, pose)
+    return Chest(np.maximum(density, 0), lungs, right, left, heart, x, y, pose)
 
 
 def _breathing_grid(pose: Pose, build: Build, rng: np.random.Generator) -> tuple[Plane, Plane]:
@@ -268,8 +271,8 @@ def _draw_spine(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
 
 def _mediastinum(
     pose: Pose, build: Build, x: Plane, y: Plane, inspiration: float, rng: np.random.Generator
-) -> Plane:
-    """Return heart and great vessels less the airway."""
+) -> tuple[Plane, Plane]:
+    """Return heart and great vessels less the airway, and their silhouette."""
     heart = build.heart
     shift = rng.normal(0, 0.015)
     canvas = Canvas(pose)
@@ -293,7 +296,7 @@ def _mediastinum(
     for side, end in ((-1, (-0.19, -0.10)), (1, (0.21, -0.12))):
         bronchus = spline([(-0.02, -0.34), (side * 0.07, -0.24), end], 16)
         airway.tube(_stretched(bronchus, build), np.linspace(0.07, 0.045, 16), 0.75)
-    return np.asarray(bulk - 0.13 * airway.read(0.012), np.float32)
+    return np.asarray(bulk - 0.13 * airway.read(0.012), np.float32), silhouette
 
 
 def _abdomen(x: Plane, y: Plane, inspiration: float, rng: np.random.Generator) -> Plane:

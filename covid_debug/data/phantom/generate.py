@@ -170,6 +170,19 @@ def render_phantom(seed: int, plan: FilmPlan) -> PhantomFilm:
     return PhantomFilm(bare, marked, swapped, regions, marker, strength, foreign_site)
 
 
+def render_lungs(seed: int, plan: FilmPlan) -> NDArray[np.bool_]:
+    """Return where the lungs of :func:`render_phantom`'s film lie.
+
+    Returns:
+        Bool ``(H, W)``: both lungs without what heart and great vessels hide, as lung fields are
+        drawn on radiographs.
+    """
+    build = draw_build(_rng(seed, plan.pool, "patient", plan.label_index, plan.patient))
+    rng = _rng(seed, plan.pool, "film", plan.index)
+    chest = render_chest(build, _draw_pose(build, rng), rng)
+    return np.asarray((np.maximum(chest.right, chest.left) > 0.5) & (chest.heart <= 0.5), np.bool_)
+
+
 def _check(n_train: int, n_test: int, text_correlation: float, val_share: float) -> None:
     for name, count in (("n_train", n_train), ("n_test", n_test)):
         if count < 1:
