@@ -50,8 +50,6 @@ def find_lungs(film: NDArray[np.uint8]) -> Mask:
         InputContractError: If the film is not a ``(H, W)`` uint8 array of at least 8 by 8 pixels.
     """
     _check(film)
-    if "head.bias" not in _load_weights():
-        return draw_atlas(*film.shape)
     probability = compute_lung_probability(film)
     height, width = film.shape
     smooth = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
