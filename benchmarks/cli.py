@@ -20,7 +20,7 @@ from covid_debug.cli.options import (
 from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
-    help="Measure the parts: saliency, text, audit, transfer, clean, training, growth."
+    help="Measure the parts: saliency, text, lungs, audit, transfer, clean, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -46,6 +46,19 @@ def bench_text_command(
     console = RunConsole()
     results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
     typer.echo(describe_results(results))
+    console.say(f"tables: {out}")
+
+
+@bench_app.command("lungs")
+def bench_lungs_command(data: DataOption, out: OutOption) -> None:
+    """Score the lung finder on films annotated by eye and on phantoms: Dice, lung covered."""
+    from benchmarks.lungs.measure import SUMMARY_NAME, bench_lungs
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    bench_lungs(load_filmset(data), out, console)
+    typer.echo((out / SUMMARY_NAME).read_text(encoding="utf-8"))
     console.say(f"tables: {out}")
 
 

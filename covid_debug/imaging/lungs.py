@@ -85,7 +85,8 @@ def _check(film: NDArray[np.uint8]) -> None:
             f"{film.dtype} {film.shape}" if isinstance(film, np.ndarray) else type(film).__name__
         )
         raise InputContractError(
-            f"find_lungs: film is {found}; expected a (H, W) uint8 array, as read_film returns it"
+            f"find_lungs: film is {found}; expected a (H, W) uint8 array,"
+            " as read_film(...).to_uint8() returns it"
         )
     if min(film.shape) < 8:
         raise InputContractError(
@@ -109,7 +110,7 @@ def _run(weights: Weights, batch: Plane) -> Plane:
     for name, _, _ in DECODER:
         x = np.concatenate([x.repeat(2, axis=1).repeat(2, axis=2), skips[name]], axis=3)
         x = _convolve(weights, f"up_{name}", x)
-    return np.asarray(x @ weights["head.weight"] + weights["head.bias"], np.float32)
+    return np.asarray(x @ weights["head.weight"][:, 0] + weights["head.bias"], np.float32)
 
 
 def _convolve(weights: Weights, name: str, x: Plane, stride: int = 1) -> Plane:

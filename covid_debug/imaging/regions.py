@@ -42,13 +42,21 @@ def regions_to_mask(
         raise InputContractError(
             f"regions_to_mask: dilation_px is {dilation_px}; expected 0 or more pixels"
         )
-    canvas = np.zeros((height, width), np.uint8)
-    for region in regions:
-        _fill(canvas, region.polygon)
+    canvas = draw_outlines([region.polygon for region in regions], width, height)
     if dilation_px and canvas.any():
         side = 2 * dilation_px + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        canvas = np.asarray(cv2.dilate(canvas, kernel), np.uint8)
+        canvas = np.asarray(cv2.dilate(canvas.astype(np.uint8), kernel), np.bool_)
+    return canvas
+
+
+def draw_outlines(
+    outlines: Sequence[Sequence[tuple[float, float]]], width: int, height: int
+) -> npt.NDArray[np.bool_]:
+    """Return ``(H, W)`` bool, True inside closed outlines in film pixels."""
+    canvas = np.zeros((height, width), np.uint8)
+    for outline in outlines:
+        _fill(canvas, outline)
     return canvas.astype(np.bool_)
 
 

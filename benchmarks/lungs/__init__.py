@@ -1,0 +1,1 @@
+"""How well lungs are found: films annotated by eye, phantoms, yardsticks."""

@@ -1,0 +1,1 @@
+"""How the weights of the lung finder were made: one seeded command."""
