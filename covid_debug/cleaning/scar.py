@@ -21,6 +21,7 @@ from covid_debug.cleaning.patches import (
 from covid_debug.cleaning.verify import plan_jobs
 from covid_debug.cleaning.workers import Job
 from covid_debug.data.filmset import FilmSet
+from covid_debug.evaluation.auc import weighted_auc
 from covid_debug.evaluation.statistics import Estimate, summarise_replicates
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
@@ -306,33 +307,6 @@ def estimate_auc(
     return summarise_replicates(
         value, replicates, n=len(labels), n_clusters=len(names), bounds=(0.0, 1.0)
     )
-
-
-def weighted_auc(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Compute areas under the ROC curve for many weightings; ties count one half.
-
-    Args:
-        scores: ``(N,)``, larger = more likely positive.
-        positive: ``(N,)``.
-        weights: ``(R, N)``, one weighting a row.
-
-    Returns:
-        ``(R,)`` in [0, 1]; NaN where one side has no weight.
-    """
-    _, rank = np.unique(scores, return_inverse=True)
-    n_ranks = int(rank.max()) + 1
-    onto_ranks = np.zeros((len(scores), n_ranks))
-    onto_ranks[np.arange(len(scores)), rank] = 1.0
-    above = (weights * positive) @ onto_ranks
-    below = (weights * ~positive) @ onto_ranks
-    lower = np.cumsum(below, axis=1) - below / 2
-    total = above.sum(axis=1) * below.sum(axis=1)
-    area = (above * lower).sum(axis=1)
-    result = np.full(len(weights), np.nan)
-    np.divide(area, total, out=result, where=total > 0)
-    return result
 
 
 def _pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> Iterator[PatchJob]:

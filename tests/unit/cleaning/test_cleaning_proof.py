@@ -17,10 +17,10 @@ from covid_debug.cleaning.scar import (
     estimate_auc,
     probe_scars,
     raise_flags,
-    weighted_auc,
 )
 from covid_debug.cleaning.verify import verify_cleaned
 from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.evaluation.auc import weighted_auc
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import FilmRegions, TextRegion

@@ -1,0 +1,70 @@
+"""Areas under the ROC curve, weighted and over patients.
+
+Owns the area and its interval; the scores come ready-made.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covid_debug.evaluation.statistics import Estimate, summarise_replicates
+
+
+def weighted_auc(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute areas under the ROC curve for many weightings; ties count one half.
+
+    Args:
+        scores: ``(N,)``, larger = more likely positive.
+        positive: ``(N,)``.
+        weights: ``(R, N)``, one weighting a row.
+
+    Returns:
+        ``(R,)`` in [0, 1]; NaN where one side has no weight.
+    """
+    _, rank = np.unique(scores, return_inverse=True)
+    n_ranks = int(rank.max()) + 1
+    onto_ranks = np.zeros((len(scores), n_ranks))
+    onto_ranks[np.arange(len(scores)), rank] = 1.0
+    above = (weights * positive) @ onto_ranks
+    below = (weights * ~positive) @ onto_ranks
+    lower = np.cumsum(below, axis=1) - below / 2
+    total = above.sum(axis=1) * below.sum(axis=1)
+    area = (above * lower).sum(axis=1)
+    result = np.full(len(weights), np.nan)
+    np.divide(area, total, out=result, where=total > 0)
+    return result
+
+
+def estimate_macro_auc(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    patients: Sequence[str],
+    *,
+    seed: int,
+    n_resamples: int = 500,
+) -> Estimate:
+    """Average the areas of every label against the others, with an interval over patients.
+
+    Args:
+        scores: ``(N, K)``, larger = more likely the label.
+        labels: ``(N,)`` in [0, K).
+        patients: ``(N,)``.
+        seed: Seed of the bootstrap.
+        n_resamples: Resamples of patients.
+
+    Returns:
+        The mean area; NaN in a resample that lacks a label.
+    """
+    names, index = np.unique(np.asarray(patients), return_inverse=True)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
+    counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
+    weights = np.concatenate([np.ones((1, len(labels))), counts[:, index]])
+    areas = np.stack(
+        [weighted_auc(scores[:, k], labels == k, weights) for k in np.unique(labels)]
+    ).mean(axis=0)
+    return summarise_replicates(
+        float(areas[0]), areas[1:], n=len(labels), n_clusters=len(names), bounds=(0.0, 1.0)
+    )
