@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.artifacts import read_manifest
+from covid_debug.audit.features import describe_border, describe_layout
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
+from covid_debug.errors import DataIntegrityError
 from covid_debug.evaluation.classification import compute_classification
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.geometry import ViewSpec
@@ -24,10 +26,6 @@ from covid_debug.records_json import Number, read_record, write_record
 CONFOUNDS_KIND = "confounds"
 CONFOUNDS_NAME = "confounds.json"
 Features = NDArray[np.generic]
-
-_GRID = 4  # text positions are told apart by quarters of the film
-_BORDER_SHARE = 1 / 16  # of the view's side
-_BORDER_CELLS = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def compute_confounds(
     }
 
     def text_layout(films: Sequence[Film]) -> Features:
-        return np.stack([_text_features(regions[film.image_id]) for film in films])
+        return np.stack([describe_layout(regions[film.image_id]) for film in films])
 
     def text_presence(films: Sequence[Film]) -> Features:
         return text_layout(films)[:, :1]
@@ -111,7 +109,7 @@ def compute_confounds(
         spec, folder = view, cache_dir
 
         def border(films: Sequence[Film]) -> Features:
-            return _borders(load_views(filmset, films, spec, folder, n_workers=n_workers))
+            return describe_border(load_views(filmset, films, spec, folder, n_workers=n_workers))
 
         baselines.append(
             ("border", "sees only the outermost sixteenth of the view", border, everything)
@@ -120,6 +118,28 @@ def compute_confounds(
         _test_baseline(filmset, name, description, features, is_usable, seed)
         for name, description, features, is_usable in baselines
     )
+
+
+def predict_from_source(filmset: FilmSet) -> NDArray[np.int64]:
+    """Guess the label of every test film from its source alone, as learnt on the training films.
+
+    Args:
+        filmset: Films with labels and splits.
+
+    Returns:
+        Class index of each test film, in order; the commonest training label where the training
+        films have one source or one label only.
+
+    Raises:
+        DataIntegrityError: If there are no training or test films.
+    """
+    train, test = filmset.select("train"), filmset.select("test")
+    if not train or not test:
+        raise DataIntegrityError(f"{filmset.root}: needs training and test films")
+    labels = np.array([filmset.label_index(film) for film in train], dtype=np.int64)
+    if len(np.unique(labels)) < 2:
+        return np.full(len(test), labels[0])
+    return _fit_and_predict(_sources(train), labels, _sources(test))
 
 
 def write_confounds(folder: Path, confounds: Sequence[Confound]) -> None:
@@ -215,34 +235,3 @@ def _sizes(films: Sequence[Film]) -> Features:
         for film in films
     ]
     return np.array(table, dtype=np.float64)
-
-
-def _text_features(found: FilmRegions) -> NDArray[np.float64]:
-    grid = np.zeros((_GRID, _GRID))
-    area = 0.0
-    for region in found.regions:
-        x0, y0, x1, y1 = region.box
-        column = int(np.clip(_GRID * (x0 + x1) / 2 / found.width, 0, _GRID - 1))
-        row = int(np.clip(_GRID * (y0 + y1) / 2 / found.height, 0, _GRID - 1))
-        grid[row, column] += 1
-        area += (x1 - x0) * (y1 - y0) / (found.width * found.height)
-    n = len(found.regions)
-    return np.array([float(n > 0), np.log1p(n), np.sqrt(area), *np.sqrt(grid.ravel())])
-
-
-def _borders(views: NDArray[np.uint8]) -> Features:
-    """Return the mean brightness of short stretches of the view's border, ``(N, 4 * cells)``."""
-    side = views.shape[1]
-    depth = max(1, round(side * _BORDER_SHARE))
-    strips = (
-        views[:, :depth],
-        views[:, -depth:],
-        views[:, :, :depth].swapaxes(1, 2),
-        views[:, :, -depth:].swapaxes(1, 2),
-    )
-    cells = [
-        cell.mean(axis=(1, 2))
-        for strip in strips
-        for cell in np.array_split(strip, min(_BORDER_CELLS, side), axis=2)
-    ]
-    return np.stack(cells, axis=1)

@@ -8,14 +8,15 @@ import pytest
 
 from covid_debug.artifacts import hash_file, write_artifact
 from covid_debug.audit.confounds import (
-    _borders,
-    _text_features,
     compute_confounds,
     load_confounds,
+    predict_from_source,
     write_confounds,
 )
+from covid_debug.audit.features import describe_border, describe_layout
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import load_views
+from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
@@ -115,7 +116,7 @@ def test_border_baseline_reads_the_border_of_the_view(tmp_path):
 def test_text_features_are_presence_count_area_and_quarters_of_the_film():
     box = TextRegion(((90, 60), (120, 60), (120, 80), (90, 80)), 0.9, None, "made")
 
-    features = _text_features(FilmRegions("a", 200, 100, (box,)))
+    features = describe_layout(FilmRegions("a", 200, 100, (box,)))
 
     quarters = np.zeros((4, 4))
     quarters[2, 2] = 1  # the box's centre is (105, 70) of 200 x 100
@@ -123,14 +124,14 @@ def test_text_features_are_presence_count_area_and_quarters_of_the_film():
         features, [1, np.log(2), np.sqrt(30 * 20 / 20_000), *quarters.ravel()]
     )
     above = TextRegion(((90, 10), (120, 10), (120, 20), (90, 20)), 0.9, None, "made")
-    assert _text_features(FilmRegions("a", 200, 100, (above,)))[3:].argmax() == 2
+    assert describe_layout(FilmRegions("a", 200, 100, (above,)))[3:].argmax() == 2
 
 
 def test_border_features_are_top_bottom_left_and_right():
     views = np.zeros((1, 64, 64), np.uint8)
     views[:, -4:] = 200
 
-    top, bottom, left, right = _borders(views).reshape(4, 14)
+    top, bottom, left, right = describe_border(views).reshape(4, 14)
 
     assert (top.max(), bottom.min()) == (0, 200)
     for side in (left, right):  # from above down
@@ -155,3 +156,15 @@ def test_chance_is_the_commonest_label_and_little_more_than_that_is_no_warning(t
     assert row.chance == 0.6
     assert row.value == 25 / 40
     assert row.warning is None
+
+
+def test_the_source_alone_answers_every_test_film_and_needs_films_to_learn_from(tmp_path):
+    filmset = _filmset(tmp_path, source_leaks=True)
+    truth = [filmset.label_index(film) for film in filmset.select("test")]
+    untrained = replace(filmset, films=filmset.select("test"))
+    same = [replace(film, label=CLASSES[1]) for film in filmset.films]
+
+    assert predict_from_source(filmset).tolist() == truth
+    assert set(predict_from_source(replace(filmset, films=tuple(same)))) == {1}
+    with pytest.raises(DataIntegrityError, match="needs training and test films"):
+        predict_from_source(untrained)
