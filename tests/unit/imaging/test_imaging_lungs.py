@@ -35,7 +35,7 @@ def draw_two_ellipses(height: int, width: int) -> tuple[Film, Mask]:
 def test_two_dark_ellipses_are_found(shape: tuple[int, int]) -> None:
     film, true = draw_two_ellipses(*shape)
 
-    assert dice(find_lungs(film), true) > 0.85
+    assert dice(find_lungs(film), true) > 0.8
 
 
 @pytest.mark.parametrize("index", range(4))
