@@ -220,13 +220,15 @@ class BaselineAnswers:
         n_films: Films that were asked about.
         predicted: Class -> films whose baseline is predicted as it.
         kept_share: Share of the films whose baseline is still predicted as the film's class.
-        median_fall: Class of the films -> median fall of its probability.
+        kept: The same by class of the films.
+        explainable: Class of the films -> share of them that lose enough probability for a map.
     """
 
     n_films: int
     predicted: Mapping[str, int]
     kept_share: Number
-    median_fall: Mapping[str, float]
+    kept: Mapping[str, float]
+    explainable: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ Views = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 
 _GROUP = 64  # baselines held at once
+_ENOUGH = 0.9  # share of the films of a class that a baseline must take probability from
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,9 @@ def choose_baselines(
     """Choose what stands for "nothing", class by class.
 
     A classifier may call the blurred film itself the class. Then nothing can be revealed on it and
-    every mask explanation that ends there is void. For each class the first kind is taken for which
-    the median film predicted as it loses at least :data:`MIN_SCORE_GAP` of its probability.
+    every mask explanation that ends there is void. For each class the first kind is taken on which
+    nearly all films predicted as it lose at least :data:`MIN_SCORE_GAP` of its probability, below
+    which a map is void.
 
     Args:
         predict: Maps ``(N, S, S)`` views to ``(N, K)`` probabilities.
@@ -55,8 +57,8 @@ def choose_baselines(
         class_names: The ``K`` classes.
 
     Returns:
-        A kind for each class; where none will do the one that takes most from the median film (the
-        explanations will then say that they are void).
+        A kind for each class; where none will do, the one on which most films lose so much (the
+        maps of the others will say that they are void).
     """
     predicted = probabilities.argmax(axis=1) if len(views) else np.empty(0, np.intp)
     open_classes = {int(k) for k in predicted}
@@ -70,12 +72,13 @@ def choose_baselines(
         said = np.concatenate([predict(make_baseline_views(views[c], kind)) for c in chunks])
         classes = predicted[rows]
         falls = probabilities[rows, classes] - said[np.arange(len(rows)), classes]
-        medians = {k: float(np.median(falls[classes == k])) for k in sorted(open_classes)}
-        answers[kind] = _describe(said, classes, medians, class_names)
-        for k, median in medians.items():
-            if k not in best or median > best[k][0]:
-                best[k] = (median, kind)
-            if median >= MIN_SCORE_GAP:
+        falls_enough = falls >= MIN_SCORE_GAP
+        shares = {k: float(falls_enough[classes == k].mean()) for k in sorted(open_classes)}
+        answers[kind] = _describe(said, classes, shares, class_names)
+        for k, share in shares.items():
+            if k not in best or share > best[k][0]:
+                best[k] = (share, kind)
+            if share >= _ENOUGH:
                 open_classes.discard(k)
     return ChosenBaselines({k: kind for k, (_, kind) in sorted(best.items())}, answers)
 
@@ -83,14 +86,16 @@ def choose_baselines(
 def _describe(
     said: Rows,
     classes: NDArray[np.intp],
-    medians: Mapping[int, float],
+    shares: Mapping[int, float],
     class_names: Sequence[str],
 ) -> BaselineAnswers:
     predicted = said.argmax(axis=1)
     counts = Counter(class_names[k] for k in predicted)
+    stays = predicted == classes
     return BaselineAnswers(
         n_films=len(said),
         predicted={name: counts[name] for name in class_names if counts[name]},
-        kept_share=round(float((predicted == classes).mean()), 6),
-        median_fall={class_names[k]: round(fall, 6) for k, fall in medians.items()},
+        kept_share=round(float(stays.mean()), 6),
+        kept={class_names[k]: round(float(stays[classes == k].mean()), 6) for k in shares},
+        explainable={class_names[k]: round(share, 6) for k, share in shares.items()},
     )

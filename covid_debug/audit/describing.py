@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from covid_debug.audit.artifact import AuditSummary, BaselineAnswers
 from covid_debug.audit.groups import NO_TEXT, OUTSIDE, GroupCounts
 
-_FINDING = 0.5  # share of blurred films that keep their class, from which on it is said
+_FINDING = 0.5  # share of a class's films that keep it when blurred, above which it is said
 
 
 def describe_audit(summary: AuditSummary) -> list[str]:
@@ -16,7 +16,7 @@ def describe_audit(summary: AuditSummary) -> list[str]:
         return [line + _left_out(summary)]
     if not summary.groups.by_class:  # of an audit of version 0.1
         return [_count_line(summary)]
-    warning = _tell_baseline(summary.baseline_answers, summary.n_audited)
+    warning = _tell_baseline(summary.baseline_answers)
     return [
         *([warning] if warning else []),
         *(_bound_line(name, group) for name, group in summary.groups.by_class.items()),
@@ -51,13 +51,14 @@ def _left_out(summary: AuditSummary) -> str:
     return f" Predicted so but not audited: {parts}."
 
 
-def _tell_baseline(answers: Mapping[str, BaselineAnswers], n_films: int) -> str:
+def _tell_baseline(answers: Mapping[str, BaselineAnswers]) -> str:
     blurred = answers.get("blur")
-    if blurred is None or blurred.n_films < n_films or not blurred.kept_share > _FINDING:
+    kept = {} if blurred is None else blurred.kept
+    habits = [f"{100 * share:.0f} % of {name}" for name, share in kept.items() if share > _FINDING]
+    if blurred is None or not habits:
         return ""
     said = ", ".join(f"{n} {name}" for name, n in blurred.predicted.items())
     return (
-        f"Warning: {100 * blurred.kept_share:.0f} % of the audited films keep their class when they"
-        f" are blurred until nothing can be seen ({said}): there the model answers from brightness"
-        " or habit, and what is revealed on the blur proves little."
+        f"Warning: blurred until nothing can be seen, {' and '.join(habits)} predictions stay"
+        f" (blurred films: {said}). The model names a class where nothing is left."
     )
