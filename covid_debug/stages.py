@@ -3,8 +3,8 @@
 Owns finding, making and putting aside. Every request is a frozen dataclass beside its stage, in
 the package that owns the idea; a command and a task of the flow only build it, call it and say the
 result. An artifact is named after its stage, code version, parameters and inputs, so that a
-finished stage is found again by any later run. A killed one leaves no artifact: a scan for text and
-a cleaning go on from their last film, the others start over.
+finished stage is found again by any later run. A killed one leaves no artifact: a scan for text, a
+cleaning and an audit go on from their last film, the others start over.
 """
 
 import shutil

@@ -119,6 +119,7 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
         {
             "title": "other",
             "audit": B,
+            "audits": CHECKPOINTS,
             "comparison": B,
             "confounds": B,
             "calibration": B,
