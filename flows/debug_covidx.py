@@ -44,7 +44,7 @@ class RunOutcome:
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
     n_trainings = len(config.seeds) * len(config.arms)
-    return 4 + len(config.made_arms) + (config.proof.max_films > 0) + 2 * n_trainings
+    return 5 + len(config.made_arms) + (config.proof.max_films > 0) + 2 * n_trainings
 
 
 def _name_flow_run() -> str:
@@ -109,6 +109,9 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                     for line in describe_audit(summary):
                         console.say(line)
                 recorder.log_audit(arm, seed, summary)
+        with console.stage("Lay each source's markers on films of the others"):
+            models = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
+            transferred = tasks.transfer(run, models, original, regions)
         with console.stage("Compare the models"):
             calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
             tested = {BASE_ARM: original, CLEANED_ARM: cleaned}
@@ -125,6 +128,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 calibration=calibrated,
                 comparison=compared,
                 confounds=confounds,
+                transfer=transferred,
             )
             headlines = load_run_summary(run_dir).headlines
             comparison = load_comparison(compared)

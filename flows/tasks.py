@@ -4,7 +4,7 @@ Prefect's own cache is off; the artifacts are the only truth.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from prefect.cache_policies import NO_CACHE
 
 from covid_debug.artifacts import canonical_json
 from covid_debug.audit.stage import AuditRequest, CalibrationRequest, ConfoundsRequest
+from covid_debug.audit.transfer import TransferParams
+from covid_debug.audit.transfer_record import conclude_transfer, load_transfer
+from covid_debug.audit.transfer_stage import TransferRequest
 from covid_debug.cleaning.arms import MADE_ARMS
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.cleaning.stage import ProofRequest, tell_proof
@@ -119,6 +122,23 @@ def calibrate(run: Run, audited: Path, checkpoint: Path, filmset: Path) -> Path:
     return run.find_or_make(CalibrationRequest(audited, checkpoint, filmset))
 
 
+@task(task_run_name="lay markers", cache_policy=NO_CACHE, persist_result=False)
+def transfer(run: Run, checkpoints: Sequence[Path], filmset: Path, regions: Path) -> Path:
+    """Lay the markers of each source on films of the others, and ask the models."""
+    audit = run.config.audit
+    params = TransferParams(
+        dilation_px=audit.dilation_px,
+        method=audit.method,
+        radius_px=audit.radius_px,
+        max_batch=audit.max_batch,
+    )
+    seed = run.config.run_seed
+    request = TransferRequest(tuple(checkpoints), filmset, regions, params, seed)
+    made = run.find_or_make(request)
+    run.console.say(conclude_transfer(load_transfer(made)))
+    return made
+
+
 @task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare(
     run: Run, checkpoints: Mapping[tuple[str, int], Path], filmsets: Mapping[str, Path]
@@ -148,6 +168,7 @@ def report(
     calibration: Path,
     comparison: Path,
     confounds: Path,
+    transfer: Path,
 ) -> Path:
     """Write the run's folder, from all that the other stages made."""
     config = run.config
@@ -163,6 +184,7 @@ def report(
         calibration=calibration,
         comparison=comparison,
         confounds=confounds,
+        transfer=transfer,
         config=json.loads(canonical_json(config.without_places())),
         command=run.command,
     )

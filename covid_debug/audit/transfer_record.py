@@ -184,6 +184,51 @@ def load_transfer(folder: Path) -> MarkerTransfer:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class DonorRow:
+    """What the markers of one group do to the log-odds of their own label on other sources.
+
+    Attributes:
+        donors: Source and label.
+        n_patients: Patients that the markers come from.
+        class_name: The label.
+        laid: Marker minus nothing.
+        reading: Marker minus its shuffled control.
+        site: Marker minus markers of the recipients' own groups.
+        changed_marker: Share of predictions unlike that of the text-free film.
+        changed_shuffled: The same under the shuffled control.
+    """
+
+    donors: str
+    n_patients: int
+    class_name: str
+    laid: TransferEffect
+    reading: TransferEffect
+    site: TransferEffect | None
+    changed_marker: TransferEffect
+    changed_shuffled: TransferEffect
+
+
+def iter_donors(transfer: MarkerTransfer) -> Iterator[DonorRow]:
+    """Yield one row for each group of donors: its markers on films of other sources."""
+    far = transfer.select(recipient_source=OTHER, marker=ANY)
+    found = {(e.donor_source, e.donor_label, e.measure, e.class_name): e for e in far}
+    for source, label, measure, class_name in found:
+        if measure != "reading" or class_name != label:
+            continue
+        reading = found[source, label, "reading", label]
+        yield DonorRow(
+            f"{source} {label}",
+            reading.n_donor_patients,
+            label,
+            found[source, label, "laid", label],
+            reading,
+            found.get((source, label, "site", label)),
+            found[source, label, "changed_marker", ANY],
+            found[source, label, "changed_shuffled", ANY],
+        )
+
+
 def describe_transfer(transfer: MarkerTransfer) -> Iterator[str]:
     """Say what the markers of each group do on films of other sources.
 
@@ -195,22 +240,16 @@ def describe_transfer(transfer: MarkerTransfer) -> Iterator[str]:
     """
     columns = ("class", "marker - nothing", "letters (- shuffled)", "site (- own)", "changed")
     yield _line("markers of, on films of other sources", *columns, "shuffled")
-    far = transfer.select(recipient_source=OTHER, marker=ANY, measure="reading")
-    for effect in far:
-        if effect.class_name != effect.donor_label:
-            continue
-        donors = {"donor_source": effect.donor_source, "donor_label": effect.donor_label}
-        row = transfer.select(recipient_source=OTHER, marker=ANY, **donors)
-        found = {(item.measure, item.class_name): item for item in row}
-        name = f"{effect.donor_source} {effect.donor_label} ({effect.n_donor_patients} patients)"
-        numbers = [
-            "-" if item is None else format_effect(item)
-            for item in (
-                found.get((measure, effect.class_name)) for measure in ("laid", "reading", "site")
-            )
-        ]
-        shares = [f"{found[m, ANY].value:.1%}" for m in ("changed_marker", "changed_shuffled")]
-        yield _line(name, effect.class_name, *numbers, *shares)
+    for row in iter_donors(transfer):
+        yield _line(
+            f"{row.donors} ({row.n_patients} patients)",
+            row.class_name,
+            format_effect(row.laid),
+            format_effect(row.reading),
+            "-" if row.site is None else format_effect(row.site),
+            f"{row.changed_marker.value:.1%}",
+            f"{row.changed_shuffled.value:.1%}",
+        )
     yield conclude_transfer(transfer)
 
 
@@ -230,17 +269,17 @@ def conclude_transfer(transfer: MarkerTransfer) -> str:
         and effect.donor_source != ANY
         and not math.isnan(effect.low)
     ]
-    if not asked:
+    n = sum(effect.measure == "reading" for effect in asked)
+    if not n:
         return "too few patients for an interval: nothing is shown about markers of other sources"
     parts = []
-    for measure, meaning in (("reading", "their letters"), ("site", "their source")):
+    for measure, meaning in (("reading", "letters"), ("site", "site")):
         raised = [e for e in asked if e.measure == measure and e.low > 0]
         groups = ", ".join(f"{e.donor_source} {e.donor_label}" for e in raised)
         parts.append(f"by {meaning}: {groups or 'none'}")
-    n = sum(effect.measure == "reading" for effect in asked)
     return (
-        f"markers that raise the label that they come from, of {n} groups with an interval,"
-        f" {'; '.join(parts)}"
+        "groups whose markers raise their own label on films of other sources, of"
+        f" {n} with an interval: {'; '.join(parts)}"
     )
 
 

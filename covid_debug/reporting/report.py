@@ -21,6 +21,7 @@ from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
 from covid_debug.audit.calibration import load_calibration
 from covid_debug.audit.confounds import load_confounds
 from covid_debug.audit.groups import GroupCounts
+from covid_debug.audit.transfer_record import load_transfer
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.decisions import Decision
 from covid_debug.cleaning.proof import load_proof
@@ -66,6 +67,7 @@ from covid_debug.reporting.tables import (
     flag_rows,
     write_csv,
 )
+from covid_debug.reporting.transfer import show_transfer
 from covid_debug.reporting.verdicts import BASELINE_NAMES, UNKNOWN_BASELINE, VERDICT_NAMES
 
 if TYPE_CHECKING:
@@ -103,6 +105,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     baselines = () if request.confounds is None else load_confounds(request.confounds)
     calibration = None if request.calibration is None else load_calibration(request.calibration)
     proof = None if request.proof is None else load_proof(request.proof)
+    transfer = None if request.transfer is None else load_transfer(request.transfer)
     headlines = write_headlines(audit, table, baselines, calibration, proof)
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
@@ -145,6 +148,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
             "cards": cards,
             "ingest": ingest,
             "proof": proof,
+            "transfer": show_transfer(transfer),
             "sources": sources,
             "confusions": comparison.cells if comparison else (),
             "figures": {n: to_svg_uri(figures[n]) for n in _INLINED_FIGURES if n in figures},
@@ -245,6 +249,7 @@ def _source_names(request: "ReportRequest") -> dict[str, str]:
         "cleaned films": request.cleaned,
         "proof of cleaning": request.proof,
         "audit": request.audit,
+        "marker transfer": request.transfer,
     }
     return {name: place.name for name, place in places.items() if place is not None}
 

@@ -29,6 +29,7 @@ class ReportRequest(Request):
         confounds: Artifact of the models that see no lung, or None.
         calibration: Artifact of the flags against known truth, or None.
         proof: Artifact of the proof of cleaning, or None.
+        transfer: Artifact of the markers laid on films of other sources, or None.
         config: What the run was made with.
         command: Command line that makes the run again; decides no result.
     """
@@ -44,12 +45,13 @@ class ReportRequest(Request):
     confounds: Path | None = None
     calibration: Path | None = None
     proof: Path | None = None
+    transfer: Path | None = None
     config: object = None
     command: str = field(default="", compare=False)
 
     stage: ClassVar[str] = REPORT_KIND
     makes: ClassVar[str] = REPORT_KIND
-    code_version: ClassVar[int] = 5
+    code_version: ClassVar[int] = 6
 
     def parameters(self) -> object:
         """Return what the run was made with."""
@@ -63,6 +65,7 @@ class ReportRequest(Request):
             "confounds": self.confounds,
             "calibration": self.calibration,
             "proof": self.proof,
+            "transfer": self.transfer,
             **{f"audit/{arm}/{seed}": path for (arm, seed), path in self.audits.items()},
         }
         return {role: place.name for role, place in places.items() if place is not None}

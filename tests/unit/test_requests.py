@@ -124,6 +124,7 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
             "confounds": B,
             "calibration": B,
             "proof": B,
+            "transfer": B,
             "config": {"n": 1},
         },
     ),

@@ -234,7 +234,7 @@ def test_a_model_that_reads_the_stripes_of_one_source_is_found_out(films, tmp_pa
     assert [_far(result, "a", share, ANY).value for share in shares] == [1.0, 0.0, 0.0]
     # A block instead of stripes takes 10 log-odds of COVID-19 away, so b's markers speak of b too.
     assert conclude_transfer(result).endswith(
-        "by their letters: a COVID-19; by their source: a COVID-19, b normal"
+        "of 2 with an interval: by letters: a COVID-19; by site: a COVID-19, b normal"
     )
 
 
