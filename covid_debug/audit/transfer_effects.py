@@ -9,7 +9,7 @@ log-odds of ``k``:
 - *reading*: marker minus the same marker shuffled. What the letters do beyond the brightness that
   they bring.
 - *site*: marker of ``A`` minus markers of the recipient's own group, both laid in the same way.
-  What it matters where the marker comes from.
+  What it matters where the marker comes from; recipients count alike on both sides.
 
 Beside them the shares of predictions that differ from that of the text-free film under the marker,
 under its shuffled control, and on the film as it was (``changed_by_own_text``).
@@ -49,7 +49,7 @@ MIN_PATIENTS = 10
 N_NAMED = 10
 """Markers with a row of their own: those with the most patients."""
 
-_IN_LOG_ODDS: tuple[Measure, ...] = ("laid", "reading", "site")
+_ON_FILMS: tuple[Measure, ...] = ("laid", "reading")
 _SHARES: tuple[Measure, ...] = ("changed_marker", "changed_shuffled", "changed_by_own_text")
 
 
@@ -120,33 +120,41 @@ def _estimate_cell(
     if not cell.chosen.any():
         return
     n_classes = len(class_names)
-    native = _find_native(cell, layings)
-    rows = np.flatnonzero(cell.chosen | native)
-    is_asked, is_native = cell.chosen[rows], native[rows]
+    native = _weigh_native(cell, layings)
+    rows = np.flatnonzero(cell.chosen | (native > 0))
+    is_asked, is_native = cell.chosen[rows], native[rows] > 0
     taker, giver = layings.recipients[rows], layings.donors[rows]
     marker, shuffled = layings.marker[rows], layings.shuffled[rows]
-    before = layings.text_free[taker].argmax(axis=2)
+    before = layings.text_free[taker]
     shares = np.stack(
         [
-            marker.argmax(axis=2) != before,
-            shuffled.argmax(axis=2) != before,
-            layings.as_is[taker].argmax(axis=2) != before,
+            answers.argmax(axis=2) != before.argmax(axis=2)
+            for answers in (marker, shuffled, layings.as_is[taker])
         ],
         axis=2,
     )
-    # (N, C, D): what each laying adds to the sums of each checkpoint, asked and native apart.
-    gains = [marker - layings.text_free[taker], marker - shuffled, marker, shares]
-    asked = np.concatenate(gains, axis=2) * is_asked[:, None, None]
-    table = np.concatenate([asked, marker * is_native[:, None, None]], axis=2)
-    counts = np.stack([is_asked, is_native], axis=1).astype(np.float64)
+    # (N, C, D): what each laying adds to the sums of each checkpoint. Both sides of the site are
+    # gains over the text-free film, or the films' own log-odds would not cancel in a resample.
+    has_native = is_asked & np.isin(taker, taker[is_native])
+    laid = marker - before
+    table = np.concatenate(
+        [
+            np.concatenate([laid, marker - shuffled, shares], axis=2) * is_asked[:, None, None],
+            laid * has_native[:, None, None],
+            laid * native[rows][:, None, None],
+        ],
+        axis=2,
+    )
+    counts = np.stack([is_asked, has_native, native[rows]], axis=1).astype(np.float64)
+    n_first = 2 * n_classes + len(_SHARES)
 
     def to_values(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        n_asked, n_native = sums[:, -2:-1], sums[:, -1:]
+        foreign = sums[:, n_first : n_first + n_classes]
+        own = sums[:, n_first + n_classes : n_first + 2 * n_classes]
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = sums[:, : 3 * n_classes + len(_SHARES)] / n_asked
-            own = sums[:, -2 - n_classes : -2] / n_native
-        means[:, 2 * n_classes : 3 * n_classes] -= own
-        return means
+            means = sums[:, :n_first] / sums[:, -3:-2]
+            site = foreign / sums[:, -2:-1] - own / sums[:, -1:]
+        return np.concatenate([means, site], axis=1)
 
     per_seed = np.stack(
         [
@@ -158,7 +166,7 @@ def _estimate_cell(
     n_donors = len(set(patients[giver[is_asked]]))
     n_recipients = len(set(patients[taker[is_asked]]))
     n_few = min(n_donors, n_recipients)
-    if native.any():
+    if is_native.any():
         n_few = min(n_few, len(set(patients[giver[is_native]])))
     replicates = None
     if n_few >= MIN_PATIENTS:
@@ -172,11 +180,12 @@ def _estimate_cell(
             n_resamples=n_resamples,
         )
     measures: list[tuple[Measure, str]] = [
-        (measure, name) for measure in _IN_LOG_ODDS for name in class_names
+        *((measure, name) for measure in _ON_FILMS for name in class_names),
+        *((share, ANY) for share in _SHARES),
+        *(("site", name) for name in class_names),
     ]
-    measures += [(share, ANY) for share in _SHARES]
     for column, (measure, class_name) in enumerate(measures):
-        if measure == "site" and not native.any():
+        if measure == "site" and not is_native.any():
             continue
         estimate = _estimate(
             per_seed[:, column],
@@ -204,19 +213,22 @@ def _estimate_cell(
         )
 
 
-def _find_native(cell: _Cell, layings: Layings) -> NDArray[np.bool_]:
-    """Return which layings are of the recipients' own group, on the same recipients.
+def _weigh_native(cell: _Cell, layings: Layings) -> NDArray[np.float64]:
+    """Return how much each laying of a recipient's own group counts, so that recipients balance.
 
-    None where the donors are of the recipients' own source: there is no other site.
+    All 0 where the donors are of the recipients' own source: there is no other site.
     """
     films = layings.films
     groups = np.array([f"{film.source}\x1f{film.label}" for film in films])
     sources = np.array([film.source for film in films])
     giver, taker = layings.donors, layings.recipients
     if (sources[giver] == sources[taker])[cell.chosen].any():
-        return np.zeros(len(giver), np.bool_)
+        return np.zeros(len(giver))
     is_own = groups[giver] == groups[taker]
-    return np.asarray(is_own & np.isin(taker, taker[cell.chosen]), np.bool_)
+    n_asked = np.bincount(taker[cell.chosen], minlength=len(films))
+    n_own = np.bincount(taker[is_own], minlength=len(films))
+    weights = n_asked[taker] / np.maximum(n_own[taker], 1)
+    return np.asarray(np.where(is_own, weights, 0.0), np.float64)
 
 
 def _estimate(

@@ -404,6 +404,48 @@ def test_intervals_over_patients_and_seeds_cover_nothing_at_the_stated_rate():
     assert sum(n_covering) >= 24
 
 
+def test_how_sure_a_model_is_of_a_film_without_markers_neither_moves_nor_widens_an_effect():
+    layings = _layings(12, 2, 0)
+    films = np.random.default_rng(1).normal(scale=10.0, size=layings.text_free.shape)
+    surer = replace(
+        layings,
+        text_free=layings.text_free + films,
+        marker=layings.marker + films[layings.recipients],
+        shuffled=layings.shuffled + films[layings.recipients],
+    )
+
+    found, expected = (
+        [
+            (effect.value, effect.low, effect.high)
+            for effect in compute_effects(answers, CLASS_NAMES, seed=0, n_resamples=50)
+            if effect.class_name != ANY
+        ]
+        for answers in (surer, layings)
+    )
+
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_recipients_count_alike_on_both_sides_of_a_site():
+    films = tuple(
+        make_film(i, source=source, patient_id=f"p{i}", label="normal")
+        for i, source in enumerate("a" * 12 + "b" * 12 + "c" * 2)
+    )
+    takers, givers = np.array(draw_donors(films, 4, 0), dtype=np.int64).T
+    # Only recipients of c, which have a single donor of their own group, answer, and to any marker.
+    gain = np.where(takers >= 24, 1.0, 0.0)[:, None, None] * np.array([[[1.0, -1.0]]])
+    nothing = np.zeros((26, 1, 2))
+    layings = Layings(
+        films, ("L",) * 26, takers, givers, nothing, nothing, gain, np.zeros_like(gain)
+    )
+
+    effects = compute_effects(layings, CLASS_NAMES, seed=0, n_resamples=20)
+
+    sites = [e.value for e in effects if e.measure == "site"]
+    assert sites
+    np.testing.assert_allclose(sites, 0.0, atol=1e-12)
+
+
 def test_too_few_patients_give_a_value_without_interval():
     layings = _layings(MIN_PATIENTS - 1, 2, 0)
     effects = [e for e in compute_effects(layings, CLASS_NAMES, seed=0) if e.donor_source != ANY]
