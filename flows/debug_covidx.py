@@ -110,8 +110,9 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                         console.say(line)
                 recorder.log_audit(arm, seed, summary)
         with console.stage("Lay each source's markers on films of the others"):
-            models = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
-            transferred = tasks.transfer(run, models, original, regions)
+            transferred = tasks.transfer(
+                run, [checkpoints[BASE_ARM, seed] for seed in config.seeds], original, regions
+            )
         with console.stage("Compare the models"):
             calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
             tested = {BASE_ARM: original, CLEANED_ARM: cleaned}
