@@ -9,6 +9,7 @@ from covid_debug.evaluation.predictions import FilmPredictions
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.tracking.recorder import SHOWN_COLUMNS
 from flows.recording import open_recorder
+from tests.audits import make_audit, make_audited
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
 NAMES = ("normal", "COVID-19")
@@ -57,6 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
     for name in ("report.html", "comparison.csv", "flags.csv", "summary.json", "figures/a.png"):
         (run_dir / name).touch()
     with open_recorder(config) as recorder:
+        recorder.log_audit("cleaned", 0, make_audit([make_audited()]).summary)
         recorder.finish(run_dir, ("One line.", "Another."), comparison, draw_confusion)
     mlflow.set_tracking_uri(config.tracking.uri)
     found = mlflow.search_runs(experiment_names=[config.tracking.experiment])
@@ -70,6 +72,14 @@ def test_finish_logs_short_metrics_of_the_audited_class_on_the_runs_of_an_arm(ru
     assert cleaned["metrics.recall.original"] == 0.833
     assert cleaned["metrics.prec.text_swapped"] == 1.0
     assert {f"metrics.{name}" for name in SHOWN_COLUMNS} <= set(cleaned)
+
+
+def test_an_audit_is_logged_on_the_run_of_its_model_class_by_class(runs):
+    cleaned = runs["cleaned-seed0"]
+
+    assert cleaned["metrics.audit/COVID-19/n_audited"] == 1
+    assert cleaned["metrics.audit/COVID-19/rests_on_text_upper"] == 1.0
+    assert np.isnan(runs["original-seed0"]["metrics.audit/COVID-19/driven"])
 
 
 def test_finish_describes_the_parent_with_headlines_and_a_table(runs):

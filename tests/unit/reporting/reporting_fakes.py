@@ -286,6 +286,7 @@ def make_request(
         "view": VIEW,
         "cleaned": folder / "cleaned-1",
         "audit": folder / "audit-1",
+        "audits": {(arm, 0): folder / "audit-1" for arm in ("original", "cleaned")},
         "comparison": keep(folder, COMPARISON_KIND, write_comparison, comparison),
         "confounds": keep(folder, CONFOUNDS_KIND, write_confounds, confounds),
         "calibration": keep(folder, CALIBRATION_KIND, write_calibration, calibration),

@@ -164,7 +164,7 @@ def test_audited_film_without_interventions_has_no_drop_and_comes_last(tmp_path)
 
     assert math.isnan(films[1].drop)
     assert films[0].image_id == whole.image_id
-    assert to_png(draw_probability_shift(films, "COVID-19")).startswith(b"\x89PNG")
+    assert to_png(draw_probability_shift(films)).startswith(b"\x89PNG")
 
 
 def test_build_cards_outlines_follow_the_geometry(tmp_path):

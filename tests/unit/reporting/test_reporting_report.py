@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import reporting_fakes as fakes
 
+from covid_debug import results
 from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.audit.confounds import write_confounds
 from covid_debug.cleaning.decisions import Decision, read_decisions
@@ -196,6 +197,19 @@ def test_flags_csv_row_holds_the_interventions(report):
     assert rows[0]["patient_id"] == "s:0"
 
 
+def test_every_audited_model_has_its_row_in_page_summary_and_data_frame(report):
+    page, run = report.read_text(), results.load_run(report.parent)
+
+    frame = results.audits(run)
+
+    assert frame["arm"].tolist() == ["original", "cleaned"]
+    assert frame["class_name"].tolist() == ["COVID-19"] * 2
+    assert (frame["n_predicted"] == 4).all()
+    assert frame["upper"].tolist() == [one.by_class["COVID-19"].upper for one in run.summary.audits]
+    assert "cleaned, seed 0" in page
+    assert 'data-predicted="COVID-19"' in page
+
+
 def test_summary_json_has_the_stable_keys(report):
     summary = json.loads((report.parent / "summary.json").read_text())
 
@@ -206,6 +220,7 @@ def test_summary_json_has_the_stable_keys(report):
         "films",
         "text",
         "audit",
+        "audits",
         "comparison",
         "differences",
         "n_seeds",
@@ -268,7 +283,7 @@ def test_build_report_phantom_shows_the_truth(tmp_path):
 
 def test_build_report_without_audit_or_comparison_still_stands(tmp_path):
     request = fakes.make_request(
-        tmp_path, audit=None, cleaned=None, comparison=None, confounds=None
+        tmp_path, audit=None, audits={}, cleaned=None, comparison=None, confounds=None
     )
 
     report = build_report(tmp_path / "out", request)
