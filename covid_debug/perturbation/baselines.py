@@ -3,6 +3,7 @@
 Owns the blur of the papers and constant images; does not decide which pixels are replaced.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,22 +56,24 @@ def blur_baseline(images: Images) -> Tensor:
         Blurred images in [0, 1]; a constant image is its own baseline up to rounding.
     """
     height, width = images.shape[-2:]
-    rows = _blur_matrix(height, images)
-    columns = _blur_matrix(width, images)
+    rows = _blur_matrix(height, images.dtype, images.device)
+    columns = _blur_matrix(width, images.dtype, images.device)
     return (rows @ images @ columns.T).clamp(0, 1)
 
 
-def _blur_matrix(length: int, like: Tensor) -> Tensor:
+@functools.lru_cache(maxsize=8)  # an audit asks once a film
+@torch.inference_mode(mode=False)  # what is kept may meet a gradient later
+def _blur_matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the blur as a matrix with reflected borders; each row sums to 1."""
     n_taps, sigma_px = (51, 50) if length < 500 else (151, 150) if length < 800 else (201, 200)
-    offsets = torch.arange(n_taps, device=like.device) - n_taps // 2
+    offsets = torch.arange(n_taps, device=device) - n_taps // 2
     taps = torch.exp(-(offsets.double() ** 2) / (2.0 * sigma_px**2))
     taps = taps / taps.sum()
-    positions = torch.arange(length, device=like.device)[:, None] + offsets
+    positions = torch.arange(length, device=device)[:, None] + offsets
     period = max(2 * (length - 1), 1)
     folded = positions.remainder(period)
     reflected = torch.minimum(folded, period - folded) if length > 1 else torch.zeros_like(folded)
-    matrix = torch.zeros(length, length, dtype=torch.float64, device=like.device)
+    matrix = torch.zeros(length, length, dtype=torch.float64, device=device)
     for tap, column in zip(taps, reflected.T, strict=True):
-        matrix[torch.arange(length, device=like.device), column] += tap
-    return matrix.to(like.dtype)
+        matrix[torch.arange(length, device=device), column] += tap
+    return matrix.to(dtype)
