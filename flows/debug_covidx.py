@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
+from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.cleaning.arms import CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.config.schema import RunConfig
@@ -113,6 +114,10 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
             transferred = tasks.transfer(
                 run, [checkpoints[BASE_ARM, seed] for seed in config.seeds], original, regions
             )
+        with console.stage("Map what the models rely on"):
+            base = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
+            mapped = tasks.shortcuts(run, base, original, regions, cleaned)
+            recorder.log_shortcuts(load_shortcuts(mapped), mapped)
         with console.stage("Compare the models"):
             calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
             tested = {BASE_ARM: original, CLEANED_ARM: cleaned}
@@ -130,6 +135,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 comparison=compared,
                 confounds=confounds,
                 transfer=transferred,
+                shortcuts=mapped,
             )
             headlines = load_run_summary(run_dir).headlines
             comparison = load_comparison(compared)

@@ -12,6 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from covid_debug.artifacts import canonical_json
+from covid_debug.audit.shortcuts import ShortcutsRequest
 from covid_debug.audit.stage import AuditRequest, CalibrationRequest, ConfoundsRequest
 from covid_debug.audit.transfer import TransferParams
 from covid_debug.audit.transfer_record import conclude_transfer, load_transfer
@@ -156,6 +157,17 @@ def confounds(run: Run, filmset: Path, regions: Path) -> Path:
     return run.find_or_make(ConfoundsRequest(filmset, regions, config.view, config.run_seed))
 
 
+@task(task_run_name="map shortcuts", cache_policy=NO_CACHE, persist_result=False)
+def shortcuts(
+    run: Run, checkpoints: Sequence[Path], filmset: Path, regions: Path, cleaned: Path
+) -> Path:
+    """Rank what films carry by how far the models of an arm rely on it."""
+    request = ShortcutsRequest(
+        tuple(checkpoints), filmset, regions, cleaned, run_seed=run.config.run_seed
+    )
+    return run.find_or_make(request)
+
+
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(
     run: Run,
@@ -169,6 +181,7 @@ def report(
     comparison: Path,
     confounds: Path,
     transfer: Path,
+    shortcuts: Path,
 ) -> Path:
     """Write the run's folder, from all that the other stages made."""
     config = run.config
@@ -185,6 +198,7 @@ def report(
         comparison=comparison,
         confounds=confounds,
         transfer=transfer,
+        shortcuts=shortcuts,
         config=json.loads(canonical_json(config.without_places())),
         command=run.command,
     )

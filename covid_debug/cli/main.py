@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from covid_debug.cli import films, models, run
+from covid_debug.cli import films, models, run, shortcuts
 from covid_debug.cli.failures import (
     INTERRUPTED,
     TERMINATED,
@@ -41,6 +41,7 @@ for _command in (
     models.explain,
     models.audit,
     models.transfer,
+    shortcuts.shortcuts,
     films.clean,
     films.diff,
     films.prove,

@@ -68,7 +68,7 @@ def draw_confusion(cell: Cell) -> Figure:
     """
     counts, class_names = np.asarray(cell.confusion, np.float64), cell.class_names
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(1.6 + 0.9 * len(class_names), 1.3 + 0.75 * len(class_names)))
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.2)
@@ -102,7 +102,7 @@ def draw_comparison(table: ComparisonTable) -> Figure:
     tests = [test for test in table.tests if test not in COUNTERFACTUALS]
     keys = [("all", "accuracy"), ("all", "macro_f1")]
     keys += [(name, metric) for name in table.classes for metric in ("precision", "recall", "f1")]
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(2.2 + 3.6 * len(tests), 0.9 + 0.34 * len(keys)))
         panels = figure.subplots(1, len(tests), sharey=True, squeeze=False)[0]
         for axes, test in zip(panels, tests, strict=True):
@@ -158,7 +158,7 @@ def draw_probability_shift(films: Sequence[AuditedFilm]) -> Figure:
     Returns:
         The figure; points on the diagonal do not depend on the text.
     """
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(5.2, 4.6))
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -201,7 +201,7 @@ def draw_counterfactuals(table: ComparisonTable) -> Figure:
         The figure: one group a version of the films, one colour an arm.
     """
     tests = [test for test in ("original", "text_free", "text_swapped") if test in table.tests]
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(6.4, 1.2 + 0.62 * len(tests)))
         axes = figure.subplots()
         for i, arm in enumerate(table.arms):
@@ -232,7 +232,7 @@ COUNTERFACTUAL_NAMES = {
 def to_png(figure: Figure) -> bytes:
     """Return a figure as PNG, 160 dots an inch; equal figures give equal bytes."""
     stream = io.BytesIO()
-    with _style():
+    with figure_style():
         figure.savefig(stream, format="png", dpi=160, metadata={"Software": None})
     return stream.getvalue()
 
@@ -240,7 +240,7 @@ def to_png(figure: Figure) -> bytes:
 def to_jpeg(figure: Figure) -> bytes:
     """Return a figure full of films as JPEG, 110 dots an inch: a tenth of the size as PNG."""
     stream = io.BytesIO()
-    with _style():
+    with figure_style():
         figure.savefig(stream, format="jpeg", dpi=110, pil_kwargs={"quality": 82})
     return stream.getvalue()
 
@@ -248,13 +248,18 @@ def to_jpeg(figure: Figure) -> bytes:
 def to_svg_uri(figure: Figure) -> str:
     """Return a figure as a ``data:`` address of an SVG picture; equal figures, equal text."""
     stream = io.BytesIO()
-    with _style():
+    with figure_style():
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
+    """Draw and write in the style of the report.
+
+    Yields:
+        Nothing.
+    """
     with mpl.rc_context(_STYLE):
         yield
 

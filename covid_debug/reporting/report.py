@@ -21,6 +21,7 @@ from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
 from covid_debug.audit.calibration import load_calibration
 from covid_debug.audit.confounds import load_confounds
 from covid_debug.audit.groups import GroupCounts
+from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.audit.transfer_record import load_transfer
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.decisions import Decision
@@ -51,6 +52,7 @@ from covid_debug.reporting.figures import (
     to_svg_uri,
 )
 from covid_debug.reporting.headlines import start_sentence, write_headlines
+from covid_debug.reporting.shortcut_map import draw_shortcut_map, write_shortcut_lines
 from covid_debug.reporting.summary import (
     REPORT_KIND,
     REPORT_NAME,
@@ -77,7 +79,7 @@ _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
 _MAX_TABLE_ROWS = 12
 MAX_CARDS = 200  # films that get a card; all of them are in flags.csv
-_INLINED_FIGURES = ("comparison", "calibration", "probability_shift")
+_INLINED_FIGURES = ("shortcut_map", "comparison", "calibration", "probability_shift")
 
 
 def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) -> Path:
@@ -106,13 +108,18 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     calibration = None if request.calibration is None else load_calibration(request.calibration)
     proof = None if request.proof is None else load_proof(request.proof)
     transfer = None if request.transfer is None else load_transfer(request.transfer)
+    shortcuts = None if request.shortcuts is None else load_shortcuts(request.shortcuts)
     headlines = write_headlines(audit, table, baselines, calibration, proof)
+    if shortcuts is not None:
+        headlines = [*write_shortcut_lines(shortcuts), *headlines]
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
         else []
     )
     figures = _draw_figures(comparison, audited, table)
+    if shortcuts is not None:
+        figures["shortcut_map"] = draw_shortcut_map(shortcuts)
     ingest = _load_ingest(request.filmset)
     sources = _source_names(request)
     summary = summarise(
@@ -127,6 +134,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
         baselines,
         calibration,
         summarise_audits(request.audits),
+        shortcuts,
     )
     films = {film.image_id: film for film in filmset.films}
     flags = flag_rows(audited, films, regions, {card.film.image_id for card in cards})

@@ -30,6 +30,7 @@ class ReportRequest(Request):
         calibration: Artifact of the flags against known truth, or None.
         proof: Artifact of the proof of cleaning, or None.
         transfer: Artifact of the markers laid on films of other sources, or None.
+        shortcuts: Artifact of the shortcut map, or None.
         config: What the run was made with.
         command: Command line that makes the run again; decides no result.
     """
@@ -46,6 +47,7 @@ class ReportRequest(Request):
     calibration: Path | None = None
     proof: Path | None = None
     transfer: Path | None = None
+    shortcuts: Path | None = None
     config: object = None
     command: str = field(default="", compare=False)
 
@@ -67,6 +69,7 @@ class ReportRequest(Request):
             "proof": self.proof,
             "transfer": self.transfer,
             **{f"audit/{arm}/{seed}": path for (arm, seed), path in self.audits.items()},
+            "shortcuts": self.shortcuts,
         }
         return {role: place.name for role, place in places.items() if place is not None}
 

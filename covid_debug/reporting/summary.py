@@ -12,6 +12,7 @@ from covid_debug.audit.artifact import Audit, BaselineAnswers, load_audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
 from covid_debug.audit.groups import AuditGroups, GroupCounts
+from covid_debug.audit.shortcut_map import ShortcutMap
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.filmset import FilmSet
@@ -148,6 +149,7 @@ class RunSummary:
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth; None for real films.
         audits: The audits of all models; the first one is the one above.
+        shortcuts: What films carry and the models rely on; None in runs of version 0.1.
     """
 
     schema_version: int
@@ -163,6 +165,7 @@ class RunSummary:
     baselines: tuple[Confound, ...]
     calibration: FlagCalibration | None
     audits: tuple[ModelAudit, ...] = ()
+    shortcuts: ShortcutMap | None = None
 
 
 def load_run_summary(run_dir: Path) -> RunSummary:
@@ -194,6 +197,7 @@ def summarise(
     baselines: tuple[Confound, ...],
     calibration: FlagCalibration | None,
     audits: tuple[ModelAudit, ...] = (),
+    shortcuts: ShortcutMap | None = None,
 ) -> RunSummary:
     """Return the content of ``summary.json``; ``n_cards`` films are shown as cards."""
     found, films = regions.values(), filmset.films
@@ -237,6 +241,7 @@ def summarise(
         baselines=baselines,
         calibration=calibration,
         audits=audits,
+        shortcuts=shortcuts,
     )
 
 

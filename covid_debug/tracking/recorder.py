@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from covid_debug.artifacts import canonical_json
 from covid_debug.audit.artifact import AuditSummary
+from covid_debug.audit.shortcut_map import SHORTCUTS_NAME, ShortcutMap
 from covid_debug.cleaning.proof import PROOF_NAME, CleaningProof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import IngestAudit
@@ -143,6 +144,18 @@ class RunRecorder:
             metrics |= {metric_name("audit", label, key): v for key, v in values.items()}
         with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
             run.log_metrics(metrics)
+
+    def log_shortcuts(self, found: ShortcutMap, folder: Path) -> None:
+        """Record how far the models rely on what films carry, and keep the map with the run."""
+        for item in found.attributes:
+            pull = item.pull()
+            if pull is not None and pull.share.is_defined:
+                name, share = metric_name("reliance", item.name), pull.share
+                self._parent.log_metrics(_with_interval(name, share.value, share.low, share.high))
+            if item.utility.is_defined:
+                name = metric_name("utility", item.name)
+                self._parent.log_metrics({name: item.utility.value})
+        self._parent.log_file(folder / SHORTCUTS_NAME)
 
     def finish(
         self,

@@ -152,6 +152,7 @@ def test_external_test_set_needs_no_training_list(tmp_path: Path) -> None:
         ("explain", "--checkpoint", "no", "--data", "no"),
         ("audit", "--checkpoint", "no", "--data", "no"),
         ("compare", "--arm", "original=no", "--data", "a=no"),
+        ("shortcuts", "--checkpoint", "no", "--data", "no", "--regions", "no"),
         ("train", "--data", "no"),
         ("bench", "saliency"),
     ],

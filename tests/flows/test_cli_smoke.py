@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.text.scoring import load_annotations
 from covid_debug.artifacts import find_damage
+from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.cli import run as cli
 from covid_debug.data.filmset import load_filmset
@@ -163,6 +164,14 @@ STEPS = {
         "audit-2-power",
         artifact("audit_power"),
         BOTH,
+    ),
+    "shortcuts": Step(
+        "shortcuts --checkpoint model --checkpoint model --data films"
+        " --regions films/truth_regions.jsonl --cleaned cleaned --max-films 4 --workers 1"
+        " --out shortcuts",
+        "shortcuts",
+        load_shortcuts,
+        (*BOTH, "clean"),
     ),
     "clean": Step(f"{CLEAN} --out cleaned", "cleaned", load_filmset, ("phantom",)),
     "clean, verified": Step("clean --data films --out cleaned --verify", needs=("clean",)),

@@ -43,6 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     tasks.calibrate.fn(run, audited, model, films)
     tasks.compare.fn(run, {("original", 3): model}, {"original": films})
     tasks.confounds.fn(run, films, regions)
+    tasks.shortcuts.fn(run, [model], films, regions, cleaned)
     return found
 
 
@@ -55,6 +56,7 @@ def test_run_seed_decides_everything_random_but_films_and_trainings(asked: dict[
         "audit": asked["audit"].run_seed,
         "bootstrap": asked["comparison"].seed,
         "confounds": asked["confounds"].seed,
+        "shortcuts": asked["shortcuts"].run_seed,
     }
 
     assert (seeds.pop("films"), seeds.pop("training")) == (1, 3)

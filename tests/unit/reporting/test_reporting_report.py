@@ -227,6 +227,7 @@ def test_summary_json_has_the_stable_keys(report):
         "baselines",
         "calibration",
         "proof",
+        "shortcuts",
     }
     assert summary["audit"]["verdicts"] == {
         "text_driven": 1,
