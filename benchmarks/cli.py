@@ -20,7 +20,8 @@ from covid_debug.cli.options import (
 from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
-    help="Measure the parts: saliency, text, lungs, audit, transfer, clean, training, growth."
+    help="Measure the parts: saliency, text, lungs, audit, transfer, clean, shortcuts, training,"
+    " growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -249,3 +250,21 @@ def bench_training_command(
     if threads:
         torch.set_num_threads(threads)
     bench_training(arch or ("covidnet", "resnet18_half"), size or (128, 224), batch, typer.echo)
+
+
+@bench_app.command("shortcuts")
+def bench_shortcuts_command(
+    data: DataOption,
+    regions: Annotated[Path, typer.Option("--regions", help="From detect-text.")],
+    films: Annotated[int, typer.Option("--films", min=3, help="Test films.")] = 60,
+    groups: Annotated[int, typer.Option("--groups", min=1, help="Groups of three models.")] = 20,
+    seed: SeedOption = 0,
+) -> None:
+    """Map models that cannot rely on anything: how often is the interval right?"""
+    from benchmarks.shortcuts import bench_shortcuts
+    from covid_debug.terminal import RunConsole
+
+    table = bench_shortcuts(
+        data, regions, n_films=films, n_groups=groups, seed=seed, console=RunConsole()
+    )
+    typer.echo(table)

@@ -4,6 +4,7 @@ Reads like the figure of the paper; every step is a task of :mod:`flows.tasks`.
 """
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from covid_debug.cleaning.arms import CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.integrity import load_ingest_audit
-from covid_debug.evaluation.comparison import BASE_ARM, load_comparison
+from covid_debug.evaluation.comparison import BASE_ARM, Comparison, load_comparison
 from covid_debug.places import prepare_folders
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.summary import load_run_summary
@@ -115,8 +116,13 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 run, [checkpoints[BASE_ARM, seed] for seed in config.seeds], original, regions
             )
         with console.stage("Map what the models rely on"):
-            base = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
-            mapped = tasks.shortcuts(run, base, original, regions, cleaned)
+            mapped = tasks.shortcuts(
+                run,
+                [checkpoints[BASE_ARM, seed] for seed in config.seeds],
+                original,
+                regions,
+                cleaned,
+            )
             recorder.log_shortcuts(load_shortcuts(mapped), mapped)
         with console.stage("Compare the models"):
             calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
@@ -140,6 +146,13 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
             headlines = load_run_summary(run_dir).headlines
             comparison = load_comparison(compared)
             url = recorder.finish(run_dir, headlines, comparison, draw_confusion)
+    _show_in_prefect(config.name, run_dir, headlines, comparison)
+    return RunOutcome(run_dir, headlines, url)
+
+
+def _show_in_prefect(
+    name: str, run_dir: Path, headlines: Sequence[str], comparison: Comparison
+) -> None:
     create_table_artifact(
         key="debug-covidx-comparison",
         table=accuracy_table(comparison),
@@ -149,7 +162,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
         key="debug-covidx-summary",
         markdown="\n".join(
             [
-                f"# {config.name}",
+                f"# {name}",
                 *(f"- {line}" for line in headlines),
                 "",
                 # Browsers open no file from a page of a server: a path to copy.
@@ -158,4 +171,3 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
         ),
         description="Headline numbers of the run; not for clinical use",
     )
-    return RunOutcome(run_dir, headlines, url)

@@ -164,20 +164,7 @@ def map_shortcuts(
     """
     spec = _check_models(models, filmset)
     films = choose_films(filmset, regions, params.max_films, run_seed)
-
-    def read(film: Film) -> FilmReading:
-        found = regions[film.image_id]
-        return read_attributes(filmset.file_of(film), film, found, spec, find_lungs)
-
-    readings: list[FilmReading] = []
-    with (
-        means.listener.progress("films read") as progress,
-        ThreadPoolExecutor(means.n_workers) as pool,
-    ):
-        for reading in pool.map(read, films):
-            readings.append(reading)
-            progress(len(readings), len(films))
-
+    readings = read_films(filmset, films, regions, spec, means)
     labels = np.array([filmset.label_index(film) for film in films], dtype=np.int64)
     patients = [film.patient_id for film in films]
     donors = draw_donors(
@@ -267,6 +254,44 @@ def choose_films(
     for name in filmset.class_names:
         chosen |= set([films[i].image_id for i in order if films[i].label == name][:share])
     return [film for film in films if film.image_id in chosen]
+
+
+def read_films(
+    filmset: FilmSet,
+    films: Sequence[Film],
+    regions: Mapping[str, FilmRegions],
+    spec: ViewSpec,
+    means: Means,
+) -> list[FilmReading]:
+    """Read what films may give to others.
+
+    Args:
+        filmset: The data set.
+        films: Some of its films, all with a scan for text.
+        regions: Their text by ``image_id``.
+        spec: How views are made.
+        means: How it is carried out.
+
+    Returns:
+        The readings, in order.
+
+    Raises:
+        DataIntegrityError: If a film cannot be read.
+    """
+
+    def read(film: Film) -> FilmReading:
+        found = regions[film.image_id]
+        return read_attributes(filmset.file_of(film), film, found, spec, find_lungs)
+
+    readings: list[FilmReading] = []
+    with (
+        means.listener.progress("films read") as progress,
+        ThreadPoolExecutor(means.n_workers) as pool,
+    ):
+        for reading in pool.map(read, films):
+            readings.append(reading)
+            progress(len(readings), len(films))
+    return readings
 
 
 def _check_models(models: Sequence[LoadedModel], filmset: FilmSet) -> ViewSpec:

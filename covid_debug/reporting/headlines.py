@@ -10,12 +10,14 @@ from covid_debug.audit.artifact import Audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
 from covid_debug.audit.describing import describe_audit
+from covid_debug.audit.shortcut_map import ShortcutMap
 from covid_debug.cleaning.arms import CLEANED_ARM
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import ComparisonTable
+from covid_debug.reporting.shortcut_map import write_shortcut_lines
 
 TEST_NAMES = {
     "original": "the original test films",
@@ -31,6 +33,7 @@ def write_headlines(
     baselines: Sequence[Confound] = (),
     calibration: FlagCalibration | None = None,
     proof: CleaningProof | None = None,
+    shortcuts: ShortcutMap | None = None,
 ) -> list[str]:
     """Write the headline sentences.
 
@@ -40,6 +43,7 @@ def write_headlines(
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth, or None.
         proof: The proof of cleaning, or None.
+        shortcuts: What films carry and the models rely on, or None.
 
     Returns:
         Sentences, the most important first.
@@ -54,6 +58,8 @@ def write_headlines(
         for severity in ("critical", "warning")
     }
     lines = _chance_lines(table)
+    if shortcuts is not None:
+        lines += write_shortcut_lines(shortcuts)
     if audit is not None:
         lines += describe_audit(audit.summary)
     lines += flags["critical"]

@@ -52,7 +52,7 @@ from covid_debug.reporting.figures import (
     to_svg_uri,
 )
 from covid_debug.reporting.headlines import start_sentence, write_headlines
-from covid_debug.reporting.shortcut_map import draw_shortcut_map, write_shortcut_lines
+from covid_debug.reporting.shortcut_map import draw_shortcut_map
 from covid_debug.reporting.summary import (
     REPORT_KIND,
     REPORT_NAME,
@@ -109,9 +109,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     proof = None if request.proof is None else load_proof(request.proof)
     transfer = None if request.transfer is None else load_transfer(request.transfer)
     shortcuts = None if request.shortcuts is None else load_shortcuts(request.shortcuts)
-    headlines = write_headlines(audit, table, baselines, calibration, proof)
-    if shortcuts is not None:
-        headlines = [*write_shortcut_lines(shortcuts), *headlines]
+    headlines = write_headlines(audit, table, baselines, calibration, proof, shortcuts)
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
