@@ -4,7 +4,7 @@ Reads like the figure of the paper; every step is a task of :mod:`flows.tasks`.
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from covid_debug.places import prepare_folders
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.summary import load_run_summary
 from covid_debug.terminal import RunConsole
+from covid_debug.tracking.recorder import RunRecorder
 from flows import tasks
 from flows.recording import accuracy_table, open_recorder, show_ingest
 
@@ -46,7 +47,7 @@ class RunOutcome:
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
     n_trainings = len(config.seeds) * len(config.arms)
-    return 5 + len(config.made_arms) + (config.proof.max_films > 0) + 2 * n_trainings
+    return 6 + len(config.made_arms) + (config.proof.max_films > 0) + 2 * n_trainings
 
 
 def _name_flow_run() -> str:
@@ -100,29 +101,12 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                     log.checkpoint(checkpoints[arm, seed])
 
         first = (BASE_ARM, config.seeds[0])
-        audits: dict[tuple[str, int], Path] = {}
-        for (arm, seed), checkpoint in checkpoints.items():
-            with console.stage(f"Audit: does text drive the {arm} model, seed {seed}?"):
-                audit = tasks.audit.with_options(task_run_name=f"audit {arm} seed {seed}")
-                made = audit(run, checkpoint, original, regions, with_maps=(arm, seed) == first)
-                audits[arm, seed] = made
-                summary = load_audit(made).summary
-                if (arm, seed) != first:  # the first one's lines are headlines
-                    for line in describe_audit(summary):
-                        console.say(line)
-                recorder.log_audit(arm, seed, summary)
+        audits = _audit_every_model(run, recorder, checkpoints, original, regions)
         with console.stage("Lay each source's markers on films of the others"):
-            transferred = tasks.transfer(
-                run, [checkpoints[BASE_ARM, seed] for seed in config.seeds], original, regions
-            )
+            base = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
+            transferred = tasks.transfer(run, base, original, regions)
         with console.stage("Map what the models rely on"):
-            mapped = tasks.shortcuts(
-                run,
-                [checkpoints[BASE_ARM, seed] for seed in config.seeds],
-                original,
-                regions,
-                cleaned,
-            )
+            mapped = tasks.shortcuts(run, base, original, regions, cleaned)
             recorder.log_shortcuts(load_shortcuts(mapped), mapped)
         with console.stage("Compare the models"):
             calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
@@ -148,6 +132,28 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
             url = recorder.finish(run_dir, headlines, comparison, draw_confusion)
     _show_in_prefect(config.name, run_dir, headlines, comparison)
     return RunOutcome(run_dir, headlines, url)
+
+
+def _audit_every_model(
+    run: tasks.Run,
+    recorder: RunRecorder,
+    checkpoints: Mapping[tuple[str, int], Path],
+    original: Path,
+    regions: Path,
+) -> dict[tuple[str, int], Path]:
+    audits: dict[tuple[str, int], Path] = {}
+    for (arm, seed), checkpoint in checkpoints.items():
+        with run.console.stage(f"Audit: does text drive the {arm} model, seed {seed}?"):
+            audit = tasks.audit.with_options(task_run_name=f"audit {arm} seed {seed}")
+            is_first = (arm, seed) == (BASE_ARM, run.config.seeds[0])
+            made = audit(run, checkpoint, original, regions, with_maps=is_first)
+            audits[arm, seed] = made
+            summary = load_audit(made).summary
+            if not is_first:  # the first one's lines are headlines
+                for line in describe_audit(summary):
+                    run.console.say(line)
+            recorder.log_audit(arm, seed, summary)
+    return audits
 
 
 def _show_in_prefect(

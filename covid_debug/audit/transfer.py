@@ -107,7 +107,7 @@ def lay_markers(subject: TransferSubject, means: Means) -> tuple[Layings, Mappin
     _check_models(subject)
     transfer = _Transfer(subject, means)
     films, markers = transfer.collect()
-    laid = draw_donors(films, subject.params.n_draws, subject.run_seed)
+    laid = draw_layings(films, subject.params.n_draws, subject.run_seed)
     n_sources = len({film.source for film in films})
     n_evaluations = 2 * (len(films) + len(laid)) * len(subject.models)
     means.listener.say(
@@ -118,7 +118,7 @@ def lay_markers(subject: TransferSubject, means: Means) -> tuple[Layings, Mappin
     return transfer.ask(films, markers, laid), transfer.failed
 
 
-def draw_donors(films: Sequence[Film], n_draws: int, run_seed: int) -> tuple[Laid, ...]:
+def draw_layings(films: Sequence[Film], n_draws: int, run_seed: int) -> tuple[Laid, ...]:
     """Choose whose markers every film gets.
 
     From each group of source and label, its own included, patients other than the film's own are

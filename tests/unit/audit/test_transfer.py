@@ -14,7 +14,7 @@ from covid_debug.audit.markers import take_apart
 from covid_debug.audit.transfer import (
     TransferParams,
     TransferSubject,
-    draw_donors,
+    draw_layings,
 )
 from covid_debug.audit.transfer_effects import MIN_PATIENTS, compute_effects
 from covid_debug.audit.transfer_record import (
@@ -204,7 +204,7 @@ def test_donors_are_other_patients_and_each_only_once_a_group():
         make_film(i, source="ab"[i % 2], patient_id=f"p{i // 4}", label="normal") for i in range(24)
     )
 
-    laid = draw_donors(films, 3, 0)
+    laid = draw_layings(films, 3, 0)
 
     for taker, film in enumerate(films):
         givers = [films[giver] for row, giver in laid if row == taker]
@@ -213,7 +213,7 @@ def test_donors_are_other_patients_and_each_only_once_a_group():
             patients = [giver.patient_id for giver in givers if giver.source == source]
             assert len(patients) == len(set(patients)) == 3
     part = [(films[t].image_id, films[g].image_id) for t, g in laid]
-    backwards = draw_donors(films[::-1], 3, 0)
+    backwards = draw_layings(films[::-1], 3, 0)
     again = [(films[::-1][t].image_id, films[::-1][g].image_id) for t, g in backwards]
     assert sorted(part) == sorted(again)
 
@@ -378,7 +378,7 @@ def _layings(n_patients: int, n_seeds: int, seed: int) -> Layings:
         make_film(i, source="ab"[i % 2], patient_id=f"p{i}", label="normal")
         for i in range(2 * n_patients)
     ]
-    takers, givers = np.array(draw_donors(tuple(films), 4, seed), dtype=np.int64).T
+    takers, givers = np.array(draw_layings(tuple(films), 4, seed), dtype=np.int64).T
     n = len(films)
     of_donor = generator.normal(size=(n, n_seeds))
     of_seed = generator.normal(size=n_seeds)
@@ -431,7 +431,7 @@ def test_recipients_count_alike_on_both_sides_of_a_site():
         make_film(i, source=source, patient_id=f"p{i}", label="normal")
         for i, source in enumerate("a" * 12 + "b" * 12 + "c" * 2)
     )
-    takers, givers = np.array(draw_donors(films, 4, 0), dtype=np.int64).T
+    takers, givers = np.array(draw_layings(films, 4, 0), dtype=np.int64).T
     # Only recipients of c, which have a single donor of their own group, answer, and to any marker.
     gain = np.where(takers >= 24, 1.0, 0.0)[:, None, None] * np.array([[[1.0, -1.0]]])
     nothing = np.zeros((26, 1, 2))
