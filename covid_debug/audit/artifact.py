@@ -68,6 +68,7 @@ class LogOdds:
         text_revealed: Only the text left.
         blurred: Everything removed, whatever the baseline is.
         null_removed: Without each matched patch.
+        margin: Least effect that is tested for.
     """
 
     film: Number = math.nan
@@ -75,6 +76,7 @@ class LogOdds:
     text_revealed: Number = math.nan
     blurred: Number = math.nan
     null_removed: tuple[float, ...] = ()
+    margin: Number = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,6 @@ class Interventions:
         text_revealed: Only the text left.
         blurred: Everything removed, whatever the baseline is.
         null_removed: Without each matched patch.
-        null_revealed: Only each matched patch left.
         log_odds: The same on the scale that is tested, and of the film as it is.
     """
 
@@ -94,7 +95,6 @@ class Interventions:
     text_revealed: Number = math.nan
     blurred: Number = math.nan
     null_removed: tuple[float, ...] = ()
-    null_revealed: tuple[float, ...] = ()
     log_odds: LogOdds = LogOdds()
 
 
@@ -126,12 +126,8 @@ class AuditedFilm:
         explained_because: Why the film was explained, None where it was not.
         verdict: Verdict.
         direction: Which way the text pushes.
-        p_value: See ``p_towards`` of :class:`covid_debug.audit.verdicts.Significance`.
+        p_value: See :class:`covid_debug.audit.verdicts.Significance`.
         q_value: Its false discovery rate.
-        p_value_away: See ``p_away``.
-        q_value_away: Its false discovery rate.
-        p_value_revealed: See ``p_revealed``.
-        q_value_revealed: Its false discovery rate.
         reasons: Why the verdict, in sentences.
         error: Why the interventions failed, or None.
         contents: What was read in its text, see :func:`covid_debug.audit.groups.read_contents`.
@@ -162,10 +158,6 @@ class AuditedFilm:
     direction: Direction
     p_value: Number
     q_value: Number
-    p_value_away: Number
-    q_value_away: Number
-    p_value_revealed: Number
-    q_value_revealed: Number
     reasons: tuple[str, ...]
     error: str | None
     contents: tuple[str, ...] = ()

@@ -170,8 +170,7 @@ class Auditor:
             )
             for row in (case.probabilities, *rows)
         ]
-        film, removed, revealed, baseline, *nulls = answers
-        n_nulls = len(item.null_removed)
+        film, removed, revealed, baseline, *null_removed = answers
         case.text_area_share = float(item.text_mask.mean())
         case.n_border_matched = item.n_border_matched
         case.evidence = Evidence(
@@ -180,8 +179,8 @@ class Auditor:
             text_removed=removed,
             text_revealed=revealed,
             baseline=baseline,
-            null_removed=tuple(nulls[:n_nulls]),
-            null_revealed=tuple(nulls[n_nulls:]),
+            null_removed=tuple(null_removed),
+            margin=case.margin,
         )
 
     def _mark_text(self, case: Case) -> Mask:

@@ -30,6 +30,7 @@ class Case:
         seed: Seed of everything random about this film.
         target: Index of the class that it is audited for, its predicted one.
         baseline: What stands for "nothing".
+        margin: Least effect that is tested for, in log-odds.
         contents: What was read in its text.
         text_area_share: Share of the view that text leaks into; NaN before the interventions.
         evidence: Predictions under the interventions; None before them or if they failed.
@@ -43,6 +44,7 @@ class Case:
     seed: int
     target: int
     baseline: str
+    margin: float = 0.0
     contents: tuple[str, ...] = ()
     text_area_share: float = math.nan
     evidence: Evidence | None = None
@@ -106,12 +108,8 @@ def to_audited_film(
         explained_because=chosen,
         verdict=decision.verdict,
         direction=decision.direction,
-        p_value=_round(significance.p_towards),
-        q_value=_round(significance.q_towards),
-        p_value_away=_round(significance.p_away),
-        q_value_away=_round(significance.q_away),
-        p_value_revealed=_round(significance.p_revealed),
-        q_value_revealed=_round(significance.q_revealed),
+        p_value=_round(significance.p),
+        q_value=_round(significance.q),
         reasons=tuple(reasons),
         error=case.error,
         contents=case.contents,
@@ -126,13 +124,13 @@ def _record_interventions(item: Evidence | None) -> Interventions:
         text_revealed=_round(item.text_revealed.probability),
         blurred=_round(item.baseline.probability),
         null_removed=tuple(_round(answer.probability) for answer in item.null_removed),
-        null_revealed=tuple(_round(answer.probability) for answer in item.null_revealed),
         log_odds=LogOdds(
             film=_round(item.film.log_odds),
             text_removed=_round(item.text_removed.log_odds),
             text_revealed=_round(item.text_revealed.log_odds),
             blurred=_round(item.baseline.log_odds),
             null_removed=tuple(_round(answer.log_odds) for answer in item.null_removed),
+            margin=_round(item.margin),
         ),
     )
 

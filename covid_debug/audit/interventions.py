@@ -1,8 +1,8 @@
 """What is done to a film to learn whether its text matters.
 
-Two interventions, each at the text and at matched text-free patches of the same film: *removed*
-(inpainted in the film's own pixels, then rendered to the view) and *revealed* (the only thing left
-of the view on its baseline, normally its blurred copy). Models are called elsewhere.
+Two interventions: *removed* (inpainted in the film's own pixels, then rendered to the view), of the
+text and of matched text-free patches of the same film; and *revealed* (the only thing left of the
+view on its baseline, normally its blurred copy), of the text alone. Models are called elsewhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,6 @@ class Intervened:
         text_revealed: ``(S, S)`` baseline that shows only the text.
         baseline: ``(S, S)`` the film with everything removed, normally its blur.
         null_removed: ``(K, S, S)`` as ``text_removed``, at each matched patch.
-        null_revealed: ``(K, S, S)`` as ``text_revealed``, at each matched patch.
         text_mask: ``(S, S)`` bool, True where text leaks into the view.
         n_border_matched: Nulls at the text's own distance to the border.
     """
@@ -56,14 +55,13 @@ class Intervened:
     text_revealed: Views
     baseline: Views
     null_removed: Views
-    null_revealed: Views
     text_mask: Mask
     n_border_matched: int
 
     def stack(self) -> Views:
         """Return all views as one batch: removed, revealed, baseline, then the nulls."""
         singles = np.stack([self.text_removed, self.text_revealed, self.baseline])
-        return np.concatenate([singles, self.null_removed, self.null_revealed])
+        return np.concatenate([singles, self.null_removed])
 
 
 def text_in_view(
@@ -110,7 +108,7 @@ def intervene(
         radius_px: Reach of the fill in film pixels; patches keep this distance from text, so
             that a fill never draws from it.
         seed: Seed of this film's patches.
-        baseline: ``(S, S)`` view on which text and patches are revealed.
+        baseline: ``(S, S)`` view on which the text is revealed.
 
     Returns:
         The views.
@@ -129,19 +127,16 @@ def intervene(
     text_mask = render_view_mask(inside, spec)
     size = spec.image_size
     removed = np.empty((len(patches.patches), size, size), np.uint8)
-    revealed = np.empty_like(removed)
     for k, patch in enumerate(patches.patches):
         mask = paint(patch, height, width)
         filled = _fill_patch(film, patch, mask, method, radius_px)
         removed[k] = render_view(filled, spec)
-        revealed[k] = np.where(render_view_mask(mask, spec), view, baseline)
     text_free = _fill(film, inside, method, radius_px)
     return Intervened(
         text_removed=render_view(text_free, spec),
         text_revealed=np.where(text_mask, view, baseline),
         baseline=baseline,
         null_removed=removed,
-        null_revealed=revealed,
         text_mask=text_mask,
         n_border_matched=patches.n_border_matched,
     )

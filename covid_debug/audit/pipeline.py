@@ -29,7 +29,14 @@ from covid_debug.audit.planning import (
 )
 from covid_debug.audit.resume import FinishedFilms
 from covid_debug.audit.summary import summarise_audit
-from covid_debug.audit.verdicts import Conclusion, Significance, decide, judge_significance
+from covid_debug.audit.verdicts import (
+    Conclusion,
+    Significance,
+    compute_margins,
+    decide,
+    judge_significance,
+    log_odds,
+)
 from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.models.devices import describe_device
@@ -76,6 +83,7 @@ def audit_filmset(
     auditor = Auditor(subject, means.n_workers)
     rows = list(selection.candidates)
     baselines = auditor.choose_baselines(views[rows], probabilities[rows])
+    margins = compute_margins(_log_odds_by_class(probabilities[readable]))
     cases = [
         Case(
             films[row],
@@ -84,6 +92,7 @@ def audit_filmset(
             derive_seed(run_seed, films[row].image_id, "audit"),
             int(predicted[row]),
             baselines.by_class[int(predicted[row])],
+            float(margins[predicted[row]]),
             read_contents(subject.regions[films[row].image_id].regions),
         )
         for row in rows
@@ -164,6 +173,11 @@ def audit_filmset(
     return result
 
 
+def _log_odds_by_class(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    columns = [log_odds(probabilities, k) for k in range(probabilities.shape[1])]
+    return np.stack(columns, axis=1)
+
+
 def _decide(case: Case, significance: Significance, params: AuditParams) -> Conclusion:
     if case.evidence is None:
         return Conclusion("inconclusive", "none", (f"not audited: {case.error}",))
@@ -186,7 +200,7 @@ def _split_suspects(
         if item is None:
             continue
         if (
-            significance.q_towards <= params.alpha
+            significance.q <= params.alpha
             or item.changes_class
             or item.drop >= params.min_drop
             or item.is_sufficient

@@ -36,8 +36,8 @@ class AuditParams:
     Attributes:
         target_class: Class whose predictions are audited; None audits every film for the class
             that it is predicted as.
-        n_nulls: Matched text-free patches a film, each removed and revealed. From ``1 / alpha``
-            on, a single text-driven film can be found among any number of films.
+        n_nulls: Matched text-free patches a film. From ``2 / alpha`` on, a single text-driven film
+            can be found among any number of films.
         alpha: False discovery rate of the verdicts, in (0, 1).
         min_drop: Smallest relevant fall of the target probability, in [0, 1].
         strong_drop: Fall that counts as text-driven even if the class is kept, in [0, 1].
@@ -55,7 +55,7 @@ class AuditParams:
     """
 
     target_class: str | None = None
-    n_nulls: int = 20
+    n_nulls: int = 40
     alpha: float = 0.05
     min_drop: float = 0.1
     strong_drop: float = 0.5
@@ -277,7 +277,7 @@ def plan_audit(
     n_evaluations = n_maps * prices.map_evaluations
     if n_to_explain is None:
         duration_s += n_audited * prices.film_s
-        n_evaluations += n_audited * (N_SINGLE_VIEWS + 2 * params.n_nulls)
+        n_evaluations += n_audited * (N_SINGLE_VIEWS + params.n_nulls)
     return AuditPlan(
         stage="interventions" if n_to_explain is None else "explanations",
         n_films=selection.n_films,

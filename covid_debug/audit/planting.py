@@ -17,7 +17,7 @@ from covid_debug.artifacts import write_artifact
 from covid_debug.audit.interventions import choose_baseline, make_baseline_views
 from covid_debug.audit.planning import AuditParams, AuditSubject, Views, target_index
 from covid_debug.audit.trials import Ground, Trial, run_trial
-from covid_debug.audit.verdicts import decide, judge_significance
+from covid_debug.audit.verdicts import compute_margins, decide, judge_significance, log_odds
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.imaging.geometry import render_view
@@ -220,6 +220,7 @@ def measure_power(
         lambda images: predict(images)[:, target], views, base_rows[:, target], params.baselines
     )
     nothing = make_baseline_views(views, baseline)
+    margin = float(compute_margins(log_odds(base_rows, target)[:, None])[0])
     trials: list[Trial] = []
     for i, (film, pixels, taken) in enumerate(bases):
         seed = derive_seed(run_seed, film.image_id, "plant")
@@ -237,7 +238,7 @@ def measure_power(
     plants = [
         plant
         for effect in planting.effects
-        for plant in _judge(trials, effect, target, loaded.classifier.class_names, params)
+        for plant in _judge(trials, effect, target, loaded.classifier.class_names, margin, params)
     ]
     return PowerReport(tuple(plants), skipped, baseline)
 
@@ -281,10 +282,11 @@ def _judge(
     effect: float,
     target: int,
     class_names: Sequence[str],
+    margin: float,
     params: AuditParams,
 ) -> list[Plant]:
     name = class_names[target]
-    answers = [trial.answers(effect, target, class_names) for trial in trials]
+    answers = [trial.answers(effect, target, class_names, margin) for trial in trials]
     audited = [
         i
         for i, (_, film, evidence) in enumerate(answers)

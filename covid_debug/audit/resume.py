@@ -23,7 +23,7 @@ from covid_debug.journal import Journal
 from covid_debug.models.classifier import Classifier
 from covid_debug.records_json import parse_plain, to_plain
 
-_VERSION = 1  # of what is computed for a film
+_VERSION = 2  # of what is computed for a film
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class AuditRequest(Request):
 
     stage: ClassVar[str] = AUDIT_KIND
     makes: ClassVar[str] = AUDIT_KIND
-    code_version: ClassVar[int] = 5
+    code_version: ClassVar[int] = 6
 
     def parameters(self) -> object:
         """Return how to audit and the seed; where they are used, the detector and the factory."""
@@ -130,7 +130,7 @@ def plant(
     """
     planting = PlantingParams()
     n_plants = planting.n_films * len(planting.height_shares) * len(planting.contrasts)
-    n_evaluations = n_plants * (4 + 2 * subject.params.n_nulls)
+    n_evaluations = n_plants * (4 + subject.params.n_nulls)
     means.listener.say(f"planting {n_plants} texts: {n_evaluations:,} model evaluations")
     with means.listener.progress("films with planted text") as progress:
         report = measure_power(subject, planting, progress)

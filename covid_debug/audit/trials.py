@@ -64,9 +64,9 @@ class Trial:
         contrast: Brightness added under the glyphs, in gray levels.
         base: ``(K,)`` probabilities without the plant.
         planted: ``(K,)`` probabilities with the plant.
-        rows: ``(3 + 2 n, K)`` probabilities under the interventions; None if the text was not
+        rows: ``(3 + n, K)`` probabilities under the interventions; None if the text was not
             detected.
-        responses: ``(3 + 2 n,)`` response of the sensor to the same views, in [0, 1].
+        responses: ``(3 + n,)`` response of the sensor to the same views, in [0, 1].
     """
 
     film: Film
@@ -79,7 +79,7 @@ class Trial:
     responses: NDArray[np.float64] | None = None
 
     def answers(
-        self, effect: float, target: int, class_names: Sequence[str]
+        self, effect: float, target: int, class_names: Sequence[str], margin: float
     ) -> tuple[Answer, Answer, Evidence | None]:
         """Return the answers under an effect.
 
@@ -87,6 +87,7 @@ class Trial:
             effect: Log-odds that the glyphs add to the target class.
             target: Index of the audited class.
             class_names: Classes of the model.
+            margin: Least effect that is tested for, in log-odds.
 
         Returns:
             The answer without the plant, with it, and the evidence where it was detected.
@@ -96,19 +97,18 @@ class Trial:
         film = _shift(planted, effect, target, class_names)
         if self.rows is None or self.responses is None:
             return base, film, None
-        removed, revealed, nothing, *nulls = [
+        removed, revealed, nothing, *null_removed = [
             _shift(row, effect * float(response), target, class_names)
             for row, response in zip(self.rows, self.responses, strict=True)
         ]
-        half = len(nulls) // 2
         evidence = Evidence(
             target=class_names[target],
             film=film,
             text_removed=removed,
             text_revealed=revealed,
             baseline=nothing,
-            null_removed=tuple(nulls[:half]),
-            null_revealed=tuple(nulls[half:]),
+            null_removed=tuple(null_removed),
+            margin=margin,
         )
         return base, film, evidence
 

@@ -2,7 +2,7 @@
 
 Owns the test, its null and the rule. It sees probabilities only, never pixels or models.
 
-**The test.** The evidence that text pushes a film towards the target class is the fall of the
+**The test.** One question a film: does its text move the prediction? The effect is the fall of the
 target's log-odds when the text is removed, because on that scale a saturated probability still
 moves. Its null are the falls at matched text-free patches of the same film. With ``K`` patches a
 rank within one film cannot be smaller than ``1 / (K + 1)``, which no correction for many films
@@ -10,14 +10,21 @@ survives. Therefore each fall is standardised by its own film's nulls (each null
 nulls of its film, the text by one null fewer than there are, so that both are treated alike) and
 compared with the standardised nulls of **all** audited films::
 
-    z = (fall - mean of reference nulls) / (sd of reference nulls + s0)
-    p = (1 + number of null z >= text z) / (1 + number of null z)
+    z = (fall - margin - mean of reference nulls) / (sd of reference nulls + rounding)
+    p = (1 + number of null z >= z) / (1 + number of null z)
 
-``s0`` is the median sd over films; it keeps a film whose nulls do not move at all from turning a
-negligible fall into a large z. The assumption is that, after standardisation, films share one null
-distribution; the rank within the film is reported beside it. Benjamini and Hochberg's procedure
-over the audited films gives q. With ``K >= 1 / alpha`` a single text-driven film among any number
-of films can be found.
+and the same with all signs reversed; the smaller of the two, doubled, is the film's p. Benjamini
+and Hochberg's procedure over the audited films gives q: one family, one hypothesis a film. The
+direction is the fall's sign.
+
+**The margin.** Patches are matched in shape and place, not in energy: on real films the removal of
+text changes several times the gray levels that the removal of a patch changes, so a model that
+cannot read answers to it more as well. A test of "no effect at all" would call that a finding on a
+third of the films. Therefore the test is one of a *minimum effect*: the null hypothesis is that
+text moves the log-odds by no more than ``MARGIN`` times their standard deviation over the films,
+beyond what matched patches do. ``covid-debug bench audit --size`` measures what is left: the rate
+of small p on models that cannot read. (Nulls of the text's own energy were tried and lose the power
+against models that take any bright mark for their text: docs/decisions/0003-audit-null.md.)
 """
 
 from collections.abc import Sequence
@@ -42,11 +49,14 @@ Direction = Literal["towards", "away", "none"]
 MIN_NULLS = 4
 """Fewest matched patches from which a spread can be estimated."""
 
+MARGIN = 0.25
+"""Least effect that is tested for, in standard deviations of the log-odds over the films."""
+
 FRAGILE_SHARE = 0.5
 """Share of matched patches that change the class from which on a film counts as fragile."""
 
 _TINY = 1e-30
-_LEAST_SPREAD = 1e-4  # log-odds; rounding of float32 probabilities
+_LEAST_SPREAD = 1e-3  # log-odds; rounding of float32 probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class Evidence:
         text_revealed: Only the text on the baseline.
         baseline: The film with everything removed, normally its blur.
         null_removed: Without each matched patch.
-        null_revealed: Only each matched patch on the baseline.
+        margin: Least effect that is tested for, in log-odds, see :func:`compute_margins`.
     """
 
     target: str
@@ -78,7 +88,7 @@ class Evidence:
     text_revealed: Answer
     baseline: Answer
     null_removed: tuple[Answer, ...]
-    null_revealed: tuple[Answer, ...]
+    margin: float = 0.0
 
     @property
     def drop(self) -> float:
@@ -96,6 +106,16 @@ class Evidence:
         return self.text_revealed.predicted_class == self.target != self.baseline.predicted_class
 
     @property
+    def effect(self) -> float:
+        """Fall of the target's log-odds when the text is removed."""
+        return self.film.log_odds - self.text_removed.log_odds
+
+    @property
+    def null_effects(self) -> tuple[float, ...]:
+        """Fall of the target's log-odds when each matched patch is removed."""
+        return tuple(self.film.log_odds - answer.log_odds for answer in self.null_removed)
+
+    @property
     def null_flip_share(self) -> float:
         """Share of matched patches whose removal changes the class; 0 without patches."""
         if not self.null_removed:
@@ -109,21 +129,15 @@ class Significance:
     """What the null says about one film; NaN where it could not be tested.
 
     Attributes:
-        p_towards: One-sided p-value that removing the text lowers the target's odds.
-        q_towards: Its false discovery rate over the audited films.
-        p_away: One-sided p-value that removing the text raises the target's odds.
-        q_away: Its false discovery rate.
-        p_revealed: One-sided p-value that the text alone raises the odds on the baseline.
-        q_revealed: Its false discovery rate.
-        n_exceeded: Matched patches of the same film whose removal lowers the odds less.
+        p: Two-sided p-value that removing the text moves the target's log-odds by more than the
+            margin beyond what matched patches do.
+        q: Its false discovery rate over the audited films.
+        n_exceeded: Matched patches of the same film that move the log-odds less, in the text's
+            direction.
     """
 
-    p_towards: float
-    q_towards: float
-    p_away: float
-    q_away: float
-    p_revealed: float
-    q_revealed: float
+    p: float
+    q: float
     n_exceeded: int
 
 
@@ -148,45 +162,56 @@ def log_odds(probabilities: ArrayLike, target: int) -> NDArray[np.float64]:
     return odds
 
 
-def calibrated_p_values(
-    effects: ArrayLike, null_effects: Sequence[ArrayLike]
-) -> NDArray[np.float64]:
-    """Return one-sided p-values of effects against the pooled, standardised nulls.
+def compute_margins(film_log_odds: ArrayLike) -> NDArray[np.float64]:
+    """Return the least effect that is tested for, for each class.
 
     Args:
-        effects: ``(M,)`` effect at the text of each film; larger = more against the null.
+        film_log_odds: ``(N, K)`` log-odds of every class on the films as they are.
+
+    Returns:
+        ``(K,)`` in log-odds: :data:`MARGIN` standard deviations; 0 for fewer than two films.
+    """
+    rows = np.asarray(film_log_odds, dtype=np.float64)
+    if len(rows) < 2:
+        return np.zeros(rows.shape[1])
+    margins: NDArray[np.float64] = MARGIN * rows.std(axis=0, ddof=1)
+    return margins
+
+
+def calibrated_p_values(
+    effects: ArrayLike, null_effects: Sequence[ArrayLike], margins: ArrayLike
+) -> NDArray[np.float64]:
+    """Return two-sided p-values of effects against the pooled, standardised nulls.
+
+    Args:
+        effects: ``(M,)`` effect of the text of each film.
         null_effects: For each film, the effects at its matched patches.
+        margins: ``(M,)`` least effect that is tested for, >= 0, on the same scale.
 
     Returns:
         ``(M,)`` values in (0, 1]; NaN for a film with fewer than :data:`MIN_NULLS` patches.
     """
     observed = np.asarray(effects, dtype=np.float64)
+    margin = np.asarray(margins, dtype=np.float64)
     nulls = [np.asarray(values, dtype=np.float64) for values in null_effects]
-    usable = np.array([len(values) >= MIN_NULLS for values in nulls], dtype=bool)
+    usable = [i for i, values in enumerate(nulls) if len(values) >= MIN_NULLS]
     p = np.full(observed.shape, np.nan)
-    if not usable.any():
+    if not usable:
         return p
-    spreads = [float(values.std(ddof=1)) for values, ok in zip(nulls, usable, strict=True) if ok]
-    floor = max(float(np.median(spreads)), _LEAST_SPREAD)
-    pooled = np.sort(
-        np.concatenate(
-            [
-                _standardise_nulls(values, floor)
-                for values, ok in zip(nulls, usable, strict=True)
-                if ok
-            ]
-        )
-    )
-    for i in np.flatnonzero(usable):
+    pooled = np.sort(np.concatenate([_standardise_nulls(nulls[i]) for i in usable]))
+    for i in usable:
         reference = nulls[i][:-1]
-        z = (observed[i] - reference.mean()) / (reference.std(ddof=1) + floor)
-        n_as_large = pooled.size - int(np.searchsorted(pooled, z - 1e-9, side="left"))
-        p[i] = (1 + n_as_large) / (1 + pooled.size)
+        centre, spread = reference.mean(), reference.std(ddof=1) + _LEAST_SPREAD
+        up = (observed[i] - margin[i] - centre) / spread - 1e-9
+        down = (observed[i] + margin[i] - centre) / spread + 1e-9
+        n_above = pooled.size - int(np.searchsorted(pooled, up, side="left"))
+        n_below = int(np.searchsorted(pooled, down, side="right"))
+        p[i] = min(1.0, 2 * (1 + min(n_above, n_below)) / (1 + pooled.size))
     return p
 
 
 def judge_significance(evidence: Sequence[Evidence | None]) -> list[Significance]:
-    """Compare every film's effects with the nulls of all films.
+    """Compare every film's effect with the nulls of all films.
 
     Args:
         evidence: Evidence of each film, None where it failed.
@@ -194,37 +219,14 @@ def judge_significance(evidence: Sequence[Evidence | None]) -> list[Significance
     Returns:
         One entry a film; NaN for films that failed or have too few nulls.
     """
-    drops: list[float] = []
-    null_drops: list[list[float]] = []
-    gains: list[float] = []
-    null_gains: list[list[float]] = []
-    for item in evidence:
-        if item is None:
-            drops.append(np.nan)
-            gains.append(np.nan)
-            null_drops.append([])
-            null_gains.append([])
-            continue
-        film, nothing = item.film.log_odds, item.baseline.log_odds
-        drops.append(film - item.text_removed.log_odds)
-        gains.append(item.text_revealed.log_odds - nothing)
-        null_drops.append([film - answer.log_odds for answer in item.null_removed])
-        null_gains.append([answer.log_odds - nothing for answer in item.null_revealed])
-    towards = calibrated_p_values(drops, null_drops)
-    away = calibrated_p_values(np.negative(drops), [np.negative(x) for x in null_drops])
-    revealed = calibrated_p_values(gains, null_gains)
-    q = [benjamini_hochberg(p) for p in (towards, away, revealed)]
+    effects = [np.nan if item is None else item.effect for item in evidence]
+    nulls = [() if item is None else item.null_effects for item in evidence]
+    margins = [0.0 if item is None else item.margin for item in evidence]
+    p_values = calibrated_p_values(effects, nulls, margins)
+    q_values = benjamini_hochberg(p_values)
     return [
-        Significance(
-            p_towards=float(towards[i]),
-            q_towards=float(q[0][i]),
-            p_away=float(away[i]),
-            q_away=float(q[1][i]),
-            p_revealed=float(revealed[i]),
-            q_revealed=float(q[2][i]),
-            n_exceeded=sum(null < drop for null in nulls),
-        )
-        for i, (drop, nulls) in enumerate(zip(drops, null_drops, strict=True))
+        Significance(float(p), float(q), sum(abs(effect) > np.sign(effect) * null for null in own))
+        for p, q, effect, own in zip(p_values, q_values, effects, nulls, strict=True)
     ]
 
 
@@ -240,10 +242,10 @@ def decide(
 
     ``text_driven``: beyond the null (``q <= alpha``), and without the text the film leaves the
     class or loses at least ``strong_drop``. ``text_sensitive``: beyond the null, class kept, and
-    at least ``min_drop`` lost; or the text alone turns the baseline into the class, beyond
-    what matched patches do. ``inconclusive``: the class changes or at least ``min_drop`` is lost,
-    but no more than at matched patches, or the film has no room for them.
-    ``not_text_driven``: everything else.
+    at least ``min_drop`` lost. ``inconclusive``: the class changes or at least ``min_drop`` is
+    lost, but not beyond what matched patches do, or the film has no room for them.
+    ``not_text_driven``: everything else, also where text pushes *away* from the class; the
+    direction tells.
 
     Args:
         evidence: Probabilities under the interventions.
@@ -256,15 +258,16 @@ def decide(
         Verdict, direction, and the reasons in sentences.
     """
     is_relevant = evidence.changes_class or evidence.drop >= min_drop
+    is_beyond = significance.q <= alpha
     reasons = [_describe_removal(evidence, significance, alpha, is_relevant=is_relevant)]
     verdict: Verdict = "not_text_driven"
-    if np.isnan(significance.p_towards):
+    if np.isnan(significance.p):
         reasons.append(
             f"only {len(evidence.null_removed)} matched patches fit on the film, {MIN_NULLS} are"
             " needed: no null to compare with"
         )
         verdict = "inconclusive"
-    elif significance.q_towards <= alpha and is_relevant:
+    elif is_beyond and is_relevant and evidence.effect > 0:
         is_driven = evidence.changes_class or evidence.drop >= strong_drop
         verdict = "text_driven" if is_driven else "text_sensitive"
     elif is_relevant:
@@ -282,28 +285,24 @@ def decide(
         else:
             reasons.append("the change is not beyond what matched patches do")
     if evidence.is_sufficient:
-        beyond = significance.q_revealed <= alpha
         reasons.append(
             f"the text alone, on an empty film, is predicted {evidence.target}"
-            f" ({evidence.baseline.probability:.2f} -> {evidence.text_revealed.probability:.2f}),"
-            f" {'beyond' if beyond else 'not beyond'} matched patches"
+            f" ({evidence.baseline.probability:.2f} -> {evidence.text_revealed.probability:.2f})"
         )
-        if beyond and verdict == "not_text_driven":
-            verdict = "text_sensitive"
     direction: Direction = "none"
-    if significance.q_towards <= alpha:
-        direction = "towards"
-    elif significance.q_away <= alpha:
-        direction = "away"
+    if is_beyond:
+        direction = "towards" if evidence.effect > 0 else "away"
+    if direction == "away":
         reasons.append(f"the text pushes away from {evidence.target}: without it p rises")
     return Conclusion(verdict, direction, tuple(reasons))
 
 
-def _standardise_nulls(values: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+def _standardise_nulls(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each null relative to the other nulls of its film."""
     K = values.size
     others = np.broadcast_to(values, (K, K))[~np.eye(K, dtype=bool)].reshape(K, K - 1)
-    z: NDArray[np.float64] = (values - others.mean(axis=1)) / (others.std(axis=1, ddof=1) + floor)
+    spread = others.std(axis=1, ddof=1) + _LEAST_SPREAD
+    z: NDArray[np.float64] = (values - others.mean(axis=1)) / spread
     return z
 
 
@@ -319,16 +318,16 @@ def _describe_removal(
         f"without the text it {change} (p {evidence.film.probability:.2f} ->"
         f" {evidence.text_removed.probability:.2f})"
     )
-    if np.isnan(significance.p_towards):
+    if np.isnan(significance.p):
         return sentence
     n_nulls = len(evidence.null_removed)
     sentence += (
         f"; larger than at {significance.n_exceeded} of {n_nulls} matched patches,"
-        f" q = {significance.q_towards:.3f}"
+        f" q = {significance.q:.3f}"
     )
-    if significance.q_towards <= alpha:
+    if significance.q <= alpha:
         too_small = f": beyond them, but a fall of {evidence.drop:.2f} is too small to count"
-        return sentence if is_relevant else sentence + too_small
-    if significance.p_towards <= alpha or significance.n_exceeded == n_nulls:
+        return sentence if is_relevant or evidence.effect < 0 else sentence + too_small
+    if significance.p <= alpha or significance.n_exceeded == n_nulls:
         sentence += ": not enough after correction for all audited films"
     return sentence

@@ -63,7 +63,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         * train_s,
         f"text interventions ({n_trainings} models)": n_trainings
         * n_audited
-        * (3 + 2 * config.audit.n_nulls)
+        * (3 + config.audit.n_nulls)
         * forward_s,
         f"iGOS++ maps (at most {n_maps}, {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
         "comparison": n_trainings * n_test * 2 * forward_s,

@@ -279,7 +279,7 @@ def _bars(entry: AuditedFilm) -> list[Bar]:
     bars = [
         Bar("Film as it is", entry.probability, kind="asis"),
         Bar("Text removed", after.text_removed, after.null_removed),
-        Bar("Only text left", after.text_revealed, after.null_revealed),
+        Bar("Only text left", after.text_revealed),
         Bar(f"All {everything}", after.blurred),
     ]
     if saliency is not None and not saliency.void:

@@ -42,8 +42,6 @@ class FlagRow:
     blurred: float
     null_removed_min: float | None
     null_removed_max: float | None
-    null_revealed_min: float | None
-    null_revealed_max: float | None
     n_nulls: int
     cleaned_class: str | None
     enrichment: float | None
@@ -127,8 +125,6 @@ def _flag_row(
         blurred=after.blurred,
         null_removed_min=min(after.null_removed, default=None),
         null_removed_max=max(after.null_removed, default=None),
-        null_revealed_min=min(after.null_revealed, default=None),
-        null_revealed_max=max(after.null_revealed, default=None),
         n_nulls=len(after.null_removed),
         cleaned_class=entry.cleaned_class,
         enrichment=saliency.enrichment if saliency else None,

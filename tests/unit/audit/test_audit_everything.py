@@ -62,8 +62,8 @@ def test_p_is_computed_again_from_the_file(world, tmp_path):
 
     found = judge_significance([_to_evidence(film) for film in films])
 
-    assert [one.p_towards for one in found] == pytest.approx([f.p_value for f in films], abs=1e-6)
-    assert [one.p_away for one in found] == pytest.approx([f.p_value_away for f in films], abs=1e-6)
+    assert [one.p for one in found] == pytest.approx([f.p_value for f in films], abs=1e-6)
+    assert [one.q for one in found] == pytest.approx([f.q_value for f in films], abs=1e-6)
 
 
 def _to_evidence(film):
@@ -79,7 +79,7 @@ def _to_evidence(film):
         text_revealed=answer(odds.text_revealed),
         baseline=answer(odds.blurred),
         null_removed=tuple(answer(value) for value in odds.null_removed),
-        null_revealed=(),
+        margin=odds.margin,
     )
 
 

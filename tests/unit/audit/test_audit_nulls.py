@@ -117,11 +117,10 @@ def test_interventions_touch_the_text_alone():
     assert (made.text_removed[made.text_mask] != view[made.text_mask]).any()
     np.testing.assert_array_equal(made.text_revealed[made.text_mask], view[made.text_mask])
     np.testing.assert_array_equal(made.text_revealed[outside], NOTHING[outside])
-    assert made.stack().shape == (3 + 2 * 6, 64, 64)
-    for removed, revealed in zip(made.null_removed, made.null_revealed, strict=True):
+    assert made.stack().shape == (3 + 6, 64, 64)
+    for removed in made.null_removed:
         np.testing.assert_array_equal(removed[made.text_mask], view[made.text_mask])
         assert (removed != view).any()
-        assert (revealed != NOTHING).any()
 
 
 def test_fill_of_a_patch_equals_the_fill_of_the_whole_film(monkeypatch):
@@ -243,12 +242,8 @@ def test_stack_is_removed_revealed_nothing_then_the_nulls():
 
     for at, view in ((0, made.text_removed), (1, made.text_revealed), (2, made.baseline)):
         np.testing.assert_array_equal(stack[at], view)
-    np.testing.assert_array_equal(stack[3:7], made.null_removed)
-    np.testing.assert_array_equal(stack[7:], made.null_revealed)
-    for removed, revealed in zip(made.null_removed, made.null_revealed, strict=True):
-        shown = revealed != NOTHING
-        np.testing.assert_array_equal(revealed[shown], render_view(_film(100, 100), SPEC)[shown])
-        assert 0 < shown.mean() < 0.2
+    np.testing.assert_array_equal(stack[3:], made.null_removed)
+    for removed in made.null_removed:
         assert (removed != render_view(_film(100, 100), SPEC)).mean() < 0.2
 
 

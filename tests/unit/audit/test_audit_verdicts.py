@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from covid_debug.audit.verdicts import (
+    MARGIN,
     Answer,
     Evidence,
     Significance,
     calibrated_p_values,
+    compute_margins,
     decide,
     judge_significance,
     log_odds,
@@ -34,12 +36,11 @@ def _evidence(film=0.9, removed=0.9, revealed=0.1, blurred=0.1, nulls=(0.9,) * 2
         _answer(revealed),
         _answer(blurred),
         tuple(map(_answer, nulls)),
-        tuple(_answer(0.1) for _ in nulls),
     )
 
 
-def _significance(q_towards=1.0, q_away=1.0, q_revealed=1.0, p=0.5):
-    return Significance(p, q_towards, 1 - p, q_away, 0.5, q_revealed, 12)
+def _significance(q=1.0, p=0.5):
+    return Significance(p, q, 12)
 
 
 def test_log_odds_resolves_a_probability_that_float32_rounds_to_one():
@@ -51,49 +52,75 @@ def test_log_odds_resolves_a_probability_that_float32_rounds_to_one():
     np.testing.assert_allclose(log_odds(p, 0), -odds, rtol=1e-5)
 
 
-def test_p_values_are_uniform_under_the_null_although_films_differ_in_scale():
+def _no_margin(nulls):
+    return np.zeros(len(nulls))
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "standard_t"])
+def test_p_values_have_their_size_in_every_quartile_of_the_spread(draw):
     rng = np.random.default_rng(0)
-    scale = np.exp(rng.normal(0, 1.5, size=400))
-    draws = rng.standard_t(4, size=(400, 21)) * scale[:, None] + rng.normal(0, 1, (400, 1))
+    scale = np.exp(rng.normal(0, 1.5, size=800))
+    noise = {
+        "standard_normal": lambda: rng.standard_normal((800, 41)),
+        "standard_t": lambda: rng.standard_t(4, (800, 41)),
+    }[draw]()
+    draws = noise * scale[:, None] + rng.normal(0, 1, (800, 1))
 
-    p = calibrated_p_values(draws[:, 0], list(draws[:, 1:]))
+    p = calibrated_p_values(draws[:, 0], list(draws[:, 1:]), _no_margin(draws))
 
-    # 400 films: sd of the share below u is sqrt(u (1-u) / 400); 4 sd allowed
+    # sd of the share below u is sqrt(u (1-u) / n); 4 sd allowed
     for u in (0.01, 0.05, 0.2, 0.5):
-        assert abs(np.mean(p <= u) - u) < 4 * math.sqrt(u * (1 - u) / 400)
+        assert abs(np.mean(p <= u) - u) < 4 * math.sqrt(u * (1 - u) / 800)
+    quartile = np.digitize(scale, np.quantile(scale, [0.25, 0.5, 0.75]))
+    for k in range(4):
+        assert np.mean(p[quartile == k] <= 0.05) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
     assert np.sum(benjamini_hochberg(p) <= 0.05) <= 1
 
 
-def test_single_strong_film_among_many_is_found_with_twenty_nulls():
+def test_single_strong_film_among_many_is_found_with_forty_nulls():
     rng = np.random.default_rng(1)
-    nulls = rng.normal(size=(200, 20))
-    drops = rng.normal(size=200)
-    drops[17] = 30.0
+    nulls = rng.normal(size=(200, 40))
+    effects = rng.normal(size=200)
+    effects[17] = 30.0
 
-    q = benjamini_hochberg(calibrated_p_values(drops, list(nulls)))
+    q = benjamini_hochberg(calibrated_p_values(effects, list(nulls), _no_margin(nulls)))
 
-    assert np.flatnonzero(q <= 0.05).tolist() == [17]
+    found = np.flatnonzero(q <= 0.05).tolist()
+    assert 17 in found
+    assert len(found) <= 2
 
 
-def test_tiny_fall_on_a_film_whose_nulls_do_not_move_is_not_significant():
-    rng = np.random.default_rng(2)
-    nulls = [np.zeros(20), *rng.normal(size=(30, 20))]
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_effect_below_the_margin_is_never_significant(sign):
+    nulls = list(np.random.default_rng(2).normal(0, 0.01, size=(30, 40)))
+    effects = [sign * 0.9, *np.zeros(29)]
 
-    p = calibrated_p_values([0.01, *rng.normal(size=30)], nulls)
+    without = calibrated_p_values(effects, nulls, np.zeros(30))
+    with_margin = calibrated_p_values(effects, nulls, np.ones(30))
 
-    assert p[0] > 0.2
+    assert without[0] == pytest.approx(2 / 1201)
+    assert with_margin.tolist() == [1.0] * 30
+
+
+def test_margin_is_a_share_of_the_spread_over_films_of_each_class():
+    odds = np.array([[0.0, 10.0], [2.0, 30.0]])  # sd 1.414 and 14.14
+
+    np.testing.assert_allclose(compute_margins(odds), MARGIN * np.array([2**0.5, 200**0.5]))
+    assert compute_margins(odds[:1]).tolist() == [0.0, 0.0]
 
 
 def test_all_effects_zero_gives_p_of_one():
-    assert calibrated_p_values([0.0, 0.0], [np.zeros(20)] * 2).tolist() == [1.0, 1.0]
+    p = calibrated_p_values([0.0, 0.0], [np.zeros(20)] * 2, np.zeros(2))
+
+    assert p.tolist() == [1.0, 1.0]
 
 
 def test_films_with_too_few_nulls_are_not_tested():
-    p = calibrated_p_values([1.0, 1.0], [np.zeros(3), np.arange(4.0)])
+    p = calibrated_p_values([1.0, 1.0], [np.zeros(3), np.arange(4.0)], np.zeros(2))
 
     assert math.isnan(p[0])
     assert not math.isnan(p[1])
-    assert np.isnan(calibrated_p_values([1.0], [np.zeros(2)])).all()
+    assert np.isnan(calibrated_p_values([1.0], [np.zeros(2)], [0.0])).all()
 
 
 def test_judge_significance_counts_nulls_and_skips_failed_films():
@@ -102,9 +129,8 @@ def test_judge_significance_counts_nulls_and_skips_failed_films():
     first, second = judge_significance([driven, None])
 
     assert first.n_exceeded == 20
-    assert first.p_towards == pytest.approx(1 / 21)
-    assert first.p_away == 1.0
-    assert math.isnan(second.p_towards)
+    assert first.p == pytest.approx(2 / 21)
+    assert math.isnan(second.p)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +143,8 @@ def test_judge_significance_counts_nulls_and_skips_failed_films():
         (_evidence(removed=0.1), _significance(0.3), "inconclusive"),
         (_evidence(removed=0.7), _significance(0.3), "inconclusive"),
         (_evidence(removed=0.1, nulls=()), _significance(math.nan, p=math.nan), "inconclusive"),
-        (_evidence(revealed=0.9), _significance(0.9, q_revealed=0.01), "text_sensitive"),
-        (_evidence(revealed=0.9), _significance(0.9, q_revealed=0.5), "not_text_driven"),
+        (_evidence(revealed=0.9), _significance(0.9), "not_text_driven"),
+        (_evidence(film=0.6, removed=0.9), _significance(0.01), "not_text_driven"),
     ],
 )  # fmt: skip
 def test_decide_follows_its_rule(evidence, significance, verdict):
@@ -132,7 +158,6 @@ def test_strong_drop_counts_as_driven_even_if_the_class_is_kept():
         _answer(0.4, "COVID-19"),
         _answer(0.1),
         _answer(0.1),
-        (),
         (),
     )
 
@@ -156,7 +181,7 @@ def test_inconclusive_says_why(evidence, words):
 
 
 def test_text_that_pushes_away_is_recorded():
-    decision = decide(_evidence(film=0.6, removed=0.9), _significance(1.0, q_away=0.01), **RULE)
+    decision = decide(_evidence(film=0.6, removed=0.9), _significance(0.01), **RULE)
 
     assert decision.direction == "away"
     assert decision.verdict == "not_text_driven"
@@ -181,7 +206,7 @@ def test_reasons_carry_the_numbers():
 )
 def test_decide_not_driven_says_why_a_large_rank_is_not_enough(removed, q, words):
     evidence = _evidence(removed=removed, nulls=tuple(np.linspace(0.88, 0.92, 20)))
-    significance = Significance(0.002, q, 1.0, 1.0, 0.5, 1.0, n_exceeded=20)
+    significance = Significance(0.002, q, n_exceeded=20)
 
     decision = decide(evidence, significance, **RULE)
 
@@ -190,53 +215,35 @@ def test_decide_not_driven_says_why_a_large_rank_is_not_enough(removed, q, words
 
 
 @pytest.mark.parametrize(
-    ("effect", "p"), [(4.01, 1 / 5), (4.0, 2 / 5), (3.6, 2 / 5), (2.5, 3 / 5), (2.0, 3 / 5)]
+    ("effect", "margin", "p"),
+    [(4.1, 0, 2 / 5), (3.9, 0, 4 / 5), (2.3, 0, 1.0), (4.1, 0.2, 4 / 5), (-0.1, 0, 2 / 5)],
 )
-def test_p_value_of_one_film_by_hand(effect, p):
-    # sd of 1..4 = s0 = 1.291. Each null against the other three: 4 -> (4 - 2) / (1 + s0) = .873,
-    # 3 -> (3 - 7/3) / (1.528 + s0) = .237, and the same below 0 for 2 and 1.
-    # The text against the first three: (effect - 2) / (1 + s0).
-    found = calibrated_p_values([effect], [np.arange(1.0, 5.0)])
+def test_p_value_of_one_film_by_hand(effect, margin, p):
+    # Each of 1..4 against the other three: 4 -> (4 - 2) / 1 = 2, 3 -> (3 - 7/3) / 1.528 = .436,
+    # and the same below 0 for 1 and 2. The text against the first three: (effect - 2) / 1.
+    found = calibrated_p_values([effect], [np.arange(1.0, 5.0)], [margin])
 
     assert found.tolist() == pytest.approx([p])
 
 
-def test_floor_of_the_spread_is_the_median_over_films():
-    nulls = [np.arange(1.0, 5.0), np.zeros(4), 10 * np.arange(1.0, 5.0)]
-
-    p = calibrated_p_values([0.0, 1.0, 0.0], nulls)
-
-    # z = 1 / (0 + 1.291) = .775; of the 12 nulls 2 / 2.291 = .873 and 20 / 11.291 = 1.771 exceed it
-    assert p[1] == pytest.approx(3 / 13)
-
-
-def test_text_that_alone_raises_the_odds_counts_as_revealed_and_one_that_lowers_does_not():
-    raising, lowering = _evidence(revealed=0.99), _evidence(revealed=0.01)
-
-    up, down = judge_significance([raising])[0], judge_significance([lowering])[0]
-
-    assert up.p_revealed == pytest.approx(1 / 21)
-    assert down.p_revealed == 1.0
-
-
 def test_every_p_value_is_corrected_for_the_number_of_films():
-    nulls = tuple(np.linspace(0.85, 0.95, 20))
+    low = tuple(np.linspace(0.85, 0.95, 20))
 
-    first, second = judge_significance([_evidence(removed=0.01, nulls=nulls), _evidence()])
+    first, second = judge_significance([_evidence(removed=0.01, nulls=low), _evidence()])
 
-    assert first.p_towards == pytest.approx(1 / 41)
-    assert first.q_towards == pytest.approx(2 / 41)
-    assert second.q_towards == pytest.approx(second.p_towards)
-    assert second.q_away == pytest.approx(max(first.p_away, second.p_away))
+    assert first.p == pytest.approx(2 / 41)
+    assert first.q == pytest.approx(4 / 41)
+    assert second.q == pytest.approx(second.p)
 
 
-def test_film_whose_odds_rise_without_the_text_is_judged_away():
-    (found,) = judge_significance(
-        [_evidence(film=0.5, removed=0.99, nulls=tuple(np.linspace(0.45, 0.55, 20)))]
-    )
+def test_film_whose_odds_rise_without_the_text_moves_away():
+    rising = _evidence(film=0.5, removed=0.99, nulls=tuple(np.linspace(0.45, 0.55, 20)))
 
-    assert (found.p_towards, found.n_exceeded) == (1.0, 0)
-    assert found.p_away == pytest.approx(1 / 21)
+    (found,) = judge_significance([rising])
+
+    assert found.p == pytest.approx(2 / 21)
+    assert found.n_exceeded == 20
+    assert decide(rising, replace(found, q=0.05), **RULE).direction == "away"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +257,7 @@ def test_film_whose_odds_rise_without_the_text_is_judged_away():
 )
 def test_limits_of_the_rule_belong_to_the_finding(removed, q, verdict):
     evidence = Evidence(
-        "COVID-19", _answer(0.75), removed, _answer(0.1), _answer(0.1), (_answer(0.75),) * 20, ()
+        "COVID-19", _answer(0.75), removed, _answer(0.1), _answer(0.1), (_answer(0.75),) * 20
     )
 
     found = decide(evidence, _significance(q), alpha=0.05, min_drop=0.25, strong_drop=0.5)
@@ -259,12 +266,17 @@ def test_limits_of_the_rule_belong_to_the_finding(removed, q, verdict):
     assert found.direction == ("towards" if q <= 0.05 else "none")
 
 
-def test_limits_of_revealed_text_and_of_fragile_films_belong_to_the_finding():
-    revealed = decide(_evidence(revealed=0.9), _significance(0.9, q_revealed=0.05), **RULE)
+def test_half_of_the_patches_is_enough_to_call_a_film_fragile():
     half = _evidence(removed=0.1, nulls=(0.2, 0.9) * 10)
 
-    assert revealed.verdict == "text_sensitive"
     assert "fragile: 50%" in decide(half, _significance(0.3), **RULE).reasons[1]
+
+
+def test_text_that_alone_is_the_class_is_said_and_decides_nothing():
+    revealed = decide(_evidence(revealed=0.9), _significance(0.9), **RULE)
+
+    assert revealed.verdict == "not_text_driven"
+    assert "the text alone, on an empty film, is predicted COVID-19" in revealed.reasons[-1]
 
 
 def test_text_is_not_sufficient_where_the_empty_film_is_the_target_already():
@@ -274,10 +286,6 @@ def test_text_is_not_sufficient_where_the_empty_film_is_the_target_already():
 
 
 def test_text_that_does_no_more_than_its_matched_patches_is_not_significant():
-    evidence = replace(
-        _evidence(removed=0.3, revealed=0.9, nulls=(0.3,) * 20), null_revealed=(_answer(0.9),) * 20
-    )
+    (found,) = judge_significance([_evidence(removed=0.3, nulls=(0.3,) * 20)])
 
-    (found,) = judge_significance([evidence])
-
-    assert (found.p_towards, found.p_revealed, found.n_exceeded) == (1.0, 1.0, 0)
+    assert (found.p, found.n_exceeded) == (1.0, 0)

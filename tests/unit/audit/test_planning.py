@@ -63,11 +63,11 @@ def test_plan_adds_up_and_says_so():
 
     plan = plan_audit(selection, params, Prices(film_s=0.5, map_s=2.0, map_evaluations=100))
 
-    assert plan.n_evaluations == 30 * 43 + 10 * 100
+    assert plan.n_evaluations == 30 * 23 + 10 * 100
     assert plan.duration_s == 30 * 0.5 + 10 * 2.0
     assert plan.describe() == (
         "40 of 100 films get a prediction; 30 of them have text inside the model's view",
-        "text interventions on 30 films, then at most 10 iGOS++ maps: 2,290 model evaluations,"
+        "text interventions on 30 films, then at most 10 iGOS++ maps: 1,690 model evaluations,"
         " about 35 s",
     )
     later = plan_audit(selection, params, Prices(map_s=2.0), n_to_explain=3)
