@@ -16,7 +16,12 @@ from torchvision.models import resnet18
 
 from benchmarks.tables import to_markdown
 from covid_debug.audit.attributes import ATTRIBUTES
-from covid_debug.audit.reliance import Answers, ask_about_exchanges, draw_donors, estimate_pulls
+from covid_debug.audit.reliance import (
+    Answers,
+    ask_about_exchanges,
+    draw_films_of_classes,
+    estimate_pulls,
+)
 from covid_debug.audit.shortcuts import choose_films, read_films
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.views import load_views
@@ -59,7 +64,7 @@ def bench_shortcuts(
     patients = [film.patient_id for film in films]
     ids = [film.image_id for film in films]
     n_classes = len(filmset.class_names)
-    donors = draw_donors(ids, patients, labels, n_classes, n_donors=1, run_seed=seed)
+    donors = draw_films_of_classes(ids, patients, labels, n_classes, n_donors=1, run_seed=seed)
     n_models = n_groups * N_SEEDS
     kinds = {
         "untrained ResNet18": [

@@ -55,7 +55,7 @@ class Answers:
     view_ids: Rows
 
 
-def draw_donors(
+def draw_films_of_classes(
     image_ids: Sequence[str],
     patients: Sequence[str],
     labels: Rows,
@@ -81,7 +81,9 @@ def draw_donors(
         InputContractError: If no donor is asked for.
     """
     if n_donors < 1:
-        raise InputContractError(f"draw_donors: n_donors is {n_donors}; expected 1 or more")
+        raise InputContractError(
+            f"draw_films_of_classes: n_donors is {n_donors}; expected 1 or more"
+        )
     people = np.asarray(patients)
     donors = np.full((len(image_ids), n_classes, n_donors), NOBODY, np.int64)
     for row, name in enumerate(image_ids):
@@ -109,7 +111,7 @@ def ask_about_exchanges(
 
     Args:
         readings: ``(N,)`` films.
-        donors: From :func:`draw_donors`.
+        donors: From :func:`draw_films_of_classes`.
         attributes: Name -> attribute that can be exchanged.
         models: Each maps ``(M, S, S)`` views to ``(M, K)`` probabilities.
         spec: How views are made.
@@ -172,7 +174,7 @@ def answer_whole_films(said: Probabilities, donors: Rows) -> Answers:
 
     Args:
         said: ``(models, N, K)`` about the films as they are.
-        donors: From :func:`draw_donors`.
+        donors: From :func:`draw_films_of_classes`.
 
     Returns:
         The answers: the most that any exchange could do.
@@ -194,7 +196,7 @@ def estimate_pulls(
 
     Args:
         answers: Of the models.
-        donors: From :func:`draw_donors`.
+        donors: From :func:`draw_films_of_classes`.
         labels: ``(N,)`` class of each film.
         patients: ``(N,)``.
         class_names: ``(K,)``.

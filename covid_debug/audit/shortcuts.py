@@ -20,7 +20,7 @@ from covid_debug.audit.features import describe_image
 from covid_debug.audit.reliance import (
     answer_whole_films,
     ask_about_exchanges,
-    draw_donors,
+    draw_films_of_classes,
     estimate_pulls,
 )
 from covid_debug.audit.shortcut_map import (
@@ -167,7 +167,7 @@ def map_shortcuts(
     readings = read_films(filmset, films, regions, spec, means)
     labels = np.array([filmset.label_index(film) for film in films], dtype=np.int64)
     patients = [film.patient_id for film in films]
-    donors = draw_donors(
+    donors = draw_films_of_classes(
         [film.image_id for film in films],
         patients,
         labels,

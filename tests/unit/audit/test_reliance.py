@@ -14,7 +14,7 @@ from covid_debug.audit.reliance import (
     Answers,
     answer_whole_films,
     ask_about_exchanges,
-    draw_donors,
+    draw_films_of_classes,
     estimate_pulls,
 )
 from covid_debug.errors import InputContractError
@@ -47,7 +47,7 @@ def make_films(n: int, seed: int = 0) -> tuple[list[FilmReading], np.ndarray, li
 def measure(names, models, n=60, seed=0):
     readings, labels, patients = make_films(n, seed)
     ids = [reading.film.image_id for reading in readings]
-    donors = draw_donors(ids, patients, labels, 3, n_donors=1, run_seed=seed)
+    donors = draw_films_of_classes(ids, patients, labels, 3, n_donors=1, run_seed=seed)
     chosen = {name: ATTRIBUTES[name] for name in names}
     answers = ask_about_exchanges(
         readings, donors, chosen, models, SPEC, lambda reading: reading.view, n_workers=1
@@ -74,7 +74,7 @@ def test_donors_are_of_every_class_and_of_other_patients_and_belong_to_the_film(
     patients = [f"p{i // 3}" for i in range(12)]  # every patient has all three labels
     ids = [f"f{i}" for i in range(12)]
 
-    donors = draw_donors(ids, patients, labels, 4, n_donors=2, run_seed=1)
+    donors = draw_films_of_classes(ids, patients, labels, 4, n_donors=2, run_seed=1)
 
     assert donors.shape == (12, 4, 2)
     assert np.all(donors[:, 3] == -1)  # nobody has the fourth label
@@ -82,10 +82,14 @@ def test_donors_are_of_every_class_and_of_other_patients_and_belong_to_the_film(
         for label in range(3):
             assert set(labels[donors[row, label]]) == {label}
             assert patients[row] not in {patients[i] for i in donors[row, label]}
-    assert np.array_equal(donors, draw_donors(ids, patients, labels, 4, n_donors=2, run_seed=1))
-    assert not np.array_equal(donors, draw_donors(ids, patients, labels, 4, n_donors=2, run_seed=2))
+    assert np.array_equal(
+        donors, draw_films_of_classes(ids, patients, labels, 4, n_donors=2, run_seed=1)
+    )
+    assert not np.array_equal(
+        donors, draw_films_of_classes(ids, patients, labels, 4, n_donors=2, run_seed=2)
+    )
     with pytest.raises(InputContractError, match="n_donors is 0"):
-        draw_donors(ids, patients, labels, 3, n_donors=0, run_seed=1)
+        draw_films_of_classes(ids, patients, labels, 3, n_donors=0, run_seed=1)
 
 
 def test_a_planted_reader_of_the_border_is_found_and_nothing_else_is():
@@ -124,7 +128,9 @@ def test_an_attribute_that_is_the_same_on_all_films_has_no_number():
 def test_films_without_lungs_take_no_part():
     readings, labels, patients = make_films(30)
     readings = [replace(r, lungs=None) if i < 10 else r for i, r in enumerate(readings)]
-    donors = draw_donors([str(i) for i in range(30)], patients, labels, 3, n_donors=1, run_seed=0)
+    donors = draw_films_of_classes(
+        [str(i) for i in range(30)], patients, labels, 3, n_donors=1, run_seed=0
+    )
 
     answers = ask_about_exchanges(
         readings,
@@ -167,7 +173,7 @@ def test_the_whole_film_of_another_class_is_the_answer_about_the_donor():
 
 def test_several_seeds_widen_the_interval_by_what_they_disagree():
     labels, patients = np.arange(90) % 3, [f"p{i}" for i in range(90)]
-    donors = draw_donors(patients, patients, labels, 3, n_donors=1, run_seed=0)
+    donors = draw_films_of_classes(patients, patients, labels, 3, n_donors=1, run_seed=0)
     own = np.random.default_rng(0).dirichlet(np.ones(3), (1, 90)).astype(np.float32)
 
     def measure_seeds(*strengths: float):
@@ -202,7 +208,7 @@ def test_untrained_linear_models_have_a_pull_of_zero_at_the_stated_rate():
 
     readings, labels, patients = make_films(45)
     ids = [reading.film.image_id for reading in readings]
-    donors = draw_donors(ids, patients, labels, 3, n_donors=1, run_seed=0)
+    donors = draw_films_of_classes(ids, patients, labels, 3, n_donors=1, run_seed=0)
     models = [make() for _ in range(3 * 40)]
     asked = ask_about_exchanges(
         readings, donors, {"border": ATTRIBUTES["border"]}, models, SPEC, lambda r: r.view
