@@ -35,14 +35,12 @@ def write_shortcut_lines(found: ShortcutMap) -> list[str]:
     whole = found.whole_films[0].share
     if first is not None:
         share = _share(first)
-        moved = (
-            f"{100 * share.value:+.1f} points ({100 * share.low:+.1f} to {100 * share.high:+.1f})"
-        )
-        models = "this model" if found.n_models == 1 else f"{found.n_models} seeds"
-        most = (
-            f"; exchanging the whole film moves {100 * whole.value:+.1f}"
-            if whole.is_defined
-            else ""
+        moved = _points(share)
+        models = "this model alone" if found.n_models == 1 else f"{found.n_models} seeds"
+        others = [("the whole film", whole)]
+        others += [(i.title, _share(i)) for i in found.attributes if not i.is_part]
+        beside = "; ".join(
+            f"{title} {_points(each)}" for title, each in reversed(others) if each.is_defined
         )
         told = (
             f"the {first.title} moves the predictions most"
@@ -52,7 +50,7 @@ def write_shortcut_lines(found: ShortcutMap) -> list[str]:
         lines.append(
             f"Of what a film carries besides the lungs, {told}: taken from a film of another class"
             f" instead of one of its own, {moved} more films are called that class ({models},"
-            f" {found.n_films} films{most})."
+            f" {found.n_films} films)." + (f" For comparison: {beside}." if beside else "")
         )
     for rate in found.rates:
         question = "The class" if rate.question == "class" else f"“{rate.question}”"
@@ -158,6 +156,10 @@ def _draw(
 def _share(item: MappedAttribute) -> Estimate:
     pull = item.pull()
     return Estimate.undefined(0, "") if pull is None else pull.share
+
+
+def _points(share: Estimate) -> str:
+    return f"{100 * share.value:+.1f} points ({100 * share.low:+.1f} to {100 * share.high:+.1f})"
 
 
 def _percent(share: Estimate) -> str:

@@ -70,8 +70,8 @@ def test_the_first_sentence_names_what_moves_most_and_its_interval() -> None:
     assert first == (
         "Of what a film carries besides the lungs, the border moves the predictions most: taken"
         " from a film of another class instead of one of its own, +20.0 points (+15.0 to +25.0)"
-        " more films are called that class (3 seeds, 90 films; exchanging the whole film moves"
-        " +50.0)."
+        " more films are called that class (3 seeds, 90 films). For comparison: lungs +40.0 points"
+        " (+35.0 to +45.0); the whole film +50.0 points (+45.0 to +55.0)."
     )
     assert second.startswith("The class is answered right by the model on 70.0 % (65.0 to 75.0)")
     assert third.startswith("Warning: “COVID-19 or not”")
