@@ -20,8 +20,8 @@ from covid_debug.cli.options import (
 from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
-    help="Measure the parts: saliency, text, lungs, audit, transfer, clean, shortcuts, training,"
-    " growth."
+    help="Measure the parts: saliency, text, lungs, audit, transfer, plants, clean, shortcuts,"
+    " training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -100,6 +100,74 @@ def bench_transfer_command(
         seed=seed,
         console=RunConsole(),
     )
+
+
+@bench_app.command("plants")
+def bench_plants_command(
+    data: DataOption,
+    regions: Annotated[Path, typer.Option("--regions", help="Its text, from detect-text.")],
+    out: TablesOption,
+    plant_class: Annotated[
+        str, typer.Option("--plant-class", help="Class that the learned plant goes with.")
+    ] = "pneumonia",
+    correlation: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--correlation",
+            help="Share of that class's training films with the plant; repeatable, default .5, .75"
+            " and 1.",
+        ),
+    ] = None,
+    arch: Annotated[
+        list[str] | None,
+        typer.Option("--arch", help="Repeatable; default covidnet and resnet18_half."),
+    ] = None,
+    trainings: Annotated[int, typer.Option("--trainings", min=1, help="Seeds of each.")] = 2,
+    size: Annotated[int, typer.Option("--size", min=8, help="Side that models see, px.")] = 112,
+    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 24,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Saliency; repeatable, default: all.")
+    ] = None,
+    maps: Annotated[
+        int, typer.Option("--maps", min=0, help="Films a split, model and method; 0: no maps.")
+    ] = 60,
+    costly_maps: Annotated[
+        int, typer.Option("--costly-maps", min=1, help="The same for the costly methods.")
+    ] = 30,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train on real films with planted text; is what the model learned told from the harmless?"""
+    import torch
+
+    from benchmarks.plants.command import PlantBench, bench_plants
+    from benchmarks.plants.dealing import PlantParams
+    from covid_debug.saliency.catalog import EXPLAINERS
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    if threads:
+        torch.set_num_threads(threads)
+    console = RunConsole()
+    bench = PlantBench(
+        data,
+        regions,
+        PlantParams(plant_class=plant_class),
+        correlations=tuple(correlation or (0.5, 0.75, 1.0)),
+        archs=tuple(arch or ("covidnet", "resnet18_half")),
+        seeds=tuple(range(trainings)),
+        image_size=size,
+        n_epochs=epochs,
+        methods=tuple(method or EXPLAINERS) if maps else (),
+        n_maps=maps,
+        n_costly_maps=min(costly_maps, maps) if maps else costly_maps,
+        seed=seed,
+    )
+    means = Means(console, out / "views", workers, device)
+    typer.echo(bench_plants(bench, out, means))
+    console.say(f"tables: {out}")
 
 
 @bench_app.command("clean")

@@ -1,0 +1,267 @@
+"""The results: every method against the same truth, as tables."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.plants.detection import DetectedPlants
+from benchmarks.plants.overlap import Overlap
+from benchmarks.plants.scores import Judged, choose_threshold, estimate_share, score_judged
+from benchmarks.plants.truth import Truth
+from benchmarks.tables import to_markdown, write_csv
+from covid_debug.artifacts import write_text_atomic
+from covid_debug.audit.artifact import Audit, AuditedFilm
+from covid_debug.evaluation.statistics import Estimate
+
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class PlantRun:
+    """One model with everything that was said about it.
+
+    Attributes:
+        name: Backbone, correlation and seed.
+        val: Truth about the validation films.
+        test: Truth about the test films.
+        audit: The audit of the test films.
+        overlaps: Method -> ``image_id`` -> overlap, for the films that were drawn.
+    """
+
+    name: str
+    val: tuple[Truth, ...]
+    test: tuple[Truth, ...]
+    audit: Audit
+    overlaps: dict[str, Mapping[str, Overlap]] = field(default_factory=dict)
+
+
+def write_results(
+    out: Path,
+    runs: Sequence[PlantRun],
+    detected: Sequence[DetectedPlants],
+    *,
+    target: str,
+    seed: int,
+) -> str:
+    """Write ``plants.md`` and ``plants.csv``.
+
+    Args:
+        out: Folder.
+        runs: The models.
+        detected: What the detector found.
+        target: Audited class.
+        seed: Of the intervals.
+
+    Returns:
+        The tables, as Markdown.
+    """
+    methods = _tabulate_methods(runs, target, seed)
+    write_csv(out / "plants.csv", list(methods[0]), methods)
+    sections: dict[str, Rows] = {
+        "What the models learned (test films)": [_describe_run(run, target) for run in runs],
+        "Plants that the detector covers": [
+            {
+                "plant": item.role,
+                "height of the letters": "{:.0%} to {:.0%}".format(*item.heights),
+                "found": f"{item.n_found} of {item.n}",
+            }
+            for item in detected
+        ],
+        "Every method against the truth": methods,
+        "False alarms of the audit": _tabulate_alarms(runs, target, seed),
+        "The audit, model by model": [
+            {"model": run.name} | _to_row("audit", _judge_audit([run], target, _drop), seed)
+            for run in runs
+        ],
+    }
+    text = "".join(f"### {title}\n\n{to_markdown(rows)}\n" for title, rows in sections.items())
+    write_text_atomic(out / "plants.md", text)
+    return text
+
+
+def is_counted(truth: Truth, target: str) -> bool:
+    """Tell whether a prediction takes part: predicted as the target, with a clear truth.
+
+    Args:
+        truth: About the prediction.
+        target: Audited class.
+
+    Returns:
+        False also where the learned plant does not change the class, but the harmless one or both
+        together do: neither driven by the plant nor undriven by text. Such films are counted apart.
+    """
+    return truth.planted == target and (truth.is_driven or truth.is_undriven)
+
+
+def _describe_run(run: PlantRun, target: str) -> dict[str, object]:
+    bearing = [item for item in run.test if item.has_learned]
+    harmless = [item for item in run.test if item.has_harmless]
+    asked = [item for item in run.test if item.planted == target]
+    right = np.mean([item.without_both == item.film.label for item in run.test])
+    return {
+        "model": run.name,
+        "class changed by the learned plant": _share(bearing, lambda item: item.is_driven),
+        "by the harmless plant": _share(
+            harmless, lambda item: item.planted != item.without_harmless
+        ),
+        f"predicted {target}": len(asked),
+        "of them driven": sum(item.is_driven for item in asked),
+        "unclear, left out": sum(not is_counted(item, target) for item in asked),
+        "accuracy without plants": f"{right:.2f}",
+    }
+
+
+def _share(items: Sequence[Truth], has: Callable[[Truth], bool]) -> str:
+    n = sum(map(has, items))
+    return f"{n} of {len(items)} ({n / max(1, len(items)):.0%})"
+
+
+def _drop(film: AuditedFilm) -> float:
+    return film.drop
+
+
+def _certainty(film: AuditedFilm) -> float:
+    return -film.p_value
+
+
+def _judge_audit(
+    runs: Sequence[PlantRun], target: str, rate: Callable[[AuditedFilm], float]
+) -> list[Judged]:
+    judged = []
+    for run in runs:
+        audited = {film.image_id: film for film in run.audit.films}
+        for item in run.test:
+            if not is_counted(item, target):
+                continue
+            found = audited.get(item.film.image_id)
+            # Not audited: no text was found in the view, so nothing is suspected.
+            score = float("nan") if found is None else rate(found)
+            judged.append(
+                Judged(
+                    run.name,
+                    item.film.patient_id,
+                    item.is_driven,
+                    -1.0 if np.isnan(score) else score,
+                    found is not None and found.verdict == "text_driven",
+                )
+            )
+    return judged
+
+
+def _judge_overlap(
+    runs: Sequence[PlantRun],
+    target: str,
+    method: str,
+    rate: Callable[[Overlap], float],
+    threshold: float | None,
+) -> list[Judged]:
+    judged = []
+    for run in runs:
+        overlaps = run.overlaps[method]
+        least = threshold
+        if least is None:
+            known = [
+                (rate(overlaps[item.film.image_id]), item.is_driven)
+                for item in run.val
+                if item.film.image_id in overlaps and is_counted(item, target)
+            ]
+            least = choose_threshold([s for s, _ in known], [d for _, d in known])
+        for item in run.test:
+            if item.film.image_id not in overlaps or not is_counted(item, target):
+                continue
+            score = rate(overlaps[item.film.image_id])
+            judged.append(
+                Judged(run.name, item.film.patient_id, item.is_driven, score, score >= least)
+            )
+    return judged
+
+
+def _tabulate_methods(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
+    rows = [
+        _to_row("audit (score: fall of p)", _judge_audit(runs, target, _drop), seed),
+        _to_row("audit (score: p-value)", _judge_audit(runs, target, _certainty), seed),
+        _to_row("detector alone: any text", _judge_detector(runs, target), seed),
+    ]
+    for method in runs[0].overlaps:
+        ways: dict[str, tuple[Callable[[Overlap], float], float | None]] = {
+            "mass in text": (lambda found: found.mass, None),
+            "enrichment": (lambda found: found.enrichment, None),
+            "detector plus overlap": (lambda found: found.enrichment, 1.0),
+        }
+        for way, (rate, threshold) in ways.items():
+            judged = _judge_overlap(runs, target, method, rate, threshold)
+            if judged:
+                rows.append(_to_row(f"{method}: {way}", judged, seed))
+    return rows
+
+
+def _judge_detector(runs: Sequence[PlantRun], target: str) -> list[Judged]:
+    judged = []
+    for run in runs:
+        audited = {film.image_id for film in run.audit.films}
+        for item in run.test:
+            if is_counted(item, target):
+                has_text = item.film.image_id in audited
+                judged.append(
+                    Judged(
+                        run.name, item.film.patient_id, item.is_driven, float(has_text), has_text
+                    )
+                )
+    return judged
+
+
+def _tabulate_alarms(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
+    kinds: dict[str, Callable[[Truth], bool]] = {
+        "harmless plant, no learned one": lambda t: t.has_harmless and not t.has_learned,
+        "own text only": lambda t: not t.has_harmless and not t.has_learned,
+        "learned plant that does not change the class": lambda t: t.has_learned,
+    }
+    rows: Rows = []
+    for name, belongs in kinds.items():
+        among, flagged, patients = [], [], []
+        verdicts: Counter[str] = Counter()
+        for run in runs:
+            audited = {film.image_id: film.verdict for film in run.audit.films}
+            for item in run.test:
+                if not is_counted(item, target) or item.is_driven or not belongs(item):
+                    continue
+                verdict = audited.get(item.film.image_id, "no text found in the view")
+                verdicts[verdict] += 1
+                among.append(True)
+                flagged.append(verdict == "text_driven")
+                patients.append(item.film.patient_id)
+        if not among:
+            continue
+        share = estimate_share(np.array(flagged), np.array(among), patients, seed=seed)
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
+        rows.append(
+            {
+                "undriven predictions": name,
+                "n": len(among),
+                "flagged": _format(share),
+                "verdicts": counts,
+            }
+        )
+    return rows or [{"undriven predictions": "none", "n": 0, "flagged": "", "verdicts": ""}]
+
+
+def _to_row(method: str, judged: Sequence[Judged], seed: int) -> dict[str, object]:
+    score = score_judged(judged, seed=seed)
+    return {
+        "method": method,
+        "predictions": score.n,
+        "driven": score.n_driven,
+        "precision": _format(score.precision),
+        "recall": _format(score.recall),
+        "false alarms": _format(score.false_alarms),
+        "AUROC": _format(score.auroc),
+    }
+
+
+def _format(estimate: Estimate) -> str:
+    if not estimate.is_defined:
+        return "undefined"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
