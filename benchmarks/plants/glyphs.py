@@ -97,7 +97,7 @@ def draw_glyphs(content: str, font: str, height_px: int) -> NDArray[np.float64]:
     ink = canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32) / 255
     width_px = max(1, round(ink.shape[1] * height_px / ink.shape[0]))
     shrunk = cv2.resize(ink, (width_px, height_px), interpolation=cv2.INTER_AREA)
-    return np.clip(shrunk.astype(np.float64), 0.0, 1.0)  # rounding may exceed 1
+    return np.asarray(np.clip(shrunk, 0.0, 1.0), np.float64)  # rounding may exceed 1
 
 
 def find_place(
