@@ -105,7 +105,7 @@ def bench_plants(bench: PlantBench, out: Path, means: Means) -> str:
             checkpoint,
             probe,
             regions,
-            AuditParams(target_class=bench.params.plant_class, max_explained=0, grid_size=28),
+            AuditParams(max_explained=0, grid_size=min(28, bench.image_size)),
             bench.seed,
         )
         audit = load_audit(find_or_make(request, out, means))
@@ -121,12 +121,11 @@ def bench_plants(bench: PlantBench, out: Path, means: Means) -> str:
                 regions,
                 method,
                 n_maps,
-                bench.params.plant_class,
                 bench.seed,
             )
             run.overlaps[method] = load_overlaps(find_or_make(wanted, out, means))
         say(f"{method}: {time.perf_counter() - start:.0f} s")
-    return write_results(out, runs, detected, target=bench.params.plant_class, seed=bench.seed)
+    return write_results(out, runs, detected, seed=bench.seed)
 
 
 def _train(

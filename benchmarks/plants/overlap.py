@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from covid_debug.artifacts import write_artifact
 from covid_debug.audit.explanations import measure_enrichment
@@ -61,9 +60,7 @@ class OverlapRequest(Request):
         filmset: The planted films to probe with.
         regions: Text that was detected on them.
         method: Catalogue name.
-        n_films: Most films a split, drawn by the seed among those that the model predicts as the
-            target.
-        target: Audited class.
+        n_films: Most films a split, drawn by the seed; each is explained for its predicted class.
         seed: Of the draw and of the maps.
     """
 
@@ -72,7 +69,6 @@ class OverlapRequest(Request):
     regions: Path
     method: str
     n_films: int
-    target: str
     seed: int = 0
     dilation_px: int = field(default=AuditParams().dilation_px)
 
@@ -84,17 +80,16 @@ class OverlapRequest(Request):
         """Write one line a film; films without text in the view need no map."""
         model = load_checkpoint(self.checkpoint, device=means.device)
         classifier, spec = model.classifier, model.view
-        target = classifier.class_names.index(self.target)
         filmset, regions = load_filmset(self.filmset), read_regions(self.regions)
         kept: list[Film] = []
-        views, masks = [], []
+        views, masks, targets = [], [], []
         for split in SPLITS:
             films = filmset.select(split)
             if not films:
                 continue
             seen = load_views(filmset, films, spec, means.cache_dir, n_workers=means.n_workers)
             predicted = predict_probabilities(classifier, seen).argmax(axis=1)
-            for row in draw_rows(films, predicted == target, self.n_films, self.seed):
+            for row in draw_rows(films, self.n_films, self.seed):
                 film = films[row]
                 found = regions[film.image_id].regions
                 inside = text_in_view(
@@ -102,6 +97,7 @@ class OverlapRequest(Request):
                 )[1]
                 kept.append(film)
                 views.append(np.array(seen[row]))
+                targets.append(int(predicted[row]))
                 masks.append(render_view_mask(inside, spec))
         explainer_params = _choose_params(self.method, spec.image_size)
         if "target_layer" in explainer_params:
@@ -116,7 +112,7 @@ class OverlapRequest(Request):
                 result = explainer.explain(
                     classifier,
                     images,
-                    torch.full((len(group),), target, dtype=torch.int64, device=images.device),
+                    torch.tensor([targets[row] for row in group], device=images.device),
                     seeds=[
                         derive_seed(self.seed, kept[row].image_id, self.method) for row in group
                     ],
@@ -138,21 +134,18 @@ class OverlapRequest(Request):
             draft.facts["params"] = explainer_params
 
 
-def draw_rows(
-    films: Sequence[Film], is_asked: NDArray[np.bool_], n_films: int, seed: int
-) -> list[int]:
-    """Draw films by the seed, the same ones for every method.
+def draw_rows(films: Sequence[Film], n_films: int, seed: int) -> list[int]:
+    """Draw films by the seed, the same ones for every model and method.
 
     Args:
         films: Films of one split.
-        is_asked: ``(N,)`` which of them may be drawn.
         n_films: Most films.
         seed: Decides the draw; a film's place in it depends on no other film.
 
     Returns:
         Their rows, in the order of ``films``.
     """
-    rows = [int(row) for row in np.flatnonzero(is_asked)]
+    rows = list(range(len(films)))
     rows.sort(key=lambda row: derive_seed(seed, films[row].image_id, "overlap"))
     return sorted(rows[:n_films])
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.evaluation.auc import weighted_auc
 from covid_debug.evaluation.statistics import (
     Estimate,
     cluster_bootstrap,
@@ -28,7 +29,7 @@ class Judged:
         model: Name of the model; scores are compared within a model only.
         patient: Patient of the film.
         is_driven: Truth.
-        score: Larger = more suspicious; NaN where the method has none.
+        score: Larger = more suspicious.
         is_flagged: Whether the method calls the prediction driven by text.
     """
 
@@ -135,38 +136,23 @@ def choose_threshold(scores: Sequence[float], driven: Sequence[bool]) -> float:
 
 
 def _estimate_auroc(judged: Sequence[Judged], seed: int) -> Estimate:
-    scored = [item for item in judged if not np.isnan(item.score)]
-    concordant: list[NDArray[np.float64]] = []
-    pairs = 0
-    patients = sorted({item.patient for item in scored})
-    place = {patient: k for k, patient in enumerate(patients)}
-    wins = np.zeros((len(patients), len(patients)))
-    total = np.zeros_like(wins)
-    for model in sorted({item.model for item in scored}):
-        own = [item for item in scored if item.model == model]
-        ups = [item for item in own if item.is_driven]
-        downs = [item for item in own if not item.is_driven]
-        if not ups or not downs:
-            continue
-        high = np.array([item.score for item in ups])[:, None]
-        low = np.array([item.score for item in downs])[None]
-        won = (high > low) + 0.5 * (high == low)
-        index = np.ix_([place[i.patient] for i in ups], [place[i.patient] for i in downs])
-        rows, columns = np.broadcast_arrays(*index)
-        np.add.at(wins, (rows, columns), won)
-        np.add.at(total, (rows, columns), 1.0)
-        concordant.append(won)
-        pairs += won.size
-    n = len(scored)
-    if not pairs:
-        return Estimate.undefined(n, "not both driven and undriven predictions")
-    # A resample weights a pair of patients by the product of their counts.
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(len(patients), size=(_N_RESAMPLES, len(patients)))
-    counts = np.stack([np.bincount(row, minlength=len(patients)) for row in drawn]).astype(float)
-    above = np.einsum("rp,rp->r", counts @ wins, counts)
-    below = np.einsum("rp,rp->r", counts @ total, counts)
-    replicates = np.full(_N_RESAMPLES, np.nan)
-    np.divide(above, below, out=replicates, where=below > 0)
-    value = sum(float(won.sum()) for won in concordant) / pairs
-    return summarise_replicates(value, replicates, n=n, n_clusters=len(patients), bounds=(0.0, 1.0))
+    """Average the models' areas by their pairs of driven and undriven predictions."""
+    patients, index = np.unique([item.patient for item in judged], return_inverse=True)
+    drawn = np.random.default_rng(seed).integers(len(patients), size=(_N_RESAMPLES, len(patients)))
+    counts = np.stack([np.bincount(row, minlength=len(patients)) for row in drawn])
+    weights = np.concatenate([np.ones((1, len(judged))), counts[:, index]])
+    models = np.array([item.model for item in judged])
+    driven = np.array([item.is_driven for item in judged])
+    scores = np.array([item.score for item in judged], np.float64)
+    won, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for model in np.unique(models):
+        own = models == model
+        n_pairs = weights[:, own & driven].sum(axis=1) * weights[:, own & ~driven].sum(axis=1)
+        area = weighted_auc(scores[own], driven[own], weights[:, own])
+        won += np.where(n_pairs > 0, area * n_pairs, 0.0)
+        pairs += n_pairs
+    areas = np.full(len(weights), np.nan)
+    np.divide(won, pairs, out=areas, where=pairs > 0)
+    return summarise_replicates(
+        float(areas[0]), areas[1:], n=len(judged), n_clusters=len(patients), bounds=(0.0, 1.0)
+    )

@@ -43,7 +43,6 @@ def write_results(
     runs: Sequence[PlantRun],
     detected: Sequence[DetectedPlants],
     *,
-    target: str,
     seed: int,
 ) -> str:
     """Write ``plants.md`` and ``plants.csv``.
@@ -52,16 +51,15 @@ def write_results(
         out: Folder.
         runs: The models.
         detected: What the detector found.
-        target: Audited class.
         seed: Of the intervals.
 
     Returns:
         The tables, as Markdown.
     """
-    methods = _tabulate_methods(runs, target, seed)
+    methods = _tabulate_methods(runs, seed)
     write_csv(out / "plants.csv", list(methods[0]), methods)
     sections: dict[str, Rows] = {
-        "What the models learned (test films)": [_describe_run(run, target) for run in runs],
+        "What the models learned (test films)": [_describe_run(run) for run in runs],
         "Plants that the detector covers": [
             {
                 "plant": item.role,
@@ -71,10 +69,9 @@ def write_results(
             for item in detected
         ],
         "Every method against the truth": methods,
-        "False alarms of the audit": _tabulate_alarms(runs, target, seed),
+        "Flags of the audit where the learned plant does not drive": _tabulate_alarms(runs, seed),
         "The audit, model by model": [
-            {"model": run.name} | _to_row("audit", _judge_audit([run], target, _drop), seed)
-            for run in runs
+            {"model": run.name} | _to_row("audit", _judge_audit([run], _drop), seed) for run in runs
         ],
     }
     text = "".join(f"### {title}\n\n{to_markdown(rows)}\n" for title, rows in sections.items())
@@ -82,24 +79,22 @@ def write_results(
     return text
 
 
-def is_counted(truth: Truth, target: str) -> bool:
-    """Tell whether a prediction takes part: predicted as the target, with a clear truth.
+def is_counted(truth: Truth) -> bool:
+    """Tell whether a prediction takes part: its truth is clear.
 
     Args:
         truth: About the prediction.
-        target: Audited class.
 
     Returns:
-        False also where the learned plant does not change the class, but the harmless one or both
+        False where the learned plant does not change the class, but the harmless one or both
         together do: neither driven by the plant nor undriven by text. Such films are counted apart.
     """
-    return truth.planted == target and (truth.is_driven or truth.is_undriven)
+    return truth.is_driven or truth.is_undriven
 
 
-def _describe_run(run: PlantRun, target: str) -> dict[str, object]:
+def _describe_run(run: PlantRun) -> dict[str, object]:
     bearing = [item for item in run.test if item.has_learned]
     harmless = [item for item in run.test if item.has_harmless]
-    asked = [item for item in run.test if item.planted == target]
     right = np.mean([item.without_both == item.film.label for item in run.test])
     return {
         "model": run.name,
@@ -107,9 +102,9 @@ def _describe_run(run: PlantRun, target: str) -> dict[str, object]:
         "by the harmless plant": _share(
             harmless, lambda item: item.planted != item.without_harmless
         ),
-        f"predicted {target}": len(asked),
-        "of them driven": sum(item.is_driven for item in asked),
-        "unclear, left out": sum(not is_counted(item, target) for item in asked),
+        "driven": sum(item.is_driven for item in run.test),
+        "undriven": sum(item.is_undriven for item in run.test),
+        "unclear, left out": sum(not is_counted(item) for item in run.test),
         "accuracy without plants": f"{right:.2f}",
     }
 
@@ -127,14 +122,12 @@ def _certainty(film: AuditedFilm) -> float:
     return -film.p_value
 
 
-def _judge_audit(
-    runs: Sequence[PlantRun], target: str, rate: Callable[[AuditedFilm], float]
-) -> list[Judged]:
+def _judge_audit(runs: Sequence[PlantRun], rate: Callable[[AuditedFilm], float]) -> list[Judged]:
     judged = []
     for run in runs:
         audited = {film.image_id: film for film in run.audit.films}
         for item in run.test:
-            if not is_counted(item, target):
+            if not is_counted(item):
                 continue
             found = audited.get(item.film.image_id)
             # Not audited: no text was found in the view, so nothing is suspected.
@@ -153,7 +146,6 @@ def _judge_audit(
 
 def _judge_overlap(
     runs: Sequence[PlantRun],
-    target: str,
     method: str,
     rate: Callable[[Overlap], float],
     threshold: float | None,
@@ -166,11 +158,11 @@ def _judge_overlap(
             known = [
                 (rate(overlaps[item.film.image_id]), item.is_driven)
                 for item in run.val
-                if item.film.image_id in overlaps and is_counted(item, target)
+                if item.film.image_id in overlaps and is_counted(item)
             ]
             least = choose_threshold([s for s, _ in known], [d for _, d in known])
         for item in run.test:
-            if item.film.image_id not in overlaps or not is_counted(item, target):
+            if item.film.image_id not in overlaps or not is_counted(item):
                 continue
             score = rate(overlaps[item.film.image_id])
             judged.append(
@@ -179,11 +171,11 @@ def _judge_overlap(
     return judged
 
 
-def _tabulate_methods(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
+def _tabulate_methods(runs: Sequence[PlantRun], seed: int) -> Rows:
     rows = [
-        _to_row("audit (score: fall of p)", _judge_audit(runs, target, _drop), seed),
-        _to_row("audit (score: p-value)", _judge_audit(runs, target, _certainty), seed),
-        _to_row("detector alone: any text", _judge_detector(runs, target), seed),
+        _to_row("audit (score: fall of p)", _judge_audit(runs, _drop), seed),
+        _to_row("audit (score: p-value)", _judge_audit(runs, _certainty), seed),
+        _to_row("detector alone: any text", _judge_detector(runs), seed),
     ]
     for method in runs[0].overlaps:
         ways: dict[str, tuple[Callable[[Overlap], float], float | None]] = {
@@ -192,18 +184,18 @@ def _tabulate_methods(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
             "detector plus overlap": (lambda found: found.enrichment, 1.0),
         }
         for way, (rate, threshold) in ways.items():
-            judged = _judge_overlap(runs, target, method, rate, threshold)
+            judged = _judge_overlap(runs, method, rate, threshold)
             if judged:
                 rows.append(_to_row(f"{method}: {way}", judged, seed))
     return rows
 
 
-def _judge_detector(runs: Sequence[PlantRun], target: str) -> list[Judged]:
+def _judge_detector(runs: Sequence[PlantRun]) -> list[Judged]:
     judged = []
     for run in runs:
         audited = {film.image_id for film in run.audit.films}
         for item in run.test:
-            if is_counted(item, target):
+            if is_counted(item):
                 has_text = item.film.image_id in audited
                 judged.append(
                     Judged(
@@ -213,11 +205,20 @@ def _judge_detector(runs: Sequence[PlantRun], target: str) -> list[Judged]:
     return judged
 
 
-def _tabulate_alarms(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
+def _tabulate_alarms(runs: Sequence[PlantRun], seed: int) -> Rows:
     kinds: dict[str, Callable[[Truth], bool]] = {
-        "harmless plant, no learned one": lambda t: t.has_harmless and not t.has_learned,
-        "own text only": lambda t: not t.has_harmless and not t.has_learned,
-        "learned plant that does not change the class": lambda t: t.has_learned,
+        "undriven, harmless plant and no learned one": (
+            lambda t: t.is_undriven and t.has_harmless and not t.has_learned
+        ),
+        "undriven, own text only": (
+            lambda t: t.is_undriven and not t.has_harmless and not t.has_learned
+        ),
+        "undriven, learned plant that does not change the class": (
+            lambda t: t.is_undriven and t.has_learned
+        ),
+        "unclear: the harmless plant, or both together, change the class": (
+            lambda t: not is_counted(t)
+        ),
     }
     rows: Rows = []
     for name, belongs in kinds.items():
@@ -226,7 +227,7 @@ def _tabulate_alarms(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
         for run in runs:
             audited = {film.image_id: film.verdict for film in run.audit.films}
             for item in run.test:
-                if not is_counted(item, target) or item.is_driven or not belongs(item):
+                if not belongs(item):
                     continue
                 verdict = audited.get(item.film.image_id, "no text found in the view")
                 verdicts[verdict] += 1
@@ -239,13 +240,13 @@ def _tabulate_alarms(runs: Sequence[PlantRun], target: str, seed: int) -> Rows:
         counts = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
         rows.append(
             {
-                "undriven predictions": name,
+                "predictions": name,
                 "n": len(among),
                 "flagged": _format(share),
                 "verdicts": counts,
             }
         )
-    return rows or [{"undriven predictions": "none", "n": 0, "flagged": "", "verdicts": ""}]
+    return rows or [{"predictions": "none", "n": 0, "flagged": "", "verdicts": ""}]
 
 
 def _to_row(method: str, judged: Sequence[Judged], seed: int) -> dict[str, object]:
