@@ -33,6 +33,7 @@ LINES = (
     "report --run run --decisions {said.jsonl}",
     "bench text --data {films} --annotations {boxes.json} --detector marker --out {out}",
     "bench audit --out {place}",
+    "bench plants --data {films} --regions {films/truth_regions.jsonl} --size 32 --out {place}",
     "bench clean --data {films} --regions {films/truth_regions.jsonl} --out {out}",
     "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
     "bench growth --checkpoint {model} --data {films} --films 2 --grid 4",

@@ -230,6 +230,14 @@ STEPS = {
         BOTH,
         reuse_phantoms,
     ),
+    "bench plants": Step(
+        "bench plants --data films --regions films/truth_regions.jsonl --correlation 1"
+        " --trainings 1 --arch resnet18_half --size 32 --epochs 1 --maps 2 --method gradient"
+        " --workers 1 --out bench-plants",
+        "bench-plants",
+        lambda folder: load_table(folder / "plants.csv"),
+        ("phantom",),
+    ),
     "bench clean": Step(
         "bench clean --films 10 --side 256 --workers 1 --out bench-clean",
         "bench-clean",
