@@ -39,7 +39,7 @@ SIZE = 32
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plants") / "phantom"
-    generate_phantom(out, n_train=24, n_test=12, seed=0)
+    generate_phantom(out, n_train=16, n_test=8, seed=0)
     return out
 
 
