@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from covid_debug.audit.shortcuts import ShortcutParams
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
 from covid_debug.config.schema import RunConfig
 from covid_debug.models.catalog import build_backbone
@@ -25,6 +26,8 @@ _FILM_PX = 640  # side of the made films that the detector is timed on
 _FILL_S = 0.06  # a film of that side, cleaned again and looked at
 _N_GEOMETRY = 19  # numbers that describe the fills of a film
 _TIMED_TREES = 10
+_LAID_PER_FILM = 48  # evaluations of one model on a film with markers of six other groups
+_EXCHANGED_PER_FILM = 33  # evaluations of one model on a film with every attribute exchanged
 _AUDITED_SHARE = 0.9  # of the test films, of all classes: with text in the view
 
 
@@ -39,7 +42,8 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     """
     facts = check_run(config)
     n_films, n_test = facts.n_films, facts.n_test
-    n_trainings = len(config.arms) * len(config.seeds)
+    n_seeds = len(config.seeds)
+    n_trainings = len(config.arms) * n_seeds
     yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
     yield f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}: {n_trainings} trainings"
     yield "measuring this machine ..."
@@ -66,6 +70,14 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         * (3 + config.audit.n_nulls)
         * forward_s,
         f"iGOS++ maps (at most {n_maps}, {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
+        f"markers laid on films of other sources ({n_seeds} models, six groups)": n_seeds
+        * n_audited
+        * _LAID_PER_FILM
+        * forward_s,
+        f"shortcut map ({n_seeds} models)": n_seeds
+        * min(n_test, ShortcutParams().max_films)
+        * _EXCHANGED_PER_FILM
+        * forward_s,
         "comparison": n_trainings * n_test * 2 * forward_s,
     }
     for name, seconds in stages.items():
