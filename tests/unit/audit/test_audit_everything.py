@@ -226,6 +226,15 @@ def test_films_that_could_not_be_tested_count_as_resting_on_text():
     assert list(groups.by_source) == ["s", "t"]
 
 
+def test_the_bound_of_a_group_counts_patients_and_not_films():
+    film = Prediction("a", "s", "p", rests_on_text=False, verdict="not_text_driven")
+
+    (group,) = group_predictions([film] * 40).by_source.values()
+
+    assert (group.n_predicted, group.n_patients) == (40, 1)
+    assert group.upper == pytest.approx(0.95)
+
+
 def test_contents_are_normalised():
     def region(content):
         return TextRegion(((0, 0), (1, 0), (1, 1), (0, 1)), 1.0, content, "made")

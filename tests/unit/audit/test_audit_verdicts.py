@@ -236,6 +236,15 @@ def test_every_p_value_is_corrected_for_the_number_of_films():
     assert second.q == pytest.approx(second.p)
 
 
+def test_films_are_tested_against_their_own_margins():
+    driven = _evidence(film=0.9, removed=0.8, nulls=tuple(np.linspace(0.88, 0.92, 20)))
+
+    without, with_margin = judge_significance([driven, replace(driven, margin=1.0)])
+
+    assert driven.effect == pytest.approx(math.log(9 / 4))
+    assert (without.p, with_margin.p) == (pytest.approx(2 / 41), 1.0)
+
+
 def test_film_whose_odds_rise_without_the_text_moves_away():
     rising = _evidence(film=0.5, removed=0.99, nulls=tuple(np.linspace(0.45, 0.55, 20)))
 

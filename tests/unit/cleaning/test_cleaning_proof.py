@@ -20,7 +20,6 @@ from covid_debug.cleaning.scar import (
 )
 from covid_debug.cleaning.verify import verify_cleaned
 from covid_debug.errors import ArtifactError, InputContractError
-from covid_debug.evaluation.auc import weighted_auc
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import FilmRegions, TextRegion
@@ -276,18 +275,6 @@ def clean_film_patch(film, mask):
 
 def test_measure_patch_without_room_for_a_ring_is_none():
     assert measure_patch(np.zeros((20, 20), np.uint8), np.ones((20, 20), np.bool_)) is None
-
-
-def test_weighted_auc_of_known_orders():
-    scores = np.array([0.1, 0.4, 0.4, 0.8])
-    positive = np.array([False, False, True, True])
-
-    # Pairs: (0.4, 0.1) 1, (0.4, 0.4) one half, (0.8, 0.1) 1, (0.8, 0.4) 1.
-    weights = np.array([[1.0, 1, 1, 1], [1, 0, 1, 0], [1, 1, 0, 0]])
-
-    area = weighted_auc(scores, positive, weights)
-
-    np.testing.assert_allclose(area, [3.5 / 4, 1.0, np.nan])
 
 
 def test_estimate_auc_finds_a_planted_difference_and_none_in_noise():

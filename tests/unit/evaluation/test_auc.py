@@ -1,9 +1,21 @@
-"""Areas under the ROC curve of known orders; weighted_auc is tested with the scar probe."""
+"""Areas under the ROC curve of known orders."""
 
 import numpy as np
 import pytest
 
-from covid_debug.evaluation.auc import estimate_macro_auc
+from covid_debug.evaluation.auc import estimate_macro_auc, weighted_auc
+
+
+def test_weighted_auc_of_known_orders():
+    scores = np.array([0.1, 0.4, 0.4, 0.8])
+    positive = np.array([False, False, True, True])
+
+    # Pairs: (0.4, 0.1) 1, (0.4, 0.4) one half, (0.8, 0.1) 1, (0.8, 0.4) 1.
+    weights = np.array([[1.0, 1, 1, 1], [1, 0, 1, 0], [1, 1, 0, 0]])
+
+    area = weighted_auc(scores, positive, weights)
+
+    np.testing.assert_allclose(area, [3.5 / 4, 1.0, np.nan])
 
 
 def test_scores_that_order_two_of_three_labels_right_average_their_areas():
