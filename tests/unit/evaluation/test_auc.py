@@ -40,4 +40,5 @@ def test_films_of_one_patient_count_as_one():
     shared = estimate_macro_auc(scores, labels, [f"p{i // 10}" for i in range(200)], seed=0)
 
     assert shared.value == alone.value
+    assert shared.reason == alone.reason == ""  # of drawn patients, not Wilson's
     assert shared.high - shared.low > 2 * (alone.high - alone.low)

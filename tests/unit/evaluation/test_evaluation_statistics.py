@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import (
@@ -227,6 +228,18 @@ def test_upper_bound_counts_patients_and_not_films():
 
     assert bound_share_above([False] * 40, ["p"] * 40) == pytest.approx(0.95)
     assert bound_share_above([False] * 40, [f"p{i // 2}" for i in range(40)]) > films
+
+
+def test_upper_bound_grows_where_hits_gather_in_a_large_cluster():
+    hits, patients = [True] * 10 + [False] * 30, ["p"] * 10 + [f"q{i}" for i in range(30)]
+
+    # Hits of p: 10 of 2.5 expected; of each other: 0 of 0.25. Korn and Graubard's number of films:
+    variance = (7.5**2 + 30 * 0.25**2) / 40**2 * 31 / 30
+    n = 0.25 * 0.75 / variance
+
+    assert n < 40**2 / (10**2 + 30)  # Kish's number
+    expected = stats.beta.ppf(0.95, 0.25 * n + 1, 0.75 * n)
+    assert bound_share_above(hits, patients) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
