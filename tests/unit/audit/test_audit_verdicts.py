@@ -188,6 +188,18 @@ def test_text_that_pushes_away_is_recorded():
     assert "pushes away from COVID-19" in decision.reasons[-1]
 
 
+def test_class_that_changes_to_a_third_one_while_its_odds_rise_is_not_driven():
+    # Three classes: without the text the target gains, and another one gains more.
+    evidence = Evidence(
+        "COVID-19", _answer(0.36, "COVID-19"), _answer(0.4, "normal"), _answer(0.1), _answer(0.1),
+        (_answer(0.36, "COVID-19"),) * 20,
+    )  # fmt: skip
+
+    decision = decide(evidence, _significance(0.01), **RULE)
+
+    assert (decision.verdict, decision.direction) == ("inconclusive", "away")
+
+
 def test_reasons_carry_the_numbers():
     decision = decide(_evidence(removed=0.1), _significance(0.012), **RULE)
 
