@@ -66,13 +66,60 @@ def bench_lungs_command(data: DataOption, out: OutOption) -> None:
 @bench_app.command("audit")
 def bench_audit_command(
     out: TablesOption,
+    size: Annotated[
+        bool,
+        typer.Option("--size", help="Audit models that cannot read on real films with text."),
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="With --size: data set folder.")
+    ] = None,
+    regions: Annotated[
+        Path | None, typer.Option("--regions", help="With --size: its text, from detect-text.")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--checkpoint", help="With --size, repeatable: a model trained on text-free films."
+        ),
+    ] = None,
+    films: Annotated[int, typer.Option("--films", min=8, help="At most so many films.")] = 80,
+    skip: Annotated[
+        int,
+        typer.Option(
+            "--skip", min=0, help="Leave out so many test films with text, first in the list."
+        ),
+    ] = 0,
+    networks: Annotated[int, typer.Option("--networks", min=0, help="Random ResNet18.")] = 2,
+    thumbnails: Annotated[
+        int, typer.Option("--thumbnails", min=0, help="Random linear models.")
+    ] = 20,
     seed: SeedOption = 0,
+    workers: WorkersOption = 2,
 ) -> None:
-    """Score the audit's flags on phantoms with known truth, and their cost."""
+    """Score the audit's flags on phantoms with known truth; or the size of its p and q."""
     from benchmarks.audit import bench_audit
+    from benchmarks.audit_size import SizeBench, bench_audit_size
     from covid_debug.terminal import RunConsole
 
-    bench_audit(out, seed=seed, console=RunConsole())
+    if not size:
+        if data or regions or checkpoint:
+            raise InputContractError("--data, --regions, --checkpoint: expected --size with them")
+        bench_audit(out, seed=seed, console=RunConsole())
+        return
+    if data is None or regions is None:
+        raise InputContractError("--size: expected --data and --regions with it")
+    request = SizeBench(
+        data,
+        regions,
+        tuple(checkpoint or ()),
+        n_films=films,
+        n_skipped=skip,
+        n_networks=networks,
+        n_thumbnails=thumbnails,
+        seed=seed,
+        n_workers=workers,
+    )
+    bench_audit_size(request, out, RunConsole())
 
 
 @bench_app.command("transfer")

@@ -161,26 +161,10 @@ class Auditor:
         )
 
     def _fill_in(self, case: Case, item: Intervened, rows: NDArray[np.float32]) -> None:
-        names, target = self._classifier.class_names, case.target
-        answers = [
-            Answer(
-                float(row[target]),
-                float(log_odds(row, target)),
-                names[int(row.argmax())],
-            )
-            for row in (case.probabilities, *rows)
-        ]
-        film, removed, revealed, baseline, *null_removed = answers
         case.text_area_share = float(item.text_mask.mean())
         case.n_border_matched = item.n_border_matched
-        case.evidence = Evidence(
-            target=names[target],
-            film=film,
-            text_removed=removed,
-            text_revealed=revealed,
-            baseline=baseline,
-            null_removed=tuple(null_removed),
-            margin=case.margin,
+        case.evidence = gather_evidence(
+            case.probabilities, rows, case.target, self._classifier.class_names, case.margin
         )
 
     def _mark_text(self, case: Case) -> Mask:
@@ -236,3 +220,38 @@ class Auditor:
                 merged |= self._explain_group([case], explainer)
             return merged
         return {case.film.image_id: result for case, result in zip(group, results, strict=True)}
+
+
+def gather_evidence(
+    probabilities: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    target: int,
+    class_names: Sequence[str],
+    margin: float,
+) -> Evidence:
+    """Sort the answers to one film's views.
+
+    Args:
+        probabilities: ``(K,)`` of the film as it is.
+        rows: ``(3 + n_nulls, K)`` in the order of :meth:`Intervened.stack`.
+        target: Class that the film is audited for.
+        class_names: Classes in index order.
+        margin: Least effect that is tested for, in log-odds.
+
+    Returns:
+        The evidence.
+    """
+    answers = [
+        Answer(float(row[target]), float(log_odds(row, target)), class_names[int(row.argmax())])
+        for row in (probabilities, *rows)
+    ]
+    film, removed, revealed, baseline, *null_removed = answers
+    return Evidence(
+        target=class_names[target],
+        film=film,
+        text_removed=removed,
+        text_revealed=revealed,
+        baseline=baseline,
+        null_removed=tuple(null_removed),
+        margin=margin,
+    )
