@@ -12,7 +12,15 @@ from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.groups import Prediction, group_predictions, read_contents
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams
-from covid_debug.audit.verdicts import Answer, Evidence, judge_significance
+from covid_debug.audit.verdicts import (
+    Answer,
+    Evidence,
+    compute_margins,
+    judge_significance,
+    log_odds,
+)
+from covid_debug.data.views import render_film
+from covid_debug.models.inference import predict_probabilities
 from covid_debug.records import TextRegion
 from covid_debug.stages import Means
 
@@ -190,10 +198,9 @@ def test_each_class_gets_the_first_baseline_that_its_films_leave():
     assert found.answers["white"].n_films == 5
     nothing = choose_baselines(predict, views[:0], predict(views)[:0], ("blur",), ("a", "b"))
     assert (nothing.by_class, nothing.answers) == ({}, {})
-    assert choose_baselines(predict, views, predict(views), ("blur",), ("a", "b")).by_class == {
-        0: "blur",
-        1: "blur",
-    }
+    # Where none will do, and none is better, the first one stays.
+    kept = choose_baselines(predict, views[5:], predict(views[5:]), ("blur", "white"), ("a", "b"))
+    assert kept.by_class == {1: "blur"}
 
 
 def test_a_model_that_names_a_class_for_nothing_is_named_once(world, tmp_path):
@@ -253,3 +260,15 @@ def test_lines_of_the_file_hold_log_odds(world, tmp_path):
     p = line["probability"]
     assert odds["film"] == pytest.approx(np.log(p / (1 - p)), abs=1e-2)
     assert len(odds["null_removed"]) == len(line["interventions"]["null_removed"])
+
+
+def test_the_margin_is_of_all_films_that_the_model_saw(world, tmp_path):
+    films = world.filmset.select("test")
+    views = np.stack([render_film(world.filmset.path_of(f), world.loaded.view) for f in films])
+    rows = predict_probabilities(world.loaded.classifier, views, max_batch=64)
+    expected = compute_margins(np.stack([log_odds(rows, k) for k in (0, 1)], axis=1))
+
+    found = [film.interventions.log_odds for film in _audit(world, tmp_path / "audit").films]
+
+    assert expected[0] == pytest.approx(expected[1])
+    assert [odds.margin for odds in found] == pytest.approx([expected[0]] * 5, abs=1e-6)

@@ -174,7 +174,12 @@ def test_a_laid_marker_is_cut_at_black_and_white():
 
 @pytest.mark.parametrize(
     ("content", "box", "name"),
-    [("L", BOX, "L"), (None, BOX, "top left"), (None, (24, 26, 30, 30), "bottom right")],
+    [
+        ("L", BOX, "L"),
+        (None, BOX, "top left"),
+        (None, (24, 4, 30, 8), "top right"),
+        (None, (24, 26, 30, 30), "bottom right"),
+    ],
 )
 def test_a_marker_is_named_by_its_letters_else_by_its_place(content, box, name):
     x0, y0, x1, y1 = (float(value) for value in box)
@@ -426,17 +431,18 @@ def test_how_sure_a_model_is_of_a_film_without_markers_neither_moves_nor_widens_
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_recipients_count_alike_on_both_sides_of_a_site():
+@pytest.mark.parametrize("n_of_c", [1, 2])
+def test_recipients_count_alike_on_both_sides_of_a_site(n_of_c):
     films = tuple(
         make_film(i, source=source, patient_id=f"p{i}", label="normal")
-        for i, source in enumerate("a" * 12 + "b" * 12 + "c" * 2)
+        for i, source in enumerate("a" * 12 + "b" * 12 + "c" * n_of_c)
     )
     takers, givers = np.array(draw_layings(films, 4, 0), dtype=np.int64).T
-    # Only recipients of c, which have a single donor of their own group, answer, and to any marker.
+    # Only recipients of c, which have one donor of their own group or none, answer to any marker.
     gain = np.where(takers >= 24, 1.0, 0.0)[:, None, None] * np.array([[[1.0, -1.0]]])
-    nothing = np.zeros((26, 1, 2))
+    nothing = np.zeros((len(films), 1, 2))
     layings = Layings(
-        films, ("L",) * 26, takers, givers, nothing, nothing, gain, np.zeros_like(gain)
+        films, ("L",) * len(films), takers, givers, nothing, nothing, gain, np.zeros_like(gain)
     )
 
     effects = compute_effects(layings, CLASS_NAMES, seed=0, n_resamples=20)
