@@ -11,11 +11,13 @@ nulls of its film, the text by one null fewer than there are, so that both are t
 compared with the standardised nulls of **all** audited films::
 
     z = (fall - margin - mean of reference nulls) / (sd of reference nulls + rounding)
-    p = (1 + number of null z >= z) / (1 + number of null z)
+    p = 2 (1 + number of null z >= z) / (1 + number of null z), at most 1
 
-and the same with all signs reversed; the smaller of the two, doubled, is the film's p. Benjamini
-and Hochberg's procedure over the audited films gives q: one family, one hypothesis a film. The
-direction is the fall's sign.
+and the same with all signs reversed where the log-odds rise. The direction is the fall's sign, and
+only that side counts: a fall that is smaller than at the patches is no effect of text. The factor 2
+is for either sign. A ``z`` from few nulls has heavier tails than one from many, so each is brought
+to one scale by Student's t with the degrees of freedom of its spread. Benjamini and Hochberg's
+procedure over the audited films gives q: one family, one hypothesis a film.
 
 **The margin.** Patches are matched in shape and place, not in energy: on real films the removal of
 text changes several times the gray levels that the removal of a patch changes, so a model that
@@ -33,6 +35,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from covid_debug.evaluation.statistics import benjamini_hochberg
 
@@ -57,6 +60,7 @@ FRAGILE_SHARE = 0.5
 
 _TINY = 1e-30
 _LEAST_SPREAD = 1e-3  # log-odds; rounding of float32 probabilities
+_TIE = 1e-9  # scores that differ by less are equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,8 @@ class Significance:
     """What the null says about one film; NaN where it could not be tested.
 
     Attributes:
-        p: Two-sided p-value that removing the text moves the target's log-odds by more than the
-            margin beyond what matched patches do.
+        p: P-value, doubled for either sign, that removing the text moves the target's log-odds by
+            more than the margin beyond what matched patches do in the same direction.
         q: Its false discovery rate over the audited films.
         n_exceeded: Matched patches of the same film that move the log-odds less, in the text's
             direction.
@@ -189,7 +193,8 @@ def calibrated_p_values(
         margins: ``(M,)`` least effect that is tested for, >= 0, on the same scale.
 
     Returns:
-        ``(M,)`` values in (0, 1]; NaN for a film with fewer than :data:`MIN_NULLS` patches.
+        ``(M,)`` values in (0, 1]; 1 for an effect that is smaller than at the patches, or 0; NaN
+        for a film with fewer than :data:`MIN_NULLS` patches.
     """
     observed = np.asarray(effects, dtype=np.float64)
     margin = np.asarray(margins, dtype=np.float64)
@@ -202,11 +207,19 @@ def calibrated_p_values(
     for i in usable:
         reference = nulls[i][:-1]
         centre, spread = reference.mean(), reference.std(ddof=1) + _LEAST_SPREAD
-        up = (observed[i] - margin[i] - centre) / spread - 1e-9
-        down = (observed[i] + margin[i] - centre) / spread + 1e-9
-        n_above = pooled.size - int(np.searchsorted(pooled, up, side="left"))
-        n_below = int(np.searchsorted(pooled, down, side="right"))
-        p[i] = min(1.0, 2 * (1 + min(n_above, n_below)) / (1 + pooled.size))
+        if observed[i] > 0:
+            z = (observed[i] - margin[i] - centre) / spread
+            n_beyond = pooled.size - int(
+                np.searchsorted(pooled, _to_scores(z, reference.size) - _TIE, side="left")
+            )
+        elif observed[i] < 0:
+            z = (observed[i] + margin[i] - centre) / spread
+            n_beyond = int(
+                np.searchsorted(pooled, _to_scores(z, reference.size) + _TIE, side="right")
+            )
+        else:
+            n_beyond = pooled.size
+        p[i] = min(1.0, 2 * (1 + n_beyond) / (1 + pooled.size))
     return p
 
 
@@ -298,12 +311,24 @@ def decide(
 
 
 def _standardise_nulls(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each null relative to the other nulls of its film."""
+    """Return the score of each null relative to the other nulls of its film."""
     K = values.size
     others = np.broadcast_to(values, (K, K))[~np.eye(K, dtype=bool)].reshape(K, K - 1)
     spread = others.std(axis=1, ddof=1) + _LEAST_SPREAD
-    z: NDArray[np.float64] = (values - others.mean(axis=1)) / spread
-    return z
+    return _to_scores((values - others.mean(axis=1)) / spread, K - 1)
+
+
+def _to_scores(z: ArrayLike, n_reference: int) -> NDArray[np.float64]:
+    """Return standard normal scores of deviations in estimated standard deviations.
+
+    A new Gaussian draw lies ``z`` estimated standard deviations from the mean of ``n`` others;
+    ``z / sqrt(1 + 1 / n)`` is Student's t with ``n - 1`` degrees of freedom. Rising in ``z``, so
+    ranks among films with equally many nulls stay.
+    """
+    t = np.asarray(z, dtype=np.float64) / np.sqrt(1 + 1 / n_reference)
+    tail = stats.t.sf(np.abs(t), n_reference - 1)
+    scores: NDArray[np.float64] = np.sign(t) * stats.norm.isf(tail)
+    return scores
 
 
 def _describe_removal(

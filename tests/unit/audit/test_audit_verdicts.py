@@ -64,7 +64,7 @@ def test_p_values_have_their_size_in_every_quartile_of_the_spread(draw):
         "standard_normal": lambda: rng.standard_normal((800, 41)),
         "standard_t": lambda: rng.standard_t(4, (800, 41)),
     }[draw]()
-    draws = noise * scale[:, None] + rng.normal(0, 1, (800, 1))
+    draws = noise * scale[:, None]
 
     p = calibrated_p_values(draws[:, 0], list(draws[:, 1:]), _no_margin(draws))
 
@@ -75,6 +75,37 @@ def test_p_values_have_their_size_in_every_quartile_of_the_spread(draw):
     for k in range(4):
         assert np.mean(p[quartile == k] <= 0.05) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
     assert np.sum(benjamini_hochberg(p) <= 0.05) <= 1
+
+
+def test_films_with_few_nulls_have_the_size_of_those_with_many():
+    rng = np.random.default_rng(5)
+    nulls = [rng.normal(size=4 if i % 4 == 0 else 40) for i in range(1200)]
+
+    p = calibrated_p_values(rng.normal(size=1200), nulls, _no_margin(nulls))
+
+    few = np.arange(1200) % 4 == 0  # .20 of them where both are compared as they are
+    assert np.mean(p[few] <= 0.05) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+    assert np.mean(p[~few] <= 0.05) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 900)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("effect", [1.0, 0.0, -0.2])
+def test_text_that_does_less_than_its_matched_patches_is_never_significant(sign, effect):
+    nulls = np.random.default_rng(6).normal(3.0, 0.01, size=(30, 40))
+
+    p = calibrated_p_values(np.full(30, sign * effect), list(sign * nulls), np.zeros(30))
+
+    assert (p == 1.0).all() == (effect >= 0)  # a rise is one, where patches make it fall
+
+
+def test_a_film_that_falls_less_than_at_its_matched_patches_is_not_driven_by_text():
+    patches = tuple(np.linspace(0.01, 0.012, 40))
+    evidence = _evidence(film=0.9, removed=0.3, nulls=patches)
+
+    (found,) = judge_significance([evidence])
+
+    assert (found.p, found.n_exceeded) == (1.0, 0)
+    assert decide(evidence, found, **RULE).verdict == "inconclusive"
 
 
 def test_single_strong_film_among_many_is_found_with_forty_nulls():
