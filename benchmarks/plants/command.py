@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.plants.dealing import PlantParams, PlantRequest, load_plants
-from benchmarks.plants.detection import count_detected
+from benchmarks.plants.detection import count_detected, measure_areas
 from benchmarks.plants.overlap import OverlapRequest, load_overlaps
 from benchmarks.plants.tables import PlantRun, write_results
 from benchmarks.plants.truth import Truth, find_truth, render_twins
@@ -97,7 +97,8 @@ def bench_plants(bench: PlantBench, out: Path, means: Means) -> str:
         trained.append((name, checkpoint, truth))
         say(f"{name}: {describe_truth(truth['test'])}")
     regions = find_or_make(RegionsRequest(probe), out, means)
-    detected = count_detected(plants, read_regions(regions))
+    found = read_regions(regions)
+    detected, areas = count_detected(plants, found), measure_areas(films, found, view)
     runs = []
     for name, checkpoint, truth in trained:
         start = time.perf_counter()
@@ -110,7 +111,7 @@ def bench_plants(bench: PlantBench, out: Path, means: Means) -> str:
         )
         audit = load_audit(find_or_make(request, out, means))
         say(f"{name}: audited in {time.perf_counter() - start:.0f} s")
-        runs.append(PlantRun(name, truth["val"], truth["test"], audit))
+        runs.append(PlantRun(name, truth["val"], truth["test"], audit, areas))
     for method in bench.methods:
         start = time.perf_counter()
         n_maps = bench.n_costly_maps if method in COSTLY else bench.n_maps

@@ -1,9 +1,13 @@
-"""Which plants the text detector found; it is never told where they are."""
+"""What the text detector found, of plants and in the view; it is never told where they are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.plants.dealing import PlantedFilm
+from covid_debug.audit.interventions import text_in_view
+from covid_debug.audit.planning import AuditParams
+from covid_debug.data.filmset import FilmSet
+from covid_debug.imaging.geometry import ViewSpec, render_view_mask
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import FilmRegions
 
@@ -52,3 +56,25 @@ def count_detected(
         DetectedPlants(role, heights, len(hits), sum(hits))
         for (role, heights), hits in sorted(found.items())
     )
+
+
+def measure_areas(
+    filmset: FilmSet, regions: Mapping[str, FilmRegions], spec: ViewSpec
+) -> dict[str, float]:
+    """Measure how much of each view detected text covers, grown as for the audit.
+
+    Args:
+        filmset: The films.
+        regions: Text by ``image_id``.
+        spec: How views are made.
+
+    Returns:
+        ``image_id`` -> share of the view in [0, 1].
+    """
+    dilation_px = AuditParams().dilation_px
+    areas = {}
+    for film in filmset.films:
+        found = regions[film.image_id].regions
+        inside = text_in_view(found, film.width, film.height, spec, dilation_px=dilation_px)[1]
+        areas[film.image_id] = float(render_view_mask(inside, spec).mean())
+    return areas

@@ -1,7 +1,7 @@
 """The results: every method against the same truth, as tables."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class PlantRun:
         val: Truth about the validation films.
         test: Truth about the test films.
         audit: The audit of the test films.
+        areas: ``image_id`` -> share of the view that detected text covers.
         overlaps: Method -> ``image_id`` -> overlap, for the films that were drawn.
     """
 
@@ -35,6 +36,7 @@ class PlantRun:
     val: tuple[Truth, ...]
     test: tuple[Truth, ...]
     audit: Audit
+    areas: Mapping[str, float]
     overlaps: dict[str, Mapping[str, Overlap]] = field(default_factory=dict)
 
 
@@ -122,12 +124,16 @@ def _certainty(film: AuditedFilm) -> float:
     return -film.p_value
 
 
-def _judge_audit(runs: Sequence[PlantRun], rate: Callable[[AuditedFilm], float]) -> list[Judged]:
+def _judge_audit(
+    runs: Sequence[PlantRun],
+    rate: Callable[[AuditedFilm], float],
+    among: Collection[str] | None = None,
+) -> list[Judged]:
     judged = []
     for run in runs:
         audited = {film.image_id: film for film in run.audit.films}
         for item in run.test:
-            if not is_counted(item):
+            if not is_counted(item) or (among is not None and item.film.image_id not in among):
                 continue
             found = audited.get(item.film.image_id)
             # Not audited: no text was found in the view, so nothing is suspected.
@@ -144,49 +150,58 @@ def _judge_audit(runs: Sequence[PlantRun], rate: Callable[[AuditedFilm], float])
     return judged
 
 
-def _judge_overlap(
+def _judge_scores(
     runs: Sequence[PlantRun],
-    method: str,
-    rate: Callable[[Overlap], float],
-    threshold: float | None,
+    by_run: Mapping[str, Mapping[str, float]],
+    threshold: float | None = None,
 ) -> list[Judged]:
+    """Judge the films that have a score; None sets the threshold on each model's val films."""
     judged = []
     for run in runs:
-        overlaps = run.overlaps[method]
+        scores = by_run[run.name]
         least = threshold
         if least is None:
-            known = [
-                (rate(overlaps[item.film.image_id]), item.is_driven)
-                for item in run.val
-                if item.film.image_id in overlaps and is_counted(item)
-            ]
-            least = choose_threshold([s for s, _ in known], [d for _, d in known])
+            known = [t for t in run.val if t.film.image_id in scores and is_counted(t)]
+            least = choose_threshold(
+                [scores[t.film.image_id] for t in known], [t.is_driven for t in known]
+            )
         for item in run.test:
-            if item.film.image_id not in overlaps or not is_counted(item):
+            value = scores.get(item.film.image_id)
+            if value is None or not is_counted(item):
                 continue
-            score = rate(overlaps[item.film.image_id])
             judged.append(
-                Judged(run.name, item.film.patient_id, item.is_driven, score, score >= least)
+                Judged(run.name, item.film.patient_id, item.is_driven, value, value >= least)
             )
     return judged
 
 
 def _tabulate_methods(runs: Sequence[PlantRun], seed: int) -> Rows:
+    areas = {run.name: run.areas for run in runs}
     rows = [
         _to_row("audit (score: fall of p)", _judge_audit(runs, _drop), seed),
         _to_row("audit (score: p-value)", _judge_audit(runs, _certainty), seed),
         _to_row("detector alone: any text", _judge_detector(runs), seed),
+        _to_row("area of text alone", _judge_scores(runs, areas), seed),
     ]
+    sizes: set[int] = set()
     for method in runs[0].overlaps:
-        ways: dict[str, tuple[Callable[[Overlap], float], float | None]] = {
-            "mass in text": (lambda found: found.mass, None),
-            "enrichment": (lambda found: found.enrichment, None),
-            "detector plus overlap": (lambda found: found.enrichment, 1.0),
+        drawn = {image_id for run in runs for image_id in run.overlaps[method]}
+        if len(drawn) not in sizes:
+            sizes.add(len(drawn))
+            same = _judge_audit(runs, _drop, among=drawn)
+            rows.append(_to_row(f"audit, on the films of {method}", same, seed))
+        mass = {run.name: {k: o.mass for k, o in run.overlaps[method].items()} for run in runs}
+        dense = {
+            run.name: {k: o.enrichment for k, o in run.overlaps[method].items()} for run in runs
         }
-        for way, (rate, threshold) in ways.items():
-            judged = _judge_overlap(runs, method, rate, threshold)
-            if judged:
-                rows.append(_to_row(f"{method}: {way}", judged, seed))
+        ways: dict[str, tuple[Mapping[str, Mapping[str, float]], float | None]] = {
+            "mass in text": (mass, None),
+            "enrichment": (dense, None),
+            "detector plus overlap": (dense, 1.0),
+        }
+        for way, (scores, threshold) in ways.items():
+            judged = _judge_scores(runs, scores, threshold)
+            rows.append(_to_row(f"{method}: {way}", judged, seed))
     return rows
 
 
