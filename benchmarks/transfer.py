@@ -17,9 +17,10 @@ import torch
 from benchmarks.tables import to_markdown
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.audit.transfer import TransferParams, TransferSubject, lay_markers
-from covid_debug.audit.transfer_effects import compute_effects
+from covid_debug.audit.transfer_effects import MIN_PATIENTS, compute_effects
 from covid_debug.audit.transfer_record import OTHER, Layings, TransferEffect
 from covid_debug.data.filmset import load_filmset
+from covid_debug.errors import InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
@@ -104,6 +105,11 @@ def _measure(
             for e in found
             if e.recipient_source == OTHER and e.measure == "reading" and not math.isnan(e.low)
         ]
+    if not far:
+        raise InputContractError(
+            f"bench transfer: {len(layings.films)} films with text are too few for an interval;"
+            f" expected {MIN_PATIENTS} patients of a source and as many of the others"
+        )
     excluding = sum(e.low > 0 or e.high < 0 for e in far)
     return {
         "networks in an interval": n_seeds,

@@ -22,6 +22,10 @@ LINES = (
     "explain --checkpoint {model} --data {films} --limit 1 --grid 4 --out {out}",
     "explain {films} --checkpoint {model} --limit 1 --grid 4 --out {out}",
     "audit --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl} --out {out}",
+    "transfer --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl}"
+    " --out {out}",
+    "shortcuts --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl}"
+    " --cleaned {cleaned} --max-films 4 --workers 1 --out {out}",
     "clean --data {films} --regions {films/truth_regions.jsonl} --decisions {said.jsonl}"
     " --workers 1 --out {out}",
     "clean --verify --data {films} --out {cleaned} --workers 1",
@@ -34,6 +38,9 @@ LINES = (
     "bench text --data {films} --annotations {boxes.json} --detector marker --out {out}",
     "bench audit --out {place}",
     "bench plants --data {films} --regions {films/truth_regions.jsonl} --size 32 --out {place}",
+    "bench transfer --data {films} --regions {films/truth_regions.jsonl} --out {out}",
+    "bench shortcuts --data {films} --regions {films/truth_regions.jsonl} --films 6 --groups 1",
+    "bench lungs --data {films} --out {out}",
     "bench clean --data {films} --regions {films/truth_regions.jsonl} --out {out}",
     "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
     "bench growth --checkpoint {model} --data {films} --films 2 --grid 4",

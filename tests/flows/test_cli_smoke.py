@@ -18,6 +18,7 @@ import pytest
 from benchmarks.text.scoring import load_annotations
 from covid_debug.artifacts import find_damage
 from covid_debug.audit.shortcut_map import load_shortcuts
+from covid_debug.audit.transfer_record import load_transfer
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.cli import run as cli
 from covid_debug.data.filmset import load_filmset
@@ -165,6 +166,13 @@ STEPS = {
         artifact("audit_power"),
         BOTH,
     ),
+    "transfer": Step(
+        "transfer --checkpoint model --checkpoint model --data films"
+        " --regions films/truth_regions.jsonl --draws 1 --workers 1 --out transfer",
+        "transfer",
+        load_transfer,
+        BOTH,
+    ),
     "shortcuts": Step(
         "shortcuts --checkpoint model --checkpoint model --data films"
         " --regions films/truth_regions.jsonl --cleaned cleaned --max-films 4 --workers 1"
@@ -238,6 +246,10 @@ STEPS = {
         lambda folder: load_table(folder / "plants.csv"),
         ("phantom",),
     ),
+    "bench shortcuts": Step(
+        "bench shortcuts --data films --regions films/truth_regions.jsonl --films 6 --groups 1",
+        needs=("phantom",),
+    ),
     "bench clean": Step(
         "bench clean --films 10 --side 256 --workers 1 --out bench-clean",
         "bench-clean",
@@ -255,7 +267,11 @@ STEPS = {
     ),
     "bench training": Step("bench training --arch resnet18_half --size 32 --batch 2"),
 }
-ELSEWHERE = {"ui"}  # waits until it is interrupted: test_cli_ui.py
+ELSEWHERE = {
+    "ui",  # waits until it is interrupted: test_cli_ui.py
+    "bench transfer",  # needs ten patients of a source: tests/benchmarks/test_bench_transfer.py
+    "bench lungs",  # needs the films that were annotated: tests/benchmarks/test_lungs.py
+}
 
 
 class Session:

@@ -100,6 +100,7 @@ def test_what_is_text_is_no_mark(read):
     ("name", "inner", "outer"),
     [
         ("border", (64, 64), (2, 64)),
+        ("border", (64, 64), (64, 125)),
         ("corners", (64, 2), (2, 2)),
         ("lungs", (2, 2), (64, 40)),
         ("outside_lungs", (64, 40), (2, 2)),

@@ -55,6 +55,14 @@ def test_histogram_becomes_the_donors_and_order_stays():
     assert np.all(np.diff(matched.ravel()[order].astype(int)) >= 0)
 
 
+def test_a_flat_film_gets_the_donors_median():
+    donor = np.repeat(np.arange(SIDE, dtype=np.uint8), SIDE).reshape(SIDE, SIDE)
+
+    matched = match_histogram(np.full((SIDE, SIDE), 9, np.uint8), donor)
+
+    assert np.unique(matched).tolist() == [SIDE // 2 - 1]
+
+
 def test_spectrum_becomes_the_donors_and_coarse_structure_stays():
     ramp = np.tile(np.linspace(60, 190, SIDE), (SIDE, 1))
     rough = (

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from covid_debug.audit.attributes import ATTRIBUTES, FilmReading
+from covid_debug.audit.attributes import ATTRIBUTES, Exchange, FilmReading
 from covid_debug.audit.reliance import (
     ALIKE,
     Answers,
@@ -144,6 +144,29 @@ def test_films_without_lungs_take_no_part():
     assert np.all(answers.view_ids[:10] == -1)
     pull = estimate_pulls(answers, donors, labels, patients, NAMES, seed=0)[0]
     assert 0 < pull.log_odds.n <= 20
+
+
+def test_every_answer_is_about_its_own_film_donor_and_model():
+    readings, labels, patients = make_films(20)  # more than are held at once
+    ids = [reading.film.image_id for reading in readings]
+    donors = draw_films_of_classes(ids, patients, labels, 3, n_donors=2, run_seed=0)
+    border = ATTRIBUTES["border"]
+
+    def average(views):
+        share = views.mean(axis=(1, 2)) / 255
+        return np.stack([share, 1 - share, 0 * share], axis=1).astype(np.float32)
+
+    asked = ask_about_exchanges(
+        readings, donors, {"border": border}, [average, read_top_edge], SPEC, lambda r: r.view
+    )["border"]
+
+    for row, label, k in ((0, 1, 0), (5, 2, 1), (13, 0, 0), (19, 2, 1)):
+        donor = readings[donors[row, label, k]]
+        view = border.exchange(Exchange(readings[row].view, SPEC, readings[row], donor))
+        for m, model in enumerate((average, read_top_edge)):
+            np.testing.assert_allclose(
+                asked.probabilities[m, row, label, k], model(view[None])[0], rtol=1e-6
+            )
 
 
 def test_the_whole_film_of_another_class_is_the_answer_about_the_donor():

@@ -409,6 +409,27 @@ def test_intervals_over_patients_and_seeds_cover_nothing_at_the_stated_rate():
     assert sum(n_covering) >= 24
 
 
+def test_an_interval_is_over_patients_and_not_over_layings():
+    films = _layings(12, 1, 0).films
+    takers, givers = np.array(draw_layings(films, 12, 0), dtype=np.int64).T
+    of_donor = np.random.default_rng(1).normal(size=24)
+    gain = of_donor[givers][:, None, None] * np.array([[[1.0, -1.0]]])
+    nothing = np.zeros((24, 1, 2))
+    layings = Layings(films, ("L",) * 24, takers, givers, nothing, nothing, gain, 0 * gain)
+
+    (effect,) = (
+        e
+        for e in compute_effects(layings, CLASS_NAMES, seed=0)
+        if (e.donor_source, e.recipient_source, e.marker) == ("a", OTHER, ANY)
+        and (e.measure, e.class_name) == ("reading", "normal")
+    )
+
+    # 12 patients of a give to each of 12 of b: their standard error, not that of 144 layings.
+    expected = 2 * 1.96 * of_donor[::2].std() / math.sqrt(12)
+    assert effect.value == pytest.approx(of_donor[::2].mean())
+    assert effect.high - effect.low == pytest.approx(expected, rel=0.15)
+
+
 def test_how_sure_a_model_is_of_a_film_without_markers_neither_moves_nor_widens_an_effect():
     layings = _layings(12, 2, 0)
     films = np.random.default_rng(1).normal(scale=10.0, size=layings.text_free.shape)
