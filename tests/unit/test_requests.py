@@ -125,6 +125,7 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
             "calibration": B,
             "proof": B,
             "transfer": B,
+            "shortcuts": B,
             "config": {"n": 1},
         },
     ),
