@@ -94,7 +94,7 @@ class ShortcutsRequest(Request):
 
     stage: ClassVar[str] = SHORTCUTS_KIND
     makes: ClassVar[str] = SHORTCUTS_KIND
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     def parameters(self) -> object:
         """Return how many films and donors, the seed and, where used, the factory."""

@@ -297,3 +297,20 @@ def test_a_model_that_learned_shuffled_labels_has_a_pull_of_zero():
 
     assert fooled.log_odds.low <= 0 <= fooled.log_odds.high
     assert taught.log_odds.low > 0.5
+
+
+@pytest.mark.parametrize("n_donors", [1, 3])
+def test_few_donors_of_many_films_widen_the_interval_as_much_as_they_must(n_donors):
+    labels = np.repeat([0, 1], [40, 8])
+    names = [str(i) for i in range(48)]
+    pulls = []
+    for draw in range(30):
+        rng = np.random.default_rng(draw)
+        donors = draw_films_of_classes(names, names, labels, 2, n_donors=n_donors, run_seed=draw)
+        said = 1 / (1 + np.exp(-rng.normal(size=(1, 48, 2))))
+        answers = answer_whole_films(said.astype(np.float32), donors)
+        pulls.append(estimate_pulls(answers, donors, labels, names, ("a", "b"), seed=draw)[2])
+
+    sd = math.sqrt(1 / 8 + 1 / 40)  # of the mean of 8 donors less that of 40
+    half = np.mean([pull.log_odds.high - pull.log_odds.low for pull in pulls]) / 2
+    assert 0.85 * 1.96 * sd < half < 1.5 * 1.96 * sd
