@@ -1,5 +1,6 @@
 """An audit in sentences, the same for the terminal and the report."""
 
+import math
 from collections.abc import Mapping
 
 from covid_debug.audit.artifact import AuditSummary, BaselineAnswers
@@ -25,8 +26,9 @@ def describe_audit(summary: AuditSummary) -> list[str]:
 
 def _bound_line(name: str, group: GroupCounts) -> str:
     n_untested = sum(n for why, n in group.not_audited.items() if why not in {NO_TEXT, OUTSIDE})
+    at_most = math.ceil(round(1000 * group.upper, 6)) / 10  # a bound is never rounded down
     line = (
-        f"At most {100 * group.upper:.1f} % of {name} predictions rest on the text that was found"
+        f"At most {at_most:.1f} % of {name} predictions rest on the text that was found"
         f" (95 %); {group.n_driven} of {group.n_predicted} are driven by it"
     )
     if n_untested:

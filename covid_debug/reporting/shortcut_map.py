@@ -20,7 +20,7 @@ _SHIFT = 0.17
 
 
 def write_shortcut_lines(found: ShortcutMap) -> list[str]:
-    """Say what moves the predictions most, and what the source alone would answer.
+    """Say what is shown to move the predictions, and what the source alone would answer.
 
     Args:
         found: The map.
@@ -29,28 +29,28 @@ def write_shortcut_lines(found: ShortcutMap) -> list[str]:
         Sentences with their numbers, the most important first.
     """
     lines = []
-    first = next(
-        (item for item in found.attributes if item.is_part and _share(item).is_defined), None
-    )
+    parts = [item for item in found.attributes if item.is_part and _share(item).is_defined]
     whole = found.whole_films[0].share
-    if first is not None:
-        share = _share(first)
-        moved = _points(share)
+    if parts:
         models = "this model alone" if found.n_models == 1 else f"{found.n_models} seeds"
         others = [("the whole film", whole)]
         others += [(i.title, _share(i)) for i in found.attributes if not i.is_part]
         beside = "; ".join(
             f"{title} {_points(each)}" for title, each in reversed(others) if each.is_defined
         )
+        # By size: nothing is said about which of them is larger, intervals of two may overlap.
+        shown = [f"{i.title} {_points(_share(i))}" for i in parts if _share(i).low > 0]
         told = (
-            f"the {first.title} moves the predictions most"
-            if share.low > 0
-            else f"nothing is shown to move the predictions; most does the {first.title}"
+            f"shown to move the predictions, {len(shown)} of {len(parts)}: {'; '.join(shown)}"
+            if shown
+            else "nothing is shown to move the predictions; the largest difference is that of"
+            f" {parts[0].title}, {_points(_share(parts[0]))}"
         )
         lines.append(
-            f"Of what a film carries besides the lungs, {told}: taken from a film of another class"
-            f" instead of one of its own, {moved} more films are called that class ({models},"
-            f" {found.n_films} films)." + (f" For comparison: {beside}." if beside else "")
+            f"Of what a film carries besides the lungs, {told}. So many more films are called a"
+            " class when it comes from a film of that class instead of one of their own"
+            f" ({models}, {found.n_films} films)."
+            + (f" For comparison: {beside}." if beside else "")
         )
     for rate in found.rates:
         question = "The class" if rate.question == "class" else f"“{rate.question}”"

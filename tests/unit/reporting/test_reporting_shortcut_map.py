@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -64,14 +65,14 @@ def test_parts_come_first_from_most_to_least_and_what_has_no_number_last() -> No
     assert names == ["border", "size", "source", "jpeg", "lungs"]
 
 
-def test_the_first_sentence_names_what_moves_most_and_its_interval() -> None:
+def test_the_first_sentence_names_what_is_shown_to_move_and_its_interval() -> None:
     first, second, third = write_shortcut_lines(make_map())
 
     assert first == (
-        "Of what a film carries besides the lungs, the border moves the predictions most: taken"
-        " from a film of another class instead of one of its own, +20.0 points (+15.0 to +25.0)"
-        " more films are called that class (3 seeds, 90 films). For comparison: lungs +40.0 points"
-        " (+35.0 to +45.0); the whole film +50.0 points (+45.0 to +55.0)."
+        "Of what a film carries besides the lungs, shown to move the predictions, 1 of 2: border"
+        " +20.0 points (+15.0 to +25.0). So many more films are called a class when it comes from a"
+        " film of that class instead of one of their own (3 seeds, 90 films). For comparison: lungs"
+        " +40.0 points (+35.0 to +45.0); the whole film +50.0 points (+45.0 to +55.0)."
     )
     assert second.startswith("The class is answered right by the model on 70.0 % (65.0 to 75.0)")
     assert third.startswith("Warning: “COVID-19 or not”")
@@ -81,7 +82,21 @@ def test_the_first_sentence_names_what_moves_most_and_its_interval() -> None:
 def test_an_interval_with_zero_in_it_is_no_finding() -> None:
     first = write_shortcut_lines(make_map(around(0.02)))[0]
 
-    assert "nothing is shown to move the predictions; most does the border" in first
+    assert (
+        "nothing is shown to move the predictions; the largest difference is that of border, +2.0"
+        in first
+    )
+
+
+def test_a_smaller_pull_that_is_shown_is_said_beside_a_larger_one_that_is_not() -> None:
+    found = make_map(around(0.2, 0.3))
+    items = [*found.attributes, make_item("corners", around(0.1))]
+    found = replace(found, attributes=rank_attributes(items))
+
+    first = write_shortcut_lines(found)[0]
+
+    assert "shown to move the predictions, 1 of 3: corners +10.0 points" in first
+    assert "border" not in first
 
 
 def test_a_model_below_the_source_is_warned_of() -> None:
