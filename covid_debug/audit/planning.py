@@ -37,7 +37,9 @@ class AuditParams:
         target_class: Class whose predictions are audited; None audits every film for the class
             that it is predicted as.
         n_nulls: Matched text-free patches a film. From ``2 / alpha`` on, a single text-driven film
-            can be found among any number of films.
+            can be found among any number of films, as long as all patches fit on all of them: with
+            exactly ``2 / alpha``, two that do not fit are enough to miss it; two driven films are
+            found. Heavy tails of the nulls cost power, too.
         alpha: False discovery rate of the verdicts, in (0, 1).
         min_drop: Smallest relevant fall of the target probability, in [0, 1].
         strong_drop: Fall that counts as text-driven even if the class is kept, in [0, 1].

@@ -278,7 +278,7 @@ def conclude_transfer(transfer: MarkerTransfer) -> str:
         groups = ", ".join(f"{e.donor_source} {e.donor_label}" for e in raised)
         parts.append(f"by {meaning}: {groups or 'none'}")
     return (
-        "groups whose markers raise their own label on films of other sources, of"
+        "groups whose markers are shown to raise their own label on films of other sources, of"
         f" {n} with an interval: {'; '.join(parts)}"
     )
 
