@@ -74,8 +74,7 @@ def audit_filmset(
     if not films:
         raise InputContractError("audit: films is empty; expected at least one film")
     classes = audited_classes(classifier.class_names, params.target_class)
-    views, readable = _read_views(subject, means)
-    probabilities = predict_probabilities(classifier, views, max_batch=params.max_batch)
+    views, readable, probabilities = _predict(subject, means)
     predicted = np.where(readable, probabilities.argmax(axis=1), -1)
     selection = select_films(
         films, predicted, classes, subject.regions, view, dilation_px=params.dilation_px
@@ -98,8 +97,10 @@ def audit_filmset(
         for row in rows
     ]
     kept = FinishedFilms(out, subject)
-    with means.listener.progress("films") as report:
+    with means.listener.progress("films and maps") as report:
         todo = [case for case in cases if not kept.restore(case)]
+        if len(todo) < len(cases):
+            means.listener.say(f"{len(cases) - len(todo)} of {len(cases)} films are done already")
         prices = auditor.measure(todo)
         plan = plan_audit(selection, params, prices)
         _tell(plan, means)
@@ -214,6 +215,14 @@ def _split_suspects(
 def _tell(plan: AuditPlan, means: Means) -> None:
     for line in plan.describe():
         means.listener.say(line)
+
+
+def _predict(
+    subject: AuditSubject, means: Means
+) -> tuple[Views, NDArray[np.bool_], NDArray[np.float32]]:
+    views, readable = _read_views(subject, means)
+    classifier, max_batch = subject.model.classifier, subject.params.max_batch
+    return views, readable, predict_probabilities(classifier, views, max_batch=max_batch)
 
 
 def _read_views(subject: AuditSubject, means: Means) -> tuple[Views, NDArray[np.bool_]]:

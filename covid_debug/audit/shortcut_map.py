@@ -16,6 +16,15 @@ SHORTCUTS_KIND = "shortcuts"
 SHORTCUTS_NAME = "shortcuts.json"
 ALL = "all"
 
+_LEGEND = (
+    "points, log-odds: how much more the donor's class is answered where the attribute is taken"
+    " from a film of that class than from one of the film's own class; 0: it plays no part",
+    "utility, readable: how well it tells the class, and can be read from the film as it is and"
+    " cleaned; areas under the curve, .5 is chance",
+    "[95 % interval over patients and seeds]; –: alike on all films, not measured, or too few"
+    " patients",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Pull:
@@ -66,6 +75,12 @@ class MappedAttribute:
         """Return the pull towards a class, or over all."""
         return next((pull for pull in self.pulls if pull.towards == towards), None)
 
+    @property
+    def share(self) -> Estimate:
+        """How many more films are called the donor's class, over all; undefined without a pull."""
+        pull = self.pull()
+        return Estimate.undefined(0, "nothing to exchange") if pull is None else pull.share
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerRate:
@@ -109,8 +124,8 @@ class ShortcutMap:
     rates: tuple[AnswerRate, ...]
 
     def describe(self) -> list[str]:
-        """Return the map as lines of a plain table."""
-        head = ("attribute", "pull, points", "log-odds", "utility", "readable", "after cleaning")
+        """Return the map as lines of a plain table, what its columns are, and what it shows."""
+        head = ("attribute", "points", "log-odds", "utility", "readable", "after cleaning")
         rows = [head]
         for item in self.attributes:
             pull = item.pull()
@@ -132,13 +147,7 @@ class ShortcutMap:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        lines += [
-            f"{rate.question}: the model answers {_show(rate.model, 100, '.1f')} % right, the"
-            f" source alone {_show(rate.source, 100, '.1f')} %, always the commonest answer"
-            f" {100 * rate.majority:.1f} %"
-            for rate in self.rates
-        ]
-        return lines
+        return [*lines, *_LEGEND, *write_shortcut_lines(self)]
 
 
 def _show(estimate: Estimate | None, unit: float, digits: str) -> str:
@@ -148,6 +157,65 @@ def _show(estimate: Estimate | None, unit: float, digits: str) -> str:
         format(unit * x, digits) for x in (estimate.value, estimate.low, estimate.high)
     )
     return f"{value} [{low}, {high}]"
+
+
+def write_shortcut_lines(found: ShortcutMap) -> list[str]:
+    """Say what is shown to move the predictions, and what the source alone would answer.
+
+    Args:
+        found: The map.
+
+    Returns:
+        Sentences with their numbers, the most important first.
+    """
+    lines = []
+    parts = [item for item in found.attributes if item.is_part and item.share.is_defined]
+    whole = found.whole_films[0].share
+    if parts:
+        models = "this model alone" if found.n_models == 1 else f"{found.n_models} seeds"
+        others = [("the whole film", whole)]
+        others += [(i.title, i.share) for i in found.attributes if not i.is_part]
+        beside = "; ".join(
+            f"{title} {_points(each)}" for title, each in reversed(others) if each.is_defined
+        )
+        # By size: nothing is said about which of them is larger, intervals of two may overlap.
+        shown = [f"{i.title} {_points(i.share)}" for i in parts if i.share.low > 0]
+        told = (
+            f"shown to move the predictions, {len(shown)} of {len(parts)}: {'; '.join(shown)}"
+            if shown
+            else "nothing is shown to move the predictions; the largest difference is that of"
+            f" {parts[0].title}, {_points(parts[0].share)}"
+        )
+        lines.append(
+            f"Of what a film carries besides the lungs, {told}. So many more films are called a"
+            " class when it comes from a film of that class instead of one of their own"
+            f" ({models}, {found.n_films} films)."
+            + (f" For comparison: {beside}." if beside else "")
+        )
+    for rate in found.rates:
+        question = "The class" if rate.question == "class" else f"“{rate.question}”"
+        told = (
+            f"{question} is answered right by the model on {_percent(rate.model)} of the test"
+            f" films, by someone who knows only the source on {_percent(rate.source)}, and by"
+            f" always giving the commonest answer on {100 * rate.majority:.1f} %"
+        )
+        if rate.source.is_defined and rate.source.value >= rate.model.value:
+            lines.append(
+                f"Warning: {told}: right answers to it do not show that the model reads lungs."
+            )
+        else:
+            lines.append(f"{told}.")
+    return lines
+
+
+def _points(share: Estimate) -> str:
+    return f"{100 * share.value:+.1f} points ({100 * share.low:+.1f} to {100 * share.high:+.1f})"
+
+
+def _percent(share: Estimate) -> str:
+    if not share.is_defined:
+        return "an undefined share"
+    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
 def write_shortcuts(folder: Path, found: ShortcutMap) -> None:

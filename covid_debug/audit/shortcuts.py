@@ -17,6 +17,7 @@ from covid_debug.artifacts import write_artifact
 from covid_debug.audit.attributes import ATTRIBUTES, FilmReading, View, read_attributes
 from covid_debug.audit.confounds import predict_from_source
 from covid_debug.audit.features import describe_image
+from covid_debug.audit.inputs import check_models, check_seeds, read_text_of
 from covid_debug.audit.reliance import (
     answer_whole_films,
     ask_about_exchanges,
@@ -35,12 +36,11 @@ from covid_debug.audit.shortcut_map import (
 from covid_debug.audit.utility import measure_auc, sort_into_kinds
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.views import load_views
-from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.errors import DataIntegrityError
 from covid_debug.evaluation.statistics import Estimate, paired_bootstrap_difference, pool_seeds
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.lungs import find_lungs
 from covid_debug.imaging.reading import read_film
-from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities
@@ -108,6 +108,9 @@ class ShortcutsRequest(Request):
 
     def make(self, out: Path, means: Means) -> ShortcutMap:
         """Make the map and write ``shortcuts.json``."""
+        check_seeds("shortcuts", self.checkpoints)
+        filmset = load_filmset(self.filmset)
+        regions = read_text_of(filmset.select("test"), self.regions)
         factory = load_factory(self.factory) if self.factory else None
         models = [
             load_checkpoint(place, device=means.device, factory=factory)
@@ -115,8 +118,8 @@ class ShortcutsRequest(Request):
         ]
         found = map_shortcuts(
             models,
-            load_filmset(self.filmset),
-            read_regions(self.regions),
+            filmset,
+            regions,
             None if self.cleaned is None else load_filmset(self.cleaned),
             self.params,
             run_seed=self.run_seed,
@@ -162,7 +165,8 @@ def map_shortcuts(
         InputContractError: If there is no model, or models see other views or classes.
         DataIntegrityError: If no test film has a scan, or a film cannot be read.
     """
-    spec = _check_models(models, filmset)
+    check_models("shortcuts", models, filmset)
+    spec = models[0].view
     films = choose_films(filmset, regions, params.max_films, run_seed)
     readings = read_films(filmset, films, regions, spec, means)
     labels = np.array([filmset.label_index(film) for film in films], dtype=np.int64)
@@ -292,23 +296,6 @@ def read_films(
             readings.append(reading)
             progress(len(readings), len(films))
     return readings
-
-
-def _check_models(models: Sequence[LoadedModel], filmset: FilmSet) -> ViewSpec:
-    if not models:
-        raise InputContractError("shortcuts: checkpoints is empty; expected at least one")
-    for model in models:
-        if model.view != models[0].view:
-            raise InputContractError(
-                f"shortcuts: the models see other views ({models[0].view} and {model.view});"
-                " map them one by one"
-            )
-        if tuple(model.classifier.class_names) != filmset.class_names:
-            raise InputContractError(
-                f"{filmset.root}: has classes {list(filmset.class_names)}, a model has"
-                f" {list(model.classifier.class_names)}; map models of the films' classes"
-            )
-    return models[0].view
 
 
 def _ask(model: LoadedModel) -> Callable[[View], NDArray[np.float32]]:

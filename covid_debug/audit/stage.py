@@ -21,6 +21,7 @@ from covid_debug.audit.confounds import (
     compute_confounds,
     write_confounds,
 )
+from covid_debug.audit.inputs import read_text_of
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject, audited_classes
 from covid_debug.audit.planting import (
@@ -84,7 +85,7 @@ class AuditRequest(Request):
             What is audited.
 
         Raises:
-            DataIntegrityError: If the data set has no test films.
+            DataIntegrityError: If the data set has no test films, or the text is that of others.
         """
         filmset = load_filmset(self.filmset)
         films = filmset.select("test")
@@ -97,7 +98,7 @@ class AuditRequest(Request):
         grid = min(self.params.grid_size, *model.classifier.image_size)
         params = replace(self.params, grid_size=grid)
         if self.regions is not None:
-            regions = read_regions(self.regions)
+            regions = read_text_of(films, self.regions)
             return AuditSubject(model, filmset, films, regions, params, self.run_seed)
         pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         with means.listener.progress("text") as progress:

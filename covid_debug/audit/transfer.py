@@ -15,12 +15,12 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.audit.inputs import check_models
 from covid_debug.audit.interventions import text_in_view
 from covid_debug.audit.markers import MarkedFilm, Marker, take_apart
 from covid_debug.audit.transfer_record import Layings
 from covid_debug.audit.verdicts import log_odds
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import InputContractError
 from covid_debug.imaging.inpainting import FILLS
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
 from covid_debug.models.checkpoint import LoadedModel
@@ -104,7 +104,7 @@ def lay_markers(subject: TransferSubject, means: Means) -> tuple[Layings, Mappin
     Raises:
         InputContractError: If there is no model, or the models differ in views or classes.
     """
-    _check_models(subject)
+    check_models("transfer", list(subject.models.values()), subject.filmset)
     transfer = _Transfer(subject, means)
     films, markers = transfer.collect()
     laid = draw_layings(films, subject.params.n_draws, subject.run_seed)
@@ -256,17 +256,3 @@ class _Transfer:
             model.classifier, views, max_batch=self._subject.params.max_batch
         )
         return np.stack([log_odds(rows, k) for k in range(rows.shape[1])], axis=1)
-
-
-def _check_models(subject: TransferSubject) -> None:
-    if not subject.models:
-        raise InputContractError("transfer: no checkpoint was given; expected at least one")
-    first, model = next(iter(subject.models.items()))
-    mine = (tuple(model.classifier.class_names), model.view)
-    for name, other in subject.models.items():
-        theirs = (tuple(other.classifier.class_names), other.view)
-        if mine != theirs:
-            raise InputContractError(
-                f"transfer: checkpoints {first!r} and {name!r} differ in classes or views ({mine}"
-                f" and {theirs}); give seeds of one training"
-            )

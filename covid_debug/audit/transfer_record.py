@@ -5,6 +5,7 @@ What the numbers mean and how they come about: :mod:`covid_debug.audit.transfer_
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +22,13 @@ TRANSFER_KIND = "marker-transfer"
 TRANSFER_NAME = "transfer.json"
 EFFECTS_NAME = "effects.csv"
 LAYINGS_NAME = "layings.csv"
+
+_LEGEND = (
+    "log-odds of the class, mean [95 % interval over patients and seeds]; no interval: fewer than"
+    " 10 patients on one side",
+    "changed, shuffled: share of predictions unlike that of the text-free film, under the marker"
+    " and under its shuffled pixels",
+)
 
 ANY = "any"
 """Donors or recipients whatever their source, label or marker."""
@@ -238,9 +246,15 @@ def describe_transfer(transfer: MarkerTransfer) -> Iterator[str]:
     Yields:
         Lines of a plain table, then a sentence.
     """
-    columns = ("class", "marker - nothing", "letters (- shuffled)", "site (- own)", "changed")
-    yield _line("markers of, on films of other sources", *columns, "shuffled")
-    for row in iter_donors(transfer):
+    if transfer.failed:
+        kinds = Counter(reason.split(":", maxsplit=1)[0] for reason in transfer.failed.values())
+        told = ", ".join(f"{n} ({kind})" for kind, n in kinds.most_common(3))
+        yield f"films that could not be used: {told}"
+    rows = list(iter_donors(transfer))
+    if rows:
+        columns = ("class", "marker - nothing", "letters (- shuffled)", "site (- own)", "changed")
+        yield _line("markers of, on films of other sources", *columns, "shuffled")
+    for row in rows:
         yield _line(
             f"{row.donors} ({row.n_patients} patients)",
             row.class_name,
@@ -250,6 +264,8 @@ def describe_transfer(transfer: MarkerTransfer) -> Iterator[str]:
             f"{row.changed_marker.value:.1%}",
             f"{row.changed_shuffled.value:.1%}",
         )
+    if rows:
+        yield from _LEGEND
     yield conclude_transfer(transfer)
 
 
@@ -266,9 +282,14 @@ def conclude_transfer(transfer: MarkerTransfer) -> str:
         for effect in transfer.effects
         if (effect.recipient_source, effect.marker) == (OTHER, ANY)
         and effect.class_name == effect.donor_label
-        and effect.donor_source != ANY
         and not math.isnan(effect.low)
     ]
+    if not transfer.n_marked:
+        return "no film has text inside the view: there is no marker to lay"
+    if not transfer.select(recipient_source=OTHER):
+        return "all films with text are of one source: there is no other to lay markers on"
+    # Where no group has patients enough, the sources of a label together may.
+    asked = [effect for effect in asked if effect.donor_source != ANY] or asked
     n = sum(effect.measure == "reading" for effect in asked)
     if not n:
         return "too few patients for an interval: nothing is shown about markers of other sources"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from covid_debug.artifacts import write_artifact
+from covid_debug.audit.inputs import check_seeds, read_text_of
 from covid_debug.audit.transfer import TransferParams, TransferSubject, lay_markers
 from covid_debug.audit.transfer_effects import compute_effects
 from covid_debug.audit.transfer_record import TRANSFER_KIND, MarkerTransfer, write_transfer
 from covid_debug.data.filmset import load_filmset
-from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.regions import read_regions
+from covid_debug.errors import DataIntegrityError
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.seeding import derive_seed
@@ -63,22 +63,20 @@ class TransferRequest(Request):
             Who gives, who takes and who is asked.
 
         Raises:
-            DataIntegrityError: If the data set has no test films.
+            DataIntegrityError: If the data set has no test films, or the text is that of others.
             InputContractError: If a checkpoint is named twice.
         """
+        check_seeds("transfer", self.checkpoints)
         filmset = load_filmset(self.filmset)
         films = filmset.select("test")
         if not films:
             raise DataIntegrityError(f"{self.filmset}: has no test films to lay markers on")
         build = load_factory(self.factory) if self.factory else None
-        models = {}
-        for folder in self.checkpoints:
-            if folder.name in models:
-                raise InputContractError(
-                    f"transfer: checkpoint {folder.name!r} is given twice; give each seed once"
-                )
-            models[folder.name] = load_checkpoint(folder, device=means.device, factory=build)
-        regions = read_regions(self.regions)
+        models = {
+            folder.name: load_checkpoint(folder, device=means.device, factory=build)
+            for folder in self.checkpoints
+        }
+        regions = read_text_of(films, self.regions)
         return TransferSubject(models, filmset, films, regions, self.params, self.run_seed)
 
     def make(self, out: Path, means: Means) -> MarkerTransfer:

@@ -133,7 +133,8 @@ def audit(
     result = audit_filmset(subject, out, means, inputs=request.inputs())
     for line in describe_audit(result.summary):
         console.say(line)
-    for verdict, count in sorted(result.summary.verdicts.items()):
+    verdicts = result.summary.verdicts if result.summary.n_audited else {}
+    for verdict, count in sorted(verdicts.items()):
         console.say(f"{verdict}: {count}")
     console.say(f"audit: {out}")
     if not calibrate:

@@ -10,14 +10,13 @@ from covid_debug.audit.artifact import Audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
 from covid_debug.audit.describing import describe_audit
-from covid_debug.audit.shortcut_map import ShortcutMap
+from covid_debug.audit.shortcut_map import ShortcutMap, write_shortcut_lines
 from covid_debug.cleaning.arms import CLEANED_ARM
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import ComparisonTable
-from covid_debug.reporting.shortcut_map import write_shortcut_lines
 
 TEST_NAMES = {
     "original": "the original test films",

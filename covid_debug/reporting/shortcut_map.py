@@ -1,6 +1,7 @@
-"""The shortcut map in the report: one figure, and the sentences that stand first.
+"""The shortcut map in the report: one figure.
 
-The numbers come ready-made from :mod:`covid_debug.audit.shortcut_map`.
+The numbers, and the sentences that stand first in the report, come ready-made from
+:mod:`covid_debug.audit.shortcut_map`.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from covid_debug.audit.shortcut_map import MappedAttribute, ShortcutMap
+from covid_debug.audit.shortcut_map import ShortcutMap
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.figures import INK, MUTED, figure_style
 
@@ -17,55 +18,6 @@ _UTILITY = "#1f6f8b"
 _CLEANED = "#7b5ea7"
 _GRID = "#eceff2"
 _SHIFT = 0.17
-
-
-def write_shortcut_lines(found: ShortcutMap) -> list[str]:
-    """Say what is shown to move the predictions, and what the source alone would answer.
-
-    Args:
-        found: The map.
-
-    Returns:
-        Sentences with their numbers, the most important first.
-    """
-    lines = []
-    parts = [item for item in found.attributes if item.is_part and _share(item).is_defined]
-    whole = found.whole_films[0].share
-    if parts:
-        models = "this model alone" if found.n_models == 1 else f"{found.n_models} seeds"
-        others = [("the whole film", whole)]
-        others += [(i.title, _share(i)) for i in found.attributes if not i.is_part]
-        beside = "; ".join(
-            f"{title} {_points(each)}" for title, each in reversed(others) if each.is_defined
-        )
-        # By size: nothing is said about which of them is larger, intervals of two may overlap.
-        shown = [f"{i.title} {_points(_share(i))}" for i in parts if _share(i).low > 0]
-        told = (
-            f"shown to move the predictions, {len(shown)} of {len(parts)}: {'; '.join(shown)}"
-            if shown
-            else "nothing is shown to move the predictions; the largest difference is that of"
-            f" {parts[0].title}, {_points(_share(parts[0]))}"
-        )
-        lines.append(
-            f"Of what a film carries besides the lungs, {told}. So many more films are called a"
-            " class when it comes from a film of that class instead of one of their own"
-            f" ({models}, {found.n_films} films)."
-            + (f" For comparison: {beside}." if beside else "")
-        )
-    for rate in found.rates:
-        question = "The class" if rate.question == "class" else f"“{rate.question}”"
-        told = (
-            f"{question} is answered right by the model on {_percent(rate.model)} of the test"
-            f" films, by someone who knows only the source on {_percent(rate.source)}, and by"
-            f" always giving the commonest answer on {100 * rate.majority:.1f} %"
-        )
-        if rate.source.is_defined and rate.source.value >= rate.model.value:
-            lines.append(
-                f"Warning: {told}: right answers to it do not show that the model reads lungs."
-            )
-        else:
-            lines.append(f"{told}.")
-    return lines
 
 
 def draw_shortcut_map(found: ShortcutMap) -> Figure:
@@ -84,7 +36,7 @@ def draw_shortcut_map(found: ShortcutMap) -> Figure:
         reliance, utility, readable = figure.subplots(
             1, 3, sharey=True, width_ratios=(2.2, 1.2, 1.2)
         )
-        pulls = [_share(item) for item in items]
+        pulls = [item.share for item in items]
         _draw(reliance, pulls, 0.0, _RELIANCE, "", unit=100.0)
         reliance.axvline(0.0, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         for y, (item, pull) in enumerate(zip(items, pulls, strict=True)):
@@ -151,18 +103,3 @@ def _draw(
     axes.errorbar(
         values, places, xerr=(below, above), fmt="o", ms=4.5, lw=1.4, color=colour, label=name
     )
-
-
-def _share(item: MappedAttribute) -> Estimate:
-    pull = item.pull()
-    return Estimate.undefined(0, "") if pull is None else pull.share
-
-
-def _points(share: Estimate) -> str:
-    return f"{100 * share.value:+.1f} points ({100 * share.low:+.1f} to {100 * share.high:+.1f})"
-
-
-def _percent(share: Estimate) -> str:
-    if not share.is_defined:
-        return "an undefined share"
-    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -119,7 +119,7 @@ def test_the_map_of_a_border_reader_names_the_border_and_is_read_back(
     )
     table = read.describe()
     assert table[1].startswith("border and collimation  +100.0")
-    assert "the source alone 100.0" in table[-1]
+    assert "knows only the source on 100.0 %" in table[-1]
     assert json.loads((tmp_path / "map" / "manifest.json").read_text())["inputs"] == {
         "checkpoint/0": "one",
         "checkpoint/1": "two",
@@ -165,9 +165,9 @@ def test_models_that_cannot_be_mapped_together_are_refused(world: tuple[FilmSet,
     filmset, _ = world
     other_view = replace(load(), view=ViewSpec(SIDE, 0.1))
     cases = {
-        "checkpoints is empty": [],
+        "no checkpoint was given": [],
         "see other views": [load(), other_view],
-        "a model has": [load(names=("normal", "pneumonia"))],
+        "checkpoint 1 has normal, pneumonia": [load(names=("normal", "pneumonia"))],
     }
     for message, models in cases.items():
         with pytest.raises(InputContractError, match=message):

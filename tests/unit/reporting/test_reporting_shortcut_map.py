@@ -14,12 +14,13 @@ from covid_debug.audit.shortcut_map import (
     Pull,
     ShortcutMap,
     rank_attributes,
+    write_shortcut_lines,
     write_shortcuts,
 )
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.figures import to_png
 from covid_debug.reporting.report import build_report
-from covid_debug.reporting.shortcut_map import draw_shortcut_map, write_shortcut_lines
+from covid_debug.reporting.shortcut_map import draw_shortcut_map
 from covid_debug.reporting.summary import load_run_summary
 from tests.unit.reporting import reporting_fakes as fakes
 
