@@ -4,7 +4,7 @@ Owns the order of work: predict, choose films, intervene on all of them in batch
 where it matters, write. The test and its rule live in :mod:`covid_debug.audit.verdicts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -70,14 +70,19 @@ def audit_filmset(
         ArtifactError: If the result cannot be written.
     """
     films, params, run_seed = subject.films, subject.params, subject.run_seed
-    classifier, view = subject.model.classifier, subject.model.view
+    classifier = subject.model.classifier
     if not films:
         raise InputContractError("audit: films is empty; expected at least one film")
     classes = audited_classes(classifier.class_names, params.target_class)
     views, readable, probabilities = _predict(subject, means)
     predicted = np.where(readable, probabilities.argmax(axis=1), -1)
     selection = select_films(
-        films, predicted, classes, subject.regions, view, dilation_px=params.dilation_px
+        films,
+        predicted,
+        classes,
+        subject.regions,
+        subject.model.view,
+        dilation_px=params.dilation_px,
     )
     auditor = Auditor(subject, means.n_workers)
     rows = list(selection.candidates)
@@ -119,14 +124,12 @@ def audit_filmset(
         )
         if chosen:
             _tell(plan_audit(selection, params, prices, n_to_explain=len(chosen)), means)
-        explained: dict[str, Explained] = {}
-        for group in auditor.iter_groups([c for c in cases if c.film.image_id in chosen]):
-            maps = kept.restore_maps(group)
-            if maps is None:
-                maps = auditor.explain(group)
-                kept.add_maps(maps)
-            explained |= maps
-            report(len(cases) + len(explained), len(cases) + len(chosen))
+        explained = _explain(
+            auditor,
+            kept,
+            [case for case in cases if case.film.image_id in chosen],
+            lambda n_maps: report(len(cases) + n_maps, len(cases) + len(chosen)),
+        )
     audited = tuple(
         to_audited_film(
             case,
@@ -172,6 +175,20 @@ def audit_filmset(
         draft.facts["n_ok"] = len(audited) - summary.n_failed
     kept.discard()
     return result
+
+
+def _explain(
+    auditor: Auditor, kept: FinishedFilms, cases: Sequence[Case], tell: Callable[[int], None]
+) -> dict[str, Explained]:
+    explained: dict[str, Explained] = {}
+    for group in auditor.iter_groups(cases):
+        maps = kept.restore_maps(group)
+        if maps is None:
+            maps = auditor.explain(group)
+            kept.add_maps(maps)
+        explained |= maps
+        tell(len(explained))
+    return explained
 
 
 def _log_odds_by_class(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
