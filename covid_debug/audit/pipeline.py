@@ -104,12 +104,10 @@ def audit_filmset(
     kept = FinishedFilms(out, subject)
     with means.listener.progress("films and maps") as report:
         todo = [case for case in cases if not kept.restore(case)]
-        if len(todo) < len(cases):
-            means.listener.say(f"{len(cases) - len(todo)} of {len(cases)} films are done already")
         prices = auditor.measure(todo)
         plan = plan_audit(selection, params, prices)
-        _tell(plan, means)
         n_done = len(cases) - len(todo)
+        _tell(plan, means, n_done)
         for case in chain(todo[:GROUP], auditor.intervene_on(todo[GROUP:])):
             kept.add(case)
             n_done += 1
@@ -229,9 +227,11 @@ def _split_suspects(
     return suspicion, unsuspected
 
 
-def _tell(plan: AuditPlan, means: Means) -> None:
+def _tell(plan: AuditPlan, means: Means, n_done: int = 0) -> None:
     for line in plan.describe():
         means.listener.say(line)
+    if n_done:
+        means.listener.say(f"{n_done} of {plan.n_audited} films were done before and are kept")
 
 
 def _predict(

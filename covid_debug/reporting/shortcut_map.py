@@ -67,7 +67,7 @@ def draw_shortcut_map(found: ShortcutMap) -> Figure:
                 frameon=False,
             )
         for axes in (utility, readable):
-            axes.set_xlim(0.35, 1.03)
+            axes.set_xlim(min(0.35, axes.dataLim.x0 - 0.03), 1.03)
             axes.axvline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             axes.set_xlabel("area under the curve")
         n_parts = sum(item.is_part for item in items)
