@@ -269,6 +269,13 @@ def test_p_value_of_one_film_by_hand(effect, margin, p):
     assert found.tolist() == pytest.approx([p])
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_null_that_is_as_large_as_the_effect_counts(sign):
+    nulls = sign * np.arange(1.0, 5.0)  # 4 against 1, 2, 3 is the effect 4 against the first three
+
+    assert calibrated_p_values([sign * 4.0], [nulls], [0.0]).tolist() == pytest.approx([4 / 5])
+
+
 def test_every_p_value_is_corrected_for_the_number_of_films():
     low = tuple(np.linspace(0.85, 0.95, 20))
 
