@@ -305,8 +305,7 @@ def tabulate_power(power: Mapping[str, Sequence[Power]]) -> str:
             {
                 "effect, SD of log-odds": f"{entries[0].effect:g}",
                 **{
-                    f"{name}: found (wrong flags), %": f"{100 * entry.found:.1f}"
-                    f" ({100 * entry.false:.1f})"
+                    f"{name}: found, %": f"{100 * entry.found:.1f}"
                     for name, entry in zip(power, entries, strict=True)
                 },
             }
