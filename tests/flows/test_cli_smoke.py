@@ -147,6 +147,12 @@ STEPS = {
         load_checkpoint,
         ("phantom",),
     ),
+    "train, another seed": Step(
+        "train --data films --arch resnet18_half --image-size 32 --epochs 1 --seed 1 --out model-1",
+        "model-1",
+        load_checkpoint,
+        ("phantom",),
+    ),
     "detect-text": Step(
         "detect-text --data films --detector marker --workers 1 --out found.jsonl",
         "found.jsonl",
@@ -167,19 +173,19 @@ STEPS = {
         BOTH,
     ),
     "transfer": Step(
-        "transfer --checkpoint model --checkpoint model --data films"
+        "transfer --checkpoint model --checkpoint model-1 --data films"
         " --regions films/truth_regions.jsonl --draws 1 --workers 1 --out transfer",
         "transfer",
         load_transfer,
-        BOTH,
+        (*BOTH, "train, another seed"),
     ),
     "shortcuts": Step(
-        "shortcuts --checkpoint model --checkpoint model --data films"
+        "shortcuts --checkpoint model --checkpoint model-1 --data films"
         " --regions films/truth_regions.jsonl --cleaned cleaned --max-films 4 --workers 1"
         " --out shortcuts",
         "shortcuts",
         load_shortcuts,
-        (*BOTH, "clean"),
+        (*BOTH, "train, another seed", "clean"),
     ),
     "clean": Step(f"{CLEAN} --out cleaned", "cleaned", load_filmset, ("phantom",)),
     "clean, verified": Step("clean --data films --out cleaned --verify", needs=("clean",)),
