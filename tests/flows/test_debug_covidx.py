@@ -25,6 +25,8 @@ WORK = (
     "cleaning.stage.prove_cleaning",
     "training.stage.train_classifier",
     "audit.stage.audit_filmset",
+    "audit.transfer_stage.transfer_markers",
+    "audit.shortcuts.map_shortcuts",
     "audit.stage.calibrate",
     "audit.stage.compute_confounds",
     "evaluation.stage.compare_arms",
@@ -32,6 +34,8 @@ WORK = (
 )
 QUICK = {
     "data.stage.generate_phantom",
+    "audit.transfer_stage.transfer_markers",
+    "audit.shortcuts.map_shortcuts",
     "audit.stage.calibrate",
     "audit.stage.compute_confounds",
     "evaluation.stage.compare_arms",

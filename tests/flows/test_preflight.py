@@ -121,10 +121,11 @@ def test_binary_lists_have_other_classes(tmp_path: Path) -> None:
     data = make_covidx(tmp_path / "covidx", BINARY * 2)
 
     with pytest.raises(CovidDebugError, match=r"'COVID-19' .* \(known: negative, positive\)"):
-        check_run(make_config(tmp_path, data=data))
-    facts = check_run(make_config(tmp_path, data=data, audit__target_class="positive"))
+        check_run(make_config(tmp_path, data=data, audit__target_class="COVID-19"))
+    for target in ("positive", None):  # None: every class is audited
+        facts = check_run(make_config(tmp_path, data=data, audit__target_class=target))
 
-    assert (facts.class_names, facts.n_films, facts.n_test) == (BINARY, 6, 2)
+        assert (facts.class_names, facts.n_films, facts.n_test) == (BINARY, 6, 2)
 
 
 def test_training_list_without_a_class_is_refused(tmp_path: Path) -> None:
