@@ -159,6 +159,9 @@ def _show(estimate: Estimate | None, unit: float, digits: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
+_CHANCE = 0.5
+
+
 def write_shortcut_lines(found: ShortcutMap) -> list[str]:
     """Say what is shown to move the predictions, and what the source alone would answer.
 
@@ -192,6 +195,12 @@ def write_shortcut_lines(found: ShortcutMap) -> list[str]:
             f" ({models}, {found.n_films} films)."
             + (f" For comparison: {beside}." if beside else "")
         )
+        mute = [item.title for item in parts if not item.utility.low > _CHANCE]
+        if mute:
+            lines.append(
+                f"Not shown to tell the class on these films: {', '.join(mute)}. There an exchange"
+                " between classes cannot show whether the model uses it; the audit can, for text."
+            )
     for rate in found.rates:
         question = "The class" if rate.question == "class" else f"“{rate.question}”"
         told = (
