@@ -118,7 +118,9 @@ def bench_audit_size(request: SizeBench, out: Path, console: RunConsole) -> None
         "random ResNet18": [
             (
                 f"resnet18-{k}",
-                ParallelPredictor(draw_network(names, spec.image_size, k), request.n_workers),
+                ParallelPredictor(
+                    draw_network(names, spec.image_size, k, halve=True), request.n_workers
+                ),
             )
             for k in range(_FIRST_NETWORK, _FIRST_NETWORK + request.n_networks)
         ],

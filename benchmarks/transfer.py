@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from benchmarks.blind import draw_network
 from benchmarks.tables import to_markdown
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.audit.transfer import TransferParams, TransferSubject, lay_markers
@@ -23,9 +23,7 @@ from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
-from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.checkpoint import LoadedModel
-from covid_debug.models.classifier import Classifier
 from covid_debug.stages import Means
 from covid_debug.terminal import RunConsole
 
@@ -61,7 +59,9 @@ def bench_transfer(
     filmset = load_filmset(data)
     spec = ViewSpec(image_size=image_size)
     models = {
-        f"random-{i}": LoadedModel(_draw_network(filmset.class_names, spec, seed + i), spec, {})
+        f"random-{i}": LoadedModel(
+            draw_network(filmset.class_names, spec.image_size, seed + i), spec, {}
+        )
         for i in range(n_networks)
     }
     films = filmset.select("test")
@@ -79,17 +79,6 @@ def bench_transfer(
     write_text_atomic(out / "size.json", json.dumps(rows, indent=1) + "\n")
     write_text_atomic(out / "size.md", to_markdown(rows))
     console.say(to_markdown(rows))
-
-
-def _draw_network(class_names: Sequence[str], spec: ViewSpec, seed: int) -> Classifier:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = build_backbone("resnet18", len(class_names))
-    size = (spec.image_size, spec.image_size)
-    classifier = Classifier(
-        network, class_names=class_names, image_size=size, mean=(GRAY_MEAN,), std=(GRAY_STD,)
-    )
-    return classifier.eval()
 
 
 def _measure(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from covid_debug.audit.baselines import ChosenBaselines, choose_baselines
 from covid_debug.audit.case import Case, Explained
 from covid_debug.audit.explanations import explain_films
+from covid_debug.audit.inputs import check_size
 from covid_debug.audit.interventions import (
     Intervened,
     intervene,
@@ -22,7 +23,7 @@ from covid_debug.audit.interventions import (
 )
 from covid_debug.audit.planning import AuditSubject, Prices
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
-from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.errors import InputContractError
 from covid_debug.imaging.geometry import render_view_mask
 from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
@@ -143,11 +144,7 @@ class Auditor:
         found = self._subject.regions[case.film.image_id]
         file = self._subject.filmset.file_of(case.film)
         film = read_film(file).to_uint8()
-        if film.shape != (found.height, found.width):
-            raise DataIntegrityError(
-                f"{file.path}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions"
-                f" are for {found.width} x {found.height}; detect the text again"
-            )
+        check_size(str(file.path), film, found)
         return intervene(
             film,
             found.regions,

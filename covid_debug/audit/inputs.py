@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.regions import read_regions
@@ -79,3 +82,21 @@ def check_models(stage: str, models: Sequence[LoadedModel], filmset: FilmSet) ->
                 f"{filmset.root}: has classes {', '.join(filmset.class_names)}, checkpoint"
                 f" {number} has {', '.join(names)}; give models of the films' classes"
             )
+
+
+def check_size(name: str, film: NDArray[np.uint8], found: FilmRegions) -> None:
+    """Refuse text regions of a film of another size.
+
+    Args:
+        name: The film, for the message.
+        film: ``(H, W)``.
+        found: Its text.
+
+    Raises:
+        DataIntegrityError: If the sizes differ.
+    """
+    if film.shape != (found.height, found.width):
+        raise DataIntegrityError(
+            f"{name}: is {film.shape[1]} x {film.shape[0]} pixels, its text regions are for"
+            f" {found.width} x {found.height}; detect the text again"
+        )

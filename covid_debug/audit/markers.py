@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.audit.inputs import check_size
 from covid_debug.audit.interventions import text_in_view
-from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import (
     ViewSpec,
     compute_geometry,
@@ -102,12 +102,8 @@ def take_apart(
     Raises:
         DataIntegrityError: If the regions are of a film of another size.
     """
+    check_size(found.image, film, found)
     height, width = film.shape
-    if (height, width) != (found.height, found.width):
-        raise DataIntegrityError(
-            f"{found.image}: is {width} x {height} pixels, its text regions are for"
-            f" {found.width} x {found.height}; detect the text again"
-        )
     _, inside = text_in_view(found.regions, width, height, spec, dilation_px=dilation_px)
     filled = np.asarray(inpaint(film, inside, method=method, radius_px=radius_px), np.uint8)
     view, text_free = render_view(film, spec), render_view(filled, spec)

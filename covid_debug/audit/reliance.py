@@ -20,11 +20,11 @@ from scipy import stats
 from covid_debug.audit.attributes import Attribute, Exchange, FilmReading, View
 from covid_debug.audit.shortcut_map import ALL, Pull
 from covid_debug.errors import InputContractError
+from covid_debug.evaluation.crossed import add_seeds
 from covid_debug.evaluation.statistics import (
     CONFIDENCE,
     Estimate,
     paired_bootstrap_difference,
-    pool_seeds,
 )
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.progress import Progress
@@ -273,7 +273,7 @@ def _estimate(terms: _Terms, people: NDArray[np.str_], towards: str, seed: int) 
     for values, bounds in ((terms.log_odds, (-math.inf, math.inf)), (terms.predicted, (-1.0, 1.0))):
         means = (values[0] - values[1]).mean(axis=1)
         found.append(
-            (_add_seeds(means, _over_patients(terms, values, people, seed), bounds), means)
+            (add_seeds(means, _over_patients(terms, values, people, seed), bounds=bounds), means)
         )
     (log_odds, by_seed), (share, share_by_seed) = found
     return Pull(
@@ -310,13 +310,3 @@ def _over_patients(
     low = by_film.value - math.hypot(by_film.value - by_film.low, half)
     high = by_film.value + math.hypot(by_film.high - by_film.value, half)
     return Estimate(by_film.value, low, high, len(np.unique(terms.film)), by_film.reason)
-
-
-def _add_seeds(
-    means: NDArray[np.float64], over_patients: Estimate, bounds: tuple[float, float]
-) -> Estimate:
-    below = over_patients.value - over_patients.low
-    above = over_patients.high - over_patients.value
-    each = [Estimate(float(mean), mean - below, mean + above, over_patients.n) for mean in means]
-    pooled = pool_seeds(each, bounds=bounds)
-    return Estimate(pooled.mean, pooled.low, pooled.high, over_patients.n, over_patients.reason)

@@ -35,10 +35,9 @@ from covid_debug.audit.transfer_record import (
     Measure,
     TransferEffect,
 )
-from covid_debug.evaluation.crossed import two_way_bootstrap
+from covid_debug.evaluation.crossed import add_seeds, two_way_bootstrap
 from covid_debug.evaluation.statistics import (
     Estimate,
-    pool_seeds,
     summarise_replicates,
 )
 from covid_debug.seeding import derive_seed
@@ -246,8 +245,4 @@ def _estimate(
         reason = f"fewer than {MIN_PATIENTS} patients on one side: no interval"
         return Estimate(mean, math.nan, math.nan, n, reason)
     pooled = summarise_replicates(mean, replicates, n=n, n_clusters=n_clusters, bounds=bounds)
-    # The patients' part is that of the mean over the seeds; pool_seeds adds that of the seeds.
-    below, above = mean - pooled.low, pooled.high - mean
-    seeds = [Estimate(float(v), float(v) - below, float(v) + above, n) for v in per_seed]
-    summary = pool_seeds(seeds, bounds=bounds)
-    return Estimate(mean, summary.low, summary.high, n, pooled.reason)
+    return add_seeds(per_seed, pooled, bounds=bounds)

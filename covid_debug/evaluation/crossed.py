@@ -1,4 +1,4 @@
-"""Resampling of observations that belong to two crossed kinds of clusters.
+"""Observations that belong to two crossed kinds of clusters, and to seeds as well.
 
 For one kind, and for everything that is made of the replicates, see
 :mod:`covid_debug.evaluation.statistics`.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.statistics import Replicates
+from covid_debug.evaluation.statistics import Estimate, Replicates, pool_seeds
 
 _CHUNK_CELLS = 4_000_000  # resamples x observations held at once: 32 MB
 
@@ -67,3 +67,27 @@ def two_way_bootstrap(
             weights *= generator.multinomial(n_clusters, even, size=n)[:, index]
         parts.append(statistic(weights @ values))
     return np.concatenate(parts)
+
+
+def add_seeds(
+    by_seed: ArrayLike, over_patients: Estimate, *, bounds: tuple[float, float]
+) -> Estimate:
+    """Widen the interval of a mean over seeds by the spread of the seeds.
+
+    Args:
+        by_seed: The quantity of each seed.
+        over_patients: Their mean, with its interval over patients.
+        bounds: Possible range of the quantity.
+
+    Returns:
+        The mean with both uncertainties, see
+        :func:`covid_debug.evaluation.statistics.pool_seeds`.
+    """
+    below = over_patients.value - over_patients.low
+    above = over_patients.high - over_patients.value
+    each = [
+        Estimate(float(value), float(value) - below, float(value) + above, over_patients.n)
+        for value in np.asarray(by_seed, dtype=np.float64)
+    ]
+    pooled = pool_seeds(each, bounds=bounds)
+    return Estimate(pooled.mean, pooled.low, pooled.high, over_patients.n, over_patients.reason)

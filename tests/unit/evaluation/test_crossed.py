@@ -1,10 +1,13 @@
 """Closed-form cases of the two-way bootstrap."""
 
+import math
+
 import numpy as np
 import pytest
 
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.crossed import two_way_bootstrap
+from covid_debug.evaluation.crossed import add_seeds, two_way_bootstrap
+from covid_debug.evaluation.statistics import Estimate
 
 
 def _mean(sums):
@@ -50,3 +53,14 @@ def test_two_way_bootstrap_has_the_variance_of_both_sides():
 def test_two_way_bootstrap_refuses_what_does_not_fit(table, rows, n_resamples, message):
     with pytest.raises(InputContractError, match=message):
         two_way_bootstrap(table, rows, rows, _mean, seed=0, n_resamples=n_resamples)
+
+
+def test_seeds_widen_the_interval_over_patients_in_quadrature():
+    found = add_seeds([1.0, 2.0, 3.0], Estimate(2.0, 1.5, 2.25, 40, "said"), bounds=(-9.0, 9.0))
+
+    seeds = 4.302653 / 3**0.5  # Student's t with two degrees of freedom, sd 1
+    assert (found.value, found.n, found.reason) == (2.0, 40, "said")
+    assert found.low == pytest.approx(2 - math.hypot(0.5, seeds))
+    assert found.high == pytest.approx(2 + math.hypot(0.25, seeds))
+    one = add_seeds([2.0], Estimate(2.0, 1.5, 2.25, 40), bounds=(-9.0, 9.0))
+    assert (one.low, one.high) == (1.5, 2.25)
