@@ -8,6 +8,7 @@ from typing import Any, Literal
 from covid_debug.errors import InputContractError
 from covid_debug.ranges import check_range
 from covid_debug.training.augmentation import AugmentationParams
+from covid_debug.training.mitigation import MitigationParams
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -36,6 +37,7 @@ class TrainingParams:
         precision: Lightning Fabric's name of the arithmetic.
         shuffle_labels: Deal the training and validation labels out anew, by the seed: the control
             of the label randomisation test [adebayo2018sanity], whose maps should differ.
+        mitigation: Countermeasures against shortcuts; all off by default.
     """
 
     arch: str = "covidnet"
@@ -54,6 +56,7 @@ class TrainingParams:
     augmentation: AugmentationParams | None = field(default_factory=AugmentationParams)
     precision: Precision = "32-true"
     shuffle_labels: bool = False
+    mitigation: MitigationParams = field(default_factory=MitigationParams)
 
     def __post_init__(self) -> None:
         """Check the ranges that no class list is needed for.

@@ -1,7 +1,7 @@
 """The stage that trains: training films of a data set, selection on its validation films."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,8 +9,10 @@ from covid_debug.data.filmset import load_filmset
 from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.records import Film
 from covid_debug.stages import Means, Request
 from covid_debug.training.loop import TrainingResult, train_classifier
+from covid_debug.training.mitigation import MitigationParams, Views
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
 
@@ -24,6 +26,7 @@ class TrainRequest(Request):
         view: What the model sees.
         seed: Of weights, order and augmentation.
         on_epoch: Receives the metrics of every epoch; decides no result.
+        text_free: The cleaned film set, only where the recipe's mitigation needs text-free views.
     """
 
     filmset: Path
@@ -31,15 +34,23 @@ class TrainRequest(Request):
     view: ViewSpec
     seed: int
     on_epoch: Callable[[EpochMetrics], None] | None = field(default=None, compare=False)
+    text_free: Path | None = None
 
     stage: ClassVar[str] = "checkpoint"
     makes: ClassVar[str] = "checkpoint"
     code_version: ClassVar[int] = 1
 
+    def parameters(self) -> object:
+        """Leave a mitigation that is off out, so that plain checkpoints keep their names."""
+        training = asdict(self.training)
+        if self.training.mitigation == MitigationParams():
+            del training["mitigation"]
+        return {"training": training, "view": self.view, "seed": self.seed}
+
     def make(self, out: Path, means: Means) -> TrainingResult:
         """Decode the views once and train; a set without films in train or val is refused."""
         filmset = load_filmset(self.filmset)
-        views, labels = {}, {}
+        views, labels, sources = {}, {}, {}
         for split in ("train", "val"):
             films = filmset.select(split)
             if not films:
@@ -48,6 +59,7 @@ class TrainRequest(Request):
                     " val"
                 )
             labels[split] = [filmset.label_index(film) for film in films]
+            sources[split] = [film.source for film in films]
             views[split] = load_views(
                 filmset, films, self.view, means.cache_dir, n_workers=means.n_workers
             )
@@ -71,4 +83,22 @@ class TrainRequest(Request):
                 inputs=self.inputs(),
                 on_epoch=tell,
                 device=means.device,
+                train_sources=sources["train"],
+                val_sources=sources["val"],
+                train_text_free=self._load_text_free(filmset.select("train"), means),
             )
+
+    def _load_text_free(self, films: Sequence[Film], means: Means) -> Views | None:
+        """Return the cleaned films' views in the order of the films."""
+        if self.text_free is None:
+            return None
+        cleaned = load_filmset(self.text_free)
+        by_id = {film.image_id: film for film in cleaned.films}
+        missing = [film.image_id for film in films if film.image_id not in by_id]
+        if missing:
+            raise DataIntegrityError(
+                f"{self.text_free}: lacks {len(missing)} of {len(films)} training films of"
+                f" {self.filmset}, e.g. {missing[0]}; clean that film set"
+            )
+        own = [by_id[film.image_id] for film in films]
+        return load_views(cleaned, own, self.view, means.cache_dir, n_workers=means.n_workers)

@@ -65,6 +65,7 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
             "training": TrainingParams(n_epochs=1),
             "view": OTHER_VIEW,
             "seed": 1,
+            "text_free": B,
         },
     ),
     (

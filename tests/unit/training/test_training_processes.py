@@ -43,7 +43,7 @@ import numpy as np
 import torch
 from torch import nn
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.training import loop
+from covid_debug.training import loop, setup
 
 torch.set_num_threads(1)
 
@@ -51,7 +51,7 @@ def build_plain(*_, **__):  # without batch norm, whose statistics are each proc
     hidden = nn.Linear(16, 8)
     return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), hidden, nn.ReLU(), nn.Linear(8, 3))
 
-loop.build_backbone = build_plain
+setup.build_backbone = build_plain
 rng = np.random.default_rng(0)
 labels = np.array([0] * 15 + [1] * 7 + [2] * 3)
 views = (rng.integers(0, 80, (25, 16, 16)) + 60 * labels[:, None, None]).astype(np.uint8)
