@@ -39,12 +39,15 @@ from covid_debug.training.checks import (
     find_target_class,
     order_class_weights,
 )
-from covid_debug.training.loss import joint_cross_entropy
+from covid_debug.training.last_layer import refit_last_layer
 from covid_debug.training.metrics import ValidationMetrics, compute_validation_metrics
-from covid_debug.training.mitigation import check_mitigation
+from covid_debug.training.mitigation import check_mitigation, number_groups
+from covid_debug.training.objective import Objective
 from covid_debug.training.params import EpochMetrics, TrainingParams
 from covid_debug.training.reading import prefetch
 from covid_debug.training.setup import build_classifier, build_fabric
+from covid_debug.training.source_batches import SourceBatches
+from covid_debug.training.text_exchange import make_reader
 
 __all__ = ["EpochMetrics", "TrainingParams", "TrainingResult", "train_classifier"]
 
@@ -123,13 +126,14 @@ def train_classifier(
         generator = np.random.default_rng(derive_seed(seed, "shuffled labels"))
         train_y, val_y = generator.permutation(train_y), generator.permutation(val_y)
     weights = order_class_weights(params.class_weights, class_names)
-    batches = BalancedBatches(
+    plain = BalancedBatches(
         train_y,
         target_class=find_target_class(params, class_names),
         target_share=params.target_share,
         batch_size=params.batch_size,
         seed=derive_seed(seed, "batches"),
     )
+    batches: BalancedBatches | SourceBatches = plain
     fabric = build_fabric(device, params.precision)
     if batches.smallest < fabric.world_size:
         raise InputContractError(
@@ -145,6 +149,8 @@ def train_classifier(
         text_free=train_text_free,
         n_processes=fabric.world_size,
     )
+    if params.mitigation.sampling == "source" and train_sources is not None:
+        batches = SourceBatches(plain, train_y, train_sources, seed=seed)
     fabric.launch()
     with ExitStack() as stack:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
@@ -154,9 +160,20 @@ def train_classifier(
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
         torch.manual_seed(derive_seed(seed, "weights"))
         classifier = build_classifier(params, class_names, view)
-        run = _Run(fabric, classifier, params, batches, weights.to(fabric.device), seed)
-        history, best = run.fit(train_views, train_y, val_views, val_y, on_epoch)
+        objective = Objective(
+            fabric,
+            classifier,
+            params.mitigation,
+            weights.to(fabric.device),
+            train_y,
+            train_sources if params.mitigation.needs_sources else None,
+        )
+        run = _Run(fabric, classifier, params, batches, objective, seed)
+        history, best = run.fit(train_views, train_text_free, train_y, val_views, val_y, on_epoch)
     classifier.module.load_state_dict(best.state)
+    if params.mitigation.last_layer and val_sources is not None and fabric.is_global_zero:
+        groups = number_groups(val_y, val_sources)
+        refit_last_layer(classifier, val_views, val_y, groups, seed=seed)
     if fabric.is_global_zero:
         lasting = [
             {key: value for key, value in asdict(line).items() if key not in _TIMINGS}
@@ -195,15 +212,15 @@ class _Run:
         fabric: lightning_fabric.Fabric,
         classifier: Classifier,
         params: TrainingParams,
-        batches: BalancedBatches,
-        class_weights: Tensor,
+        batches: BalancedBatches | SourceBatches,
+        objective: Objective,
         seed: int,
     ) -> None:
         self._fabric = fabric
         self._classifier = classifier
         self._params = params
         self._batches = batches
-        self._class_weights = class_weights
+        self._objective = objective
         self._seed = seed
         self._shown: Labels = np.empty(0, dtype=np.int64)
         optimizer = torch.optim.Adam(classifier.parameters(), lr=params.learning_rate)
@@ -219,6 +236,7 @@ class _Run:
     def fit(
         self,
         train_views: Views,
+        text_free: Views | None,
         train_labels: Labels,
         val_views: Views,
         val_labels: Labels,
@@ -237,7 +255,7 @@ class _Run:
         started = time.perf_counter()
         for epoch in range(1, self._params.n_epochs + 1):
             epoch_started = time.perf_counter()
-            train_loss = self._train_epoch(epoch, train_views, train_labels)
+            train_loss = self._train_epoch(epoch, train_views, text_free, train_labels)
             duration_s = time.perf_counter() - epoch_started
             self._refresh_batch_norm(epoch, train_views)
             metrics = self._validate(epoch, val_views, val_labels)
@@ -268,7 +286,9 @@ class _Run:
             raise TrainingError("training: no epoch was run; raise training.n_epochs")
         return history, best
 
-    def _train_epoch(self, epoch: int, views: Views, labels: Labels) -> float:
+    def _train_epoch(
+        self, epoch: int, views: Views, text_free: Views | None, labels: Labels
+    ) -> float:
         """Train one epoch.
 
         Returns:
@@ -282,17 +302,19 @@ class _Run:
         generator = torch.Generator().manual_seed(
             derive_seed(self._seed, "augmentation", epoch, rank)
         )
+        rng = np.random.default_rng(derive_seed(self._seed, "random text", epoch, rank))
+        read = make_reader(views, text_free, self._params.mitigation, rng)
         # Each process takes its share of every batch, so that the global batch stays the same.
         shares = (batch[rank::n_ranks] for batch in self._batches.draw_epoch(epoch))
         loss_sum, n_films = 0.0, 0
         shown: list[Labels] = []
-        for films, planes in prefetch(views, shares):
-            images = self._fabric.to_device(planes)[:, None].float().div_(255)
+        for films, read_planes in prefetch(read, shares):
+            planes = self._fabric.to_device(read_planes).float().div_(255)
             if self._params.augmentation is not None:
-                images = augment(images, self._params.augmentation, generator)
+                planes = augment(planes, self._params.augmentation, generator)
             target = self._fabric.to_device(torch.from_numpy(labels[films]))
-            logits = self._model(images)
-            loss = joint_cross_entropy(self._fabric, logits.float(), target, self._class_weights)
+            images, text = planes[:, :1], planes[:, 1:]
+            loss = self._objective.compute(self._model, images, text, target, films)
             if not math.isfinite(loss.value):
                 raise TrainingError(
                     f"training: the loss became {loss.value} in epoch {epoch}; lower learning_rate"

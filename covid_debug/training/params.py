@@ -71,6 +71,11 @@ class TrainingParams:
             raise InputContractError(
                 f"training: class_weights are {dict(self.class_weights)}; expected more than 0"
             )
+        if self.class_weights and self.mitigation.objective == "group_dro":
+            raise InputContractError(
+                f"training: class_weights are {dict(self.class_weights)} and group_dro weighs the"
+                " groups itself; leave one of the two out"
+            )
 
 
 @dataclass(frozen=True, slots=True)
