@@ -43,7 +43,12 @@ class PlaceMatcher:
         ]
 
     def find(
-        self, hole: PlacedMask, generator: np.random.Generator, *, besides: bool = False
+        self,
+        hole: PlacedMask,
+        generator: np.random.Generator,
+        *,
+        besides: bool = False,
+        near_px: float | None = None,
     ) -> PlacedMask | None:
         """Return the shape at one of the five most similar untouched places.
 
@@ -51,6 +56,8 @@ class PlaceMatcher:
             hole: The place to be matched.
             generator: Draws one of the five.
             besides: The place itself is untouched: leave out what meets its frame.
+            near_px: Also prefer places near the given one: a step of so many pixels weighs as
+                much as ten grey levels. None leaves nearness out.
 
         Returns:
             The same shape at a place whose frame is all inside the film, or at its border where
@@ -75,6 +82,8 @@ class PlaceMatcher:
             + ((spread - own[2]) / _UNITS[1]) ** 2
             + ((border - own[3]) / _UNITS[2]) ** 2
         )
+        if near_px is not None:
+            cost += ((tops - at[0]) ** 2 + (lefts - at[1]) ** 2) / near_px**2
         is_open = is_whole & (n_free >= _MIN_FRAME_PX)
         if besides:
             far = 2 * _FRAME_PX

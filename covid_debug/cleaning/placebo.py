@@ -1,45 +1,82 @@
-"""Places without text that are as many and as large as the text of a film.
+"""Places without text that are as many and as large as the text of a film, and like its places.
 
-The placebo arm separates "the text is gone" from "something was inpainted". What is done at the
-places is decided by the callers.
+The placebo arm separates "the text is gone" from "something was inpainted". A place is near the
+text that it stands for, as far from the border, on a ground of the same grey level and spread, so
+that its fill is as visible. What is done at the places is decided by the callers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
-from covid_debug.imaging.boxes import do_overlap
-from covid_debug.records import Box, Film, FilmRegions, TextRegion
+from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
+from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, read_film
+from covid_debug.pool import run_in_order
+from covid_debug.progress import Progress
+from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
 
-_PLACEBO_DETECTOR = "placebo"
-_MAX_TRIES = 200
-_GAP_PX = 8.0
+_PLACEBO_DETECTOR: Final = "placebo"
+_GAP_PX: Final = (
+    4  # around text and its place; with the frame between them more than a fill reaches
+)
+_NEAR_SHARE: Final = 0.05  # of the film's shorter side: weighs as much as ten grey levels
+_LARGEST_DOUBT: Final = 0.05  # of the film; rejected detections above it are no text
+
+
+@dataclass(frozen=True, slots=True)
+class _Film:
+    file: FilmFile
+    found: FilmRegions
+    seed: int
 
 
 def placebo_regions(
-    films: FilmSet | Film | Iterable[Film], regions: Mapping[str, FilmRegions], seed: int
+    filmset: FilmSet,
+    regions: Mapping[str, FilmRegions],
+    seed: int,
+    *,
+    n_workers: int = 1,
+    progress: Progress | None = None,
 ) -> dict[str, FilmRegions]:
-    """Move every region to a random place of its film where there is no text.
+    """Move every region to a place of its film that is like its own and holds no text.
+
+    Regions that lie together (lines of one block) move together, so that a block stays a block;
+    where there is no room for it, they move one by one.
 
     Args:
-        films: A data set, one film or several films.
+        filmset: The films; their pixels say which places are alike.
         regions: Text regions by ``image_id``; films without a line, or with an error, are left out.
         seed: Seed of the run; each film has its own stream derived from it, so that the result
             does not depend on which other films are asked for.
+        n_workers: Processes; the result does not depend on it.
+        progress: Called with (films done, films in total).
 
     Returns:
-        By ``image_id``: regions of the same number and shape. A region for which no free place
-        was found in 200 draws stands under ``rejected`` with the reason.
+        By ``image_id``: regions of the same number and shape. A region without a free place stands
+        under ``rejected`` with the reason. A film that cannot be read keeps its regions, of which
+        no place is known: cleaning refuses it by the same reading.
+
+    Raises:
+        FilmChangedError: If a film is not the one that was recorded.
     """
-    chosen = _iter_films(films)
-    return {
-        film.image_id: _move_regions(found, derive_seed(seed, film.image_id, _PLACEBO_DETECTOR))
-        for film in chosen
+    chosen = [
+        _Film(filmset.file_of(film), found, derive_seed(seed, film.image_id, _PLACEBO_DETECTOR))
+        for film in filmset.films
         if (found := regions.get(film.image_id)) is not None and found.error is None
-    }
+    ]
+    moved = {}
+    for found in run_in_order(_read_and_move, chosen, n_workers, where="placebo_regions"):
+        moved[found.image] = found
+        if progress is not None:
+            progress(len(moved), len(chosen))
+    return moved
 
 
 def match_shapes(
@@ -76,48 +113,114 @@ def match_shapes(
     return shapes
 
 
-def _iter_films(films: FilmSet | Film | Iterable[Film]) -> Iterable[Film]:
-    if isinstance(films, Film):
-        return (films,)
-    return films.films if isinstance(films, FilmSet) else films
+def _read_and_move(film: _Film) -> FilmRegions:
+    if not film.found.regions:
+        return replace(film.found, rejected=())
+    try:
+        pixels = read_film(film.file).to_uint8()
+    except FILM_ERRORS:
+        return film.found
+    if pixels.shape != (film.found.height, film.found.width):
+        return film.found
+    return find_places(pixels, film.found, film.seed)
 
 
-def _move_regions(found: FilmRegions, seed: int) -> FilmRegions:
+def find_places(pixels: NDArray[np.uint8], found: FilmRegions, seed: int) -> FilmRegions:
+    """Move every region of one film.
+
+    Args:
+        pixels: ``(H, W)``, gray levels as models see them.
+        found: Its text, of the same size. What a detector saw and another rejected might be text,
+            and is no place either.
+        seed: Draws among the places that are alike.
+
+    Returns:
+        The moved regions, in order, and those without a place with the reason.
+    """
     generator = np.random.default_rng(seed)
-    taken = [region.box for region in found.regions]
+    holes = [_hole(region, pixels.shape) for region in found.regions]
+    closed = np.zeros(pixels.shape, np.bool_)
+    for hole in holes:
+        if hole is not None:
+            hole.stamp(closed)
+    blocks = list(_iter_blocks(holes, closed))
+    for doubt, _ in found.rejected:
+        doubtful = _hole(doubt, pixels.shape)
+        if doubtful is not None and doubtful.n_pixels <= _LARGEST_DOUBT * closed.size:
+            doubtful.stamp(closed)
+    places: list[PlacedMask | None] = [None] * len(holes)
+    for group in blocks:
+        for index, place in _move_block(pixels, closed, holes, group, generator):
+            places[index] = place
     moved: list[TextRegion] = []
     rejected: list[tuple[TextRegion, str]] = []
-    for region in found.regions:
-        place = _draw_place(region.box, taken, found.width, found.height, generator)
-        if place is None:
-            rejected.append((region, f"no place without text found in {_MAX_TRIES} draws"))
-            continue
-        x_min, y_min, x_max, y_max = region.box
-        shift_x, shift_y = place[0] - x_min, place[1] - y_min
-        polygon = tuple((x + shift_x, y + shift_y) for x, y in region.polygon)
-        moved.append(TextRegion(polygon, region.confidence, None, _PLACEBO_DETECTOR))
-        taken.append((*place, place[0] + x_max - x_min, place[1] + y_max - y_min))
+    for region, hole, place in zip(found.regions, holes, places, strict=True):
+        if hole is None:
+            rejected.append((region, "lies outside the film"))
+        elif place is None:
+            rejected.append((region, "no free place for it on the film"))
+        else:
+            by_y, by_x = place.top - hole.top, place.left - hole.left
+            polygon = tuple((x + by_x, y + by_y) for x, y in region.polygon)
+            moved.append(TextRegion(polygon, region.confidence, None, _PLACEBO_DETECTOR))
     return FilmRegions(
         found.image, found.width, found.height, tuple(moved), rejected=tuple(rejected)
     )
 
 
-def _draw_place(
-    box: Box, taken: list[Box], width: int, height: int, generator: np.random.Generator
-) -> tuple[float, float] | None:
-    wide, high = box[2] - box[0], box[3] - box[1]
-    if wide > width or high > height:
+def _hole(region: TextRegion, shape: tuple[int, ...]) -> PlacedMask | None:
+    """Return the box of a region with a gap around it, cut to the film; None outside it."""
+    x_min, y_min, x_max, y_max = region.box
+    if x_min >= shape[1] or y_min >= shape[0] or x_max <= 0 or y_max <= 0:
         return None
-    for _ in range(_MAX_TRIES):
-        x = _draw_start(width - wide, box[0] % 1, generator)
-        y = _draw_start(height - high, box[1] % 1, generator)
-        if not any(do_overlap((x, y, x + wide, y + high), other, _GAP_PX) for other in taken):
-            return x, y
-    return None
+    top, left = max(int(y_min) - _GAP_PX, 0), max(int(x_min) - _GAP_PX, 0)
+    bottom = min(int(np.ceil(y_max)) + _GAP_PX, shape[0])
+    right = min(int(np.ceil(x_max)) + _GAP_PX, shape[1])
+    return PlacedMask(top, left, np.ones((bottom - top, right - left), np.bool_))
 
 
-def _draw_start(room: float, fraction: float, generator: np.random.Generator) -> float:
-    # Whole pixels keep the shape of the rasterised region; the gap keeps its letters on the film.
-    gap = _GAP_PX if room >= 3 * _GAP_PX else 0.0
-    start = float(generator.integers(int(gap), int(room - gap) + 1)) + fraction
-    return min(start, room)
+def _iter_blocks(holes: Sequence[PlacedMask | None], closed: Mask) -> Iterator[list[int]]:
+    """Yield the indices of the regions that lie together, the largest block first."""
+    blocks = []
+    for block in iter_groups(closed):
+        drawn = block.drawn(closed.shape)
+        blocks.append(
+            [i for i, hole in enumerate(holes) if hole is not None and drawn[hole.top, hole.left]]
+        )
+    yield from sorted(blocks, key=lambda block: -sum(_area(holes[i]) for i in block))
+
+
+def _area(hole: PlacedMask | None) -> int:
+    return 0 if hole is None else hole.n_pixels
+
+
+def _move_block(
+    pixels: NDArray[np.uint8],
+    closed: Mask,
+    holes: Sequence[PlacedMask | None],
+    block: Sequence[int],
+    generator: np.random.Generator,
+) -> Iterator[tuple[int, PlacedMask]]:
+    """Yield index and place of each region of a block that found one; closes the places."""
+    near_px = _NEAR_SHARE * min(pixels.shape)
+    members = [(index, hole) for index in block if (hole := holes[index]) is not None]
+    whole = _enclose([hole for _, hole in members])
+    place = PlaceMatcher(pixels, closed).find(whole, generator, near_px=near_px)
+    if place is not None:
+        for index, hole in members:
+            at = hole.moved(place.top - whole.top, place.left - whole.left)
+            at.stamp(closed)
+            yield index, at
+        return
+    for index, hole in members if len(members) > 1 else ():
+        alone = PlaceMatcher(pixels, closed).find(hole, generator, near_px=near_px)
+        if alone is not None:
+            alone.stamp(closed)
+            yield index, alone
+
+
+def _enclose(holes: Sequence[PlacedMask]) -> PlacedMask:
+    top, left = min(hole.top for hole in holes), min(hole.left for hole in holes)
+    bottom = max(hole.top + hole.high for hole in holes)
+    right = max(hole.left + hole.wide for hole in holes)
+    return PlacedMask(top, left, np.ones((bottom - top, right - left), np.bool_))

@@ -71,7 +71,7 @@ class CleanRequest(Request):
 
 @dataclass(frozen=True)
 class PlaceboRequest(Request):
-    """Inpaint as many, equally large places without text: the placebo arm.
+    """Inpaint as many, equally large places without text, like those of the text: the placebo.
 
     Attributes:
         filmset: The films.
@@ -87,15 +87,19 @@ class PlaceboRequest(Request):
 
     stage: ClassVar[str] = "placebo"
     makes: ClassVar[str] = "filmset"
-    code_version: ClassVar[int] = 4
+    code_version: ClassVar[int] = 5
 
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean elsewhere."""
         filmset, regions = load_filmset(self.filmset), read_regions(self.regions)
+        with means.listener.progress("places") as progress:
+            places = placebo_regions(
+                filmset, regions, self.seed, n_workers=means.n_workers, progress=progress
+            )
         with means.listener.progress("films") as progress:
             return clean_filmset(
                 filmset,
-                placebo_regions(filmset, regions, seed=self.seed),
+                places,
                 self.params,
                 out,
                 inputs=self.inputs(),

@@ -6,7 +6,7 @@ from covid_debug.cleaning.decoys import plan_decoys
 from covid_debug.cleaning.film import CleaningParams, clean_film
 from covid_debug.cleaning.grain import add_grain
 from covid_debug.cleaning.markers import draw_marker, is_side_marker, place_marker
-from covid_debug.cleaning.placebo import match_shapes
+from covid_debug.cleaning.placebo import find_places, match_shapes
 from covid_debug.cleaning.provenance import read_actions, read_provenance
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.reading import read_film
@@ -191,9 +191,9 @@ def test_clean_filmset_placebo_fills_as_many_pixels_as_the_text_at_other_places(
 
 
 def test_match_shapes_skips_the_regions_that_found_no_place():
-    big, small = make_region(0, 0, 99, 60), make_region(95, 95, 4, 4)
+    big, small = make_region(0, 0, 99, 60), make_region(90, 92, 4, 4)
     found = {"a": FilmRegions("a", 100, 100, (big, small))}
-    places = placebo_regions(make_film("a"), found, seed=0)
+    places = {"a": find_places(np.full((100, 100), 50, np.uint8), found["a"], 0)}
 
     assert [reason for _, reason in places["a"].rejected]
     assert match_shapes(places, found) == {"a": (small,)}
@@ -201,7 +201,7 @@ def test_match_shapes_skips_the_regions_that_found_no_place():
 
 def test_match_shapes_of_other_regions_is_refused():
     found = {"a": FilmRegions("a", 100, 100, (make_region(0, 0, 9, 9),))}
-    places = placebo_regions(make_film("a"), found, seed=0)
+    places = {"a": find_places(np.full((100, 100), 50, np.uint8), found["a"], 0)}
 
     with pytest.raises(InputContractError, match="film 'a' has 1 places for 0 text regions"):
         match_shapes(places, {"a": FilmRegions("a", 100, 100, ())})
