@@ -42,7 +42,7 @@ from covid_debug.training.checks import (
 from covid_debug.training.last_layer import refit_last_layer
 from covid_debug.training.metrics import ValidationMetrics, compute_validation_metrics
 from covid_debug.training.mitigation import check_mitigation, number_groups
-from covid_debug.training.objective import Objective
+from covid_debug.training.objective import BatchLoss
 from covid_debug.training.params import EpochMetrics, TrainingParams
 from covid_debug.training.reading import prefetch
 from covid_debug.training.setup import build_classifier, build_fabric
@@ -160,7 +160,7 @@ def train_classifier(
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
         torch.manual_seed(derive_seed(seed, "weights"))
         classifier = build_classifier(params, class_names, view)
-        objective = Objective(
+        objective = BatchLoss(
             fabric,
             classifier,
             params.mitigation,
@@ -213,7 +213,7 @@ class _Run:
         classifier: Classifier,
         params: TrainingParams,
         batches: BalancedBatches | SourceBatches,
-        objective: Objective,
+        objective: BatchLoss,
         seed: int,
     ) -> None:
         self._fabric = fabric

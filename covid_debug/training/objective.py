@@ -18,7 +18,7 @@ from covid_debug.training.mitigation import Labels, MitigationParams, number_gro
 from covid_debug.training.right_reasons import compute_wrong_reasons
 
 
-class Objective:
+class BatchLoss:
     """The loss of batches of one training."""
 
     def __init__(
