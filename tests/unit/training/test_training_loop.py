@@ -19,7 +19,10 @@ from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.training import loop
 from covid_debug.training.augmentation import AugmentationParams
+from covid_debug.training.last_layer import catch_features
 from covid_debug.training.loop import TrainingParams, train_classifier
+from covid_debug.training.matching import compute_source_dependence
+from covid_debug.training.mitigation import MitigationParams
 
 SIZE = 16
 NAMES = ("normal", "pneumonia", "COVID-19")
@@ -43,7 +46,18 @@ TRAIN = draw_films(48, 0)
 VAL = draw_films(15, 1)
 
 
-def train(out, *, train_films=TRAIN, val_films=VAL, seed=0, device="cpu", on_epoch=None, **params):
+def train(
+    out,
+    *,
+    train_films=TRAIN,
+    val_films=VAL,
+    seed=0,
+    device="cpu",
+    on_epoch=None,
+    sources=None,
+    text_free=None,
+    **params,
+):
     return train_classifier(
         *train_films,
         *val_films,
@@ -55,6 +69,9 @@ def train(out, *, train_films=TRAIN, val_films=VAL, seed=0, device="cpu", on_epo
         inputs={"filmset": "films-1"},
         on_epoch=on_epoch,
         device=device,
+        train_sources=sources and (sources * len(train_films[1]))[: len(train_films[1])],
+        val_sources=sources and (sources * len(val_films[1]))[: len(val_films[1])],
+        train_text_free=text_free,
     )
 
 
@@ -266,3 +283,105 @@ def test_bad_recipe_is_refused(kwargs, message):
 
 def test_recipe_can_be_compared_and_repeated():
     assert TrainingParams(augmentation=AugmentationParams()) == TrainingParams()
+
+
+SOURCES = ["x", "y", "y", "y"]
+
+
+def hash_weights(path):
+    return read_manifest(path, kind="checkpoint")["files"]["model.safetensors"]
+
+
+def test_sources_change_nothing_where_every_mitigation_is_off(tmp_path):
+    train(tmp_path / "plain")
+    train(tmp_path / "told", sources=SOURCES)
+
+    assert hash_weights(tmp_path / "plain") == hash_weights(tmp_path / "told")
+
+
+def test_every_mitigation_changes_the_weights_and_repeats_itself(tmp_path):
+    text_free = TRAIN[0].copy()
+    text_free[:, 2:8, 12:] = 100
+    plain = train(tmp_path / "plain")
+    weights = {hash_weights(plain.checkpoint)}
+    for number, change in enumerate(
+        [
+            {"sampling": "source"},
+            {"objective": "group_dro", "dro_step": 0.1},
+            {"matching": 1.0},
+            {"right_reasons": 1.0},
+            {"random_text": 0.5},
+            {"random_text": 0.5, "right_reasons": 1.0},
+            {"last_layer": True},
+        ]
+    ):
+        mitigation = MitigationParams(**change)
+        for again in "ab":
+            train(
+                tmp_path / f"{number}{again}",
+                sources=SOURCES,
+                text_free=text_free if mitigation.needs_text_free else None,
+                mitigation=mitigation,
+            )
+        assert hash_weights(tmp_path / f"{number}a") == hash_weights(tmp_path / f"{number}b")
+        weights.add(hash_weights(tmp_path / f"{number}a"))
+
+    assert len(weights) == 8
+
+
+def test_right_reasons_flatten_the_output_inside_the_text(tmp_path):
+    """The class is told by the square's place; in half of the places it counts as text."""
+    text_free = TRAIN[0].copy()
+    text_free[:, 2:8] = 100
+    slopes = {}
+    for weight in (0.0, 10.0):
+        result = train(
+            tmp_path / f"{weight}",
+            text_free=text_free if weight else None,
+            mitigation=MitigationParams(right_reasons=weight),
+            n_epochs=6,
+            learning_rate=1e-2,
+            augmentation=None,
+        )
+        classifier = load_checkpoint(result.checkpoint).classifier
+        images = torch.from_numpy(VAL[0]).float()[:, None].div(255).requires_grad_()
+        torch.autograd.backward(classifier(images).log_softmax(dim=1).sum())
+        slopes[weight] = float(images.grad[:, :, 2:8].square().sum())
+
+    assert slopes[10.0] < 0.2 * slopes[0.0]
+
+
+def test_matching_takes_the_source_out_of_the_features(tmp_path):
+    """Odd films are of one source, which is told by a gray corner."""
+    views, labels = TRAIN
+    sources = ["x", "y"]
+    marked, val_marked = views.copy(), VAL[0].copy()
+    marked[1::2, 12:, :4], val_marked[1::2, 12:, :4] = 200, 200
+    told = {}
+    for weight in (0.0, 3.0):
+        result = train(
+            tmp_path / f"{weight}",
+            train_films=(marked, labels),
+            val_films=(val_marked, VAL[1]),
+            sources=sources,
+            mitigation=MitigationParams(matching=weight, sampling="source"),
+            n_epochs=8,
+            batch_size=24,
+            learning_rate=1e-2,
+            augmentation=None,
+        )
+        classifier = load_checkpoint(result.checkpoint).classifier
+        with catch_features(classifier.module) as caught:
+            predict_probabilities(classifier, val_marked)
+        told[weight] = float(
+            compute_source_dependence(
+                caught[0], torch.from_numpy(VAL[1]), torch.arange(len(val_marked)) % 2
+            )
+        )
+
+    assert told[3.0] < told[0.0] - 0.1
+
+
+def test_class_weights_and_group_dro_are_refused_together():
+    with pytest.raises(InputContractError, match="group_dro weighs the groups itself; leave one"):
+        TrainingParams(class_weights={"a": 2.0}, mitigation=MitigationParams(objective="group_dro"))
