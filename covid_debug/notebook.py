@@ -25,7 +25,8 @@ from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import InputContractError, suggest
-from covid_debug.evaluation.comparison import BASE_ARM, Comparison, compare_arms
+from covid_debug.evaluation.comparing import compare_arms
+from covid_debug.evaluation.comparison import BASE_ARM, Comparison
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec, render_view
 from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film

@@ -20,7 +20,7 @@ from scipy import stats
 from covid_debug.audit.attributes import Attribute, Exchange, FilmReading, View
 from covid_debug.audit.shortcut_map import ALL, Pull
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.crossed import add_seeds
+from covid_debug.evaluation.crossed import add_seeds, spread_of
 from covid_debug.evaluation.statistics import (
     CONFIDENCE,
     Estimate,
@@ -272,9 +272,16 @@ def _estimate(terms: _Terms, people: NDArray[np.str_], towards: str, seed: int) 
     found = []
     for values, bounds in ((terms.log_odds, (-math.inf, math.inf)), (terms.predicted, (-1.0, 1.0))):
         means = (values[0] - values[1]).mean(axis=1)
-        found.append(
-            (add_seeds(means, _over_patients(terms, values, people, seed), bounds=bounds), means)
+        over_patients, n_patients = _over_patients(terms, values.mean(axis=1), people, seed)
+        residual = 0.0
+        if n_models > 1:
+            apart = values - values.mean(axis=1, keepdims=True)
+            each = [_over_patients(terms, apart[:, k], people, seed)[0] for k in range(n_models)]
+            residual = sum(spread_of(one) ** 2 for one in each) / n_models / (n_models - 1)
+        pull = add_seeds(
+            means, over_patients, residual=residual, n_clusters=n_patients, bounds=bounds
         )
+        found.append((pull, means))
     (log_odds, by_seed), (share, share_by_seed) = found
     return Pull(
         towards,
@@ -287,15 +294,15 @@ def _estimate(terms: _Terms, people: NDArray[np.str_], towards: str, seed: int) 
 
 def _over_patients(
     terms: _Terms, values: NDArray[np.float64], people: NDArray[np.str_], seed: int
-) -> Estimate:
-    """Return the pull of the models' mean, with an interval over patients of films and of donors.
+) -> tuple[Estimate, int]:
+    """Return a mean pull, with an interval over patients of films and of donors, and the patients.
 
     Films and donors are crossed, and the variances of both are added. A patient counts as a donor
     with all terms in which it gives, for the class or for the own class. Noise of single terms is
     in each of these sums and counted once (Cameron, Gelbach and Miller 2011, *Robust inference with
     multiway clustering*, Journal of Business & Economic Statistics 29, 238-249).
     """
-    given, own = values.mean(axis=1)
+    given, own = values
     by_film = paired_bootstrap_difference(own, given, people[terms.film], seed=seed)
     n = len(given)
     apart = (given - own - by_film.value) / n
@@ -309,4 +316,6 @@ def _over_patients(
         half = quantile * math.sqrt(max(0.0, variance))
     low = by_film.value - math.hypot(by_film.value - by_film.low, half)
     high = by_film.value + math.hypot(by_film.high - by_film.value, half)
-    return Estimate(by_film.value, low, high, len(np.unique(terms.film)), by_film.reason)
+    n_patients = len(np.unique(people[terms.film]))
+    n_films = len(np.unique(terms.film))
+    return Estimate(by_film.value, low, high, n_films, by_film.reason), n_patients

@@ -37,7 +37,8 @@ from covid_debug.audit.utility import measure_auc, sort_into_kinds
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.views import load_views
 from covid_debug.errors import DataIntegrityError
-from covid_debug.evaluation.statistics import Estimate, paired_bootstrap_difference, pool_seeds
+from covid_debug.evaluation.crossed import crossed_estimate
+from covid_debug.evaluation.statistics import Estimate, cluster_bootstrap
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.lungs import find_lungs
 from covid_debug.imaging.reading import read_film
@@ -94,7 +95,7 @@ class ShortcutsRequest(Request):
 
     stage: ClassVar[str] = SHORTCUTS_KIND
     makes: ClassVar[str] = SHORTCUTS_KIND
-    code_version: ClassVar[int] = 2
+    code_version: ClassVar[int] = 3
 
     def parameters(self) -> object:
         """Return how many films and donors, the seed and, where used, the factory."""
@@ -360,13 +361,11 @@ def _rate_answers(
         truth = answer[labels]
         right = [answer[said] == truth for said in by_model]
         source = answer[by_source] == truth
-        each = [_share(item, patients, seed) for item in right]
-        pooled = pool_seeds(each)
         rates.append(
             AnswerRate(
                 question,
-                Estimate(pooled.mean, pooled.low, pooled.high, len(films)),
-                _share(source, patients, seed),
+                _share(np.stack(right, axis=1), patients, seed),
+                _share(source[:, None], patients, seed),
                 float(np.bincount(truth).max() / len(truth)),
             )
         )
@@ -374,5 +373,15 @@ def _rate_answers(
 
 
 def _share(right: NDArray[np.bool_], patients: Sequence[str], seed: int) -> Estimate:
-    values = right.astype(np.float64)
-    return paired_bootstrap_difference(np.zeros_like(values), values, patients, seed=seed)
+    """Return the share of right answers of models on the same films, ``(N, models)``."""
+    n, n_models = right.shape
+    replicates = cluster_bootstrap(
+        np.concatenate([right, np.ones((n, 1))], axis=1),
+        patients,
+        lambda sums: sums[:, :n_models] / sums[:, n_models:],
+        seed=seed,
+    )
+    n_patients = len(set(patients))
+    return crossed_estimate(
+        right.mean(axis=0), replicates, n=n, n_clusters=n_patients, bounds=(0.0, 1.0)
+    ).estimate

@@ -35,10 +35,9 @@ from covid_debug.audit.transfer_record import (
     Measure,
     TransferEffect,
 )
-from covid_debug.evaluation.crossed import add_seeds, two_way_bootstrap
+from covid_debug.evaluation.crossed import crossed_estimate, two_way_bootstrap
 from covid_debug.evaluation.statistics import (
     Estimate,
-    summarise_replicates,
 )
 from covid_debug.seeding import derive_seed
 
@@ -155,12 +154,17 @@ def _estimate_cell(
             site = foreign / sums[:, -2:-1] - own / sums[:, -1:]
         return np.concatenate([means, site], axis=1)
 
-    per_seed = np.stack(
-        [
-            to_values(np.concatenate([table[:, c].sum(axis=0), counts.sum(axis=0)])[None])[0]
+    def to_values_by_seed(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        of_seeds = sums[:, :-3].reshape(len(sums), *table.shape[1:])
+        counted = sums[:, -3:]
+        each = [
+            to_values(np.concatenate([of_seeds[:, c], counted], axis=1))
             for c in range(table.shape[1])
         ]
-    )
+        return np.stack(each, axis=1)
+
+    totals = np.concatenate([table.sum(axis=0).ravel(), counts.sum(axis=0)])
+    per_seed = to_values_by_seed(totals[None])[0]
     patients = np.array([film.patient_id for film in layings.films])
     n_donors = len(set(patients[giver[is_asked]]))
     n_recipients = len(set(patients[taker[is_asked]]))
@@ -171,10 +175,10 @@ def _estimate_cell(
     if n_few >= MIN_PATIENTS:
         scope = (cell.donor_source, cell.donor_label, cell.marker, cell.recipient_source)
         replicates = two_way_bootstrap(
-            np.concatenate([table.mean(axis=1), counts], axis=1),
+            np.concatenate([table.reshape(len(rows), -1), counts], axis=1),
             patients[taker],
             patients[giver],
-            to_values,
+            to_values_by_seed,
             seed=derive_seed(seed, *scope, cell.recipient_label),
             n_resamples=n_resamples,
         )
@@ -188,7 +192,7 @@ def _estimate_cell(
             continue
         estimate = _estimate(
             per_seed[:, column],
-            None if replicates is None else replicates[:, column],
+            None if replicates is None else replicates[:, :, column],
             bounds=(0.0, 1.0) if measure in _SHARES else (-math.inf, math.inf),
             n=int(is_asked.sum()),
             n_clusters=n_few,
@@ -244,5 +248,6 @@ def _estimate(
     if replicates is None:
         reason = f"fewer than {MIN_PATIENTS} patients on one side: no interval"
         return Estimate(mean, math.nan, math.nan, n, reason)
-    pooled = summarise_replicates(mean, replicates, n=n, n_clusters=n_clusters, bounds=bounds)
-    return add_seeds(per_seed, pooled, bounds=bounds)
+    return crossed_estimate(
+        per_seed, replicates, n=n, n_clusters=n_clusters, bounds=bounds
+    ).estimate

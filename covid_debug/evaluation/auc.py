@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.evaluation.statistics import Estimate, summarise_replicates
+from covid_debug.evaluation.statistics import Estimate, draw_clusters, summarise_replicates
 
 
 def weighted_auc(
@@ -24,18 +24,33 @@ def weighted_auc(
     Returns:
         ``(R,)`` in [0, 1]; NaN where one side has no weight.
     """
-    _, rank = np.unique(scores, return_inverse=True)
-    n_ranks = int(rank.max()) + 1
-    onto_ranks = np.zeros((len(scores), n_ranks))
-    onto_ranks[np.arange(len(scores)), rank] = 1.0
-    above = (weights * positive) @ onto_ranks
-    below = (weights * ~positive) @ onto_ranks
+    above, below = sum_by_score(scores, positive, weights)
     lower = np.cumsum(below, axis=1) - below / 2
     total = above.sum(axis=1) * below.sum(axis=1)
     area = (above * lower).sum(axis=1)
     result = np.full(len(weights), np.nan)
     np.divide(area, total, out=result, where=total > 0)
     return result
+
+
+def sum_by_score(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add up weights of equal scores, of positives and of the rest.
+
+    Args:
+        scores: ``(N,)``.
+        positive: ``(N,)``.
+        weights: ``(R, N)``, one weighting a row.
+
+    Returns:
+        Two of ``(R, T)``, for the ``T`` different scores from small to large.
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    sorted_weights = weights[:, order]
+    above = np.add.reduceat(sorted_weights * positive[order], starts, axis=1)
+    return above, np.add.reduceat(sorted_weights, starts, axis=1) - above
 
 
 def estimate_macro_auc(
@@ -59,8 +74,7 @@ def estimate_macro_auc(
         The mean area; NaN in a resample that lacks a label.
     """
     names, index = np.unique(np.asarray(patients), return_inverse=True)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
-    counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
+    counts = draw_clusters(len(names), seed=seed, n_resamples=n_resamples)
     weights = np.concatenate([np.ones((1, len(labels))), counts[:, index]])
     areas = np.stack(
         [weighted_auc(scores[:, k], labels == k, weights) for k in np.unique(labels)]

@@ -1,36 +1,28 @@
 """Models trained on different versions of the films, tested on different versions of the films.
 
-Owns the table "training arm x test set x seed", its pooling over seeds and the verdicts against the
-original arm. The metrics live in :mod:`covid_debug.evaluation.classification`.
+Owns the records of a comparison and its files; they are made in
+:mod:`covid_debug.evaluation.comparing`.
 """
 
 import csv
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from covid_debug.artifacts import read_manifest
-from covid_debug.evaluation.classification import (
-    Classification,
-    PairedComparison,
-    Verdict,
-    compare_predictions,
-    compute_classification,
-    decide_verdict,
-)
-from covid_debug.evaluation.statistics import Estimate, SeedSummary, pool_seeds
+from covid_debug.evaluation.classification import PairedComparison
+from covid_debug.evaluation.questions import PrimaryAnswer
+from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records_json import Number, read_record, to_plain, write_record
-
-if TYPE_CHECKING:  # torch stays away from those who only read a comparison
-    from covid_debug.evaluation.predictions import FilmPredictions
 
 Pooled = Literal["pooled"]
 BASE_ARM: Final = "original"
 POOLED: Final = "pooled"
 COMPARISON_KIND: Final = "comparison"
 COMPARISON_NAME: Final = "comparison.json"
+STATISTICS_NAME: Final = "statistics.json"
+UNSEEN_SOURCE: Final = "unseen_source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +104,13 @@ class PooledDifference:
     Attributes:
         class_name: Class, or ``"all"``.
         metric: As in :meth:`Classification.rows`.
-        mean: ``arm - original``, mean over the seeds; NaN where undefined, as the interval.
+        mean: ``arm - against``, mean over the seeds; NaN where undefined, as the interval.
         sd: Standard deviation over the seeds; NaN below two.
-        low: Lower end of the pooled interval.
+        low: Lower end of the interval over patients and seeds; over patients alone from one seed.
         high: Upper end.
         n: Films that it rests on.
         n_seeds: Seeds with a defined value.
         mcnemar_p: Exact McNemar p-value of the two models of a single seed, else NaN.
-        verdict: What it says about the arms.
     """
 
     class_name: str
@@ -131,7 +122,6 @@ class PooledDifference:
     n: int
     n_seeds: int
     mcnemar_p: Number
-    verdict: Verdict
 
     @property
     def estimate(self) -> Estimate:
@@ -141,14 +131,14 @@ class PooledDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """An arm against the original arm on one version of the test films.
+    """An arm against another one on one version of the test films.
 
     Attributes:
         train_data: The arm.
-        against: The arm that it is compared with, :data:`BASE_ARM`.
+        against: The arm that it is compared with.
         test_data: Version of the test films.
-        per_seed: Seed -> paired comparison, ``arm - original``.
-        pooled: Differences over all seeds, with a verdict each; overall accuracy first.
+        per_seed: Seed -> paired comparison, ``arm - against``.
+        pooled: Differences over all seeds; overall accuracy first.
     """
 
     train_data: str
@@ -158,103 +148,148 @@ class Contrast:
     pooled: tuple[PooledDifference, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRecall:
+    """Recall of one class among the films of one source, over all seeds.
+
+    Attributes:
+        train_data: The arm.
+        test_data: Version of the test films.
+        source: Source of the films.
+        class_name: Their class.
+        value: Recall; the interval is over patients and seeds.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Films.
+        n_patients: Patients.
+        is_worst: Whether no other group of at least 10 films has less.
+    """
+
+    train_data: str
+    test_data: str
+    source: str
+    class_name: str
+    value: Number
+    low: Number
+    high: Number
+    n: int
+    n_patients: int
+    is_worst: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """Whether an arm's models know more than chance, and more than where a film comes from.
+
+    Attributes:
+        train_data: The arm.
+        test_data: Version of the test films.
+        balanced_accuracy: Over all seeds.
+        chance: 1 / number of classes with films.
+        from_source: Balanced accuracy of naming the commonest class of each source's training
+            films; NaN where the training films are not known.
+        over_source: ``balanced_accuracy - from_source`` on the same films.
+        is_above_chance: Whether the interval lies above chance.
+        is_above_source: Whether the interval of ``over_source`` lies above 0; None where unknown.
+    """
+
+    train_data: str
+    test_data: str
+    balanced_accuracy: Estimate
+    chance: float
+    from_source: Number
+    over_source: Estimate
+    is_above_chance: bool
+    is_above_source: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """What was compared.
+
+    Attributes:
+        arms: Trainings, in the order given.
+        tests: Versions of the test films, in the order given.
+        seeds: Arm -> seeds of its trainings.
+        n_films: Version -> films.
+        n_patients: Version -> patients.
+        alpha: Chance of a wrong verdict among all questions, if there is nothing to find.
+        n_resamples: Resamples of patients behind every interval.
+    """
+
+    arms: tuple[str, ...]
+    tests: tuple[str, ...]
+    seeds: Mapping[str, tuple[int, ...]]
+    n_films: Mapping[str, int]
+    n_patients: Mapping[str, int]
+    alpha: float
+    n_resamples: int
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The whole table and what may be concluded from it; ``rows`` is its long form."""
+    """The whole table and what may be concluded from it.
+
+    Attributes:
+        class_names: Classes in index order.
+        rows: Its long form, with a row over all seeds for each of the seeds' rows.
+        cells: One an arm, seed and version of the test films.
+        contrasts: Pairs of arms.
+        design: What was compared; None in comparisons of version 0.1, as what follows is empty.
+        questions: The answers, and the only verdicts.
+        groups: Recall by source and class.
+        footing: Warnings come from here.
+    """
 
     class_names: tuple[str, ...]
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     contrasts: tuple[Contrast, ...]
+    design: Design | None = None
+    questions: tuple[PrimaryAnswer, ...] = ()
+    groups: tuple[GroupRecall, ...] = ()
+    footing: tuple[Footing, ...] = ()
 
 
-def compare_arms(
-    predictions: "Iterable[FilmPredictions]",
-    class_names: Sequence[str],
-    *,
-    seed: int,
-    n_resamples: int = 1000,
-) -> Comparison:
-    """Score every cell and contrast every arm with the original arm, film by film.
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What ``statistics.json`` holds: the comparison without its single seeds."""
 
-    Films that failed in one version of the test set are left out of the paired contrasts only;
-    every cell states its own counts.
+    design: Design | None
+    questions: tuple[PrimaryAnswer, ...]
+    footing: tuple[Footing, ...]
+    contrasts: tuple["FlatContrast", ...]
+    groups: tuple[GroupRecall, ...]
 
-    Args:
-        predictions: Answers of all models on all versions of the test films.
-        class_names: Classes in index order.
-        seed: Seed of the bootstrap.
-        n_resamples: Resamples of patients.
 
-    Returns:
-        The table with intervals and verdicts.
-    """
-    answers = {(p.arm, p.seed, p.test_data): p for p in predictions}
-    names = tuple(class_names)
-    results = {
-        key: compute_classification(
-            answer.labels,
-            answer.probabilities,
-            names,
-            answer.patients,
-            seed=seed,
-            n_resamples=n_resamples,
-        )
-        for key, answer in answers.items()
-    }
-    pairs = list(dict.fromkeys((arm, test_data) for arm, _, test_data in answers))
-    contrasts = []
-    for arm, test_data in pairs:
-        per_seed = {}
-        for (other, training_seed, version), answer in answers.items():
-            base = answers.get((BASE_ARM, training_seed, test_data))
-            if (other, version) != (arm, test_data) or arm == BASE_ARM or base is None:
-                continue
-            known = set(answer.image_ids)
-            shared = [image_id for image_id in base.image_ids if image_id in known]
-            first, second = base.restricted(shared), answer.restricted(shared)
-            per_seed[training_seed] = compare_predictions(
-                first.labels,
-                first.probabilities,
-                second.probabilities,
-                names,
-                first.patients,
-                seed=seed,
-                n_resamples=n_resamples,
-            )
-        if per_seed:
-            contrasts.append(
-                Contrast(
-                    train_data=arm,
-                    against=BASE_ARM,
-                    test_data=test_data,
-                    per_seed=per_seed,
-                    pooled=_pool_contrast(per_seed),
-                )
-            )
-    rows = [
-        _row(arm, test_data, training_seed, *entry)
-        for (arm, training_seed, test_data), result in results.items()
-        for entry in result.rows()
-    ]
-    for arm, test_data in pairs:
-        same = [r for (a, _, t), r in results.items() if (a, t) == (arm, test_data)]
-        # Every seed has the same metrics in the same order.
-        for entries in zip(*(result.rows() for result in same), strict=True):
-            estimates = [estimate for _, _, estimate in entries]
-            pooled = _as_estimate(pool_seeds(estimates), estimates)
-            rows.append(_row(arm, test_data, POOLED, entries[0][0], entries[0][1], pooled))
-    cells = tuple(_cell(answers[key], result) for key, result in results.items())
-    return Comparison(names, tuple(rows), cells, tuple(contrasts))
+@dataclass(frozen=True, slots=True)
+class FlatContrast:
+    """A :class:`Contrast` without its single seeds."""
+
+    train_data: str
+    against: str
+    test_data: str
+    differences: tuple[PooledDifference, ...]
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write ``comparison.csv`` and ``comparison.json`` into a folder."""
+    """Write ``comparison.csv``, ``comparison.json`` and ``statistics.json`` into a folder."""
     with (folder / "comparison.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=[field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(to_plain(row) for row in comparison.rows)
     write_record(folder / COMPARISON_NAME, comparison, indent=1)
+    statistics = Statistics(
+        comparison.design,
+        comparison.questions,
+        comparison.footing,
+        tuple(
+            FlatContrast(one.train_data, one.against, one.test_data, one.pooled)
+            for one in comparison.contrasts
+        ),
+        comparison.groups,
+    )
+    write_record(folder / STATISTICS_NAME, statistics, indent=1)
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -273,64 +308,3 @@ def load_comparison(folder: Path) -> Comparison:
     read_manifest(folder, kind=COMPARISON_KIND)
     path = folder / COMPARISON_NAME
     return read_record(path, Comparison, broken="is not readable", remedy="compare again")
-
-
-def _pool_contrast(per_seed: Mapping[int, PairedComparison]) -> tuple[PooledDifference, ...]:
-    pooled = []
-    for entries in zip(*(paired.differences for paired in per_seed.values()), strict=True):
-        differences = [entry.difference for entry in entries]
-        summary = pool_seeds(differences, bounds=(-1.0, 1.0))
-        estimate = _as_estimate(summary, differences)
-        pooled.append(
-            PooledDifference(
-                class_name=entries[0].class_name,
-                metric=entries[0].metric,
-                mean=summary.mean,
-                sd=summary.sd,
-                low=summary.low,
-                high=summary.high,
-                n=estimate.n,
-                n_seeds=summary.n_seeds,
-                mcnemar_p=entries[0].mcnemar_p if len(entries) == 1 else math.nan,
-                verdict=decide_verdict(estimate, summary.n_seeds),
-            )
-        )
-    return tuple(pooled)
-
-
-def _as_estimate(summary: SeedSummary, estimates: Sequence[Estimate]) -> Estimate:
-    n = max(estimate.n for estimate in estimates)
-    return Estimate(summary.mean, summary.low, summary.high, n)
-
-
-def _cell(answer: "FilmPredictions", result: Classification) -> Cell:
-    return Cell(
-        train_data=answer.arm,
-        test_data=answer.test_data,
-        seed=answer.seed,
-        n_ok=len(answer.image_ids),
-        n_total=answer.n_total,
-        class_names=result.class_names,
-        n_patients=result.n_patients,
-        confusion=tuple(tuple(row) for row in result.confusion.tolist()),
-        metrics=tuple(
-            Metric(class_name=name, metric=metric, **asdict(estimate))
-            for name, metric, estimate in result.rows()
-        ),
-    )
-
-
-def _row(
-    arm: str, test_data: str, seed: int | Pooled, name: str, metric: str, estimate: Estimate
-) -> Row:
-    return Row(
-        train_data=arm,
-        test_data=test_data,
-        seed=seed,
-        class_name=name,
-        metric=metric,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        n=estimate.n,
-    )

@@ -1,18 +1,29 @@
-"""Observations that belong to two crossed kinds of clusters, and to seeds as well.
+"""Observations that belong to two crossed kinds of clusters, or to patients and to seeds.
 
 For one kind, and for everything that is made of the replicates, see
 :mod:`covid_debug.evaluation.statistics`.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special
 
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.statistics import Estimate, Replicates, pool_seeds
+from covid_debug.evaluation.statistics import (
+    CONFIDENCE,
+    Estimate,
+    Replicates,
+    summarise_replicates,
+)
 
 _CHUNK_CELLS = 4_000_000  # resamples x observations held at once: 32 MB
+_TINY, _ONE = 1e-12, 1 - 1e-9  # p-values are sought between them
+UNBOUNDED: Final = (-math.inf, math.inf)
 
 
 def two_way_bootstrap(
@@ -69,25 +80,206 @@ def two_way_bootstrap(
     return np.concatenate(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class CrossedEstimate:
+    """A mean over seeds, with the uncertainty of patients and of seeds.
+
+    Attributes:
+        estimate: The mean with its 95 % interval.
+        of_patients: Variance of the mean by patients and by what is noise of single films.
+        of_seeds: Variance of the mean by the seeds themselves; 0 for one seed.
+        dof_patients: Degrees of freedom of the former.
+        dof: Satterthwaite's degrees of freedom of the sum.
+        sd: Standard deviation over the seeds; NaN below two.
+        n_seeds: Seeds with a value.
+        lean: Half-widths below and above in units of the symmetric one.
+    """
+
+    estimate: Estimate
+    of_patients: float
+    of_seeds: float
+    dof_patients: float
+    dof: float
+    sd: float
+    n_seeds: int
+    lean: tuple[float, float]
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean."""
+        return math.sqrt(self.of_patients + self.of_seeds)
+
+    def half_width(self, level: float) -> float:
+        """Return the half-width of the symmetric interval.
+
+        The wider of two: Student's t of the whole standard error with Satterthwaite's degrees of
+        freedom, which is too short where few seeds differ much, and the half-widths of either part
+        added in quadrature (Howe 1974, *Approximate confidence limits on the mean of X + Y*, JASA
+        69, 789-794), which is too short where the noise of single films rules.
+
+        Args:
+            level: 1 - coverage, in (0, 1).
+        """
+        if self.n_seeds == 0:
+            return math.nan
+        patients = _t(level, self.dof_patients) * math.sqrt(self.of_patients)
+        if self.n_seeds == 1:
+            return patients
+        seeds = _t(level, self.n_seeds - 1.0) * math.sqrt(self.of_seeds)
+        return max(_t(level, self.dof) * self.standard_error, math.hypot(patients, seeds))
+
+    @property
+    def p_value(self) -> float:
+        """Level at which the interval just touches 0; NaN where undefined or from one seed."""
+        value = self.estimate.value
+        if self.n_seeds < 2 or math.isnan(value):
+            return math.nan
+        needed = abs(value) / self.lean[0 if value > 0 else 1]
+        if needed <= self.half_width(_ONE):
+            return 1.0
+        if needed >= self.half_width(_TINY):
+            return _TINY
+        found = optimize.brentq(
+            lambda x: self.half_width(math.exp(x)) - needed, math.log(_TINY), math.log(_ONE)
+        )
+        return math.exp(float(found))
+
+
+def crossed_estimate(
+    by_seed: ArrayLike,
+    replicates: ArrayLike,
+    *,
+    n: int,
+    n_clusters: int,
+    bounds: tuple[float, float],
+) -> CrossedEstimate:
+    """Estimate a mean over seeds that were tested on the same patients.
+
+    Random effects of patients and of seeds, crossed, and what is left: the two-way layout of the
+    analysis of variance (Searle, Casella and McCulloch 1992, *Variance components*, chapter 4),
+    with variances from the bootstrap, so that the quantity may be any metric. Of the mean over
+    ``S`` seeds, with ``P`` patients:
+
+    - ``A``, variance of the replicates' mean over the seeds: patients and residual;
+    - ``B = sd(by_seed)^2 / S``: seeds and residual;
+    - ``E``, variance of each seed's replicates without their mean, ``/ (S - 1)``: the residual.
+
+    The variance is ``A + max(B - E, 0)``. The ends lie apart from the mean as those of the
+    percentile interval lie apart from the replicates' mean, rescaled, see
+    :meth:`CrossedEstimate.half_width`. From one seed ``A`` alone: an interval of this one model.
+
+    Args:
+        by_seed: ``(S,)`` value of each seed; NaN where undefined, and then left out.
+        replicates: ``(R, S)`` bootstrap over patients, the *same* patients in a row.
+        n: Films in the denominator.
+        n_clusters: Patients ``P`` behind them.
+        bounds: Possible range of the quantity.
+
+    Returns:
+        The mean with its interval; undefined where no seed has a value.
+
+    Raises:
+        InputContractError: If the shapes do not fit.
+    """
+    seen, table = np.asarray(by_seed, np.float64), np.asarray(replicates, np.float64)
+    if seen.ndim != 1 or table.ndim != 2 or table.shape[1] != len(seen):
+        raise InputContractError(
+            f"crossed_estimate: replicates have shape {table.shape} for {len(seen)} seeds;"
+            " expected (R, S) for (S,)"
+        )
+    table = table[:, ~np.isnan(seen)]
+    seen = seen[~np.isnan(seen)]
+    table = table[~np.isnan(table).any(axis=1)]
+    if len(seen) == 0 or len(table) < 2 or n_clusters == 0:
+        return _undefined(n, "not defined on these films")
+    S, few = len(seen), n_clusters / max(1, n_clusters - 1)  # the bootstrap divides by P
+    of_mean = table.mean(axis=1)
+    plain = summarise_replicates(
+        float(of_mean.mean()), of_mean, n=n, n_clusters=n_clusters, bounds=UNBOUNDED
+    )
+    residual = 0.0
+    if S > 1:
+        residual = few * float((table - of_mean[:, None]).var(axis=0, ddof=1).mean()) / (S - 1)
+    return _cross(seen, plain, few * float(of_mean.var(ddof=1)), residual, n_clusters, bounds)
+
+
 def add_seeds(
-    by_seed: ArrayLike, over_patients: Estimate, *, bounds: tuple[float, float]
+    by_seed: ArrayLike,
+    over_patients: Estimate,
+    *,
+    residual: float = 0.0,
+    n_clusters: int,
+    bounds: tuple[float, float],
 ) -> Estimate:
     """Widen the interval of a mean over seeds by the spread of the seeds.
+
+    :func:`crossed_estimate` where there are no replicates of each seed.
 
     Args:
         by_seed: The quantity of each seed.
         over_patients: Their mean, with its interval over patients.
+        residual: The variance ``E``; 0 counts the noise of single films twice and errs on the wide
+            side.
+        n_clusters: Patients behind the interval.
         bounds: Possible range of the quantity.
 
     Returns:
-        The mean with both uncertainties, see
-        :func:`covid_debug.evaluation.statistics.pool_seeds`.
+        The mean with both uncertainties.
     """
-    below = over_patients.value - over_patients.low
-    above = over_patients.high - over_patients.value
-    each = [
-        Estimate(float(value), float(value) - below, float(value) + above, over_patients.n)
-        for value in np.asarray(by_seed, dtype=np.float64)
-    ]
-    pooled = pool_seeds(each, bounds=bounds)
-    return Estimate(pooled.mean, pooled.low, pooled.high, over_patients.n, over_patients.reason)
+    if not over_patients.is_defined:
+        return over_patients
+    variance = spread_of(over_patients) ** 2
+    seen = np.asarray(by_seed, np.float64)
+    seen = seen[~np.isnan(seen)]
+    found = _cross(seen, over_patients, variance, residual, n_clusters, bounds).estimate
+    return replace(found, value=over_patients.value)
+
+
+def spread_of(estimate: Estimate) -> float:
+    """Return the standard error that a 95 % interval of normal ends stands for."""
+    return (estimate.high - estimate.low) / 2 / _t(1 - CONFIDENCE, math.inf)
+
+
+def _cross(
+    seen: NDArray[np.float64],
+    plain: Estimate,
+    of_patients: float,
+    residual: float,
+    n_clusters: int,
+    bounds: tuple[float, float],
+) -> CrossedEstimate:
+    """Put the parts together; ``plain`` says how far the ends lie from the replicates' mean."""
+    S, mean = len(seen), float(seen.mean())
+    below, above = plain.value - plain.low, plain.high - plain.value
+    normal = _t(1 - CONFIDENCE, math.inf)
+    if plain.reason or of_patients <= 0:  # every resample gave the same value
+        of_patients = max(of_patients, ((below + above) / 2 / normal) ** 2)
+    of_seeds, sd, dof_patients = 0.0, math.nan, float(max(1, n_clusters - 1))
+    dof = dof_patients
+    if S > 1:
+        sd = float(seen.std(ddof=1))
+        spread = sd**2 / S
+        of_seeds = max(spread - residual, 0.0)
+        parts = of_patients**2 / dof_patients + spread**2 / (S - 1)
+        parts += residual**2 / (dof_patients * (S - 1))
+        dof = max(S - 1.0, (of_patients + of_seeds) ** 2 / parts) if parts > 0 else dof
+    unit = normal * math.sqrt(of_patients)
+    lean = (below / unit, above / unit) if unit > 0 else (1.0, 1.0)
+    found = CrossedEstimate(plain, of_patients, of_seeds, dof_patients, dof, sd, S, lean)
+    half = found.half_width(1 - CONFIDENCE)
+    low, high = max(bounds[0], mean - lean[0] * half), min(bounds[1], mean + lean[1] * half)
+    return replace(found, estimate=Estimate(mean, low, high, plain.n, plain.reason))
+
+
+def _undefined(n: int, reason: str) -> CrossedEstimate:
+    nothing = Estimate.undefined(n, reason)
+    return CrossedEstimate(nothing, math.nan, math.nan, math.nan, math.nan, math.nan, 0, (1.0, 1.0))
+
+
+def _t(level: float, dof: float) -> float:
+    """Return Student's two-sided quantile."""
+    return (
+        float(special.stdtrit(dof, 1 - level / 2))
+        if math.isfinite(dof)
+        else float(special.ndtri(1 - level / 2))
+    )

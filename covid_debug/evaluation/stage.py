@@ -8,12 +8,8 @@ from typing import ClassVar
 from covid_debug.artifacts import write_artifact
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import load_filmset
-from covid_debug.evaluation.comparison import (
-    BASE_ARM,
-    Comparison,
-    compare_arms,
-    write_comparison,
-)
+from covid_debug.evaluation.comparing import compare_arms
+from covid_debug.evaluation.comparison import BASE_ARM, Comparison, write_comparison
 from covid_debug.evaluation.predictions import predict_test_films, write_predictions
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
@@ -42,7 +38,7 @@ class ComparisonRequest(Request):
 
     stage: ClassVar[str] = "comparison"
     makes: ClassVar[str] = "comparison"
-    code_version: ClassVar[int] = 2
+    code_version: ClassVar[int] = 3
 
     def parameters(self) -> object:
         """Return what else decides the table; its rows follow the order of what goes in."""
@@ -114,6 +110,5 @@ def describe_comparison(comparison: Comparison) -> Iterator[str]:
         entry = contrast.pooled[0]
         yield (
             f"{contrast.train_data} minus {BASE_ARM} on {contrast.test_data}: accuracy"
-            f" {entry.mean:+.3f} [{entry.low:+.3f}, {entry.high:+.3f}]:"
-            f" {entry.verdict}"
+            f" {entry.mean:+.3f} [{entry.low:+.3f}, {entry.high:+.3f}]"
         )

@@ -17,7 +17,6 @@ from covid_debug.errors import InputContractError
 from covid_debug.records_json import Number
 
 Replicates = NDArray[np.float64]
-_CHUNK_CELLS = 4_000_000  # resamples x clusters held at once: 32 MB
 
 CONFIDENCE = 0.95  # two-sided coverage of every interval
 
@@ -49,29 +48,6 @@ class Estimate:
     def is_defined(self) -> bool:
         """Tell whether there is a value."""
         return not math.isnan(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class SeedSummary:
-    """One quantity over several training seeds.
-
-    Attributes:
-        mean: Mean over the seeds where the quantity is defined; NaN if nowhere.
-        sd: Standard deviation over seeds (``n - 1``); NaN below two seeds.
-        low: Lower end of the pooled interval.
-        high: Upper end of the pooled interval.
-        n_seeds: Seeds with a defined value.
-        n_total: Seeds that were given.
-        values: The value of every given seed, NaN where undefined.
-    """
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-    n_seeds: int
-    n_total: int
-    values: tuple[float, ...]
 
 
 def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
@@ -218,16 +194,26 @@ def cluster_bootstrap(
         raise InputContractError(f"cluster_bootstrap: n_resamples = {n_resamples}; expected >= 1")
     sums = _sum_by_cluster(values, clusters)
     n_clusters = len(sums)
+    counts = draw_clusters(n_clusters, seed=seed, n_resamples=n_resamples)
+    return statistic(counts @ sums)
+
+
+def draw_clusters(n_clusters: int, *, seed: int, n_resamples: int) -> NDArray[np.float64]:
+    """Draw whole clusters with replacement.
+
+    Args:
+        n_clusters: Clusters to draw from, and to draw.
+        seed: Seed of the draws.
+        n_resamples: Number ``R`` of resamples.
+
+    Returns:
+        ``(R, n_clusters)``, how often each was drawn; equal seeds and numbers give equal draws.
+    """
     generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // n_clusters)
-    parts = []
-    for start in range(0, n_resamples, chunk):
-        rows = min(chunk, n_resamples - start)
-        drawn = generator.integers(n_clusters, size=(rows, n_clusters))
-        drawn += np.arange(rows)[:, None] * n_clusters
-        counts = np.bincount(drawn.ravel(), minlength=rows * n_clusters)
-        parts.append(statistic(counts.reshape(rows, n_clusters) @ sums))
-    return np.concatenate(parts)
+    counts = np.empty((n_resamples, n_clusters))
+    for row in counts:
+        row[:] = np.bincount(generator.integers(n_clusters, size=n_clusters), minlength=n_clusters)
+    return counts
 
 
 def _sum_by_cluster(
@@ -321,40 +307,3 @@ def paired_bootstrap_difference(
         n_clusters=len(set(map(str, clusters))),
         bounds=(-math.inf, math.inf),
     )
-
-
-def pool_seeds(
-    estimates: Sequence[Estimate],
-    *,
-    bounds: tuple[float, float] = (0.0, 1.0),
-) -> SeedSummary:
-    """Pool one quantity over training seeds that were tested on the same films.
-
-    Two uncertainties add: the seeds' (Student's t over seeds) and the test films' (the seeds' own
-    intervals, averaged, not divided by the number of seeds, because all seeds share the films).
-    Their half-widths are added in quadrature, below and above separately. With one seed only the
-    films' part remains, and ``sd`` is NaN.
-
-    Args:
-        estimates: One estimate a seed.
-        bounds: Possible range of the quantity; ``(-1, 1)`` for differences.
-
-    Returns:
-        Mean, standard deviation over seeds and the pooled interval; NaN where nothing is defined.
-    """
-    values = tuple(estimate.value for estimate in estimates)
-    defined = [estimate for estimate in estimates if estimate.is_defined]
-    n = len(defined)
-    if n == 0:
-        return SeedSummary(math.nan, math.nan, math.nan, math.nan, 0, len(values), values)
-    seen = np.array([estimate.value for estimate in defined])
-    mean = float(seen.mean())
-    below = float(np.mean([estimate.value - estimate.low for estimate in defined]))
-    above = float(np.mean([estimate.high - estimate.value for estimate in defined]))
-    sd, spread = math.nan, 0.0
-    if n > 1:
-        sd = float(seen.std(ddof=1))
-        spread = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * sd / math.sqrt(n)
-    low = max(bounds[0], mean - math.hypot(below, spread))
-    high = min(bounds[1], mean + math.hypot(above, spread))
-    return SeedSummary(mean, sd, low, high, n, len(values), values)

@@ -1,6 +1,6 @@
 """The comparison as the report shows it: one number a cell, over all seeds.
 
-Arranges the numbers and verdicts that it is given; computes none.
+Arranges the numbers that it is given; computes none.
 """
 
 from dataclasses import dataclass
@@ -79,6 +79,7 @@ def arrange_comparison(comparison: Comparison | None) -> ComparisonTable:
                 (entry.class_name, entry.metric): entry for entry in contrast.pooled
             }
             for contrast in contrasts
+            if contrast.against == BASE_ARM
         },
         audited=audited,
     )

@@ -13,8 +13,8 @@ from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.shortcut_map import ShortcutMap, write_shortcut_lines
 from covid_debug.cleaning.arms import CLEANED_ARM
 from covid_debug.cleaning.proof import CleaningProof
-from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.questions import ONE_SEED
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import ComparisonTable
 
@@ -133,9 +133,9 @@ def _difference_line(table: ComparisonTable, arm: str, test: str) -> str:
         f" original films and {_percent(second.value)} trained on the {arm} films:"
     )
     points = _points(difference.estimate)
-    if difference.verdict == ONE_SEED:
+    if difference.n_seeds < 2:
         return f"{values} {points}, for this pair of models (n = {second.n}); {ONE_SEED}."
-    return f"{values} {difference.verdict} ({points}, n = {second.n}, {table.n_seeds} seeds)."
+    return f"{values} {points} (n = {second.n}, {table.n_seeds} seeds)."
 
 
 def _control_line(table: ComparisonTable, arm: str) -> str:
@@ -147,13 +147,8 @@ def _control_line(table: ComparisonTable, arm: str) -> str:
     }
     if not found:
         return ""
-    parts = [
-        f"{_points(difference.estimate)} on {test}"
-        if difference.verdict == ONE_SEED
-        else f"{difference.verdict} on {test} ({_points(difference.estimate)})"
-        for test, difference in found.items()
-    ]
-    if any(difference.verdict == ONE_SEED for difference in found.values()):
+    parts = [f"{_points(difference.estimate)} on {test}" for test, difference in found.items()]
+    if any(difference.n_seeds < 2 for difference in found.values()):
         parts.append(ONE_SEED)
     return f"Control, trained on the {arm} films: {'; '.join(parts)}."
 

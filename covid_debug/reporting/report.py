@@ -29,7 +29,6 @@ from covid_debug.cleaning.proof import load_proof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError, InputContractError
-from covid_debug.evaluation.classification import ONE_SEED
 from covid_debug.evaluation.comparison import BASE_ARM, Comparison, load_comparison
 from covid_debug.imaging.overlays import colour_bar
 from covid_debug.imaging.regions import read_regions
@@ -273,7 +272,6 @@ def _page_facts(
     bar = colour_bar(160, 8)
     return {
         "base": BASE_ARM,
-        "one_seed": ONE_SEED,
         "metric_names": METRIC_NAMES,
         "class_metric_names": CLASS_METRIC_NAMES,
         "counterfactual_names": COUNTERFACTUAL_NAMES,

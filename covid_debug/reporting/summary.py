@@ -16,7 +16,6 @@ from covid_debug.audit.shortcut_map import ShortcutMap
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.filmset import FilmSet
-from covid_debug.evaluation.classification import Verdict
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records import SPLITS, FilmRegions
 from covid_debug.records_json import Number, read_record
@@ -52,7 +51,6 @@ class DifferenceSummary:
     high: Number
     n: int
     mcnemar_p: Number
-    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +229,7 @@ def summarise(
         differences={
             f"{arm}-original/{test}": {
                 f"{name}/{metric}": DifferenceSummary(
-                    one.mean, one.low, one.high, one.n, one.mcnemar_p, one.verdict
+                    one.mean, one.low, one.high, one.n, one.mcnemar_p
                 )
                 for (name, metric), one in cell.items()
             }

@@ -219,7 +219,7 @@ def _short_metrics(cell: Cell, target_class: str) -> Metrics:
     return {
         metric_name(f"{SHORT_METRICS[one.metric]}.{cell.test_data}"): round(one.value, 3)
         for one in cell.metrics
-        if one.class_name == target_class
+        if one.class_name == target_class and one.metric in SHORT_METRICS
     }
 
 

@@ -9,14 +9,19 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.classification import (
-    compare_predictions,
+    PairedComparison,
+    compare_scores,
     compute_classification,
-    decide_verdict,
 )
-from covid_debug.evaluation.statistics import Estimate
+from covid_debug.evaluation.metrics import compute_scores
 from covid_debug.records_json import to_plain
 
 CLASSES = ("normal", "pneumonia", "COVID-19")
+
+
+def compare_predictions(labels, first, second, names, patients, *, seed) -> PairedComparison:
+    a, b = (compute_scores(labels, p, names, patients, seed=seed) for p in (first, second))
+    return compare_scores(a, b)
 
 
 def _one_hot(predicted, K=3):
@@ -33,10 +38,9 @@ def test_metrics_equal_those_of_scikit_learn():
 
     precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted)
     for k, name in enumerate(CLASSES):
-        assert result.precision[name].value == pytest.approx(precision[k])
-        assert result.recall[name].value == pytest.approx(recall[k])
-        assert result.f1[name].value == pytest.approx(f1[k])
-        assert result.recall[name].low < recall[k] < result.recall[name].high
+        found = [result.estimates[name, metric] for metric in ("precision", "recall", "f1")]
+        assert [one.value for one in found] == pytest.approx([precision[k], recall[k], f1[k]])
+        assert found[1].low < recall[k] < found[1].high
     assert result.macro_f1.value == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert result.accuracy.value == pytest.approx(np.mean(labels == predicted))
     assert result.n_patients == 45
@@ -55,9 +59,11 @@ def test_class_without_films_is_undefined_with_a_reason_and_left_out_of_macro_f1
         [0, 0, 2, 2], _one_hot([0, 0, 2, 0]), CLASSES, ["a", "b", "c", "d"], seed=0
     )
 
-    assert math.isnan(result.recall["pneumonia"].value)
-    assert result.recall["pneumonia"].reason == "no film of class 'pneumonia'"
-    assert result.precision["pneumonia"].reason == "class 'pneumonia' is never predicted"
+    assert math.isnan(result.estimates["pneumonia", "recall"].value)
+    assert result.estimates["pneumonia", "recall"].reason == "no film of class 'pneumonia'"
+    assert (
+        result.estimates["pneumonia", "precision"].reason == "class 'pneumonia' is never predicted"
+    )
     assert result.macro_f1.value == pytest.approx((0.8 + 2 / 3) / 2)
 
 
@@ -66,8 +72,8 @@ def test_perfect_recall_does_not_claim_certainty():
         [0, 0, 1, 1], _one_hot([0, 0, 1, 1], 2), CLASSES[:2], ["a", "b", "c", "d"], seed=0
     )
 
-    assert result.recall["normal"].value == 1.0
-    assert result.recall["normal"].low == pytest.approx(2 / (2 + 1.959963984540054**2))
+    assert result.estimates["normal", "recall"].value == 1.0
+    assert result.estimates["normal", "recall"].low == pytest.approx(2 / (2 + 1.959963984540054**2))
 
 
 def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_have_films():
@@ -87,11 +93,10 @@ def test_rows_name_every_metric_once():
     keys = [(name, metric) for name, metric, _ in result.rows()]
 
     assert [metric for name, metric in keys if name == "all"] == [
-        "accuracy",
-        "macro_f1",
-        "balanced_accuracy",
+        *("accuracy", "macro_f1", "balanced_accuracy", "precision", "specificity", "auroc"),
+        *("average_precision", "calibration_error", "worst_group_recall"),
     ]
-    assert len(set(keys)) == len(keys) == 9
+    assert len(set(keys)) == len(keys) == 9 + 2 * 7
 
 
 def test_compare_predictions_a_clearly_better_model_is_beyond_zero():
@@ -106,7 +111,10 @@ def test_compare_predictions_a_clearly_better_model_is_beyond_zero():
     assert (result.n_only_a, result.n_only_b, result.n) == (0, 50, 100)
     assert result.mcnemar_p == pytest.approx(2 / 2**50)
     assert result.differences[0].difference.value == pytest.approx(0.5)
-    assert all(entry.difference.low > 0 for entry in result.differences)
+    for entry in result.differences:
+        better = -1 if entry.metric == "calibration_error" else 1
+        assert better * entry.difference.value > 0
+        assert entry.difference.low * entry.difference.high > 0
     reversed_ = compare_predictions(
         labels, _one_hot(labels, 2), _one_hot(worse, 2), CLASSES[:2], patients, seed=0
     )
@@ -148,20 +156,6 @@ def test_comparison_on_few_patients_is_not_fooled_by_many_films():
 
 
 @pytest.mark.parametrize(
-    ("difference", "n_seeds", "verdict"),
-    [
-        (Estimate(0.1, 0.05, 0.2, 50), 2, "improved"),
-        (Estimate(-0.1, -0.2, -0.05, 50), 3, "worse"),
-        (Estimate(0.1, -0.05, 0.2, 50), 2, "no evidence"),
-        (Estimate(0.1, 0.05, 0.2, 50), 1, "one seed: no verdict"),
-        (Estimate.undefined(0, "none"), 2, "undefined"),
-    ],
-)
-def test_decide_verdict_needs_several_seeds_and_an_interval(difference, n_seeds, verdict):
-    assert decide_verdict(difference, n_seeds) == verdict
-
-
-@pytest.mark.parametrize(
     ("labels", "probabilities", "names", "patients", "message"),
     [
         ([], np.zeros((0, 2)), CLASSES[:2], [], "at least 1 film"),
@@ -184,12 +178,11 @@ def test_precision_rests_on_the_predicted_films_and_recall_on_the_true_ones():
     )
 
     name = CLASSES[1]
-    assert (result.precision[name].n, result.recall[name].n, result.f1[name].n) == (3, 1, 1)
-    assert result.precision[name].value == pytest.approx(1 / 3)
-    assert result.recall[name].value == 1.0
-    assert result.f1[name].value == 0.5
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 0.2), (-0.2, 0.0)])
-def test_an_interval_that_ends_at_zero_is_no_evidence(low: float, high: float) -> None:
-    assert decide_verdict(Estimate((low + high) / 2, low, high, 9), 2) == "no evidence"
+    assert (
+        result.estimates[name, "precision"].n,
+        result.estimates[name, "recall"].n,
+        result.estimates[name, "f1"].n,
+    ) == (3, 1, 1)
+    assert result.estimates[name, "precision"].value == pytest.approx(1 / 3)
+    assert result.estimates[name, "recall"].value == 1.0
+    assert result.estimates[name, "f1"].value == 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.crossed import add_seeds, two_way_bootstrap
+from covid_debug.evaluation.crossed import UNBOUNDED, add_seeds, two_way_bootstrap
 from covid_debug.evaluation.statistics import Estimate
 
 
@@ -55,12 +55,18 @@ def test_two_way_bootstrap_refuses_what_does_not_fit(table, rows, n_resamples, m
         two_way_bootstrap(table, rows, rows, _mean, seed=0, n_resamples=n_resamples)
 
 
-def test_seeds_widen_the_interval_over_patients_in_quadrature():
-    found = add_seeds([1.0, 2.0, 3.0], Estimate(2.0, 1.5, 2.25, 40, "said"), bounds=(-9.0, 9.0))
+def test_seeds_widen_the_interval_over_patients():
+    over_patients = Estimate(2.0, 1.5, 2.25, 40, "said")
+    wide = {"n_clusters": 10**6, "bounds": UNBOUNDED}
 
-    seeds = 4.302653 / 3**0.5  # Student's t with two degrees of freedom, sd 1
+    found = add_seeds([1.0, 2.0, 3.0], over_patients, **wide)
+
+    # Howe: Student's t with two degrees of freedom, sd 1, beside the films' mean half-width.
+    half = math.hypot(0.375, 4.302653 / 3**0.5)
     assert (found.value, found.n, found.reason) == (2.0, 40, "said")
-    assert found.low == pytest.approx(2 - math.hypot(0.5, seeds))
-    assert found.high == pytest.approx(2 + math.hypot(0.25, seeds))
-    one = add_seeds([2.0], Estimate(2.0, 1.5, 2.25, 40), bounds=(-9.0, 9.0))
-    assert (one.low, one.high) == (1.5, 2.25)
+    assert found.low == pytest.approx(2 - half * 0.5 / 0.375, rel=1e-5)
+    assert found.high == pytest.approx(2 + half * 0.25 / 0.375, rel=1e-5)
+    one = add_seeds([2.0], over_patients, **wide)
+    assert (one.low, one.high) == pytest.approx((1.5, 2.25), rel=1e-5)
+    nothing = Estimate.undefined(3, "no film")
+    assert add_seeds([math.nan], nothing, **wide) == nothing

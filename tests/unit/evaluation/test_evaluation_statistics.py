@@ -1,7 +1,6 @@
 """Closed-form cases of the statistics."""
 
 import json
-import math
 import time
 
 import numpy as np
@@ -10,13 +9,11 @@ from scipy import stats
 
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import (
-    Estimate,
     benjamini_hochberg,
     bound_share_above,
     cluster_bootstrap,
     mcnemar_exact,
     paired_bootstrap_difference,
-    pool_seeds,
     summarise_replicates,
     wilson_interval,
 )
@@ -185,28 +182,6 @@ def test_paired_bootstrap_difference_handles_none_and_rejects_unequal_lengths():
     assert not paired_bootstrap_difference([], [], [], seed=0).is_defined
     with pytest.raises(InputContractError, match="differ"):
         paired_bootstrap_difference([1.0], [1.0, 2.0], ["a"], seed=0)
-
-
-def test_pool_seeds_adds_both_uncertainties_in_quadrature():
-    seeds = [Estimate(0.7, 0.6, 0.8, 50), Estimate(0.9, 0.8, 1.0, 50)]
-
-    summary = pool_seeds(seeds)
-
-    t = 12.706204736
-    assert summary.mean == pytest.approx(0.8)
-    assert summary.sd == pytest.approx(math.sqrt(0.02))
-    assert (summary.low, summary.high) == (0.0, 1.0)  # t * sd / sqrt(2) = 1.27
-    wide = pool_seeds(seeds, bounds=(-10.0, 10.0))
-    assert wide.low == pytest.approx(0.8 - math.hypot(0.1, t * 0.1))
-
-
-def test_pool_seeds_of_one_or_no_seed_is_defined():
-    one = pool_seeds([Estimate(0.7, 0.6, 0.9, 50), Estimate.undefined(0, "no film")])
-
-    assert (one.mean, one.low, one.high) == pytest.approx((0.7, 0.6, 0.9))
-    assert math.isnan(one.sd)
-    assert (one.n_seeds, one.n_total) == (1, 2)
-    assert math.isnan(pool_seeds([]).mean)
 
 
 def test_upper_bound_of_a_share_is_clopper_and_pearsons_where_every_patient_has_one_film():

@@ -137,7 +137,6 @@ def make_contrast(
 
 def make_difference(
     mean: float,
-    verdict: str,
     *,
     name: str = "all",
     metric: str = "accuracy",
@@ -155,7 +154,6 @@ def make_difference(
         n=n,
         n_seeds=n_seeds,
         mcnemar_p=p,
-        verdict=verdict,
     )
 
 
@@ -173,13 +171,11 @@ def make_comparison(
                     ends = {"low": value - 0.06, "high": value + 0.05, "n": 120}
                     key = {"test": test, "name": name, "metric": metric}
                     rows.append(make_row(arm, seed, value, **ends, **key))
-    verdicts = ("improved", "no evidence", "worse")
     shifts = (0.1, 0.01, -0.09)
     one = len(seeds) == 1
     entries = [
         make_difference(
             shifts[i % 3],
-            "one seed: no verdict" if one else verdicts[i % 3],
             name=name,
             metric=metric,
             p=0.01 if one and metric == "accuracy" else math.nan,

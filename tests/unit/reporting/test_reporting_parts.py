@@ -30,8 +30,8 @@ def _both(arm, value, **changes):
     return [_row(arm, seed, value, **changes) for seed in (0, "pooled")]
 
 
-def _contrast(value, verdict, *, arm="cleaned", p=math.nan):
-    return fakes.make_contrast([fakes.make_difference(value, verdict, p=p)], arm=arm)
+def _contrast(value, *, arm="cleaned", p=math.nan, n_seeds=2):
+    return fakes.make_contrast([fakes.make_difference(value, p=p, n_seeds=n_seeds)], arm=arm)
 
 
 def test_arrange_comparison_shows_the_rows_over_all_seeds():
@@ -59,12 +59,13 @@ def test_arrange_comparison_undefined_value_stays_undefined():
     assert not estimate.is_defined
 
 
-def test_arrange_comparison_takes_difference_and_verdict_as_they_were_given():
-    table = _table([], [_contrast(0.2, "no evidence", p=0.2)])
+def test_arrange_comparison_takes_the_difference_to_the_original_arm_as_it_was_given():
+    other = replace(_contrast(0.9, arm="cleaned"), against="placebo")
+    table = _table([], [_contrast(0.2, p=0.2), other])
 
     difference = table.get_difference("cleaned", "original", "all", "accuracy")
 
-    assert (difference.verdict, difference.mcnemar_p) == ("no evidence", 0.2)
+    assert difference.mcnemar_p == 0.2
     assert difference.estimate == Estimate(0.2, 0.15000000000000002, 0.25, 10)
 
 
@@ -74,7 +75,7 @@ def test_write_headlines_without_anything_is_silent():
 
 def test_write_headlines_states_difference_interval_and_best_baseline():
     rows = _both("original", 0.7) + _both("cleaned", 0.8) + [_row("original", 1, 0.7)]
-    table = _table(rows, [_contrast(0.1, "improved")])
+    table = _table(rows, [_contrast(0.1)])
 
     lines = write_headlines(None, table, fakes.BASELINES, fakes.CALIBRATION)
 
@@ -83,7 +84,7 @@ def test_write_headlines_states_difference_interval_and_best_baseline():
         " (55.0 % to 88.0 %) of the predictions that really change are flagged (20 flagged, 24"
         " change, 60 audited).",
         "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
-        " trained on the cleaned films: improved (+10.0 points, +5.0 to +15.0, n = 10, 2 seeds).",
+        " trained on the cleaned films: +10.0 points, +5.0 to +15.0 (n = 10, 2 seeds).",
         "Source only, which sees no lung, gets 91.0 % of the test films right (n = 120); always"
         " giving the commonest label gets 41.0 %.",
     ]
@@ -91,7 +92,7 @@ def test_write_headlines_states_difference_interval_and_best_baseline():
 
 def test_write_headlines_one_seed_gives_the_numbers_of_the_pair_and_no_verdict():
     rows = _both("original", 0.7) + _both("cleaned", 0.8)
-    table = _table(rows, [_contrast(0.1, "one seed: no verdict", p=0.001)])
+    table = _table(rows, [_contrast(0.1, p=0.001, n_seeds=1)])
 
     assert write_headlines(None, table) == [
         "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
@@ -100,20 +101,15 @@ def test_write_headlines_one_seed_gives_the_numbers_of_the_pair_and_no_verdict()
     ]
 
 
-@pytest.mark.parametrize(
-    ("verdict", "sentence"),
-    [
-        ("no evidence", "no evidence on the original test films (+2.0 points, -3.0 to +7.0)"),
-        ("one seed: no verdict", "+2.0 points, -3.0 to +7.0 on the original test films"),
-    ],
-)
-def test_write_headlines_placebo_takes_one_sentence(verdict, sentence):
-    contrast = _contrast(0.02, verdict, arm="placebo")
+@pytest.mark.parametrize("n_seeds", [1, 2])
+def test_write_headlines_placebo_takes_one_sentence(n_seeds):
+    contrast = _contrast(0.02, arm="placebo", n_seeds=n_seeds)
     rows = _both("original", 0.7) + _both("placebo", 0.72)
     (line,) = write_headlines(None, _table(rows, [contrast]))
 
-    ending = "; one seed: no verdict." if verdict.startswith("one") else "."
-    assert line == f"Control, trained on the placebo films: {sentence}{ending}"
+    ending = "; one seed: no verdict." if n_seeds == 1 else "."
+    points = "+2.0 points, -3.0 to +7.0 on the original test films"
+    assert line == f"Control, trained on the placebo films: {points}{ending}"
 
 
 def test_write_headlines_audit_without_films_is_no_negative_finding():
