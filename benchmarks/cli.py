@@ -16,6 +16,7 @@ from covid_debug.cli.options import (
     SeedOption,
     TablesOption,
     WorkersOption,
+    parse_pairs,
 )
 from covid_debug.errors import InputContractError
 
@@ -230,9 +231,18 @@ def bench_clean_command(
         int, typer.Option("--films", help="Measure speed and memory on so many phantoms instead.")
     ] = 0,
     side: Annotated[int, typer.Option("--side", help="Side of these phantoms in pixels.")] = 1024,
+    fills: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fills",
+            metavar="NAME=DIR",
+            help="Compare the fills of finished versions of --data instead.",
+        ),
+    ] = None,
     workers: WorkersOption = 2,
 ) -> None:
-    """Compare ways of cleaning: fill error, scars; or speed and memory."""
+    """Compare ways of cleaning: fill error, scars; or speed and memory; or fills that stand."""
+    from benchmarks.clean.fills import bench_fills
     from benchmarks.clean.throughput import bench_throughput
     from benchmarks.clean.variants import CleanBench, bench_clean
     from covid_debug.data.filmset import load_filmset
@@ -242,8 +252,12 @@ def bench_clean_command(
     if films:
         bench_throughput(films, side, workers, out, RunConsole())
         return
-    if (data is None) != (regions is None):
-        raise InputContractError("--data and --regions: expected both, or none for phantoms")
+    if fills:
+        if data is None:
+            raise InputContractError("--fills: --data is missing")
+        versions, films_before = parse_pairs(fills, "--fills"), load_filmset(data)
+        bench_fills(films_before, versions, out, RunConsole(), n_workers=workers)
+        return
     request = CleanBench(
         filmset=None if data is None else load_filmset(data),
         regions=None if regions is None else read_regions(regions),

@@ -30,6 +30,10 @@ _NEAR_SHARE: Final = 0.05  # of the film's shorter side: weighs as much as ten g
 _LARGEST_DOUBT: Final = 0.05  # of the film; rejected detections above it are no text
 
 
+NO_PLACE: Final = ("lies outside the film", "no free place for it on the film")
+"""Why a region of text has no place: reasons that stand under ``rejected``."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Film:
     file: FilmFile
@@ -150,15 +154,15 @@ def find_places(pixels: NDArray[np.uint8], found: FilmRegions, seed: int) -> Fil
             doubtful.stamp(closed)
     places: list[PlacedMask | None] = [None] * len(holes)
     for group in blocks:
-        for index, place in _move_block(pixels, closed, holes, group, generator):
-            places[index] = place
+        for index, at in _move_block(pixels, closed, holes, group, generator):
+            places[index] = at
     moved: list[TextRegion] = []
     rejected: list[tuple[TextRegion, str]] = []
     for region, hole, place in zip(found.regions, holes, places, strict=True):
         if hole is None:
-            rejected.append((region, "lies outside the film"))
+            rejected.append((region, NO_PLACE[0]))
         elif place is None:
-            rejected.append((region, "no free place for it on the film"))
+            rejected.append((region, NO_PLACE[1]))
         else:
             by_y, by_x = place.top - hole.top, place.left - hole.left
             polygon = tuple((x + by_x, y + by_y) for x, y in region.polygon)

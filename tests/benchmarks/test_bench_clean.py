@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks.clean.fills import bench_fills
 from benchmarks.clean.throughput import measure_throughput
 from benchmarks.clean.variants import CleanBench, bench_clean
 from benchmarks.tables import to_markdown
 from covid_debug.artifacts import write_artifact
+from covid_debug.cleaning.build import clean_filmset, placebo_regions
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import (
@@ -90,6 +92,30 @@ def test_bench_clean_compares_variants_in_one_table(films, tmp_path, console):
         assert [row["variant"] for row in csv.DictReader(stream)] == ["telea", "blur"]
     assert (tmp_path / "out/clean.md").read_text() == to_markdown([r.to_row() for r in results])
     assert [path.name for path in tmp_path.iterdir()] in (["set", "out"], ["out", "set"])
+
+
+def test_bench_fills_compares_placebo_with_cleaning(films, tmp_path, console):
+    filmset, regions = films
+    clean_filmset(filmset, regions, CleaningParams(), tmp_path / "cleaned")
+    places = placebo_regions(filmset, regions, 0)
+    clean_filmset(filmset, places, CleaningParams(), tmp_path / "placebo", shapes_from=regions)
+
+    rows = bench_fills(
+        filmset,
+        {"cleaned": tmp_path / "cleaned", "placebo": tmp_path / "placebo"},
+        tmp_path / "out",
+        console,
+        n_workers=1,
+        params=ProbeParams(n_trees=5, n_resamples=20, n_folds=3),
+    )
+
+    cleaned, placebo = rows
+    assert (cleaned["regions filled"], placebo["regions filled"]) == ("12", "12")
+    assert placebo["without a place"] == "0"
+    # Text of 255 on noise around 100 changes more than noise; the places are those of the text.
+    assert float(cleaned["mean squared change"]) > 5 * float(placebo["mean squared change"])
+    assert (cleaned["AUC against first"], cleaned["central 60 %"]) == ("", "100.0%")
+    assert (tmp_path / "out/fills.md").read_text() == to_markdown(rows)
 
 
 @pytest.mark.slow
