@@ -4,6 +4,7 @@ Reads like the figure of the paper; every step is a task of :mod:`flows.tasks`.
 """
 
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
+from covid_debug.arms import ARMS, CLEANED_ARM, VERSIONS
 from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.shortcut_map import load_shortcuts
-from covid_debug.cleaning.arms import CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.config.schema import RunConfig
+from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
+from covid_debug.data.selection import plan_folds
 from covid_debug.evaluation.comparison import BASE_ARM, Comparison, load_comparison
 from covid_debug.places import prepare_folders
 from covid_debug.reporting.figures import draw_confusion
@@ -47,7 +50,8 @@ class RunOutcome:
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
     n_trainings = len(config.seeds) * len(config.arms)
-    return 6 + len(config.made_arms) + (config.proof.max_films > 0) + 2 * n_trainings
+    n_others = 7 + (config.proof.max_films > 0) + config.leave_out_sources
+    return n_others + len(config.made_versions) + n_trainings + len(config.audited)
 
 
 def _name_flow_run() -> str:
@@ -77,31 +81,36 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
             recorder.log_ingest(found, original)
         with console.stage("Find burned-in text on every film"):
             regions = tasks.find_text(run, original)
-        filmsets = {BASE_ARM: original}
-        for arm in config.made_arms:
-            with console.stage(MADE_ARMS[arm].title):
-                make = tasks.make_arm.with_options(task_run_name=f"make the {arm} films")
-                filmsets[arm] = make(run, arm, original, regions)
-        cleaned = filmsets[CLEANED_ARM]
+        versions = {BASE_ARM: original}
+        for name in config.made_versions:
+            with console.stage(VERSIONS[name].title):
+                make = tasks.make_version.with_options(task_run_name=f"make the {name} films")
+                versions[name] = make(run, name, original, regions)
+        cleaned = versions[CLEANED_ARM]
         proved: Path | None = None
         if config.proof.max_films:
             with console.stage("Prove: is text left, did cleaning leave a scar?"):
                 proved = tasks.prove(run, original, cleaned)
                 recorder.log_proof(load_proof(proved), proved)
 
+        with console.stage("Make the versions of the test films"):
+            tests = tasks.make_tests(run, versions, regions)
+            seen = _see(run, versions, tests)
+
         checkpoints: dict[tuple[str, int], Path] = {}
         for arm in config.arms:
+            films = versions[ARMS[arm].films]
             for seed in config.seeds:
                 with (
-                    console.stage(f"Train on the {arm} films, seed {seed}"),
-                    recorder.training(arm, seed, filmsets[arm]) as log,
+                    console.stage(f"Train {arm}, seed {seed}"),
+                    recorder.training(arm, seed, films) as log,
                 ):
                     train = tasks.train.with_options(task_run_name=f"train {arm} seed {seed}")
-                    checkpoints[arm, seed] = train(run, filmsets[arm], seed, log.epoch)
+                    checkpoints[arm, seed] = train(run, arm, films, cleaned, seed, log.epoch)
                     log.checkpoint(checkpoints[arm, seed])
+        unseen = _leave_sources_out(run, versions) if config.leave_out_sources else {}
 
-        first = (BASE_ARM, config.seeds[0])
-        audits = _audit_every_model(run, recorder, checkpoints, original, regions)
+        audits = _audit_models(run, recorder, checkpoints, versions, regions)
         with console.stage("Lay each source's markers on films of the others"):
             base = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
             transferred = tasks.transfer(run, base, original, regions)
@@ -109,9 +118,9 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
             mapped = tasks.shortcuts(run, base, original, regions, cleaned)
             recorder.log_shortcuts(load_shortcuts(mapped), mapped)
         with console.stage("Compare the models"):
+            first = (BASE_ARM, config.seeds[0])
             calibrated = tasks.calibrate(run, audits[first], checkpoints[first], original)
-            tested = {BASE_ARM: original, CLEANED_ARM: cleaned}
-            compared = tasks.compare(run, checkpoints, tested)
+            compared = tasks.compare(run, checkpoints, tests, seen, unseen)
             confounds = tasks.confounds(run, original, regions)
         with console.stage("Report"):
             run_dir = tasks.report(
@@ -134,19 +143,54 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
     return RunOutcome(run_dir, headlines, url)
 
 
-def _audit_every_model(
+def _see(
+    run: tasks.Run, versions: Mapping[str, Path], tests: Mapping[str, Path]
+) -> dict[tuple[str, str], Path]:
+    """Return arm and name of a version -> the films as the arm's models see them, if otherwise."""
+    return {
+        (arm, name): folder
+        for arm in run.config.arms
+        for name, folder in tasks.make_seen(run, arm, versions, tests).items()
+    }
+
+
+def _leave_sources_out(
+    run: tasks.Run, versions: Mapping[str, Path]
+) -> dict[tuple[str, int, str], tuple[Path, Path]]:
+    """Return checkpoint and test films of every arm, seed and source that can be left out."""
+    config = run.config
+    unseen = {}
+    with run.console.stage("Train every arm without each source"):
+        sources, lost = plan_folds(load_filmset(versions[BASE_ARM]))
+        for source, reason in lost.items():
+            run.console.warn(f"{source} cannot be left out: {reason}")
+        for source, name in itertools.product(sources, config.arms):
+            arm = ARMS[name]
+            films = tasks.leave_out(run, source, versions[arm.films])
+            tested = tasks.leave_out(run, source, versions[arm.sees or BASE_ARM])
+            for seed in config.seeds:
+                title = f"train {name} seed {seed} without {source}"
+                run.console.say(title)
+                train = tasks.train.with_options(task_run_name=title)
+                checkpoint = train(run, name, films, versions[CLEANED_ARM], seed)
+                unseen[name, seed, source] = (checkpoint, tested)
+    return unseen
+
+
+def _audit_models(
     run: tasks.Run,
     recorder: RunRecorder,
     checkpoints: Mapping[tuple[str, int], Path],
-    original: Path,
+    versions: Mapping[str, Path],
     regions: Path,
 ) -> dict[tuple[str, int], Path]:
     audits: dict[tuple[str, int], Path] = {}
-    for (arm, seed), checkpoint in checkpoints.items():
+    for arm, seed in run.config.audited:
         with run.console.stage(f"Audit: does text drive the {arm} model, seed {seed}?"):
             audit = tasks.audit.with_options(task_run_name=f"audit {arm} seed {seed}")
             is_first = (arm, seed) == (BASE_ARM, run.config.seeds[0])
-            made = audit(run, checkpoint, original, regions, with_maps=is_first)
+            films = versions[ARMS[arm].sees or BASE_ARM]
+            made = audit(run, checkpoints[arm, seed], films, regions, with_maps=is_first)
             audits[arm, seed] = made
             summary = load_audit(made).summary
             if not is_first:  # the first one's lines are headlines

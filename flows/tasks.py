@@ -11,16 +11,19 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from covid_debug.arms import ARMS, SWAPPED_TEST, VERSIONS, arm_training
 from covid_debug.artifacts import canonical_json
 from covid_debug.audit.shortcuts import ShortcutsRequest
 from covid_debug.audit.stage import AuditRequest, CalibrationRequest, ConfoundsRequest
 from covid_debug.audit.transfer import TransferParams
 from covid_debug.audit.transfer_record import conclude_transfer, load_transfer
 from covid_debug.audit.transfer_stage import TransferRequest
-from covid_debug.cleaning.arms import MADE_ARMS
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.cleaning.stage import ProofRequest, tell_proof
 from covid_debug.config.schema import RunConfig
+from covid_debug.data.counterfactuals import load_counterfactuals
+from covid_debug.data.filmset import load_filmset
+from covid_debug.data.selection import LeaveOutRequest, SelectTestRequest, TwinsRequest
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.reporting.stage import ReportRequest
@@ -77,10 +80,10 @@ def find_text(run: Run, filmset: Path) -> Path:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def make_arm(run: Run, arm: str, filmset: Path, regions: Path) -> Path:
-    """Make the films on which an arm trains: COVIDx++, or its placebo."""
+def make_version(run: Run, name: str, filmset: Path, regions: Path) -> Path:
+    """Make a version of the films: COVIDx++, its placebo, or another one of the catalogue."""
     config = run.config
-    make = MADE_ARMS[arm].request
+    make = VERSIONS[name].request
     return run.find_or_make(make(filmset, regions, config.cleaning, config.run_seed))
 
 
@@ -100,11 +103,77 @@ def prove(run: Run, filmset: Path, cleaned: Path) -> Path:
     return proved
 
 
+@task(
+    task_run_name="make the versions of the test films", cache_policy=NO_CACHE, persist_result=False
+)
+def make_tests(run: Run, versions: Mapping[str, Path], regions: Path) -> dict[str, Path]:
+    """Collect every version of the test films: name -> film set."""
+    config, original = run.config, versions[BASE_ARM]
+    tests = {BASE_ARM: original}
+    for name in config.tests:
+        if name in versions:
+            tests[name] = versions[name]
+            continue
+        # The swapped films are test films already; of the others only these are made.
+        films = original
+        if name != SWAPPED_TEST:
+            films = run.find_or_make(SelectTestRequest(original))
+        made = VERSIONS[name].request(films, regions, config.cleaning, config.run_seed)
+        tests[name] = run.find_or_make(made)
+    for kind in load_counterfactuals(load_filmset(original)):
+        tests[kind] = run.find_or_make(TwinsRequest(original, kind))
+    return tests | dict(config.external)
+
+
+@task(task_run_name="make what {arm} sees", cache_policy=NO_CACHE, persist_result=False)
+def make_seen(
+    run: Run, arm: str, versions: Mapping[str, Path], tests: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Put every version of the test films through what an arm's models see films through.
+
+    That is part of what would be deployed: text is looked for on each version anew.
+
+    Returns:
+        Name of the version -> film set; empty for an arm that sees the films as they are.
+    """
+    config, sees = run.config, ARMS[arm].sees
+    if not sees:
+        return {}
+    seen = {BASE_ARM: versions[sees]}
+    for name, filmset in tests.items():
+        if name == BASE_ARM:
+            continue
+        films = run.find_or_make(SelectTestRequest(filmset))
+        version = VERSIONS[sees]
+        regions = films
+        if version.needs_text:
+            regions = run.find_or_make(RegionsRequest(films, config.text))
+        made = version.request(films, regions, config.cleaning, config.run_seed)
+        seen[name] = run.find_or_make(made)
+    return seen
+
+
 @task(cache_policy=NO_CACHE, persist_result=False)
-def train(run: Run, filmset: Path, seed: int, on_epoch: Callable[[EpochMetrics], None]) -> Path:
+def train(
+    run: Run,
+    arm: str,
+    filmset: Path,
+    cleaned: Path,
+    seed: int,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+) -> Path:
     """Train one classifier; the artifact is its checkpoint of the best validation epoch."""
     config = run.config
-    return run.find_or_make(TrainRequest(filmset, config.training, config.view, seed, on_epoch))
+    training = arm_training(config.training, arm)
+    text_free = cleaned if training.mitigation.needs_text_free else None
+    request = TrainRequest(filmset, training, config.view, seed, on_epoch, text_free)
+    return run.find_or_make(request)
+
+
+@task(task_run_name="leave out {source}", cache_policy=NO_CACHE, persist_result=False)
+def leave_out(run: Run, source: str, filmset: Path) -> Path:
+    """Choose the films of the fold that leaves a source out."""
+    return run.find_or_make(LeaveOutRequest(filmset, source))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -142,11 +211,15 @@ def transfer(run: Run, checkpoints: Sequence[Path], filmset: Path, regions: Path
 
 @task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
 def compare(
-    run: Run, checkpoints: Mapping[tuple[str, int], Path], filmsets: Mapping[str, Path]
+    run: Run,
+    checkpoints: Mapping[tuple[str, int], Path],
+    tests: Mapping[str, Path],
+    seen: Mapping[tuple[str, str], Path],
+    unseen: Mapping[tuple[str, int, str], tuple[Path, Path]],
 ) -> Path:
     """Test every model on every version of the test films."""
     return run.find_or_make(
-        ComparisonRequest(checkpoints, filmsets, run.config.run_seed, with_twins=True)
+        ComparisonRequest(checkpoints, tests, run.config.run_seed, seen=seen, unseen=unseen)
     )
 
 

@@ -146,7 +146,7 @@ def _check_places(filmset: FilmSet, out: Path) -> None:
 
 
 def _check_reading(regions: Mapping[str, FilmRegions], params: CleaningParams) -> None:
-    if params.policy == "remove":
+    if params.policy in {"remove", "uniform"}:
         return
     found = [region for film in regions.values() for region in film.regions]
     # The default detector reads a few doubtful letters in any case, what RapidOCR sees on demand.

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from covid_debug.cleaning.glyphs import MaskKind, mask_box, mask_glyphs
 from covid_debug.cleaning.grain import add_grain
-from covid_debug.cleaning.markers import MarkerPlace, draw_marker, is_side_marker, place_marker
+from covid_debug.cleaning.markers import (
+    MarkerPlace,
+    draw_marker,
+    is_side_marker,
+    place_in_view,
+    place_marker,
+)
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
 from covid_debug.imaging.masks import PlacedMask
@@ -22,7 +28,7 @@ from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.ranges import check_choices, check_range
 from covid_debug.records import TextRegion
 
-Policy = Literal["remove", "keep", "replace"]
+Policy = Literal["remove", "keep", "replace", "uniform"]
 Action = Literal["removed", "kept", "replaced", "outside_film", "decoy"]
 
 
@@ -37,8 +43,10 @@ class CleaningParams:
         dilation_px: Growth of letters or boxes in film pixels, so that anti-aliased edges and
             halos are covered.
         policy: What happens to side markers (a region read as L or R): ``"remove"`` them like all
-            other text; ``"keep"`` them; or ``"replace"`` them by one uniform marker, drawn on
-            every film of the set. Recorded for each region.
+            other text; ``"keep"`` them; ``"replace"`` them by one uniform marker, drawn on every
+            film of the set where models do not look; or ``"uniform"``: remove them too, and draw
+            the same letter at the same place *inside* the view on every film. Recorded for each
+            region.
         max_changed_share: Budget: a film of which the masks cover a larger share, in (0, 1], is
             not cleaned but recorded as unusable.
         grain: Whether fine texture from beside a filled place is laid over the fill, so that its
@@ -167,8 +175,9 @@ def clean_film(
     if params.grain:
         cleaned = add_grain(cleaned, mask)
     marker = None
-    if params.policy == "replace":
-        marker = place_marker(regions, width, height)
+    if params.policy in {"replace", "uniform"}:
+        is_seen = params.policy == "uniform"
+        marker = place_in_view(width, height) if is_seen else place_marker(regions, width, height)
         cleaned = draw_marker(cleaned, marker)
         mask |= cleaned != pixels
     records = [
@@ -226,6 +235,6 @@ def _choose_action(region: TextRegion, width: int, height: int, policy: Policy) 
     x_min, y_min, x_max, y_max = region.box
     if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
         return "outside_film"
-    if policy == "remove" or not is_side_marker(region):
+    if policy in {"remove", "uniform"} or not is_side_marker(region):
         return "removed"
     return "kept" if policy == "keep" else "replaced"

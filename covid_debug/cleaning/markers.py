@@ -11,8 +11,9 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 
+from covid_debug.imaging.geometry import ViewSpec, compute_geometry
 from covid_debug.imaging.reading import Pixels
-from covid_debug.records import TextRegion
+from covid_debug.records import Box, TextRegion
 
 _RIGHT: Final = frozenset({"R", "RIGHT"})
 _LEFT: Final = frozenset({"L", "LEFT"})
@@ -20,6 +21,8 @@ _LEFT: Final = frozenset({"L", "LEFT"})
 _LETTER: Final = "R"
 _OFFSET_SHARE: Final = 0.02
 _HEIGHT_SHARE: Final = 0.04
+_SEEN_OFFSET_SHARE: Final = 0.04
+_SEEN_HEIGHT_SHARE: Final = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,8 @@ class MarkerPlace:
 
     Attributes:
         side: Side of the film on which the letter R stands: that of the patient's right.
-        is_assumed: True where no marker of the film was read and the viewing convention (patient's
-            right on the film's left) was taken.
+        is_assumed: True where no marker of the film was read, or none was asked for, and the
+            viewing convention (patient's right on the film's left) was taken.
         x: Left edge in pixels.
         y: Top edge in pixels.
         height: Height of the letter in pixels.
@@ -40,6 +43,11 @@ class MarkerPlace:
     x: int
     y: int
     height: int
+
+    @property
+    def box(self) -> Box:
+        """About where it is drawn, ``(x_min, y_min, x_max, y_max)`` in film pixels."""
+        return (self.x, self.y, self.x + self.height, self.y + self.height)
 
 
 def is_side_marker(region: TextRegion) -> bool:
@@ -73,6 +81,24 @@ def place_marker(regions: Sequence[TextRegion], width: int, height: int) -> Mark
     side: Literal["left", "right"] = "right" if votes < 0 else "left"
     x = offset if side == "left" else width - offset - letter_height
     return MarkerPlace(side, votes == 0, x, offset, letter_height)
+
+
+def place_in_view(width: int, height: int) -> MarkerPlace:
+    """Place the uniform marker where models see it: in the view's top left corner, on every film.
+
+    Args:
+        width: Film width in pixels.
+        height: Film height in pixels.
+
+    Returns:
+        The place: 4 % of the view's side from its edges, 8 % high, in the view of
+        :class:`covid_debug.imaging.geometry.ViewSpec`'s defaults (a smaller ``top_crop`` sees it
+        lower). ``is_assumed`` is True: the letter says nothing about the film.
+    """
+    view = compute_geometry(width, height, ViewSpec())
+    offset = round(_SEEN_OFFSET_SHARE * view.side)
+    letter_height = max(round(_SEEN_HEIGHT_SHARE * view.side), 5)
+    return MarkerPlace("left", True, view.x0 + offset, view.y0 + offset, letter_height)
 
 
 def draw_marker(pixels: Pixels, place: MarkerPlace) -> Pixels:

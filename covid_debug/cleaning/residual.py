@@ -10,6 +10,7 @@ from typing import Final
 
 from covid_debug.artifacts import read_manifest
 from covid_debug.cleaning.decisions import Decision, read_decisions
+from covid_debug.cleaning.markers import place_in_view
 from covid_debug.cleaning.provenance import DECISIONS_NAME, FilmActions, read_actions
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
@@ -122,7 +123,7 @@ def scan_residual(
     actions = read_actions(cleaned.root)
     manifest = read_manifest(cleaned.root, kind="filmset")
     reviewed = _read_left_boxes(cleaned.root)
-    has_markers = manifest["parameters"].get("policy") == "replace"
+    policy = str(manifest["parameters"].get("policy"))
     pairs = [(film.image_id, cleaned.file_of(film)) for film in cleaned.films]
     if original is not None:
         ids = {image_id for image_id, _ in pairs}
@@ -136,7 +137,7 @@ def scan_residual(
         regions = [
             region
             for region in found[film.image_id].regions
-            if not _is_wanted(region, done, has_markers=has_markers)
+            if not _is_wanted(region, done, policy=policy)
             and not any(do_overlap(region.box, box) for box in reviewed.get(film.image_id, ()))
         ]
         n_in = sum(_touches_filled(region, done) for region in regions)
@@ -253,16 +254,18 @@ def _raise_flags(
     return tuple(flags)
 
 
-def _is_wanted(region: TextRegion, done: FilmActions, *, has_markers: bool) -> bool:
+def _is_wanted(region: TextRegion, done: FilmActions, *, policy: str) -> bool:
     kept = [
         other
         for other, action in zip(done.found.regions, done.actions, strict=True)
         if action == "kept"
     ]
-    in_marker_rows = region.box[3] <= 0.08 * done.found.height
-    return any(do_overlap(region.box, other.box) for other in kept) or (
-        has_markers and in_marker_rows
-    )
+    is_marker = False
+    if policy == "replace":
+        is_marker = region.box[3] <= 0.08 * done.found.height
+    elif policy == "uniform":
+        is_marker = do_overlap(region.box, place_in_view(done.found.width, done.found.height).box)
+    return is_marker or any(do_overlap(region.box, other.box) for other in kept)
 
 
 def _touches_filled(region: TextRegion, done: FilmActions) -> bool:

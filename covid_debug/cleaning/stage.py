@@ -1,6 +1,6 @@
 """The stages of cleaning: COVIDx++, its placebo, and the proof that it is clean."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -67,6 +67,34 @@ class CleanRequest(Request):
     def check(self, out: Path, means: Means) -> None:
         """Stop when too many films could not be cleaned."""
         check_failures(load_filmset(out), means.max_failed_share)
+
+
+@dataclass(frozen=True)
+class DecoysRequest(CleanRequest):
+    """Clean, and fill every film at the places of other films' text as well.
+
+    ``params`` decide how; boxes and three sets of fills a film unless they ask for more.
+    """
+
+    stage: ClassVar[str] = "decoys"
+    _N_SETS: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        """Let every film end with the same number of fills, of a shape that fits any place."""
+        n_sets = max(self.params.decoy_sets, self._N_SETS)
+        params = replace(self.params, mask_shape="box", decoy_sets=n_sets)
+        object.__setattr__(self, "params", params)
+
+
+@dataclass(frozen=True)
+class UniformMarkerRequest(CleanRequest):
+    """Clean, and draw the same letter at the same place inside the view of every film."""
+
+    stage: ClassVar[str] = "uniform-marker"
+
+    def __post_init__(self) -> None:
+        """Take the policy, whatever the parameters say."""
+        object.__setattr__(self, "params", replace(self.params, policy="uniform"))
 
 
 @dataclass(frozen=True)

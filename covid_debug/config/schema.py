@@ -6,24 +6,33 @@ its own to them.
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from covid_debug.arms import (
+    ARM_NAMES,
+    ARMS,
+    CLEANED_ARM,
+    SWAPPED_TEST,
+    TEST_NAMES,
+    VERSIONS,
+)
 from covid_debug.audit.planning import AuditParams
-from covid_debug.cleaning.arms import ARM_NAMES, CLEANED_ARM, MADE_ARMS
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.proof import ProofParams
 from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData
 from covid_debug.errors import ConfigError
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, UNSEEN_SOURCE
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.text.stage import TextParams
 from covid_debug.training.params import TrainingParams
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_TAKEN_TESTS = (BASE_ARM, *TEST_NAMES, "text_free", "text_swapped", UNSEEN_SOURCE)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,16 @@ class RunConfig:
             the report's cards.
         run_seed: Of everything random that is no training: audit, placebo, proof, bootstrap,
             confounds.
-        arms: Training sets that are compared; ``"original"`` is required.
+        arms: What is compared: films and recipes of :data:`covid_debug.arms.ARMS`;
+            ``"original"`` is required.
+        tests: Versions of the test films that every model is tested on besides the original ones:
+            any of ``cleaned``, ``placebo``, ``decoys``, ``swapped``. The known counterfactuals of
+            phantoms are always there.
+        leave_out_sources: Whether every arm and seed is also trained without each source and
+            tested on it; multiplies the trainings.
+        external: Name -> folder of a film set whose test films every model is tested on too; its
+            classes may be some of the run's.
+        audited_seeds: How many trainings of each arm are audited, the first ones; None is all.
         view: What the model sees of a film.
         text: Text detection.
         training: Recipe, the same for every arm.
@@ -84,7 +102,11 @@ class RunConfig:
     data: Annotated[PhantomData | SourceData | CovidxData, Field(discriminator="kind")]
     seeds: tuple[Seed, ...] = (0,)
     run_seed: Seed = 0
-    arms: tuple[str, ...] = ("original", "cleaned")
+    arms: tuple[str, ...] = (BASE_ARM, CLEANED_ARM)
+    tests: tuple[str, ...] = (CLEANED_ARM, SWAPPED_TEST)
+    leave_out_sources: bool = False
+    external: Mapping[str, Path] = field(default_factory=dict)
+    audited_seeds: Count | None = None
     view: ViewSpec = field(default_factory=ViewSpec)
     text: TextParams = field(default_factory=TextParams)
     training: TrainingParams = field(default_factory=TrainingParams)
@@ -110,17 +132,41 @@ class RunConfig:
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"seeds = {list(self.seeds)}: expected at least one, all different")
+        self._check_arms()
+        self._check_tests()
+
+    def _check_arms(self) -> None:
         known = set(self.arms) <= set(ARM_NAMES)
         if not known or BASE_ARM not in self.arms or len(set(self.arms)) != len(self.arms):
+            others = ", ".join(name for name in ARM_NAMES if name != BASE_ARM)
             raise ConfigError(
-                f"arms = {list(self.arms)}: expected {BASE_ARM!r} and any of"
-                f" {', '.join(MADE_ARMS)}, once"
+                f"arms = {list(self.arms)}: expected {BASE_ARM!r} and any of {others}, once"
             )
 
+    def _check_tests(self) -> None:
+        if not set(self.tests) <= set(TEST_NAMES) or len(set(self.tests)) != len(self.tests):
+            raise ConfigError(
+                f"tests = {list(self.tests)}: expected any of {', '.join(TEST_NAMES)}, once;"
+                " the original films are always tested on"
+            )
+        for name in self.external:
+            if not _NAME.fullmatch(name) or name in _TAKEN_TESTS:
+                raise ConfigError(
+                    f"external.{name}: expected a name of letters, digits, '-', '_' and '.' other"
+                    f" than {', '.join(_TAKEN_TESTS)}"
+                )
+
     @property
-    def made_arms(self) -> tuple[str, ...]:
-        """Versions of the films that the run makes: its arms, and the cleaned films to test on."""
-        return tuple(arm for arm in MADE_ARMS if arm == CLEANED_ARM or arm in self.arms)
+    def made_versions(self) -> tuple[str, ...]:
+        """Versions of all films that the run makes: those of its arms, and the cleaned ones."""
+        wanted = {CLEANED_ARM, *(ARMS[arm].films for arm in self.arms)}
+        return tuple(name for name in VERSIONS if name in wanted)
+
+    @property
+    def audited(self) -> tuple[tuple[str, int], ...]:
+        """Arm and seed of every training that is audited."""
+        seeds = self.seeds[: self.audited_seeds]
+        return tuple((arm, seed) for arm in self.arms for seed in seeds)
 
     def without_places(self) -> dict[str, Any]:
         """Return what decides the results: everything but folders, tracking and processes."""

@@ -19,6 +19,7 @@ from covid_debug.records_json import Number, read_record, to_plain, write_record
 Pooled = Literal["pooled"]
 BASE_ARM: Final = "original"
 POOLED: Final = "pooled"
+UNSEEN_SOURCE: Final = "unseen_source"
 COMPARISON_KIND: Final = "comparison"
 COMPARISON_NAME: Final = "comparison.json"
 STATISTICS_NAME: Final = "statistics.json"

@@ -110,6 +110,22 @@ def predict_test_films(
     )
 
 
+def join_predictions(parts: Sequence[FilmPredictions]) -> FilmPredictions:
+    """Join answers on different films of one arm, seed and version; at least one."""
+    first = parts[0]
+    return FilmPredictions(
+        first.arm,
+        first.seed,
+        first.test_data,
+        tuple(name for part in parts for name in part.image_ids),
+        tuple(name for part in parts for name in part.patients),
+        tuple(name for part in parts for name in part.sources),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        sum(part.n_total for part in parts),
+    )
+
+
 def write_predictions(
     path: Path, predictions: Sequence[FilmPredictions], class_names: Sequence[str]
 ) -> None:

@@ -1,17 +1,26 @@
 """The stage that tests every model on every version of the test films."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from covid_debug.artifacts import write_artifact
-from covid_debug.data.counterfactuals import load_counterfactuals
-from covid_debug.data.filmset import load_filmset
+from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.evaluation.comparing import compare_arms
-from covid_debug.evaluation.comparison import BASE_ARM, Comparison, write_comparison
-from covid_debug.evaluation.predictions import predict_test_films, write_predictions
-from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.evaluation.comparison import (
+    BASE_ARM,
+    UNSEEN_SOURCE,
+    Comparison,
+    write_comparison,
+)
+from covid_debug.evaluation.predictions import (
+    FilmPredictions,
+    join_predictions,
+    predict_test_films,
+    write_predictions,
+)
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.stages import Means, Request
 
@@ -24,8 +33,12 @@ class ComparisonRequest(Request):
         checkpoints: Arm and training seed -> checkpoint; ``"original"`` is what the other arms are
             compared with.
         filmsets: Name of a version -> film set whose test films are used.
+        seen: Arm and name of a version -> film set that the arm's models see instead: all that
+            they see goes through a change of the films that belongs to them.
+        unseen: Arm, training seed and source -> checkpoint that was trained without that source,
+            and film set whose test films are those of the source. Together they are the version
+            ``"unseen_source"``.
         seed: Of the bootstrap.
-        with_twins: Also test on the known counterfactuals of the version ``"original"``.
         factory: ``"package.module:function"`` that builds the network of every checkpoint that is
             the user's own; those of the catalogue need none.
     """
@@ -33,8 +46,9 @@ class ComparisonRequest(Request):
     checkpoints: Mapping[tuple[str, int], Path]
     filmsets: Mapping[str, Path]
     seed: int = 0
-    with_twins: bool = False
     factory: str | None = None
+    seen: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    unseen: Mapping[tuple[str, int, str], tuple[Path, Path]] = field(default_factory=dict)
 
     stage: ClassVar[str] = "comparison"
     makes: ClassVar[str] = "comparison"
@@ -44,39 +58,30 @@ class ComparisonRequest(Request):
         """Return what else decides the table; its rows follow the order of what goes in."""
         factory = {} if self.factory is None else {"factory": self.factory}
         order = list(self.inputs())
-        return {"seed": self.seed, "with_twins": self.with_twins, "order": order, **factory}
+        return {"seed": self.seed, "order": order, **factory}
 
     def inputs(self) -> dict[str, str]:
         """Return checkpoints and versions of the films."""
         places = {
             **{f"checkpoint/{arm}/{seed}": path for (arm, seed), path in self.checkpoints.items()},
             **{f"filmset/{name}": path for name, path in self.filmsets.items()},
+            **{f"seen/{arm}/{name}": path for (arm, name), path in self.seen.items()},
         }
+        for (arm, seed, source), (checkpoint, films) in self.unseen.items():
+            places[f"unseen/{arm}/{seed}/{source}"] = checkpoint
+            places[f"unseen/{arm}/{seed}/{source}/films"] = films
         return {role: path.name for role, path in places.items()}
 
     def make(self, out: Path, means: Means) -> Comparison:
         """Write comparison.csv, comparison.json and predictions.csv."""
-        build = load_factory(self.factory) if self.factory else None
         versions = {name: load_filmset(folder) for name, folder in self.filmsets.items()}
-        if self.with_twins:
-            versions |= load_counterfactuals(versions[BASE_ARM])
         answers = []
+        n_answers = len(self.checkpoints) * len(versions) + len(self.unseen)
         with means.listener.progress("models x test sets") as progress:
-            for (arm, seed), folder in self.checkpoints.items():
-                model = load_checkpoint(folder, device=means.device, factory=build)
-                for name, filmset in versions.items():
-                    answers.append(
-                        predict_test_films(
-                            model,
-                            filmset,
-                            arm=arm,
-                            seed=seed,
-                            test_data=name,
-                            cache_dir=means.cache_dir,
-                            n_workers=means.n_workers,
-                        )
-                    )
-                    progress(len(answers), len(self.checkpoints) * len(versions))
+            for answer in self._iter_answers(versions, means):
+                answers.append(answer)
+                progress(len(answers), n_answers)
+        answers = _join_unseen(answers)
         class_names = next(iter(versions.values())).class_names
         comparison = compare_arms(answers, class_names, seed=self.seed)
         with write_artifact(
@@ -89,6 +94,45 @@ class ComparisonRequest(Request):
             write_comparison(draft.path, comparison)
             write_predictions(draft.path / "predictions.csv", answers, class_names)
         return comparison
+
+    def _iter_answers(
+        self, versions: Mapping[str, FilmSet], means: Means
+    ) -> Iterator[FilmPredictions]:
+        """Yield every model's answers on every version, and on the sources it never saw."""
+        build = load_factory(self.factory) if self.factory else None
+        for (arm, seed), folder in self.checkpoints.items():
+            model = load_checkpoint(folder, device=means.device, factory=build)
+            for name, films in versions.items():
+                own = self.seen.get((arm, name))
+                filmset = films if own is None else load_filmset(own)
+                yield _predict(model, filmset, arm, seed, name, means)
+        for (arm, seed, _), (folder, own) in self.unseen.items():
+            model = load_checkpoint(folder, device=means.device, factory=build)
+            yield _predict(model, load_filmset(own), arm, seed, UNSEEN_SOURCE, means)
+
+
+def _predict(
+    model: LoadedModel, filmset: FilmSet, arm: str, seed: int, name: str, means: Means
+) -> FilmPredictions:
+    return predict_test_films(
+        model,
+        filmset,
+        arm=arm,
+        seed=seed,
+        test_data=name,
+        cache_dir=means.cache_dir,
+        n_workers=means.n_workers,
+    )
+
+
+def _join_unseen(answers: Sequence[FilmPredictions]) -> list[FilmPredictions]:
+    """Make one test set of the sources left out, each answered by the model without it."""
+    joined = [answer for answer in answers if answer.test_data != UNSEEN_SOURCE]
+    parts: dict[tuple[str, int], list[FilmPredictions]] = {}
+    for answer in answers:
+        if answer.test_data == UNSEEN_SOURCE:
+            parts.setdefault((answer.arm, answer.seed), []).append(answer)
+    return joined + [join_predictions(folds) for folds in parts.values()]
 
 
 def describe_comparison(comparison: Comparison) -> Iterator[str]:

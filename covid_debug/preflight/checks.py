@@ -198,7 +198,7 @@ def _check_text(config: RunConfig) -> None:
     if config.proof.max_films:
         build_detector(choose_second(members_of(detector)))
     policy = config.cleaning.policy
-    if policy != "remove" and not _reads_content(detector):
+    if policy in {"keep", "replace"} and not _reads_content(detector):
         raise ConfigError(
             f"cleaning.policy is {policy!r} and text.detector {text.detector!r} reads no letters,"
             " so no side marker would be known; use --set text.detector=default --set"
@@ -258,7 +258,7 @@ def _check_places(config: RunConfig) -> None:
 
 def estimate_disk_gb(config: RunConfig, n_films: int) -> tuple[float, float]:
     """Return the gigabytes of decoded views and of cleaned films, at 640 px a side."""
-    n_made = len(config.made_arms)
+    n_made = len(config.made_versions)
     views_gb = (1 + n_made) * n_films * config.view.image_size**2 / 1e9
     return views_gb, n_made * n_films * _FILM_MB / 1e3
 

@@ -5,7 +5,7 @@ Arranges the numbers that it is given; computes none.
 
 from dataclasses import dataclass
 
-from covid_debug.cleaning.arms import ARM_NAMES
+from covid_debug.arms import ARM_NAMES
 from covid_debug.evaluation.comparison import BASE_ARM, POOLED, Comparison, PooledDifference
 from covid_debug.evaluation.statistics import Estimate
 

@@ -16,9 +16,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from covid_debug.arms import ARM_NAMES
 from covid_debug.audit.artifact import AuditedFilm
 from covid_debug.audit.verdicts import VERDICTS
-from covid_debug.cleaning.arms import ARM_NAMES
 from covid_debug.evaluation.comparison import Cell
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import (

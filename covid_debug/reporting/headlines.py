@@ -6,12 +6,12 @@ Every sentence carries its counts or its interval; nothing is claimed beyond the
 import math
 from collections.abc import Sequence
 
+from covid_debug.arms import CLEANED_ARM
 from covid_debug.audit.artifact import Audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.shortcut_map import ShortcutMap, write_shortcut_lines
-from covid_debug.cleaning.arms import CLEANED_ARM
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.questions import ONE_SEED

@@ -35,13 +35,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     run = tasks.Run(build_config(TREE, where="test"), RunConsole())
     films = tasks.ingest.fn(run)
     regions = tasks.find_text.fn(run, films)
-    cleaned = tasks.make_arm.fn(run, "cleaned", films, regions)
+    cleaned = tasks.make_version.fn(run, "cleaned", films, regions)
     tasks.prove.fn(run, films, cleaned)
-    tasks.make_arm.fn(run, "placebo", films, regions)
-    model = tasks.train.fn(run, films, 3, lambda _: None)
+    tasks.make_version.fn(run, "placebo", films, regions)
+    tasks.make_version.fn(run, "swapped", films, regions)
+    model = tasks.train.fn(run, "original", films, cleaned, 3)
     audited = tasks.audit.fn(run, model, films, regions)
     tasks.calibrate.fn(run, audited, model, films)
-    tasks.compare.fn(run, {("original", 3): model}, {"original": films})
+    tasks.compare.fn(run, {("original", 3): model}, {"original": films}, {}, {})
     tasks.confounds.fn(run, films, regions)
     tasks.shortcuts.fn(run, [model], films, regions, cleaned)
     return found
@@ -53,6 +54,7 @@ def test_run_seed_decides_everything_random_but_films_and_trainings(asked: dict[
         "training": asked["checkpoint"].seed,
         "proof": asked["cleaning-proof"].params.seed,
         "placebo": asked["placebo"].seed,
+        "swapped": asked["swapped"].seed,
         "audit": asked["audit"].run_seed,
         "bootstrap": asked["comparison"].seed,
         "confounds": asked["confounds"].seed,

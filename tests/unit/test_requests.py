@@ -16,8 +16,17 @@ from covid_debug.audit.stage import (
 from covid_debug.audit.transfer import TransferParams
 from covid_debug.audit.transfer_stage import TransferRequest
 from covid_debug.cleaning.film import CleaningParams
+from covid_debug.cleaning.lung_crop import LungCropRequest
 from covid_debug.cleaning.scar import ProbeParams
-from covid_debug.cleaning.stage import CleanRequest, PlaceboRequest, ProofRequest
+from covid_debug.cleaning.stage import (
+    CleanRequest,
+    DecoysRequest,
+    PlaceboRequest,
+    ProofRequest,
+    UniformMarkerRequest,
+)
+from covid_debug.cleaning.swapped import SwapRequest
+from covid_debug.data.selection import LeaveOutRequest, SelectTestRequest, TwinsRequest
 from covid_debug.data.stage import PhantomData
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.imaging.geometry import ViewSpec
@@ -47,6 +56,21 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
         PlaceboRequest(A, A),
         {"filmset": B, "regions": B, "params": CleaningParams(dilation_px=5), "seed": 1},
     ),
+    *(
+        (
+            kind(A, A),
+            {"filmset": B, "regions": B, "params": CleaningParams(radius_px=5), "decisions": B},
+        )
+        for kind in (DecoysRequest, UniformMarkerRequest)
+    ),
+    (
+        SwapRequest(A, A),
+        {"filmset": B, "regions": B, "params": CleaningParams(dilation_px=5), "seed": 1},
+    ),
+    (LungCropRequest(A), {"filmset": B}),
+    (SelectTestRequest(A), {"filmset": B}),
+    (LeaveOutRequest(A, "nih"), {"filmset": B, "source": "cohen"}),
+    (TwinsRequest(A, "text_free"), {"filmset": B, "kind": "text_swapped"}),
     (
         ProofRequest(A, A, detector="strokes", made_with=frozenset({"marker"})),
         {
@@ -101,7 +125,8 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
             "checkpoints": dict(reversed(CHECKPOINTS.items())),  # decides the order of the rows
             "filmsets": {"original": B},
             "seed": 1,
-            "with_twins": True,
+            "seen": {("original", "original"): B},
+            "unseen": {("original", 0, "nih"): (A, B)},
             "factory": "package:build",
         },
     ),
