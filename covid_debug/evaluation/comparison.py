@@ -23,7 +23,6 @@ UNSEEN_SOURCE: Final = "unseen_source"
 COMPARISON_KIND: Final = "comparison"
 COMPARISON_NAME: Final = "comparison.json"
 STATISTICS_NAME: Final = "statistics.json"
-UNSEEN_SOURCE: Final = "unseen_source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
