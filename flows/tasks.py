@@ -218,9 +218,11 @@ def compare(
     unseen: Mapping[tuple[str, int, str], tuple[Path, Path]],
 ) -> Path:
     """Test every model on every version of the test films."""
-    return run.find_or_make(
-        ComparisonRequest(checkpoints, tests, run.config.run_seed, seen=seen, unseen=unseen)
+    config = run.config
+    request = ComparisonRequest(
+        checkpoints, tests, config.run_seed, config.questions, seen=seen, unseen=unseen
     )
+    return run.find_or_make(request)
 
 
 @task(task_run_name="confounds", cache_policy=NO_CACHE, persist_result=False)

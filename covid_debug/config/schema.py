@@ -27,6 +27,7 @@ from covid_debug.cleaning.proof import ProofParams
 from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData
 from covid_debug.errors import ConfigError
 from covid_debug.evaluation.comparison import BASE_ARM, UNSEEN_SOURCE
+from covid_debug.evaluation.questions import QUESTION_NAMES
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.text.stage import TextParams
 from covid_debug.training.params import TrainingParams
@@ -85,6 +86,9 @@ class RunConfig:
             tested on it; multiplies the trainings.
         external: Name -> folder of a film set whose test films every model is tested on too; its
             classes may be some of the run's.
+        questions: The primary questions, of
+            :data:`covid_debug.evaluation.questions.QUESTION_NAMES`; only they get a verdict, and
+            it is corrected for their number.
         audited_seeds: How many trainings of each arm are audited, the first ones; None is all.
         view: What the model sees of a film.
         text: Text detection.
@@ -106,6 +110,7 @@ class RunConfig:
     tests: tuple[str, ...] = (CLEANED_ARM, SWAPPED_TEST)
     leave_out_sources: bool = False
     external: Mapping[str, Path] = field(default_factory=dict)
+    questions: tuple[str, ...] = QUESTION_NAMES
     audited_seeds: Count | None = None
     view: ViewSpec = field(default_factory=ViewSpec)
     text: TextParams = field(default_factory=TextParams)
@@ -148,6 +153,12 @@ class RunConfig:
             raise ConfigError(
                 f"tests = {list(self.tests)}: expected any of {', '.join(TEST_NAMES)}, once;"
                 " the original films are always tested on"
+            )
+        is_known = set(self.questions) <= set(QUESTION_NAMES)
+        if not is_known or len(set(self.questions)) != len(self.questions):
+            raise ConfigError(
+                f"questions = {list(self.questions)}: expected any of"
+                f" {', '.join(QUESTION_NAMES)}, once"
             )
         for name in self.external:
             if not _NAME.fullmatch(name) or name in _TAKEN_TESTS:

@@ -1,5 +1,6 @@
 """The stage that tests every model on every version of the test films."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from covid_debug.evaluation.predictions import (
     predict_test_films,
     write_predictions,
 )
+from covid_debug.evaluation.questions import QUESTION_NAMES
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.stages import Means, Request
@@ -39,6 +41,8 @@ class ComparisonRequest(Request):
             and film set whose test films are those of the source. Together they are the version
             ``"unseen_source"``.
         seed: Of the bootstrap.
+        questions: Names of the primary questions
+            (:data:`covid_debug.evaluation.questions.QUESTION_NAMES`).
         factory: ``"package.module:function"`` that builds the network of every checkpoint that is
             the user's own; those of the catalogue need none.
     """
@@ -46,6 +50,7 @@ class ComparisonRequest(Request):
     checkpoints: Mapping[tuple[str, int], Path]
     filmsets: Mapping[str, Path]
     seed: int = 0
+    questions: tuple[str, ...] = QUESTION_NAMES
     factory: str | None = None
     seen: Mapping[tuple[str, str], Path] = field(default_factory=dict)
     unseen: Mapping[tuple[str, int, str], tuple[Path, Path]] = field(default_factory=dict)
@@ -58,7 +63,7 @@ class ComparisonRequest(Request):
         """Return what else decides the table; its rows follow the order of what goes in."""
         factory = {} if self.factory is None else {"factory": self.factory}
         order = list(self.inputs())
-        return {"seed": self.seed, "order": order, **factory}
+        return {"seed": self.seed, "questions": self.questions, "order": order, **factory}
 
     def inputs(self) -> dict[str, str]:
         """Return checkpoints and versions of the films."""
@@ -83,7 +88,13 @@ class ComparisonRequest(Request):
                 progress(len(answers), n_answers)
         answers = _join_unseen(answers)
         class_names = next(iter(versions.values())).class_names
-        comparison = compare_arms(answers, class_names, seed=self.seed)
+        comparison = compare_arms(
+            answers,
+            class_names,
+            seed=self.seed,
+            questions=self.questions,
+            from_source=_guess_from_source(versions),
+        )
         with write_artifact(
             out,
             kind=self.makes,
@@ -123,6 +134,27 @@ def _predict(
         cache_dir=means.cache_dir,
         n_workers=means.n_workers,
     )
+
+
+def _guess_from_source(versions: Mapping[str, FilmSet]) -> dict[str, dict[str, int]]:
+    """Return version -> test film -> commonest class of its source, as learnt in training.
+
+    The training films are those of the first version that has some. Films of sources that are not
+    among them lack.
+    """
+    training = next((films for f in versions.values() if (films := f.select("train"))), ())
+    labels: dict[str, Counter[str]] = {}
+    for film in training:
+        labels.setdefault(film.source, Counter())[film.label] += 1
+    guesses = {source: counts.most_common(1)[0][0] for source, counts in labels.items()}
+    return {
+        name: {
+            film.image_id: filmset.class_names.index(guesses[film.source])
+            for film in filmset.select("test")
+            if guesses.get(film.source) in filmset.class_names
+        }
+        for name, filmset in versions.items()
+    }
 
 
 def _join_unseen(answers: Sequence[FilmPredictions]) -> list[FilmPredictions]:

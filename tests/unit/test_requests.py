@@ -125,6 +125,7 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
             "checkpoints": dict(reversed(CHECKPOINTS.items())),  # decides the order of the rows
             "filmsets": {"original": B},
             "seed": 1,
+            "questions": ("text_free",),
             "seen": {("original", "original"): B},
             "unseen": {("original", 0, "nih"): (A, B)},
             "factory": "package:build",
