@@ -24,12 +24,39 @@ def weighted_auc(
     Returns:
         ``(R,)`` in [0, 1]; NaN where one side has no weight.
     """
-    above, below = sum_by_score(scores, positive, weights)
+    return area_of_sums(*sum_by_score(scores, positive, weights))
+
+
+def area_of_sums(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute areas from the weights of positives and of the rest at each score, see above."""
     lower = np.cumsum(below, axis=1) - below / 2
     total = above.sum(axis=1) * below.sum(axis=1)
-    area = (above * lower).sum(axis=1)
-    result = np.full(len(weights), np.nan)
-    np.divide(area, total, out=result, where=total > 0)
+    result = np.full(len(above), np.nan)
+    np.divide((above * lower).sum(axis=1), total, out=result, where=total > 0)
+    return result
+
+
+def precision_of_sums(
+    found: NDArray[np.float64], false: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute average precisions from the weights of positives and of the rest at each score.
+
+    The sum over thresholds of precision times the recall that it adds, without interpolation;
+    equal scores are one threshold.
+
+    Args:
+        found: ``(R, T)`` from :func:`sum_by_score`.
+        false: The same of the rest.
+
+    Returns:
+        ``(R,)`` in [0, 1]; NaN where no positive film has weight.
+    """
+    above = np.cumsum(found[:, ::-1], axis=1)
+    named = above + np.cumsum(false[:, ::-1], axis=1)
+    precision = np.divide(above, named, out=np.zeros_like(above), where=named > 0)
+    total = above[:, -1]
+    result = np.full(len(found), np.nan)
+    np.divide((found[:, ::-1] * precision).sum(axis=1), total, out=result, where=total > 0)
     return result
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from covid_debug.evaluation.crossed import UNIT, crossed_estimate
 from covid_debug.evaluation.metrics import ALL_CLASSES, SHARES, Key, Scores, compute_scores
-from covid_debug.evaluation.statistics import Estimate, mcnemar_exact, summarise_replicates
+from covid_debug.evaluation.statistics import Estimate, mcnemar_exact
 from covid_debug.records_json import Number
 
 
@@ -144,13 +145,13 @@ def summarise_scores(
         estimates[key] = (
             Estimate.undefined(n, reason)
             if reason
-            else summarise_replicates(
-                float(scores.values[column]),
-                scores.replicates[:, column],
+            else crossed_estimate(
+                scores.values[column, None],
+                scores.replicates[:, column, None],
                 n=n,
                 n_clusters=len(np.unique(scores.patients[base])),
-                bounds=(0.0, 1.0),
-            )
+                bounds=UNIT,
+            ).estimate
         )
     confusion = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
@@ -173,13 +174,13 @@ def compare_scores(first: Scores, second: Scores) -> PairedComparison:
     entries = []
     for column, (name, metric) in enumerate(first.keys):
         base = first.bases[column] | second.bases[column]
-        difference = summarise_replicates(
-            float(second.values[column] - first.values[column]),
-            second.replicates[:, column] - first.replicates[:, column],
+        difference = crossed_estimate(
+            (second.values - first.values)[column, None],
+            second.replicates[:, column, None] - first.replicates[:, column, None],
             n=int(base.sum()),
             n_clusters=len(np.unique(first.patients[base])),
             bounds=(-1.0, 1.0),
-        )
+        ).estimate
         p = mcnemar_exact(*_discordant(first, second, base)) if metric in SHARES else np.nan
         values = float(first.values[column]), float(second.values[column])
         entries.append(MetricDifference(name, metric, *values, difference, float(p)))

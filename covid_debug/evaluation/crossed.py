@@ -24,6 +24,7 @@ from covid_debug.evaluation.statistics import (
 _CHUNK_CELLS = 4_000_000  # resamples x observations held at once: 32 MB
 _TINY, _ONE = 1e-12, 1 - 1e-9  # p-values are sought between them
 UNBOUNDED: Final = (-math.inf, math.inf)
+UNIT: Final = (0.0, 1.0)  # bounds of shares
 
 
 def two_way_bootstrap(
@@ -164,9 +165,10 @@ def crossed_estimate(
     - ``B = sd(by_seed)^2 / S``: seeds and residual;
     - ``E``, variance of each seed's replicates without their mean, ``/ (S - 1)``: the residual.
 
-    The variance is ``A + max(B - E, 0)``. The ends lie apart from the mean as those of the
-    percentile interval lie apart from the replicates' mean, rescaled, see
-    :meth:`CrossedEstimate.half_width`. From one seed ``A`` alone: an interval of this one model.
+    The variance is ``A + max(B - E, 0)``, the half-width :meth:`CrossedEstimate.half_width`. A
+    share gets it on the scale of log-odds, which keeps it in range and covers near 1; the ends of
+    other quantities lie apart as those of the percentile interval do. From one seed ``A`` alone: an
+    interval of this one model.
 
     Args:
         by_seed: ``(S,)`` value of each seed; NaN where undefined, and then left out.
@@ -259,15 +261,22 @@ def _cross(
     if S > 1:
         sd = float(seen.std(ddof=1))
         spread = sd**2 / S
+        residual = 0.0 if S == 2 else residual  # two seeds agree by chance too often to take it off
         of_seeds = max(spread - residual, 0.0)
         parts = of_patients**2 / dof_patients + spread**2 / (S - 1)
         parts += residual**2 / (dof_patients * (S - 1))
         dof = max(S - 1.0, (of_patients + of_seeds) ** 2 / parts) if parts > 0 else dof
-    unit = normal * math.sqrt(of_patients)
-    lean = (below / unit, above / unit) if unit > 0 else (1.0, 1.0)
+    apart = (below + above) / 2
+    lean = (below / apart, above / apart) if apart > 0 else (1.0, 1.0)
     found = CrossedEstimate(plain, of_patients, of_seeds, dof_patients, dof, sd, S, lean)
     half = found.half_width(1 - CONFIDENCE)
-    low, high = max(bounds[0], mean - lean[0] * half), min(bounds[1], mean + lean[1] * half)
+    if bounds == UNIT and 0 < mean < 1:
+        odds, half = math.log(mean / (1 - mean)), half / (mean * (1 - mean))
+        low, high = float(special.expit(odds - half)), float(special.expit(odds + half))
+    elif plain.reason and of_seeds == 0:
+        low, high = max(bounds[0], plain.low), min(bounds[1], plain.high)
+    else:
+        low, high = max(bounds[0], mean - lean[0] * half), min(bounds[1], mean + lean[1] * half)
     return replace(found, estimate=Estimate(mean, low, high, plain.n, plain.reason))
 
 

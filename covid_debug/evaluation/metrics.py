@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.auc import sum_by_score, weighted_auc
+from covid_debug.evaluation.auc import area_of_sums, precision_of_sums, sum_by_score
 from covid_debug.evaluation.statistics import draw_clusters
 
 ALL_CLASSES: Final = "all"
@@ -134,8 +134,8 @@ def _measure_classes(
             f1 = np.where(actual > 0, 2 * right / (actual + named), np.nan)
             specificity = 1 - (named - right) / np.where(total > actual, total - actual, np.nan)
             table = [right / named, right / actual, f1, specificity]
-        table.append(weighted_auc(chances[:, k], is_true, weights))
-        table.append(weighted_average_precision(chances[:, k], is_true, weights))
+        sums = sum_by_score(chances[:, k], is_true, weights)
+        table += [area_of_sums(*sums), precision_of_sums(*sums)]
         table.append(_calibration_error(chances[:, k], is_true, weights))
         table[-1][actual == 0] = np.nan
         each.append(np.stack(table, axis=1))
@@ -177,31 +177,6 @@ def _measure_all(
     metrics += [mean("auroc"), mean("average_precision")]
     metrics += [_calibration_error(chances.max(axis=1), right, weights), worst]
     return np.stack(metrics, axis=1)
-
-
-def weighted_average_precision(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Compute average precisions for many weightings; equal scores are one threshold.
-
-    The sum over thresholds of precision times the recall that it adds (no interpolation).
-
-    Args:
-        scores: ``(N,)``, larger = more likely positive.
-        positive: ``(N,)``.
-        weights: ``(R, N)``, one weighting a row.
-
-    Returns:
-        ``(R,)`` in [0, 1]; NaN where no positive film has weight.
-    """
-    found, false = (part[:, ::-1] for part in sum_by_score(scores, positive, weights))
-    above = np.cumsum(found, axis=1)
-    named = above + np.cumsum(false, axis=1)
-    precision = np.divide(above, named, out=np.zeros_like(above), where=named > 0)
-    total = above[:, -1]
-    result = np.full(len(weights), np.nan)
-    np.divide((found * precision).sum(axis=1), total, out=result, where=total > 0)
-    return result
 
 
 def _calibration_error(

@@ -1,0 +1,44 @@
+"""The smallest effect that a design can show."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from covid_debug.errors import InputContractError
+from covid_debug.evaluation.power import Spread, plan_smallest_effect
+
+
+def test_without_seeds_it_is_the_formula_of_textbooks() -> None:
+    spread = Spread(patients=0.6, films=0.0, seeds=0.0)
+
+    found = plan_smallest_effect(400, 50, spread=spread)
+
+    quantiles = stats.t.ppf(0.975, 399) + stats.norm.ppf(0.8)
+    assert found == pytest.approx(quantiles * 0.6 / 20, rel=1e-6)
+
+
+def test_seeds_that_differ_rule_where_patients_are_many() -> None:
+    spread = Spread(patients=0.0, films=0.0, seeds=0.05)
+
+    found = plan_smallest_effect(10**6, 3, spread=spread)
+
+    quantiles = stats.t.ppf(0.975, 2) + stats.norm.ppf(0.8)
+    assert found == pytest.approx(quantiles * 0.05 / math.sqrt(3), rel=1e-3)
+
+
+def test_more_patients_more_seeds_and_fewer_questions_show_less() -> None:
+    base = plan_smallest_effect(300, 3, 4)
+
+    assert 0.02 < base < 0.2
+    assert plan_smallest_effect(600, 3, 4) < base
+    assert plan_smallest_effect(300, 5, 4) < base
+    assert plan_smallest_effect(300, 3, 1) < base
+    assert plan_smallest_effect(300, 2, 4) > base
+    assert math.isnan(plan_smallest_effect(300, 1, 4))
+
+
+@pytest.mark.parametrize("numbers", [(1, 3, 1), (300, 0, 1), (300, 3, 0)])
+def test_impossible_designs_are_refused(numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(InputContractError, match="expected at least 2, 1 and 1"):
+        plan_smallest_effect(*numbers)
