@@ -75,7 +75,7 @@ def predict_test_films(
 
     Args:
         model: Loaded checkpoint.
-        filmset: Version of the films; its classes must be the model's.
+        filmset: Version of the films; its classes must be the model's, or some of them.
         arm: Films that the model was trained on, for the record.
         seed: Training seed, for the record.
         test_data: Name of the version, for the record.
@@ -86,12 +86,13 @@ def predict_test_films(
         The answers, in the order of the test split.
 
     Raises:
-        InputContractError: If the classes differ or the set has no test films.
+        InputContractError: If the model does not know a class or the set has no test films.
     """
-    if tuple(model.classifier.class_names) != filmset.class_names:
+    class_names = list(model.classifier.class_names)
+    if not set(filmset.class_names) <= set(class_names):
         raise InputContractError(
             f"{filmset.root}: has classes {list(filmset.class_names)}, the model has"
-            f" {list(model.classifier.class_names)}; compare models and films of the same classes"
+            f" {class_names}; expected films of the model's classes, or of some of them"
         )
     films = filmset.select("test")
     if not films:
@@ -104,7 +105,7 @@ def predict_test_films(
         image_ids=tuple(film.image_id for film in films),
         patients=tuple(film.patient_id for film in films),
         sources=tuple(film.source for film in films),
-        labels=np.array([filmset.label_index(film) for film in films], dtype=np.int64),
+        labels=np.array([class_names.index(film.label) for film in films], dtype=np.int64),
         probabilities=predict_probabilities(model.classifier, views),
         n_total=len(films),
     )

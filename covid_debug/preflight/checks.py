@@ -13,6 +13,7 @@ import torch
 from covid_debug.audit.planning import target_index
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
+from covid_debug.data.filmset import load_filmset
 from covid_debug.data.ingest import CLASS_NAMES as SOURCE_CLASS_NAMES
 from covid_debug.data.phantom.plan import plan_pool
 from covid_debug.data.phantom.signs import CLASS_NAMES as PHANTOM_CLASS_NAMES
@@ -40,11 +41,13 @@ class RunFacts:
         class_names: Classes of the films.
         n_films: Films that the lists or tables name; for sources those that the recipe keeps.
         n_test: Films for testing, about.
+        n_folds: Sources that can be left out without losing a class of the training films, about.
     """
 
     class_names: tuple[str, ...]
     n_films: int
     n_test: int
+    n_folds: int
 
 
 def check_run(config: RunConfig) -> RunFacts:
@@ -66,6 +69,7 @@ def check_run(config: RunConfig) -> RunFacts:
     target_index(facts.class_names, config.audit.target_class)
     find_target_class(config.training, facts.class_names)
     order_class_weights(config.training.class_weights, facts.class_names)
+    _check_tests(config, facts)
     _check_text(config)
     _check_network(config, len(facts.class_names))
     _check_places(config)
@@ -114,13 +118,16 @@ def _read_phantom(data: PhantomData) -> RunFacts:
                     f"data.n_train is {data.n_train}: no {split} film of class {name!r} among them;"
                     " raise data.n_train"
                 )
-    return RunFacts(PHANTOM_CLASS_NAMES, data.n_train + data.n_test, data.n_test)
+    groups = {(plan.site, PHANTOM_CLASS_NAMES[plan.label_index]) for plan in plans}
+    n_films = data.n_train + data.n_test
+    return RunFacts(PHANTOM_CLASS_NAMES, n_films, data.n_test, _count_folds(groups))
 
 
 def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
     if not data.sources:
         raise DataIntegrityError("data.sources is empty; expected at least one NAME: FOLDER")
     paths: set[Path] = set()
+    groups: set[tuple[str, str]] = set()
     patients: dict[str, set[str]] = {name: set() for name in SOURCE_CLASS_NAMES}
     for name, folder in data.sources.items():
         read = SOURCES[name]
@@ -128,11 +135,13 @@ def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
         for record in read(folder.absolute()):
             if not record.dropped:
                 paths.add(record.path)
+                groups.add((name, record.label))
                 patients[record.label].add(f"{name}:{record.patient_id}")
     where = f"data.sources ({', '.join(data.sources)})"
     _check_patients(where, patients, 3, "training, validation and test")
     _check_presence(where, paths, max_failed_share)
-    return RunFacts(SOURCE_CLASS_NAMES, len(paths), round(len(paths) * data.test_share))
+    n_test = round(len(paths) * data.test_share)
+    return RunFacts(SOURCE_CLASS_NAMES, len(paths), n_test, _count_folds(groups))
 
 
 def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
@@ -154,7 +163,19 @@ def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
         if not all(path.exists() for path in paths):
             check_file_names(place, data.folder / split)
         _check_presence(str(place), paths, max_failed_share)
-    return RunFacts(class_names, sum(map(len, rows.values())), len(rows["test"]))
+    groups = {(row.source, row.label) for row in rows["train"]}
+    n_films = sum(map(len, rows.values()))
+    return RunFacts(class_names, n_films, len(rows["test"]), _count_folds(groups))
+
+
+def _count_folds(groups: Collection[tuple[str, str]]) -> int:
+    """Count the sources without which every class still has training films."""
+    n_classes = len({label for _, label in groups})
+    sources = {source for source, _ in groups}
+    return sum(
+        len({label for other, label in groups if other != source}) == n_classes
+        for source in sources
+    )
 
 
 def _check_folder(key: str, folder: Path) -> None:
@@ -182,6 +203,23 @@ def _check_presence(where: str, paths: Collection[Path], max_failed_share: float
             f"{where}: {len(absent)} of {len(paths)} listed films are absent (first: {absent[0]});"
             f" expected at most {max_failed_share:.0%}; complete the folder or correct its path"
         )
+
+
+def _check_tests(config: RunConfig, facts: RunFacts) -> None:
+    if config.leave_out_sources and not facts.n_folds:
+        raise ConfigError(
+            "leave_out_sources is true and no source can be left out: without any of them a class"
+            " has no training films; use --set leave_out_sources=false, or data of more sources"
+        )
+    for name, folder in config.external.items():
+        _check_folder(f"external.{name}", folder)
+        films = load_filmset(folder)
+        foreign = [label for label in films.class_names if label not in facts.class_names]
+        if foreign or not films.select("test"):
+            raise DataIntegrityError(
+                f"external.{name}: {folder} has {len(films.select('test'))} test films of"
+                f" {', '.join(films.class_names)}; expected some, of {', '.join(facts.class_names)}"
+            )
 
 
 # --------------------------------------------------------------------------- text and network
@@ -256,15 +294,18 @@ def _check_places(config: RunConfig) -> None:
     check_reachable(config.tracking.uri or default_tracking_uri())
 
 
-def estimate_disk_gb(config: RunConfig, n_films: int) -> tuple[float, float]:
-    """Return the gigabytes of decoded views and of cleaned films, at 640 px a side."""
+def estimate_disk_gb(config: RunConfig, facts: RunFacts) -> tuple[float, float]:
+    """Return the gigabytes of decoded views and of made films, at 640 px a side."""
     n_made = len(config.made_versions)
-    views_gb = (1 + n_made) * n_films * config.view.image_size**2 / 1e9
-    return views_gb, n_made * n_films * _FILM_MB / 1e3
+    n_folds = facts.n_folds if config.leave_out_sources else 0
+    n_tested = len(set(config.tests) - set(config.made_versions)) * facts.n_test
+    n_views = (1 + n_made) * (1 + n_folds) * facts.n_films + n_tested
+    n_films = n_made * facts.n_films + n_tested
+    return n_views * config.view.image_size**2 / 1e9, n_films * _FILM_MB / 1e3
 
 
 def _check_space(config: RunConfig, facts: RunFacts) -> None:
-    needed_gb = sum(estimate_disk_gb(config, facts.n_films))
+    needed_gb = sum(estimate_disk_gb(config, facts))
     free_gb = shutil.disk_usage(nearest_folder(config.data_dir)).free / 1e9
     if free_gb >= needed_gb:
         return

@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from covid_debug.arms import ARMS, VERSIONS
 from covid_debug.audit.shortcuts import ShortcutParams
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
 from covid_debug.config.schema import RunConfig
+from covid_debug.data.stage import PhantomData
+from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.preflight.checks import check_run, estimate_disk_gb
@@ -43,9 +46,14 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     facts = check_run(config)
     n_films, n_test = facts.n_films, facts.n_test
     n_seeds = len(config.seeds)
-    n_trainings = len(config.arms) * n_seeds
+    n_models = len(config.arms) * n_seeds
+    n_folds = facts.n_folds if config.leave_out_sources else 0
+    n_trainings = n_models * (1 + n_folds)
     yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
-    yield f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}: {n_trainings} trainings"
+    folds = f", again without each of {n_folds} sources" if n_folds else ""
+    yield (
+        f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
+    )
     yield "measuring this machine ..."
     train_s, forward_s = _time_model(config)
     text_s = _time_detector(build_detector(config.text.detector, **config.text.params))
@@ -54,8 +62,11 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     n_train = n_films - n_test
     n_audited = round(n_test * _AUDITED_SHARE)
     n_maps = min(config.audit.max_explained, n_audited)
+    n_audits = len(config.audited)
+    n_tests = len(list_tests(config))
+    n_read = n_films + _count_read(config, n_test)
     stages = {
-        "text detection": n_films * text_s / config.compute.n_workers,
+        "text detection": n_read * text_s / config.compute.n_workers,
         **(
             {f"proof of cleaning ({n_proved} of {n_films} films)": _time_proof(config, n_proved)}
             if n_proved
@@ -65,7 +76,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         * config.training.n_epochs
         * n_train
         * train_s,
-        f"text interventions ({n_trainings} models)": n_trainings
+        f"text interventions ({n_audits} models)": n_audits
         * n_audited
         * (3 + config.audit.n_nulls)
         * forward_s,
@@ -78,15 +89,29 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         * min(n_test, ShortcutParams().max_films)
         * _EXCHANGED_PER_FILM
         * forward_s,
-        "comparison": n_trainings * n_test * 2 * forward_s,
+        f"comparison ({n_models} models, {n_tests} versions of the test films)": n_models
+        * (n_tests * n_test + (n_films if n_folds else 0))
+        * forward_s,
     }
     for name, seconds in stages.items():
         yield f"  {name}: {format_duration(seconds)}"
     yield f"  total: about {format_duration(sum(stages.values()))} on {config.compute.device}"
-    views_gb, films_gb = estimate_disk_gb(config, n_films)
-    yield f"disk: {views_gb:.1f} GB of decoded views, about {films_gb:.1f} GB of cleaned films"
+    views_gb, films_gb = estimate_disk_gb(config, facts)
+    yield f"disk: {views_gb:.1f} GB of decoded views, about {films_gb:.1f} GB of made films"
     yield f"  at {_FILM_PX} px a side; larger films need more, in proportion to their area"
     yield f"memory: about {_estimate_memory_gb(config):.1f} GB"
+
+
+def list_tests(config: RunConfig) -> tuple[str, ...]:
+    """Return the versions of the test films that every model is tested on, sources left out."""
+    twins = ("text_free", "text_swapped") if isinstance(config.data, PhantomData) else ()
+    return (BASE_ARM, *config.tests, *twins, *config.external)
+
+
+def _count_read(config: RunConfig, n_test: int) -> int:
+    """Count test films on which text is looked for again, for arms that change what they see."""
+    n_arms = sum(VERSIONS[sees].needs_text for arm in config.arms if (sees := ARMS[arm].sees))
+    return n_test * (len(list_tests(config)) - 1) * (n_arms > 0)
 
 
 def _build_model(config: RunConfig) -> Classifier:

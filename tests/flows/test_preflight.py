@@ -12,6 +12,7 @@ from covid_debug.config.schema import RunConfig
 from covid_debug.errors import CovidDebugError
 from covid_debug.preflight import checks as preflight
 from covid_debug.preflight.checks import check_run
+from tests.films import build_filmset, make_film
 
 BINARY = ("negative", "positive")
 
@@ -162,5 +163,29 @@ def test_disk_without_room_for_the_estimate_is_refused(
     with pytest.raises(CovidDebugError, match=r"1 MB are free and the run needs about [0-9]+ MB"):
         check_run(make_config(tmp_path))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/views").write_bytes(bytes(15_000_000))  # made by an earlier start
+    (tmp_path / "data/views").write_bytes(bytes(18_000_000))  # made by an earlier start
     check_run(make_config(tmp_path))
+
+
+def test_external_films_of_other_classes_or_without_test_films_are_refused(tmp_path: Path) -> None:
+    other = build_filmset(tmp_path / "sound", [make_film(8)])
+    build_filmset(tmp_path / "train-only", [make_film(0)])
+    check_run(make_config(tmp_path, external={"there": str(other.root)}))
+
+    for folder, message in (
+        ("/nope", "external.there: no such folder /nope"),
+        (str(tmp_path / "train-only"), "external.there: .* has 0 test films of normal, pneumonia"),
+    ):
+        with pytest.raises(CovidDebugError, match=message):
+            check_run(make_config(tmp_path, external={"there": folder}))
+    data = make_covidx(tmp_path / "covidx", BINARY * 2)
+    with pytest.raises(CovidDebugError, match=r"1 test films of normal, .*; expected .* negative"):
+        check_run(make_config(tmp_path, data=data, external={"there": str(other.root)}))
+
+
+def test_leaving_out_the_only_source_is_refused(tmp_path: Path) -> None:
+    data = make_covidx(tmp_path / "covidx", BINARY * 2)
+
+    with pytest.raises(CovidDebugError, match="leave_out_sources is true and no source can"):
+        check_run(make_config(tmp_path, data=data, leave_out_sources=True))
+    assert check_run(make_config(tmp_path, leave_out_sources=True)).n_folds == 6

@@ -23,6 +23,20 @@ def test_minimal_configuration_takes_the_defaults() -> None:
 
     assert isinstance(config.data, PhantomData)
     assert config.arms == ("original", "cleaned")
+    assert config.tests == ("cleaned", "swapped")
+    assert config.made_versions == ("cleaned",)
+    assert config.audited == (("original", 0), ("cleaned", 0))
+    assert not config.leave_out_sources
+
+
+def test_versions_and_audits_follow_the_arms_and_seeds() -> None:
+    arms = ["original", "random_text", "lung_crop", "decoys"]
+    config = build_config(
+        MINIMAL | {"arms": arms, "seeds": [3, 1], "audited_seeds": 1}, where="here"
+    )
+
+    assert config.made_versions == ("cleaned", "decoys", "lung_crop")
+    assert config.audited == tuple((arm, 3) for arm in arms)
 
 
 def test_unknown_keys_are_reported_together_with_suggestions() -> None:
@@ -61,6 +75,19 @@ def test_covidx_data_section_is_read() -> None:
             {"arms": ["original", "washed"]},
             r"'washed'\]: expected 'original' and any of cleaned, placebo",
         ),
+        (
+            {"tests": ["cleaned", "washed"]},
+            r"tests = \['cleaned', 'washed'\]: expected any of cleaned, placebo, decoys, swapped",
+        ),
+        ({"tests": ["original"]}, "the original films are always tested on"),
+        ({"questions": ["why"]}, r"questions = \['why'\]: expected any of dependence, text_free"),
+        ({"questions": ["dependence"] * 2}, "expected any of dependence, .*, once"),
+        (
+            {"external": {"swapped": "x"}},
+            "external.swapped: expected a name .* other than original",
+        ),
+        ({"external": {"a b": "x"}}, "external.a b: expected a name of letters"),
+        ({"audited_seeds": 0}, "audited_seeds = 0"),
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
         ({"data": {"kind": "other"}}, "data"),
         ({"view": {"image_size": "big"}}, "view.image_size = 'big'"),
