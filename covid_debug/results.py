@@ -6,7 +6,6 @@ Reads the files of runs through their owners; computes nothing. Pandas is loaded
 import dataclasses
 import datetime
 import html
-import math
 import types
 import typing
 from collections.abc import Sequence
@@ -18,14 +17,17 @@ from covid_debug.artifacts import MANIFEST_NAME, is_complete
 from covid_debug.audit.groups import GroupCounts
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.errors import ArtifactError
-from covid_debug.evaluation.comparison import Row
-from covid_debug.reporting.summary import (
-    REPORT_NAME,
-    Interval,
-    RunSummary,
-    load_run_summary,
+from covid_debug.evaluation.comparison import Comparison, Row
+from covid_debug.reporting.answers import list_train_test, name_share
+from covid_debug.reporting.comparison import arrange_comparison
+from covid_debug.reporting.summary import REPORT_NAME, RunSummary, load_run_summary
+from covid_debug.reporting.tables import (
+    COMPARISON_NAME,
+    FLAGS_NAME,
+    FlagRow,
+    QuestionRow,
+    question_rows,
 )
-from covid_debug.reporting.tables import COMPARISON_NAME, FLAGS_NAME, FlagRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +37,7 @@ _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run; a notebook shows its headlines, its comparison and where its report lies.
+    """A finished run; a notebook shows headlines, precision and recall, and the report's place.
 
     Attributes:
         folder: Folder of the run, below ``reports/``.
@@ -53,19 +55,21 @@ class Run:
     def _repr_html_(self) -> str:
         summary = self.summary
         items = "".join(f"<li>{html.escape(line)}</li>" for line in summary.headlines)
-        cells = [key.split("/", maxsplit=1) for key in summary.comparison]
-        tests = list(dict.fromkeys(test for _, test in cells))
+        tests = list(dict.fromkeys(row.test_data for row in summary.train_test))
         head = "".join(f"<th>tested on {html.escape(test)}</th>" for test in tests)
         rows = "".join(
             f"<tr><th>trained on {html.escape(arm)}</th>"
             + "".join(
-                f"<td>{_show(summary.comparison.get(f'{arm}/{test}', {}).get('all/accuracy'))}</td>"
-                for test in tests
+                f"<td>{name_share(row.precision)}<br>{name_share(row.recall)}</td>"
+                for row in summary.train_test
+                if row.train_data == arm
             )
             + "</tr>"
-            for arm in dict.fromkeys(arm for arm, _ in cells)
+            for arm in dict.fromkeys(row.train_data for row in summary.train_test)
         )
-        table = f"<table><tr><th>accuracy, %</th>{head}</tr>{rows}</table>" if cells else ""
+        name = html.escape(summary.train_test[0].class_name) if summary.train_test else ""
+        title = f"<th>{name} precision and recall, %</th>"
+        table = f"<table><tr>{title}{head}</tr>{rows}</table>" if rows else ""
         return (
             f"<h4>{html.escape(summary.title)}</h4><ul>{items}</ul>{table}"
             f"<p>Report: <code>{html.escape(str(self.report.resolve()))}</code></p>"
@@ -177,6 +181,57 @@ def comparison(run: Run | Path | str) -> "pd.DataFrame":
     return _read_table(_open(run).folder / COMPARISON_NAME, Row)
 
 
+def questions(run: Run | Comparison | Path | str) -> "pd.DataFrame":
+    """Return the questions that were fixed before the training, with their answers.
+
+    Args:
+        run: The run or its folder, or a comparison in memory, see :func:`covid_debug.compare`.
+
+    Returns:
+        One row a question, with the columns of ``questions.csv``, which docs/reference/files.md
+        describes; a share of 0.05 is 5 points. Empty for a run of version 0.1.
+
+    Raises:
+        ArtifactError: If the folder holds no run, or one that is broken or of a newer covid_debug.
+    """
+    answers = run.questions if isinstance(run, Comparison) else _open(run).summary.questions
+    return _make_table(question_rows(answers), QuestionRow)
+
+
+def train_test(run: Run | Comparison | Path | str) -> "pd.DataFrame":
+    """Return precision and recall of one class: every arm on every version of the test films.
+
+    Args:
+        run: The run or its folder, or a comparison in memory, see :func:`covid_debug.compare`.
+
+    Returns:
+        One row an arm and version: ``train_data``, ``test_data``, ``class_name`` (string) and, for
+        ``precision`` and ``recall``, the value over all seeds and its interval's ends ``_low`` and
+        ``_high`` (float64). Empty for a run of version 0.1.
+
+    Raises:
+        ArtifactError: If the folder holds no run, or one that is broken or of a newer covid_debug.
+    """
+    import pandas as pd  # noqa: PLC0415  slow to import
+
+    if isinstance(run, Comparison):
+        rows = list_train_test(arrange_comparison(run))
+    else:
+        rows = _open(run).summary.train_test
+    dtypes = dict.fromkeys(("train_data", "test_data", "class_name"), "string")
+    for metric in ("precision", "recall"):
+        dtypes |= dict.fromkeys((metric, f"{metric}_low", f"{metric}_high"), "float64")
+    values = [
+        (
+            *(row.train_data, row.test_data, row.class_name),
+            *(row.precision.value, row.precision.low, row.precision.high),
+            *(row.recall.value, row.recall.low, row.recall.high),
+        )
+        for row in rows
+    ]
+    return pd.DataFrame(values, columns=list(dtypes)).astype(dtypes)
+
+
 def audits(run: Run | Path | str) -> "pd.DataFrame":
     """Return how much of each model's predictions rests on text.
 
@@ -210,6 +265,14 @@ def _open(run: Run | Path | str) -> Run:
     return run if isinstance(run, Run) else load_run(run)
 
 
+def _make_table(rows: Sequence[object], record: type[Any]) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415  slow to import
+
+    dtypes = {name: _choose_dtype(hint) for name, hint in typing.get_type_hints(record).items()}
+    values = [[getattr(row, name) for name in dtypes] for row in rows]
+    return pd.DataFrame(values, columns=list(dtypes)).astype(dtypes)
+
+
 def _read_table(path: Path, record: type[Any]) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415  slow to import
 
@@ -239,10 +302,3 @@ def _choose_dtype(hint: object) -> str:
     kinds = [each for each in members if each is not types.NoneType]
     # A seed is a number or a word: a word.
     return _DTYPES.get(typing.cast("Any", kinds[0]), "string") if len(kinds) == 1 else "string"
-
-
-def _show(interval: Interval | None) -> str:
-    if interval is None or math.isnan(interval.value):
-        return "–"
-    value, low, high = (100 * each for each in (interval.value, interval.low, interval.high))
-    return f"{value:.1f} <small>{low:.1f}–{high:.1f}</small>"

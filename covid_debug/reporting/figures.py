@@ -20,13 +20,9 @@ from covid_debug.arms import ARM_NAMES
 from covid_debug.audit.artifact import AuditedFilm
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.evaluation.comparison import Cell
+from covid_debug.evaluation.questions import NOT_MEASURED, PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.comparison import (
-    CLASS_METRIC_NAMES,
-    COUNTERFACTUALS,
-    METRIC_NAMES,
-    ComparisonTable,
-)
+from covid_debug.reporting.comparison import COUNTERFACTUALS, ComparisonTable, name_metric
 from covid_debug.reporting.verdicts import VERDICT_NAMES
 
 INK = "#1f2933"
@@ -89,8 +85,54 @@ def draw_confusion(cell: Cell) -> Figure:
     return figure
 
 
+def draw_questions(answers: Sequence[PrimaryAnswer]) -> Figure:
+    """Draw the answers with their intervals, one line a question.
+
+    Args:
+        answers: At least one that was measured; the others are named and empty.
+
+    Returns:
+        The figure; the gray band is what was too small to be seen.
+    """
+    with figure_style():
+        figure = Figure(figsize=(8.4, 1.2 + 0.62 * len(answers)))
+        axes = figure.subplots()
+        for y, answer in enumerate(answers):
+            colour, text = _ANSWER_COLOURS.get(answer.verdict, MUTED), str(answer.verdict)
+            if answer.verdict != NOT_MEASURED:
+                if not math.isnan(answer.smallest):
+                    width = 200 * answer.smallest
+                    axes.barh(y, width, 0.5, -width / 2, color="#e9edf0", zorder=1)
+                value, low, high = (100 * x for x in (answer.value, answer.low, answer.high))
+                ends = ([max(0.0, value - low)], [max(0.0, high - value)])
+                axes.errorbar([value], [y], xerr=ends, fmt="o", ms=6, lw=1.8, color=colour)
+                text = f"{value:+.1f}\n{answer.verdict}"
+            place = axes.get_yaxis_transform()
+            axes.text(1.02, y, text, color=colour, va="center", fontsize=8, transform=place)
+        axes.axvline(0.0, color=INK, lw=1, zorder=2)
+        names = [_question_name(answer) for answer in answers]
+        axes.set_yticks(range(len(answers)), names)
+        axes.set_ylim(len(answers) - 0.5, -0.75)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("points; right: better. Gray: too small to be shown by such data")
+        axes.grid(visible=True, axis="x", color="#eceff2", linewidth=0.8)
+        axes.set_axisbelow(True)
+        figure.set_layout_engine("constrained")
+    return figure
+
+
+_ANSWER_COLOURS = {"improved": "#2f7d4f", "worse": "#b42318"}
+
+
+def _question_name(answer: PrimaryAnswer) -> str:
+    question = answer.question
+    test = question.test_data + (f" minus {question.minus}" if question.minus else "")
+    name = question.name.replace("_", " ")
+    return f"{name}\n{question.arm} against {question.against}\n{test.replace('_', '-')} films"
+
+
 def draw_comparison(table: ComparisonTable) -> Figure:
-    """Draw every metric of every arm with its interval, one panel a test set.
+    """Draw every arm with its intervals, one panel a test set.
 
     Args:
         table: The comparison.
@@ -100,14 +142,20 @@ def draw_comparison(table: ComparisonTable) -> Figure:
         figure of their own.
     """
     tests = [test for test in table.tests if test not in COUNTERFACTUALS]
-    keys = [("all", "accuracy"), ("all", "macro_f1")]
+    overall = [("all", "accuracy"), ("all", "balanced_accuracy"), ("all", "macro_f1")]
+    keys = [key for key in overall if key in table.keys]
     keys += [(name, metric) for name in table.classes for metric in ("precision", "recall", "f1")]
+    n_columns = min(len(tests), _MAX_PANELS)
+    n_rows = -(-len(tests) // _MAX_PANELS)
     with figure_style():
-        figure = Figure(figsize=(2.2 + 3.6 * len(tests), 0.9 + 0.34 * len(keys)))
-        panels = figure.subplots(1, len(tests), sharey=True, squeeze=False)[0]
-        for axes, test in zip(panels, tests, strict=True):
+        size = (2.2 + 3.6 * n_columns, 0.4 + n_rows * (0.6 + 0.34 * len(keys)))
+        figure = Figure(figsize=size)
+        panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
+        for axes in panels[len(tests) :]:
+            axes.set_visible(False)
+        for axes, test in zip(panels, tests, strict=False):
             for i, arm in enumerate(table.arms):
-                shift = (i - (len(table.arms) - 1) / 2) * 0.24
+                shift = (i - (len(table.arms) - 1) / 2) * min(0.24, 0.72 / len(table.arms))
                 _draw_arm(axes, table, arm, test, keys, shift)
             for y in np.flatnonzero([metric == "precision" for _, metric in keys]) - 0.5:
                 axes.axhline(y, color="#d9dee3", linewidth=0.8, zorder=0)
@@ -121,6 +169,9 @@ def draw_comparison(table: ComparisonTable) -> Figure:
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
         figure.set_layout_engine("constrained")
     return figure
+
+
+_MAX_PANELS = 3
 
 
 def _draw_arm(
@@ -265,6 +316,5 @@ def figure_style() -> Iterator[None]:
 
 
 def _key_name(class_name: str, metric: str) -> str:
-    if class_name == "all":
-        return METRIC_NAMES[metric]
-    return f"{class_name}: {CLASS_METRIC_NAMES[metric]}"
+    name = name_metric(class_name, metric)
+    return name if class_name == "all" else f"{class_name}: {name}"

@@ -5,6 +5,7 @@ Every sentence carries its counts or its interval; nothing is claimed beyond the
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from covid_debug.arms import CLEANED_ARM
 from covid_debug.audit.artifact import Audit
@@ -14,16 +15,29 @@ from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.shortcut_map import ShortcutMap, write_shortcut_lines
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.evaluation.comparison import BASE_ARM
-from covid_debug.evaluation.questions import ONE_SEED
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.comparison import ComparisonTable
+from covid_debug.reporting.answers import list_train_test, write_answer, write_warnings
+from covid_debug.reporting.comparison import ComparisonTable, name_test
 
-TEST_NAMES = {
-    "original": "the original test films",
-    "cleaned": "the cleaned test films",
-    "text_free": "the test films without any text",
-    "text_swapped": "the test films with text of another class",
-}
+
+@dataclass(frozen=True, slots=True)
+class Headlines:
+    """The sentences that a reader should see first.
+
+    Attributes:
+        warnings: What takes the weight from everything below.
+        answers: To the questions that were fixed before the training, and precision and recall.
+        others: What else was found, the most important first.
+    """
+
+    warnings: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return (*self.warnings, *self.answers, *self.others)
 
 
 def write_headlines(
@@ -33,7 +47,7 @@ def write_headlines(
     calibration: FlagCalibration | None = None,
     proof: CleaningProof | None = None,
     shortcuts: ShortcutMap | None = None,
-) -> list[str]:
+) -> Headlines:
     """Write the headline sentences.
 
     Args:
@@ -45,7 +59,7 @@ def write_headlines(
         shortcuts: What films carry and the models rely on, or None.
 
     Returns:
-        Sentences, the most important first.
+        Warnings, answers with verdicts, and the rest without.
     """
     found = () if proof is None else proof.scars.flags
     flags = {
@@ -56,7 +70,7 @@ def write_headlines(
         ]
         for severity in ("critical", "warning")
     }
-    lines = _chance_lines(table)
+    lines: list[str] = []
     if shortcuts is not None:
         lines += write_shortcut_lines(shortcuts)
     if audit is not None:
@@ -64,11 +78,6 @@ def write_headlines(
     lines += flags["critical"]
     if calibration is not None:
         lines.append(_calibration_line(calibration))
-    for arm in table.arms:
-        if arm == CLEANED_ARM:
-            lines += [line for test in table.tests if (line := _difference_line(table, arm, test))]
-        elif arm != BASE_ARM and (line := _control_line(table, arm)):
-            lines.append(line)
     lines += flags["warning"]
     defined = [row for row in baselines if not math.isnan(row.value)]
     if defined:
@@ -78,7 +87,9 @@ def write_headlines(
             f" {_percent(best.value)} of the test films right (n = {best.n}); always giving"
             f" the commonest label gets {_percent(best.chance)}."
         )
-    return lines
+    warnings = write_warnings(table.footing, table.arms) if table.footing else _chance_lines(table)
+    answers = [write_answer(answer) for answer in table.answers]
+    return Headlines(tuple(warnings), (*answers, *_precision_recall_lines(table)), tuple(lines))
 
 
 def start_sentence(text: str) -> str:
@@ -97,7 +108,7 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
     if balanced is None or not n_classes or balanced.low * n_classes > 1:
         return []
     return [
-        f"Warning: the audited model is not measurably better than chance on {TEST_NAMES[BASE_ARM]}"
+        f"Warning: the audited model is not measurably better than chance on {name_test(BASE_ARM)}"
         f" (balanced accuracy {_percent(balanced.value)}, {100 * balanced.low:.1f} to"
         f" {_percent(balanced.high)}; chance is {_percent(1 / n_classes)}): verdicts about what"
         " drives it mean little."
@@ -122,42 +133,20 @@ def _calibration_line(calibration: FlagCalibration) -> str:
     )
 
 
-def _difference_line(table: ComparisonTable, arm: str, test: str) -> str:
-    first = table.get(BASE_ARM, test, "all", "accuracy")
-    second = table.get(arm, test, "all", "accuracy")
-    difference = table.get_difference(arm, test, "all", "accuracy")
-    if first is None or second is None or difference is None:
-        return ""
-    values = (
-        f"On {TEST_NAMES.get(test, test)} accuracy is {_percent(first.value)} trained on the"
-        f" original films and {_percent(second.value)} trained on the {arm} films:"
-    )
-    points = _points(difference.estimate)
-    if difference.n_seeds < 2:
-        return f"{values} {points}, for this pair of models (n = {second.n}); {ONE_SEED}."
-    return f"{values} {points} (n = {second.n}, {table.n_seeds} seeds)."
-
-
-def _control_line(table: ComparisonTable, arm: str) -> str:
-    """Return one sentence about all test sets of an arm that is only a control."""
-    found = {
-        TEST_NAMES.get(test, test): difference
-        for test in table.tests
-        if (difference := table.get_difference(arm, test, "all", "accuracy"))
-    }
-    if not found:
-        return ""
-    parts = [f"{_points(difference.estimate)} on {test}" for test, difference in found.items()]
-    if any(difference.n_seeds < 2 for difference in found.values()):
-        parts.append(ONE_SEED)
-    return f"Control, trained on the {arm} films: {'; '.join(parts)}."
-
-
-def _points(estimate: Estimate) -> str:
-    if not estimate.is_defined:
-        return "undefined"
-    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value:+.1f} points, {low:+.1f} to {high:+.1f}"
+def _precision_recall_lines(table: ComparisonTable) -> list[str]:
+    """Return precision and recall of every arm on the test films as they are, as one line."""
+    rows = [row for row in list_train_test(table) if row.test_data == BASE_ARM]
+    parts = [
+        f"{_range(row.precision)} and {_range(row.recall)} trained on the {row.train_data} films"
+        for row in rows
+    ]
+    if not parts:
+        return []
+    seeds = f"{table.n_seeds} seeds" if table.n_seeds > 1 else "one seed"
+    return [
+        f"{table.positive} precision and recall on {name_test(BASE_ARM)} ({seeds}):"
+        f" {'; '.join(parts)}."
+    ]
 
 
 def _range(share: Estimate) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import importlib.resources
 import json
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +30,24 @@ from covid_debug.cleaning.proof import load_proof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audit
 from covid_debug.errors import ArtifactError, InputContractError
-from covid_debug.evaluation.comparison import BASE_ARM, Comparison, load_comparison
+from covid_debug.evaluation.comparison import (
+    BASE_ARM,
+    STATISTICS_NAME,
+    Comparison,
+    load_comparison,
+)
+from covid_debug.evaluation.questions import NOT_MEASURED
 from covid_debug.imaging.overlays import colour_bar
 from covid_debug.imaging.regions import read_regions
 from covid_debug.imaging.writing import encode_jpeg, to_data_uri
 from covid_debug.records_json import to_plain, write_record
+from covid_debug.reporting.answers import name_p, name_question
 from covid_debug.reporting.cards import Card, build_cards, rank_films
 from covid_debug.reporting.comparison import (
-    CLASS_METRIC_NAMES,
-    METRIC_NAMES,
     ComparisonTable,
     arrange_comparison,
+    name_metric,
+    name_test,
 )
 from covid_debug.reporting.figures import (
     COUNTERFACTUAL_NAMES,
@@ -47,6 +55,7 @@ from covid_debug.reporting.figures import (
     draw_confusion,
     draw_counterfactuals,
     draw_probability_shift,
+    draw_questions,
     to_png,
     to_svg_uri,
 )
@@ -65,7 +74,10 @@ from covid_debug.reporting.tables import (
     COMPARISON_NAME,
     FLAG_COLUMNS,
     FLAGS_NAME,
+    QUESTION_COLUMNS,
+    QUESTIONS_NAME,
     flag_rows,
+    question_rows,
     write_csv,
 )
 from covid_debug.reporting.transfer import show_transfer
@@ -78,7 +90,10 @@ _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
 _MAX_TABLE_ROWS = 12
 MAX_CARDS = 200  # films that get a card; all of them are in flags.csv
-_INLINED_FIGURES = ("shortcut_map", "comparison", "calibration", "probability_shift")
+_INLINED_FIGURES = (
+    *("questions", "shortcut_map", "comparison", "calibration"),
+    "probability_shift",
+)
 
 
 def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) -> Path:
@@ -102,7 +117,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     audit = None if request.audit is None else load_audit(request.audit)
     audited = rank_films(audit)
     comparison = None if request.comparison is None else load_comparison(request.comparison)
-    table = arrange_comparison(comparison)
+    table = arrange_comparison(comparison, audit.summary.target_class if audit else None)
     baselines = () if request.confounds is None else load_confounds(request.confounds)
     calibration = None if request.calibration is None else load_calibration(request.calibration)
     proof = None if request.proof is None else load_proof(request.proof)
@@ -121,7 +136,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     sources = _source_names(request)
     summary = summarise(
         request.title,
-        headlines,
+        headlines.lines,
         filmset,
         regions,
         proof,
@@ -142,12 +157,18 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
             (draft.path / "figures" / f"{name}.png").write_bytes(to_png(figure))
         _write(draft.path / FLAGS_NAME, write_csv(FLAG_COLUMNS, flags))
         _write(draft.path / COMPARISON_NAME, write_csv(COMPARISON_COLUMNS, rows))
+        questions = write_csv(QUESTION_COLUMNS, question_rows(table.answers))
+        _write(draft.path / QUESTIONS_NAME, questions)
+        statistics = request.comparison and request.comparison / STATISTICS_NAME
+        if statistics and statistics.is_file():  # not in runs of version 0.1
+            shutil.copyfile(statistics, draft.path / STATISTICS_NAME)
         write_record(draft.path / SUMMARY_NAME, summary)
         context = {
             "config": _show_config(request.config),
             "command": request.command,
             "filmset": filmset,
             "summary": summary,
+            "headlines": headlines,
             "audited": audited,
             "table": table,
             "cards": cards,
@@ -215,6 +236,8 @@ def _draw_figures(
     comparison: Comparison | None, audited: Sequence[AuditedFilm], table: ComparisonTable
 ) -> dict[str, Any]:
     figures = {}
+    if any(answer.verdict != NOT_MEASURED for answer in table.answers):
+        figures["questions"] = draw_questions(table.answers)
     if table.cells:
         figures["comparison"] = draw_comparison(table)
     if "text_free" in table.tests or "text_swapped" in table.tests:
@@ -272,8 +295,6 @@ def _page_facts(
     bar = colour_bar(160, 8)
     return {
         "base": BASE_ARM,
-        "metric_names": METRIC_NAMES,
-        "class_metric_names": CLASS_METRIC_NAMES,
         "counterfactual_names": COUNTERFACTUAL_NAMES,
         "verdicts": VERDICTS,
         "verdict_names": VERDICT_NAMES,
@@ -318,6 +339,10 @@ def _render(context: Mapping[str, Any]) -> str:
     environment.filters["percent"] = _percent
     environment.filters["points"] = _points
     environment.filters["number"] = _number
+    environment.filters["p_value"] = name_p
+    environment.globals["name_metric"] = name_metric
+    environment.globals["name_question"] = name_question
+    environment.globals["name_test"] = name_test
     environment.filters["group_rows"] = _group_rows
     environment.filters["sentence"] = start_sentence
     folder = importlib.resources.files("covid_debug.reporting") / "templates"

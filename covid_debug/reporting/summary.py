@@ -16,9 +16,12 @@ from covid_debug.audit.shortcut_map import ShortcutMap
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.filmset import FilmSet
+from covid_debug.evaluation.comparison import Design, Footing
+from covid_debug.evaluation.questions import PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records import SPLITS, FilmRegions
 from covid_debug.records_json import Number, read_record
+from covid_debug.reporting.answers import TrainTest, list_train_test
 from covid_debug.reporting.comparison import ComparisonTable
 from covid_debug.text.statistics import GroupStatistics, count_by_group
 
@@ -44,7 +47,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceSummary:
-    """An arm minus the original arm; ``mcnemar_p`` is of a single seed, else NaN."""
+    """An arm minus another one; ``mcnemar_p`` is of a single seed, else NaN."""
 
     value: Number
     low: Number
@@ -142,12 +145,16 @@ class RunSummary:
         proof: The proof of cleaning, or None.
         audit: The audit.
         comparison: ``"arm/test set"`` -> ``"class/metric"`` -> value over all seeds.
-        differences: ``"arm-original/test set"`` -> the same for differences.
+        differences: ``"arm-other arm/test set"`` -> the same for differences.
         n_seeds: Trainings of each arm.
         baselines: Models that see no lung.
         calibration: The audit against the phantom's truth; None for real films.
         audits: The audits of all models; the first one is the one above.
         shortcuts: What films carry and the models rely on; None in runs of version 0.1.
+        design: What was compared; None in runs of version 0.1, as what follows is empty.
+        questions: The answers, and the only verdicts on arms.
+        train_test: Precision and recall of the positive class, arm by arm.
+        footing: Arms against chance and against the source alone.
     """
 
     schema_version: int
@@ -164,6 +171,10 @@ class RunSummary:
     calibration: FlagCalibration | None
     audits: tuple[ModelAudit, ...] = ()
     shortcuts: ShortcutMap | None = None
+    design: Design | None = None
+    questions: tuple[PrimaryAnswer, ...] = ()
+    train_test: tuple[TrainTest, ...] = ()
+    footing: tuple[Footing, ...] = ()
 
 
 def load_run_summary(run_dir: Path) -> RunSummary:
@@ -227,19 +238,23 @@ def summarise(
             for (arm, test), cell in sorted(table.cells.items())
         },
         differences={
-            f"{arm}-original/{test}": {
+            f"{arm}-{against}/{test}": {
                 f"{name}/{metric}": DifferenceSummary(
                     one.mean, one.low, one.high, one.n, one.mcnemar_p
                 )
                 for (name, metric), one in cell.items()
             }
-            for (arm, test), cell in sorted(table.differences.items())
+            for (arm, against, test), cell in sorted(table.differences.items())
         },
         n_seeds=table.n_seeds,
         baselines=baselines,
         calibration=calibration,
         audits=audits,
         shortcuts=shortcuts,
+        design=table.design,
+        questions=table.answers,
+        train_test=list_train_test(table),
+        footing=table.footing,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of a run: flags.csv and comparison.csv.
+"""The tables of a run: flags.csv, comparison.csv and questions.csv.
 
 Owns their columns; docs/reference/files.md lists them. They are stable.
 """
@@ -11,10 +11,12 @@ from dataclasses import dataclass, fields
 
 from covid_debug.audit.artifact import AuditedFilm
 from covid_debug.evaluation.comparison import Row
+from covid_debug.evaluation.questions import PrimaryAnswer, Verdict
 from covid_debug.records import Film, FilmRegions
 
 FLAGS_NAME = "flags.csv"
 COMPARISON_NAME = "comparison.csv"
+QUESTIONS_NAME = "questions.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,37 @@ class FlagRow:
     baseline: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionRow:
+    """One question in ``questions.csv``, empty where a number is missing.
+
+    docs/reference/files.md says what each column holds.
+    """
+
+    question: str
+    words: str
+    arm: str
+    against: str
+    test_data: str
+    minus: str
+    class_name: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    smallest: float
+    n: int
+    n_patients: int
+    n_seeds: int
+    verdict: Verdict
+    reason: str
+
+
 FLAG_COLUMNS = tuple(field.name for field in fields(FlagRow))
 COMPARISON_COLUMNS = tuple(field.name for field in fields(Row))
+QUESTION_COLUMNS = tuple(field.name for field in fields(QuestionRow))
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[object]) -> str:
@@ -77,6 +108,34 @@ def _cell(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     return "" if value is None else value
+
+
+def question_rows(answers: Sequence[PrimaryAnswer]) -> list[QuestionRow]:
+    """Return the rows of ``questions.csv``, one a question."""
+    return [
+        QuestionRow(
+            question=answer.question.name,
+            words=answer.question.words,
+            arm=answer.question.arm,
+            against=answer.question.against,
+            test_data=answer.question.test_data,
+            minus=answer.question.minus,
+            class_name=answer.question.class_name,
+            metric=answer.question.metric,
+            value=answer.value,
+            low=answer.low,
+            high=answer.high,
+            p=answer.p,
+            p_holm=answer.p_holm,
+            smallest=answer.smallest,
+            n=answer.n,
+            n_patients=answer.n_patients,
+            n_seeds=answer.n_seeds,
+            verdict=answer.verdict,
+            reason=answer.reason,
+        )
+        for answer in answers
+    ]
 
 
 def flag_rows(

@@ -17,6 +17,7 @@ from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.reporting.report import build_report
 from covid_debug.reporting.stage import ReportRequest
+from tests.unit.reporting import reporting_fakes as fakes
 
 KEPT = sorted((Path(__file__).parents[1] / "data" / "runs").glob("*.*/"))
 VIEW = ViewSpec(image_size=64)
@@ -39,6 +40,7 @@ def test_a_run_of_this_release_is_kept() -> None:
 def read(path: Path) -> object:
     if path.suffix == ".json":
         record = json.loads(path.read_text())
+        del record["headlines"]  # sentences; their numbers stand in the other keys
         for difference in record["differences"].values():
             for entry in difference.values():
                 entry.pop("verdict", None)  # only questions have one now
@@ -142,13 +144,48 @@ def test_comparison_holds_pooled_rows_and_single_seeds(reports: Path) -> None:
     assert set(accuracy["train_data"]) == {"original", "cleaned", "placebo"}
 
 
+def test_questions_and_train_test_of_an_old_run_are_empty_tables_with_their_columns(
+    reports: Path,
+) -> None:
+    questions, small = (
+        read(reports / "kept-1") for read in (results.questions, results.train_test)
+    )
+
+    assert (len(questions), len(small)) == (0, 0)
+    assert {"question", "p_holm", "smallest", "verdict"} <= set(questions.columns)
+    assert {"train_data", "precision_low", "recall_high"} <= set(small.columns)
+
+
+def test_questions_and_train_test_of_a_comparison_in_memory() -> None:
+    comparison = fakes.make_comparison()
+
+    questions, small = results.questions(comparison), results.train_test(comparison)
+
+    assert questions["verdict"].tolist() == ["improved", "not measured"]
+    assert str(questions["value"].dtype) == "float64"
+    assert questions["n_seeds"].tolist() == [2, 0]
+    assert small["class_name"].unique().tolist() == ["COVID-19"]
+    assert len(small) == 4
+
+
+def test_a_run_of_now_shows_questions_and_precision_and_recall(tmp_path: Path) -> None:
+    report = build_report(tmp_path / "reports" / "demo-1", fakes.make_request(tmp_path))
+
+    run = results.load_run(report.parent)
+    page = run._repr_html_()
+
+    assert results.questions(run)["p_holm"].iloc[0] == 0.012
+    assert len(results.train_test(run)) == 4
+    assert "COVID-19 precision and recall, %" in page
+    assert page.count("trained on cleaned") == 1
+
+
 def test_run_shows_headlines_comparison_and_report(reports: Path) -> None:
     run = results.load_run(reports / "kept-1")
 
     page = run._repr_html_()
 
     assert page.count("<li>") == len(run.summary.headlines)
-    assert "trained on cleaned" in page
     assert str(run.report) in page
     assert "<script" not in page
 

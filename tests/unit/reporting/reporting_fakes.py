@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,13 @@ from covid_debug.evaluation.comparison import (
     Cell,
     Comparison,
     Contrast,
+    Design,
+    Footing,
     PooledDifference,
     Row,
     write_comparison,
 )
+from covid_debug.evaluation.questions import PrimaryAnswer, Question
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import write_regions
@@ -157,6 +161,64 @@ def make_difference(
     )
 
 
+QUESTION = Question(
+    name="text_free",
+    words="Does it help?",
+    arm="cleaned",
+    against="original",
+    test_data="text_free",
+)
+
+
+def make_answer(
+    verdict: str = "improved",
+    *,
+    question: Question = QUESTION,
+    n_seeds: int = 3,
+    p_holm: float = 0.012,
+    smallest: float = 0.095,
+) -> PrimaryAnswer:
+    is_missing = verdict == "not measured"
+    value, low, high = (math.nan,) * 3 if is_missing else (0.12, 0.04, 0.19)
+    return PrimaryAnswer(
+        question=question,
+        value=value,
+        low=low,
+        high=high,
+        n=120,
+        n_patients=100,
+        n_seeds=0 if is_missing else n_seeds,
+        by_seed=() if is_missing else (0.12,) * n_seeds,
+        p=math.nan if is_missing else p_holm / 2,
+        p_holm=math.nan if is_missing else p_holm,
+        smallest=math.nan if is_missing else smallest,
+        verdict=verdict,
+        reason="no arm 'placebo'" if is_missing else "",
+    )
+
+
+def make_footing(
+    arm: str,
+    value: float,
+    from_source: float,
+    *,
+    test: str = "original",
+    above_chance: bool = True,
+    above_source: bool | None = None,
+) -> Footing:
+    over = value - from_source
+    return Footing(
+        train_data=arm,
+        test_data=test,
+        balanced_accuracy=Estimate(value, value - 0.05, value + 0.05, 120),
+        chance=1 / 3,
+        from_source=from_source,
+        over_source=Estimate(over, over - 0.1, over + 0.1, 120),
+        is_above_chance=above_chance,
+        is_above_source=above_source,
+    )
+
+
 def make_comparison(
     tests: tuple[str, ...] = ("original", "cleaned"),
     seeds: tuple[int, ...] = (0, 1),
@@ -189,6 +251,20 @@ def make_comparison(
         rows=tuple(rows),
         cells=tuple(make_cell(a, t, class_names) for a in ("original", "cleaned") for t in tests),
         contrasts=tuple(make_contrast(entries, test=test) for test in tests),
+        design=Design(
+            arms=("original", "cleaned"),
+            tests=tests,
+            seeds=dict.fromkeys(("original", "cleaned"), seeds),
+            n_films=dict.fromkeys(tests, 120),
+            n_patients=dict.fromkeys(tests, 100),
+            alpha=0.05,
+            n_resamples=1000,
+        ),
+        questions=(
+            make_answer("one seed: no verdict" if one else "improved", n_seeds=len(seeds)),
+            make_answer("not measured", question=replace(QUESTION, name="beyond_placebo")),
+        ),
+        footing=tuple(make_footing(arm, 0.7, 0.5) for arm in ("original", "cleaned")),
     )
 
 

@@ -11,9 +11,23 @@ from covid_debug.evaluation.comparison import Comparison
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import TextRegion
+from covid_debug.reporting.answers import (
+    TrainTest,
+    name_p,
+    name_question,
+    write_answer,
+    write_train_test,
+    write_warnings,
+)
 from covid_debug.reporting.cards import build_cards, rank_films
-from covid_debug.reporting.comparison import arrange_comparison
-from covid_debug.reporting.figures import draw_confusion, draw_probability_shift, to_png, to_svg_uri
+from covid_debug.reporting.comparison import arrange_comparison, name_metric
+from covid_debug.reporting.figures import (
+    draw_confusion,
+    draw_probability_shift,
+    draw_questions,
+    to_png,
+    to_svg_uri,
+)
 from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.tables import write_csv
 from tests.audits import EVIDENCE, make_audit, make_audited
@@ -69,53 +83,144 @@ def test_arrange_comparison_takes_the_difference_to_the_original_arm_as_it_was_g
     assert difference.estimate == Estimate(0.2, 0.15000000000000002, 0.25, 10)
 
 
+def test_arrange_comparison_differences_between_other_arms_are_found_by_name():
+    table = _table([], [_contrast(0.2), replace(_contrast(0.9), against="placebo")])
+
+    beyond = table.get_difference("cleaned", "original", "all", "accuracy", "placebo")
+
+    assert beyond.mean == 0.9
+    assert table.pairs == (("cleaned", "original"), ("cleaned", "placebo"))
+
+
 def test_write_headlines_without_anything_is_silent():
-    assert write_headlines(None, arrange_comparison(None)) == []
+    assert write_headlines(None, arrange_comparison(None)).lines == ()
 
 
-def test_write_headlines_states_difference_interval_and_best_baseline():
+def test_write_headlines_answers_come_before_what_else_was_found_and_alone_have_verdicts():
     rows = _both("original", 0.7) + _both("cleaned", 0.8) + [_row("original", 1, 0.7)]
-    table = _table(rows, [_contrast(0.1)])
+    answers = (fakes.make_answer(), fakes.make_answer(verdict="not measured"))
+    comparison = Comparison(("a",), tuple(rows), (), (_contrast(0.1),), questions=answers)
 
-    lines = write_headlines(None, table, fakes.BASELINES, fakes.CALIBRATION)
+    lines = write_headlines(
+        None, arrange_comparison(comparison), fakes.BASELINES, fakes.CALIBRATION
+    )
 
-    assert lines == [
+    assert lines.warnings == ()
+    assert lines.answers == (
+        "Does it help? Improved. cleaned against original on the test films without any text:"
+        " +12.0 points (+4.0 to +19.0) of balanced accuracy; p = 0.012 (Holm), 3 seeds, 100"
+        " patients; 9.5 points would show in 80 of 100 such comparisons.",
+        "Does it help? Not measured: no arm 'placebo'.",
+        "a precision and recall on the original test films (2 seeds): an undefined share and an"
+        " undefined share trained on the original films; an undefined share and an undefined share"
+        " trained on the cleaned films.",
+    )
+    assert lines.others == (
         "Against the phantom's truth, 90.0 % (70.0 % to 97.0 %) of the flags are right and 75.0 %"
         " (55.0 % to 88.0 %) of the predictions that really change are flagged (20 flagged, 24"
         " change, 60 audited).",
-        "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
-        " trained on the cleaned films: +10.0 points, +5.0 to +15.0 (n = 10, 2 seeds).",
         "Source only, which sees no lung, gets 91.0 % of the test films right (n = 120); always"
         " giving the commonest label gets 41.0 %.",
+    )
+
+
+def test_write_answer_of_one_seed_has_no_verdict_and_no_p():
+    answer = fakes.make_answer(
+        verdict="one seed: no verdict", n_seeds=1, p_holm=math.nan, smallest=math.nan
+    )
+
+    assert write_answer(answer) == (
+        "Does it help? One seed: no verdict. cleaned against original on the test films without"
+        " any text: +12.0 points (+4.0 to +19.0) of balanced accuracy; 100 patients."
+    )
+
+
+def test_name_question_says_what_is_subtracted():
+    question = replace(fakes.make_answer().question, test_data="swapped", minus="original")
+
+    assert name_question(question) == (
+        "cleaned against original on test films with the text of another class minus the original"
+        " test films"
+    )
+
+
+def test_name_p_small_value_is_a_bound():
+    assert [name_p(p) for p in (1e-9, 0.0124, math.nan)] == ["p < 0.001", "p = 0.012", "no p"]
+
+
+def test_write_warnings_name_the_arms_that_know_no_more_than_chance_or_source():
+    footing = [
+        fakes.make_footing("cleaned", 0.6, 0.7, above_chance=True, above_source=False),
+        fakes.make_footing("original", 0.35, 0.7, above_chance=False, above_source=False),
+        fakes.make_footing("original", 0.1, 0.7, test="swapped", above_chance=False),
     ]
 
+    chance, source = write_warnings(footing, ("original", "cleaned"))
 
-def test_write_headlines_one_seed_gives_the_numbers_of_the_pair_and_no_verdict():
-    rows = _both("original", 0.7) + _both("cleaned", 0.8)
-    table = _table(rows, [_contrast(0.1, p=0.001, n_seeds=1)])
+    assert chance == (
+        "Warning: trained on the original films, models are not measurably better than chance on"
+        " the original test films: balanced accuracy 35.0 % (30.0 to 40.0); chance is 33.3 %."
+        " Differences between them mean little."
+    )
+    assert source == (
+        "Warning: trained on the original and cleaned films, models are not measurably better than"
+        " the source alone on the original test films: balanced accuracy 35.0 % and 60.0 %, against"
+        " 70.0 % for naming the commonest class of each film's source. Right answers show nothing"
+        " about lungs."
+    )
 
-    assert write_headlines(None, table) == [
-        "On the original test films accuracy is 70.0 % trained on the original films and 80.0 %"
-        " trained on the cleaned films: +10.0 points, +5.0 to +15.0, for this pair of models"
-        " (n = 10); one seed: no verdict."
+
+def test_write_warnings_without_training_films_say_nothing_of_the_source():
+    assert write_warnings([fakes.make_footing("original", 0.6, math.nan)], ("original",)) == []
+
+
+def test_write_train_test_is_a_table_of_one_class():
+    rows = [
+        TrainTest(
+            train_data=arm,
+            test_data=test,
+            class_name="COVID-19",
+            precision=Estimate(0.52, 0.4, 0.64, 60),
+            recall=Estimate.undefined(0, "no film"),
+        )
+        for arm in ("original", "cleaned")
+        for test in ("original", "text_swapped")
     ]
 
+    assert list(write_train_test(rows)) == [
+        "COVID-19, %, with 95 % intervals; columns: tested on, rows: trained on",
+        "                          original  text-swapped",
+        "original   precision   52 [40, 64]   52 [40, 64]",
+        "           recall        undefined     undefined",
+        "cleaned    precision   52 [40, 64]   52 [40, 64]",
+        "           recall        undefined     undefined",
+    ]
+    assert list(write_train_test([])) == []
 
-@pytest.mark.parametrize("n_seeds", [1, 2])
-def test_write_headlines_placebo_takes_one_sentence(n_seeds):
-    contrast = _contrast(0.02, arm="placebo", n_seeds=n_seeds)
-    rows = _both("original", 0.7) + _both("placebo", 0.72)
-    (line,) = write_headlines(None, _table(rows, [contrast]))
 
-    ending = "; one seed: no verdict." if n_seeds == 1 else "."
-    points = "+2.0 points, -3.0 to +7.0 on the original test films"
-    assert line == f"Control, trained on the placebo films: {points}{ending}"
+def test_name_metric_of_all_classes_is_a_mean_and_of_one_is_small():
+    assert name_metric("all", "precision") == "Macro precision"
+    assert name_metric("all", "balanced_accuracy") == "Balanced accuracy"
+    assert name_metric("COVID-19", "recall") == "recall"
+    assert name_metric("COVID-19", "auroc") == "AUROC"
+    assert name_metric("COVID-19", "f1") == "F1"
+
+
+def test_draw_questions_shows_what_was_not_measured_and_one_seed_too():
+    one = fakes.make_answer(verdict="one seed: no verdict", n_seeds=1, smallest=math.nan)
+    answers = [fakes.make_answer(), one, fakes.make_answer(verdict="not measured")]
+
+    figure = draw_questions(answers)
+
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["+12.0\nimproved", "+12.0\none seed: no verdict", "not measured"]
+    assert to_png(figure) == to_png(draw_questions(answers))
 
 
 def test_write_headlines_audit_without_films_is_no_negative_finding():
     audit = make_audit([], {f"f{i}": "no text found" for i in range(9)})
 
-    assert write_headlines(audit, _table()) == [
+    assert list(write_headlines(audit, _table()).lines) == [
         "No prediction was audited: whether text drives them is not known. Predicted so"
         " but not audited: 9 (no text found)."
     ]
@@ -125,7 +230,7 @@ def test_write_headlines_counts_the_predictions_that_were_not_audited():
     excluded = {f"f{i}": "no text found" for i in range(9)}
     excluded |= {"x": "not scanned for text", "y": "text scan failed: truncated"}
 
-    (line,) = write_headlines(make_audit([make_audited()], excluded), _table())
+    (line,) = write_headlines(make_audit([make_audited()], excluded), _table()).lines
 
     # 3 of 12 rest on text or could not be tested: Clopper and Pearson's bound is 52.7 %.
     assert line.startswith("At most 5")
@@ -137,7 +242,7 @@ def test_write_headlines_nothing_flagged_is_said_so():
     nothing = Estimate.undefined(0, "")
     calibration = replace(fakes.CALIBRATION, precision=nothing, n_flagged=0)
 
-    (line,) = write_headlines(None, _table(), calibration=calibration)
+    (line,) = write_headlines(None, _table(), calibration=calibration).lines
 
     assert line.startswith("Against the phantom's truth, nothing was flagged and 75.0 %")
 
@@ -233,7 +338,7 @@ def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
     rows = _both("original", 0.36, low=low, high=0.45, metric="balanced_accuracy")
     rows += [_row("original", 0, 0.3, metric="recall", name=name) for name in "abc"]
 
-    lines = write_headlines(make_audit([make_audited()]), _table(rows))
+    lines = write_headlines(make_audit([make_audited()]), _table(rows)).lines
 
     assert lines[0].startswith("Warning: ") == warns
     if warns:

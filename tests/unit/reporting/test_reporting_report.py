@@ -2,6 +2,7 @@ import csv
 import importlib.resources
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,11 +17,11 @@ from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.audit.confounds import write_confounds
 from covid_debug.cleaning.decisions import Decision, read_decisions
 from covid_debug.errors import ArtifactError, InputContractError
-from covid_debug.evaluation.comparison import write_comparison
+from covid_debug.evaluation.comparison import GroupRecall, write_comparison
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.reporting.report import add_decisions, build_report
-from covid_debug.reporting.tables import FLAG_COLUMNS
+from covid_debug.reporting.tables import FLAG_COLUMNS, QUESTION_COLUMNS
 from tests.audits import write_made_up_audit
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
@@ -58,10 +59,14 @@ def test_build_report_writes_every_promised_file(report):
     folder = report.parent
 
     assert report.name == "report.html"
-    for name in ("summary.json", "flags.csv", "comparison.csv", "manifest.json"):
+    for name in (
+        *("summary.json", "flags.csv", "comparison.csv", "questions.csv", "statistics.json"),
+        "manifest.json",
+    ):
         assert (folder / name).is_file()
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "comparison.png",
+        "questions.png",
         "probability_shift.png",
         "confusion_original_original_seed0.png",
         "confusion_original_cleaned_seed0.png",
@@ -228,6 +233,10 @@ def test_summary_json_has_the_stable_keys(report):
         "calibration",
         "proof",
         "shortcuts",
+        "design",
+        "questions",
+        "train_test",
+        "footing",
     }
     assert summary["audit"]["verdicts"] == {
         "text_driven": 1,
@@ -237,9 +246,75 @@ def test_summary_json_has_the_stable_keys(report):
     }
     assert summary["comparison"]["cleaned/original"]["all/accuracy"]["value"] == 0.8
     assert summary["differences"]["cleaned-original/cleaned"]["all/accuracy"]["value"] == 0.1
-    assert summary["headlines"][0].endswith(
+    assert summary["headlines"][0].startswith("Does it help? Improved.")
+    assert [one["verdict"] for one in summary["questions"]] == ["improved", "not measured"]
+    assert len(summary["train_test"]) == 4
+    assert summary["headlines"][3].endswith(
         " of COVID-19 predictions rest on the text that was found (95 %); 1 of 4 are driven by it."
     )
+
+
+def test_build_report_shows_the_questions_first_and_a_verdict_nowhere_else(report):
+    text = report.read_text()
+    questions, comparison = text.index('class="plain questions"'), text.index('id="comparison"')
+
+    assert text.index('class="metrics train-test"') > questions
+    assert text.index('class="verdict verdict-improved"') < comparison
+    assert text.count('class="verdict ') == 1
+    assert "not measured: no arm &#39;placebo&#39;" in text
+    assert "p = 0.012" in text[questions:comparison]
+    assert "9.5" in text[questions:comparison]
+    assert "cleaned<br>− original" in text[comparison:]
+
+
+def test_questions_csv_and_statistics_json_hold_what_the_comparison_said(report):
+    rows = list(csv.DictReader(io.StringIO((report.parent / "questions.csv").read_text())))
+    statistics = json.loads((report.parent / "statistics.json").read_text())
+
+    assert tuple(rows[0]) == QUESTION_COLUMNS
+    assert [row["verdict"] for row in rows] == ["improved", "not measured"]
+    assert (rows[0]["p_holm"], rows[1]["p_holm"]) == ("0.012", "")
+    assert [one["verdict"] for one in statistics["questions"]] == ["improved", "not measured"]
+
+
+def test_build_report_of_models_at_chance_opens_with_a_warning(tmp_path):
+    footing = (fakes.make_footing("original", 0.35, math.nan, above_chance=False),)
+    comparison = replace(fakes.make_comparison(), footing=footing)
+
+    report = build_report(
+        tmp_path / "out", fakes.make_request(tmp_path, comparison=comparison)
+    ).read_text()
+
+    assert report.index('<li class="alarm">Warning: trained on the original films') < report.index(
+        'class="plain questions"'
+    )
+
+
+def test_build_report_shows_recall_by_source_and_the_worst_group(tmp_path):
+    groups = tuple(
+        GroupRecall(
+            train_data="original",
+            test_data="original",
+            source=source,
+            class_name="COVID-19",
+            value=value,
+            low=value - 0.1,
+            high=value + 0.1,
+            n=20,
+            n_patients=15,
+            is_worst=value < 0.5,
+        )
+        for source, value in (("cohen", 0.8), ("actmed", 0.4))
+    )
+    comparison = replace(fakes.make_comparison(), groups=groups)
+
+    text = build_report(
+        tmp_path / "out", fakes.make_request(tmp_path, comparison=comparison)
+    ).read_text()
+
+    assert "Recall by source and class" in text
+    assert "40.0 ▼" in text
+    assert "80.0 ▼" not in text
 
 
 def test_build_report_of_one_seed_gives_differences_and_no_verdict(tmp_path):
