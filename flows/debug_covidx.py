@@ -5,12 +5,11 @@ Reads like the figure of the paper; every step is a task of :mod:`flows.tasks`.
 
 import datetime
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from covid_debug.arms import ARMS, CLEANED_ARM, VERSIONS
@@ -22,14 +21,15 @@ from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.selection import plan_folds
-from covid_debug.evaluation.comparison import BASE_ARM, Comparison, load_comparison
+from covid_debug.evaluation.comparison import BASE_ARM, load_comparison
 from covid_debug.places import prepare_folders
+from covid_debug.reporting.answers import write_train_test
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.summary import load_run_summary
 from covid_debug.terminal import RunConsole
 from covid_debug.tracking.recorder import RunRecorder
 from flows import tasks
-from flows.recording import accuracy_table, open_recorder, show_ingest
+from flows.recording import open_recorder, show_in_prefect, show_ingest
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class RunOutcome:
     Attributes:
         run_dir: Folder with report.html, summary.json, comparison.csv, flags.csv, figures.
         headlines: The few lines that a reader should see first.
+        train_test: Precision and recall of one class as a small table, line by line.
         mlflow_url: Page of the run in MLflow, when a server shows the tracking store.
     """
 
     run_dir: Path
     headlines: tuple[str, ...]
+    train_test: tuple[str, ...]
     mlflow_url: str
 
 
@@ -136,11 +138,11 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 transfer=transferred,
                 shortcuts=mapped,
             )
-            headlines = load_run_summary(run_dir).headlines
+            summary = load_run_summary(run_dir)
             comparison = load_comparison(compared)
-            url = recorder.finish(run_dir, headlines, comparison, draw_confusion)
-    _show_in_prefect(config.name, run_dir, headlines, comparison)
-    return RunOutcome(run_dir, headlines, url)
+            url = recorder.finish(run_dir, summary.headlines, comparison, draw_confusion)
+    show_in_prefect(config.name, run_dir, summary)
+    return RunOutcome(run_dir, summary.headlines, tuple(write_train_test(summary.train_test)), url)
 
 
 def _see(
@@ -198,26 +200,3 @@ def _audit_models(
                     run.console.say(line)
             recorder.log_audit(arm, seed, summary)
     return audits
-
-
-def _show_in_prefect(
-    name: str, run_dir: Path, headlines: Sequence[str], comparison: Comparison
-) -> None:
-    create_table_artifact(
-        key="debug-covidx-comparison",
-        table=accuracy_table(comparison),
-        description="Accuracy of every arm on every version of the test films, all seeds pooled",
-    )
-    create_markdown_artifact(
-        key="debug-covidx-summary",
-        markdown="\n".join(
-            [
-                f"# {name}",
-                *(f"- {line}" for line in headlines),
-                "",
-                # Browsers open no file from a page of a server: a path to copy.
-                f"Report: `{(run_dir / 'report.html').resolve()}`",
-            ]
-        ),
-        description="Headline numbers of the run; not for clinical use",
-    )

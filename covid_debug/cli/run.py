@@ -79,10 +79,14 @@ def _run_flow(config: "RunConfig") -> None:
     for line in outcome.headlines:
         console.rich.print(f"  {line}", markup=False)
     console.rich.print(f"\nReport:    {outcome.run_dir / 'report.html'}", markup=False)
-    console.rich.print(f"Tables:    {outcome.run_dir}/comparison.csv, flags.csv, summary.json")
     console.rich.print(
-        f"Dashboard: run `covid-debug ui`, then open {outcome.mlflow_url}", markup=False
+        f"Tables:    {outcome.run_dir}/questions.csv, comparison.csv, flags.csv, summary.json"
     )
+    console.rich.print(
+        f"Dashboard: run `covid-debug ui`, then open {outcome.mlflow_url}\n", markup=False
+    )
+    for line in outcome.train_test:
+        console.rich.print(line, markup=False)
 
 
 def _command_line() -> str:

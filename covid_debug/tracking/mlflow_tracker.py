@@ -237,6 +237,15 @@ class MlflowRun:
         with _as_tracking_error(self._uri):
             self._client.set_tag(self.run_id, "mlflow.note.content", text)
 
+    def set_tag(self, name: str, value: str) -> None:
+        """Write a word beside the run's numbers, for filters and the table of runs.
+
+        Raises:
+            TrackingError: If the store refuses.
+        """
+        with _as_tracking_error(self._uri):
+            self._client.set_tag(self.run_id, name, value)
+
     def log_file(self, path: Path, folder: str = "") -> None:
         """Copy a file or a folder to the run.
 

@@ -19,6 +19,7 @@ from covid_debug.cleaning.proof import PROOF_NAME, CleaningProof
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import IngestAudit
 from covid_debug.evaluation.comparison import POOLED, Cell, Comparison, Contrast, Row
+from covid_debug.evaluation.questions import PrimaryAnswer
 from covid_debug.tracking.mlflow_tracker import MlflowRun, MlflowTracker
 from covid_debug.tracking.names import metric_name
 from covid_debug.training.params import EpochMetrics, TrainingParams
@@ -27,6 +28,10 @@ Metrics = dict[str, float | None]
 
 # MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.
 SHORT_METRICS = {"f1": "f1", "precision": "prec", "recall": "recall"}
+_RUN_FILES = (
+    *("report.html", "summary.json", "statistics.json"),
+    *("questions.csv", "comparison.csv", "flags.csv"),
+)
 SHOWN_COLUMNS = tuple(
     f"{short}.{test}" for short in SHORT_METRICS.values() for test in ("original", "cleaned")
 )
@@ -183,10 +188,14 @@ class RunRecorder:
                         run.log_metrics(_cell_metrics(cell))
                         run.log_metrics(_short_metrics(cell, target))
                         run.log_figure(draw_confusion(cell), f"confusion/{cell.test_data}.png")
+        for answer in comparison.questions:
+            self._parent.log_metrics(_answer_metrics(answer))
+            name = metric_name("question", answer.question.name).replace("/", ".")
+            self._parent.set_tag(name, answer.verdict)
         for contrast in comparison.contrasts:
             self._parent.log_metrics(_contrast_metrics(contrast))
         self._parent.describe(_describe(headlines, comparison.rows, target))
-        for name in ("report.html", "summary.json", "comparison.csv", "flags.csv"):
+        for name in _RUN_FILES:
             self._parent.log_file(run_dir / name)
         self._parent.log_file(run_dir / "figures", "figures")
         return self._tracker.runs_url
@@ -223,6 +232,12 @@ def _short_metrics(cell: Cell, target_class: str) -> Metrics:
     }
 
 
+def _answer_metrics(answer: PrimaryAnswer) -> Metrics:
+    name = metric_name("question", answer.question.name)
+    values = {f"{name}_p_holm": answer.p_holm, f"{name}_smallest": answer.smallest}
+    return _with_interval(name, answer.value, answer.low, answer.high) | values
+
+
 def _contrast_metrics(contrast: Contrast) -> Metrics:
     prefix = f"{contrast.train_data}_minus_{contrast.against}"
     metrics: Metrics = {}
@@ -234,18 +249,15 @@ def _contrast_metrics(contrast: Contrast) -> Metrics:
 
 def _describe(headlines: Sequence[str], rows: Sequence[Row], target_class: str) -> str:
     """Return the run's description in Markdown: headlines and a small table over all seeds."""
-    keys = (("all", "accuracy"), (target_class, "precision"), (target_class, "recall"))
+    keys = ((target_class, "precision"), (target_class, "recall"), ("all", "balanced_accuracy"))
     cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for row in rows:
         if row.seed == POOLED:
             cell = cells.setdefault((row.train_data, row.test_data), {})
             cell[row.class_name, row.metric] = _in_percent(row)
     lines = [f"- {line}" for line in headlines]
-    lines += [
-        "",
-        f"| trained on | tested on | accuracy, % | {target_class} precision, % | recall, % |",
-    ]
-    lines += ["|---|---|---|---|---|"]
+    heads = f"{target_class} precision, % | {target_class} recall, % | balanced accuracy, %"
+    lines += ["", f"| trained on | tested on | {heads} |", "|---|---|---|---|---|"]
     lines += [
         f"| {arm} | {test} | " + " | ".join(cell.get(key, "undefined") for key in keys) + " |"
         for (arm, test), cell in cells.items()
