@@ -42,12 +42,14 @@ class RunFacts:
         n_films: Films that the lists or tables name; for sources those that the recipe keeps.
         n_test: Films for testing, about.
         n_folds: Sources that can be left out without losing a class of the training films, about.
+        n_test_patients: Patients of these films, about.
     """
 
     class_names: tuple[str, ...]
     n_films: int
     n_test: int
     n_folds: int
+    n_test_patients: int
 
 
 def check_run(config: RunConfig) -> RunFacts:
@@ -119,8 +121,10 @@ def _read_phantom(data: PhantomData) -> RunFacts:
                     " raise data.n_train"
                 )
     groups = {(plan.site, PHANTOM_CLASS_NAMES[plan.label_index]) for plan in plans}
+    tests = plan_pool("test", data.n_test, seed=data.seed, text_correlation=0, val_share=0)
+    n_patients = len({(plan.label_index, plan.patient) for plan in tests})
     n_films = data.n_train + data.n_test
-    return RunFacts(PHANTOM_CLASS_NAMES, n_films, data.n_test, _count_folds(groups))
+    return RunFacts(PHANTOM_CLASS_NAMES, n_films, data.n_test, _count_folds(groups), n_patients)
 
 
 def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
@@ -140,8 +144,14 @@ def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
     where = f"data.sources ({', '.join(data.sources)})"
     _check_patients(where, patients, 3, "training, validation and test")
     _check_presence(where, paths, max_failed_share)
-    n_test = round(len(paths) * data.test_share)
-    return RunFacts(SOURCE_CLASS_NAMES, len(paths), n_test, _count_folds(groups))
+    n_patients = len(set().union(*patients.values()))
+    return RunFacts(
+        SOURCE_CLASS_NAMES,
+        len(paths),
+        round(len(paths) * data.test_share),
+        _count_folds(groups),
+        round(n_patients * data.test_share),
+    )
 
 
 def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
@@ -165,7 +175,8 @@ def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
         _check_presence(str(place), paths, max_failed_share)
     groups = {(row.source, row.label) for row in rows["train"]}
     n_films = sum(map(len, rows.values()))
-    return RunFacts(class_names, n_films, len(rows["test"]), _count_folds(groups))
+    n_patients = len({(row.source, row.patient_id) for row in rows["test"]})
+    return RunFacts(class_names, n_films, len(rows["test"]), _count_folds(groups), n_patients)
 
 
 def _count_folds(groups: Collection[tuple[str, str]]) -> int:

@@ -1,4 +1,4 @@
-"""`covid-debug plan`: what a run will cost, measured on this machine in a few seconds.
+"""`covid-debug plan`: what a run can show, and what it will cost on this machine.
 
 Counts films without reading them and times one small piece of each expensive stage.
 """
@@ -15,10 +15,12 @@ from covid_debug.audit.shortcuts import ShortcutParams
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.stage import PhantomData
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, UNSEEN_SOURCE
+from covid_debug.evaluation.power import plan_smallest_effect
+from covid_debug.evaluation.questions import choose_question
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
-from covid_debug.preflight.checks import check_run, estimate_disk_gb
+from covid_debug.preflight.checks import RunFacts, check_run, estimate_disk_gb
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.terminal import format_duration
 from covid_debug.text.base import RegionDetector
@@ -45,8 +47,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     """
     facts = check_run(config)
     n_films, n_test = facts.n_films, facts.n_test
-    n_seeds = len(config.seeds)
-    n_models = len(config.arms) * n_seeds
+    n_models = len(config.arms) * len(config.seeds)
     n_folds = facts.n_folds if config.leave_out_sources else 0
     n_trainings = n_models * (1 + n_folds)
     yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
@@ -54,6 +55,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     yield (
         f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
     )
+    yield from describe_effect(config, facts)
     yield "measuring this machine ..."
     train_s, forward_s = _time_model(config)
     text_s = _time_detector(build_detector(config.text.detector, **config.text.params))
@@ -62,7 +64,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     n_train = n_films - n_test
     n_audited = round(n_test * _AUDITED_SHARE)
     n_maps = min(config.audit.max_explained, n_audited)
-    n_audits = len(config.audited)
+    n_audits, n_mapped = len(config.audited), len(config.seeds[: config.audited_seeds])
     n_tests = len(list_tests(config))
     n_read = n_films + _count_read(config, n_test)
     stages = {
@@ -81,11 +83,11 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         * (3 + config.audit.n_nulls)
         * forward_s,
         f"iGOS++ maps (at most {n_maps}, {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
-        f"markers laid on films of other sources ({n_seeds} models, six groups)": n_seeds
+        f"markers laid on films of other sources ({n_mapped} models, six groups)": n_mapped
         * n_audited
         * _LAID_PER_FILM
         * forward_s,
-        f"shortcut map ({n_seeds} models)": n_seeds
+        f"shortcut map ({n_mapped} models)": n_mapped
         * min(n_test, ShortcutParams().max_films)
         * _EXCHANGED_PER_FILM
         * forward_s,
@@ -112,6 +114,36 @@ def _count_read(config: RunConfig, n_test: int) -> int:
     """Count test films on which text is looked for again, for arms that change what they see."""
     n_arms = sum(VERSIONS[sees].needs_text for arm in config.arms if (sees := ARMS[arm].sees))
     return n_test * (len(list_tests(config)) - 1) * (n_arms > 0)
+
+
+def describe_effect(config: RunConfig, facts: RunFacts) -> Iterator[str]:
+    """Say which questions a run will answer, and the smallest effect that it can show.
+
+    Args:
+        config: The run.
+        facts: What it will work on.
+
+    Yields:
+        Lines for the terminal.
+    """
+    unseen = (UNSEEN_SOURCE,) if config.leave_out_sources else ()
+    cells = {(arm, test) for arm in config.arms for test in (*list_tests(config), *unseen)}
+    asked = [
+        name for name in config.questions if set(choose_question(name, cells).cells()) <= cells
+    ]
+    left = [name for name in config.questions if name not in asked]
+    not_asked = f"; not asked: {', '.join(left)}" if left else ""
+    yield f"questions: {', '.join(asked) or 'none'}{not_asked}"
+    n_seeds, n_patients = len(config.seeds), facts.n_test_patients
+    if n_seeds == 1:
+        yield "smallest effect: one training of each arm gives no verdict; use seeds: [0, 1, 2]"
+    elif asked and n_patients > 1:
+        smallest = plan_smallest_effect(n_patients, n_seeds, len(asked))
+        yield (
+            f"smallest effect: with {n_seeds} seeds and about {n_patients} test patients,"
+            f" differences of {100 * smallest:.1f} points of balanced accuracy are shown in 80 of"
+            " 100 such runs, if they spread as on our real films; smaller ones are easily missed"
+        )
 
 
 def _build_model(config: RunConfig) -> Classifier:

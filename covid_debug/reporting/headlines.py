@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from covid_debug.arms import CLEANED_ARM
 from covid_debug.audit.artifact import Audit
 from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound

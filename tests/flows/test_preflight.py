@@ -1,6 +1,7 @@
 """What can be known before the first stage is refused before it, in one clear line."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from covid_debug.config.loader import build_config
 from covid_debug.config.schema import RunConfig
 from covid_debug.errors import CovidDebugError
+from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.preflight import checks as preflight
 from covid_debug.preflight.checks import check_run
+from covid_debug.preflight.costs import describe_effect
 from tests.films import build_filmset, make_film
 
 BINARY = ("negative", "positive")
@@ -54,7 +57,7 @@ def make_covidx(folder: Path, train: Sequence[str], *, test: Sequence[str] = BIN
 def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
     facts = check_run(make_config(tmp_path))
 
-    assert (facts.n_films, facts.n_test) == (36, 6)
+    assert (facts.n_films, facts.n_test, facts.n_test_patients) == (36, 6, 6)
     assert facts.class_names == ("normal", "pneumonia", "COVID-19")
     assert list(tmp_path.iterdir()) == []
 
@@ -127,6 +130,7 @@ def test_binary_lists_have_other_classes(tmp_path: Path) -> None:
         facts = check_run(make_config(tmp_path, data=data, audit__target_class=target))
 
         assert (facts.class_names, facts.n_films, facts.n_test) == (BINARY, 6, 2)
+        assert facts.n_test_patients == 2
 
 
 def test_training_list_without_a_class_is_refused(tmp_path: Path) -> None:
@@ -189,3 +193,41 @@ def test_leaving_out_the_only_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CovidDebugError, match="leave_out_sources is true and no source can"):
         check_run(make_config(tmp_path, data=data, leave_out_sources=True))
     assert check_run(make_config(tmp_path, leave_out_sources=True)).n_folds == 6
+
+
+def test_plan_of_one_seed_says_that_it_will_give_no_verdict(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+
+    questions, effect = describe_effect(config, check_run(config))
+
+    assert questions == (
+        "questions: dependence, text_free; not asked: unseen_source, beyond_placebo"
+    )
+    assert effect == (
+        "smallest effect: one training of each arm gives no verdict; use seeds: [0, 1, 2]"
+    )
+
+
+def test_plan_of_three_seeds_says_the_smallest_effect_which_falls_with_patients(
+    tmp_path: Path,
+) -> None:
+    arms = ["original", "cleaned", "placebo"]
+    config = make_config(tmp_path, seeds=[0, 1, 2], arms=arms)
+    facts = check_run(config)
+
+    questions, effect = describe_effect(config, replace(facts, n_test_patients=100))
+    (_, smaller) = describe_effect(config, replace(facts, n_test_patients=1000))
+
+    assert questions.startswith("questions: dependence, text_free, beyond_placebo; not asked")
+    assert "with 3 seeds and about 100 test patients" in effect
+    points = [float(line.split("differences of ")[1].split()[0]) for line in (effect, smaller)]
+    assert points[0] == round(100 * plan_smallest_effect(100, 3, 3), 1)
+    assert points[1] < points[0]
+
+
+def test_plan_without_a_question_names_no_effect(tmp_path: Path) -> None:
+    config = make_config(tmp_path, arms=["original", "placebo"], seeds=[0, 1])
+
+    assert list(describe_effect(config, check_run(config))) == [
+        "questions: none; not asked: dependence, text_free, unseen_source, beyond_placebo"
+    ]
