@@ -114,7 +114,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
 
         audits = _audit_models(run, recorder, checkpoints, versions, regions)
         with console.stage("Lay each source's markers on films of the others"):
-            base = [checkpoints[BASE_ARM, seed] for seed in config.seeds]
+            base = [checkpoints[arm, seed] for arm, seed in config.audited if arm == BASE_ARM]
             transferred = tasks.transfer(run, base, original, regions)
         with console.stage("Map what the models rely on"):
             mapped = tasks.shortcuts(run, base, original, regions, cleaned)

@@ -89,7 +89,8 @@ class RunConfig:
         questions: The primary questions, of
             :data:`covid_debug.evaluation.questions.QUESTION_NAMES`; only they get a verdict, and
             it is corrected for their number.
-        audited_seeds: How many trainings of each arm are audited, the first ones; None is all.
+        audited_seeds: How many trainings of each arm are audited, the first ones; None is all. For
+            those of the original arm markers are laid and the shortcut map is made.
         view: What the model sees of a film.
         text: Text detection.
         training: Recipe, the same for every arm.
