@@ -251,17 +251,24 @@ def clean(
 
 
 def compare(
-    classifiers: Mapping[str, Model], films: Mapping[str, DataSet], *, seed: int = 0
+    classifiers: Mapping[str, Model | list[Model] | tuple[Model, ...]],
+    films: Mapping[str, DataSet],
+    *,
+    seed: int = 0,
 ) -> Comparison:
     """Test several models on several versions of the same test films, film by film.
 
     Args:
-        classifiers: Name -> model; of several, ``"original"`` is what the others are compared with.
+        classifiers: Name -> model, or several trainings of it with different seeds; of several
+            names, ``"original"`` is what the others are compared with. Only several trainings of
+            each give verdicts, and only to the questions of the catalogue, see
+            :func:`covid_debug.results.questions`.
         films: Name -> data set whose test films are used, e.g. ``"original"``, ``"cleaned"``.
         seed: Seed of the bootstrap.
 
     Returns:
-        Metrics with intervals of every model on every version, and paired differences.
+        The questions with their answers, metrics with intervals of every model on every version,
+        and paired differences.
 
     Raises:
         InputContractError: If nothing is given, no model is called ``"original"``, or classes
@@ -272,6 +279,10 @@ def compare(
             f"compare: got models {list(classifiers)} and films {list(films)}; expected some of"
             f" each, and of several models one called {BASE_ARM!r}"
         )
+    trainings = {
+        name: list(given) if isinstance(given, list | tuple) else [given]
+        for name, given in classifiers.items()
+    }
     filmsets = {name: _open(place) for name, place in films.items()}
     with TemporaryDirectory(prefix="covid_debug-") as folder:
         answers = [
@@ -279,11 +290,12 @@ def compare(
                 LoadedModel(model, _view_of(model), {}),
                 filmset,
                 arm=arm,
-                seed=0,
+                seed=number,
                 test_data=name,
                 cache_dir=Path(folder),
             )
-            for arm, model in ((arm, _load(place)) for arm, place in classifiers.items())
+            for arm, given in trainings.items()
+            for number, model in enumerate(map(_load, given))
             for name, filmset in filmsets.items()
         ]
     return compare_arms(answers, next(iter(filmsets.values())).class_names, seed=seed)

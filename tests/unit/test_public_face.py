@@ -195,3 +195,16 @@ def test_a_model_in_memory_is_audited_and_compared(
     assert [cell.test_data for cell in comparison.cells] == ["original", "again"]
     with pytest.raises(InputContractError, match="one called 'original'"):
         cd.compare({"a": classifier, "b": classifier}, {"original": films})
+
+
+def test_several_trainings_of_each_arm_are_seeds_of_one_comparison(
+    films: FilmSet, classifier: cd.Classifier
+) -> None:
+    several = {"original": [classifier] * 2, "cleaned": (classifier, classifier)}
+
+    comparison = cd.compare(several, {"original": films, "cleaned": films, "swapped": films})
+
+    assert {cell.seed for cell in comparison.cells} == {0, 1}
+    answers = {answer.question.name: answer for answer in comparison.questions}
+    assert answers["text_free"].verdict == "no evidence"  # the same model four times
+    assert answers["unseen_source"].verdict == "not measured"
