@@ -166,16 +166,15 @@ def _leave_sources_out(
         sources, lost = plan_folds(load_filmset(versions[BASE_ARM]))
         for source, reason in lost.items():
             run.console.warn(f"{source} cannot be left out: {reason}")
-        for source, name in itertools.product(sources, config.arms):
-            arm = ARMS[name]
-            films = tasks.leave_out(run, source, versions[arm.films])
-            tested = tasks.leave_out(run, source, versions[arm.sees or BASE_ARM])
-            for seed in config.seeds:
-                title = f"train {name} seed {seed} without {source}"
+        wanted = {BASE_ARM, *(ARMS[name].films for name in config.arms)}
+        for source in sources:
+            films = {name: tasks.leave_out(run, source, versions[name]) for name in sorted(wanted)}
+            for name, seed in itertools.product(config.arms, config.seeds):
+                title, arm = f"train {name} seed {seed} without {source}", ARMS[name]
                 run.console.say(title)
                 train = tasks.train.with_options(task_run_name=title)
-                checkpoint = train(run, name, films, versions[CLEANED_ARM], seed)
-                unseen[name, seed, source] = (checkpoint, tested)
+                checkpoint = train(run, name, films[arm.films], versions[CLEANED_ARM], seed)
+                unseen[name, seed, source] = (checkpoint, films[arm.sees or BASE_ARM])
     return unseen
 
 
