@@ -107,12 +107,12 @@ ARMS: Final[Mapping[str, Arm]] = {
     "decoys": Arm("decoys"),
     "uniform_marker": Arm("uniform_marker", sees="uniform_marker"),
     "lung_crop": Arm("lung_crop", sees="lung_crop"),
-    "random_text": Arm(training={"random_text": 0.5}),
+    "random_text": Arm(training={"random_text": 1.0}),
     "balanced_sources": Arm(training={"sampling": "source"}),
-    "group_dro": Arm(training={"objective": "group_dro"}),
+    "group_dro": Arm(training={"sampling": "source", "objective": "group_dro"}),
     "last_layer": Arm(training={"last_layer": True}),
-    "right_reasons": Arm(training={"right_reasons": 1.0}),
-    "matched_sources": Arm(training={"sampling": "source", "matching": 1.0}),
+    "right_reasons": Arm(training={"right_reasons": 0.1}),
+    "matched_sources": Arm(training={"sampling": "source", "matching": 0.3}),
 }
 ARM_NAMES: Final = tuple(ARMS)
 TEST_NAMES: Final = (CLEANED_ARM, "placebo", "decoys", SWAPPED_TEST)
