@@ -21,8 +21,8 @@ from covid_debug.cli.options import (
 from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
-    help="Measure the parts: saliency, text, lungs, audit, transfer, plants, clean, shortcuts,"
-    " training, growth."
+    help="Measure the parts: saliency, text, lungs, audit, transfer, plants, clean,"
+    " comparison, shortcuts, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -215,6 +215,33 @@ def bench_plants_command(
     )
     means = Means(console, out / "views", workers, device)
     typer.echo(bench_plants(bench, out, means))
+    console.say(f"tables: {out}")
+
+
+@bench_app.command("comparison")
+def bench_comparison_command(
+    out: TablesOption,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions", help="predictions.csv of original, cleaned and placebo; three seeds."
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", min=10, help="Draws of each world.")] = 1000,
+    null: Annotated[
+        int, typer.Option("--null", min=1, help="Comparisons with nothing to find.")
+    ] = 200,
+    seed: SeedOption = 0,
+) -> None:
+    """Draw comparisons of known truth: how often do intervals cover it, how often lie verdicts?"""
+    from benchmarks.comparison import bench_comparison
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    tables = bench_comparison(
+        out, console, predictions=predictions, n_trials=trials, n_null=null, seed=seed
+    )
+    typer.echo(tables)
     console.say(f"tables: {out}")
 
 

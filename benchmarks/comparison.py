@@ -1,169 +1,36 @@
 """How often the interval of a comparison covers the truth, and how often a verdict is wrong.
 
-Simulated films for coverage and power; real predictions with their arms exchanged, and equal
+Simulated films for coverage and power; real predictions with their arms dealt out anew, and equal
 trainings on phantoms, for verdicts where there is nothing to find.
 """
 
 import csv
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.coverage import WORLDS, Table, measure_coverage, measure_plan
+from benchmarks.tables import to_markdown, write_csv
+from covid_debug.artifacts import is_complete
+from covid_debug.data.counterfactuals import load_counterfactuals
+from covid_debug.data.filmset import load_filmset
+from covid_debug.data.phantom import generate_phantom
 from covid_debug.evaluation.comparing import answer_questions
-from covid_debug.evaluation.crossed import crossed_estimate
-from covid_debug.evaluation.predictions import FilmPredictions
+from covid_debug.evaluation.predictions import FilmPredictions, predict_test_films
 from covid_debug.evaluation.questions import QUESTION_NAMES, choose_question
 from covid_debug.evaluation.scoring import ScoreBank
-from covid_debug.evaluation.statistics import draw_clusters
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.progress import Listener
+from covid_debug.stages import Means
+from covid_debug.training.params import TrainingParams
+from covid_debug.training.stage import TrainRequest
 
 ARMS = ("original", "cleaned", "placebo")
 _FAIR = ("no evidence", "not measured")
-Table = list[dict[str, object]]
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """How two arms err. Right answers come from a latent normal variable above 0.
-
-    Attributes:
-        name: What it is called.
-        n_patients: Patients of the class.
-        films: Films of a patient: 1, or geometric with this mean.
-        share: Share of right answers of the first arm.
-        gain: How much more the second arm gets right.
-        film: Standard deviation of a film's difficulty, the same for all models; the noise of a
-            single model on a single film has 1.
-        arm: The same, of what is alike for all seeds of an arm.
-        patient: Share of these variances that the films of a patient have in common.
-        seed: Standard deviation between trainings.
-    """
-
-    name: str
-    n_patients: int
-    films: float
-    share: float
-    film: float
-    arm: float
-    patient: float
-    seed: float
-    gain: float = 0.0
-
-    def draw(self, n_seeds: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
-        """Return right answers ``(N, 2, S)`` of both arms, and patients ``(N,)``."""
-        sizes = np.ones(self.n_patients, dtype=np.int64)
-        if self.films > 1:
-            sizes = rng.geometric(1 / self.films, self.n_patients)
-        patients = np.repeat(np.arange(self.n_patients), sizes)
-        N = len(patients)
-
-        def effect(spread: float, *shape: int) -> NDArray[np.float64]:
-            common = rng.normal(size=(self.n_patients, *shape))[patients]
-            own = rng.normal(size=(N, *shape))
-            return spread * (math.sqrt(self.patient) * common + math.sqrt(1 - self.patient) * own)
-
-        latent = effect(self.film, 1, 1) + effect(self.arm, 2, 1)
-        latent = latent + rng.normal(size=(N, 2, n_seeds))
-        latent += self.seed * rng.normal(size=(1, 2, n_seeds))
-        spread = math.sqrt(self.film**2 + self.arm**2 + self.seed**2 + 1)
-        means = spread * stats.norm.ppf([self.share, self.share + self.gain])
-        return (latent + means[:, None] > 0).astype(np.float64), patients
-
-
-_USUAL = World("usual", 300, 1.27, 0.75, film=1.5, arm=0.3, patient=0.7, seed=0.0)
-WORLDS = (
-    _USUAL,
-    replace(_USUAL, name="usual, seeds differ", seed=0.15),
-    replace(_USUAL, name="usual, seeds differ much", seed=0.3),
-    replace(_USUAL, name="arms differ in their films", arm=1.0, seed=0.15),
-    replace(_USUAL, name="few films, recall near 1", n_patients=30, share=0.95, seed=0.15),
-    replace(_USUAL, name="films of a patient alike", films=3.0, patient=1.0, arm=0.6, seed=0.15),
-)
-
-
-def old_interval(
-    by_seed: NDArray[np.float64], replicates: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Return the interval of before: films' half-widths averaged, t over seeds, in quadrature."""
-    tails = np.quantile(replicates, [0.025, 0.975], axis=0)
-    below, above = (by_seed - tails[0]).mean(), (tails[1] - by_seed).mean()
-    S, mean = len(by_seed), float(by_seed.mean())
-    spread = float(stats.t.ppf(0.975, S - 1)) * by_seed.std(ddof=1) / math.sqrt(S)
-    return mean - math.hypot(below, spread), mean + math.hypot(above, spread)
-
-
-def measure_coverage(
-    worlds: Sequence[World], seeds: Sequence[int], n_trials: int, seed: int, listener: Listener
-) -> Table:
-    """Draw data again and again and count how often the truth lies in the interval.
-
-    Args:
-        worlds: How the arms err.
-        seeds: Numbers of trainings of each arm.
-        n_trials: Draws a world and number.
-        seed: Seed of the draws.
-        listener: Told how far it is.
-
-    Returns:
-        A row a world, number and quantity: the second arm alone, and its difference to the first.
-    """
-    rows: Table = []
-    with listener.progress("coverage") as progress:
-        for world in worlds:
-            for n_seeds in seeds:
-                rows += _cover(world, n_seeds, n_trials, np.random.default_rng(seed))
-                progress(len(rows) // 2, len(worlds) * len(seeds))
-    return rows
-
-
-def _cover(
-    world: World, n_seeds: int, n_trials: int, rng: np.random.Generator
-) -> Iterator[dict[str, object]]:
-    found: dict[str, list[tuple[float, ...]]] = {"share": [], "difference": []}
-    for trial in range(n_trials):
-        right, patients = world.draw(n_seeds, rng)
-        people = np.unique(patients, return_inverse=True)[1].ravel()
-        n_clusters = int(people.max()) + 1
-        weights = draw_clusters(n_clusters, seed=trial, n_resamples=300)[:, people]
-        total = weights.sum(axis=1, keepdims=True)
-        by_arm = [(weights @ right[:, a] / total, right[:, a].mean(axis=0)) for a in (0, 1)]
-        both = {
-            "share": (*by_arm[1], world.share + world.gain, (0.0, 1.0)),
-            "difference": (
-                *(b - a for a, b in zip(*by_arm, strict=True)),
-                *(world.gain, (-1.0, 1.0)),
-            ),
-        }
-        for name, (replicates, by_seed, truth, bounds) in both.items():
-            new = crossed_estimate(
-                by_seed, replicates, n=len(people), n_clusters=n_clusters, bounds=bounds
-            ).estimate
-            old = old_interval(by_seed, replicates)
-            found[name].append(
-                (
-                    *(low <= truth <= high for low, high in ((new.low, new.high), old)),
-                    *(low > 0 for low in (new.low, old[0])),
-                    *((high - low) / 2 for low, high in ((new.low, new.high), old)),
-                )
-            )
-    for name, results in found.items():
-        means = np.mean(results, axis=0)
-        yield {
-            "world": world.name,
-            "seeds": n_seeds,
-            "quantity": name,
-            "coverage": round(float(means[0]), 3),
-            "coverage, old": round(float(means[1]), 3),
-            "above 0": round(float(means[2]), 3),
-            "above 0, old": round(float(means[3]), 3),
-            "half-width": round(float(means[4]), 3),
-            "half-width, old": round(float(means[5]), 3),
-        }
 
 
 def read_answers(path: Path) -> tuple[list[FilmPredictions], tuple[str, ...]]:
@@ -269,3 +136,114 @@ def count_verdicts(
         "without Holm": n_single,
         **{f"p <= .05: {name}": count for name, count in n_each.items()},
     }
+
+
+def train_alike(
+    out: Path,
+    n_models: int,
+    *,
+    n_train: int,
+    n_test: int,
+    image_size: int,
+    n_epochs: int,
+    seed: int,
+    listener: Listener,
+) -> tuple[list[FilmPredictions], tuple[str, ...]]:
+    """Train the same recipe on the same phantoms with many seeds.
+
+    Args:
+        out: Folder of films, models and their answers; what stands there is reused.
+        n_models: Trainings.
+        n_train: Films for training and selection.
+        n_test: Test films.
+        image_size: Side in pixels that the models see.
+        n_epochs: Epochs.
+        seed: Seed of the films.
+        listener: Told how far it is.
+
+    Returns:
+        Answers on the films as they are, text-free and with exchanged text; and the classes.
+    """
+    films = out / "films"
+    if not is_complete(films):
+        with listener.progress("phantoms") as progress:
+            generate_phantom(films, n_train=n_train, n_test=n_test, seed=seed, progress=progress)
+    original = load_filmset(films)
+    versions = {ARMS[0]: original, **load_counterfactuals(original)}
+    means, answers = Means(listener, out / "views"), []
+    training = TrainingParams(arch="resnet18_half", n_epochs=n_epochs)
+    for k in range(n_models):
+        folder = out / f"model-{k}"
+        if not is_complete(folder):
+            TrainRequest(films, training, ViewSpec(image_size=image_size), k).make(folder, means)
+        model = load_checkpoint(folder)
+        for name, filmset in versions.items():
+            answers.append(
+                predict_test_films(
+                    model, filmset, arm="alike", seed=k, test_data=name, cache_dir=means.cache_dir
+                )
+            )
+    return answers, original.class_names
+
+
+def bench_comparison(
+    out: Path,
+    listener: Listener,
+    *,
+    predictions: Path | None,
+    n_trials: int,
+    n_null: int,
+    seed: int,
+) -> str:
+    """Run all of it.
+
+    Args:
+        out: Folder of the tables; films and models of before are reused.
+        listener: Told how far it is.
+        predictions: ``predictions.csv`` of a comparison of original, cleaned and placebo with three
+            seeds on original and cleaned films; None leaves the real part out.
+        n_trials: Draws a world and number of seeds.
+        n_null: Comparisons without anything to find, of each kind.
+        seed: Seed of all draws.
+
+    Returns:
+        The tables in Markdown.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    gains = tuple(
+        replace(world, name=f"{world.name}, +5 points", gain=0.05) for world in WORLDS[:3]
+    )
+    tables: dict[str, Table] = {
+        "coverage": measure_coverage(WORLDS, (2, 3, 5), n_trials, seed, listener),
+        "power": measure_coverage(gains, (3, 5), n_trials, seed, listener),
+        "plan": measure_plan(n_trials, seed, listener),
+        "null": [],
+    }
+    tables["power"] = [row for row in tables["power"] if row["quantity"] == "difference"]
+    if predictions is not None:
+        answers, names = read_answers(predictions)
+        for by_seed in (False, True):
+            rng = np.random.default_rng(seed)
+            dealt = (
+                _as_swapped(exchange_arms(answers, rng, by_seed=by_seed)) for _ in range(n_null)
+            )
+            counted = count_verdicts(dealt, names, n_null, listener)
+            kind = "each seed by itself" if by_seed else "all seeds alike"
+            tables["null"].append({"kind": f"real films, arms dealt by patient, {kind}", **counted})
+    alike, names = train_alike(
+        out, 12, n_train=150, n_test=120, image_size=64, n_epochs=3, seed=seed, listener=listener
+    )
+    rng = np.random.default_rng(seed)
+    drawn = (draw_trainings(alike, 3, rng) for _ in range(n_null))
+    counted = count_verdicts(drawn, names, n_null, listener)
+    tables["null"].append({"kind": "phantoms, equal trainings", **counted})
+    for name, rows in tables.items():
+        write_csv(out / f"{name}.csv", list(rows[0]), rows)
+    return "\n".join(f"{name}\n\n{to_markdown(rows)}" for name, rows in tables.items())
+
+
+def _as_swapped(answers: Sequence[FilmPredictions]) -> list[FilmPredictions]:
+    """Let the cleaned films stand for those with exchanged text, too: a third question."""
+    pair = [a for a in answers if a.arm != "placebo" and a.test_data == "cleaned"]
+    kept = [a for a in answers if a.arm != "placebo" or a.test_data == "cleaned"]
+    return kept + [replace(a, test_data="swapped") for a in pair]

@@ -280,7 +280,7 @@ def compare(
             f" each, and of several models one called {BASE_ARM!r}"
         )
     trainings = {
-        name: list(given) if isinstance(given, list | tuple) else [given]
+        name: [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
         for name, given in classifiers.items()
     }
     filmsets = {name: _open(place) for name, place in films.items()}
@@ -295,10 +295,10 @@ def compare(
                 cache_dir=Path(folder),
             )
             for arm, given in trainings.items()
-            for number, model in enumerate(map(_load, given))
+            for number, model in enumerate(given)
             for name, filmset in filmsets.items()
         ]
-    return compare_arms(answers, next(iter(filmsets.values())).class_names, seed=seed)
+    return compare_arms(answers, next(iter(trainings.values()))[0].class_names, seed=seed)
 
 
 def _check_call(where: str, params: Mapping[str, object], fields: type, out: Place | None) -> None:

@@ -19,6 +19,7 @@ from covid_debug.cli.options import (
     SeedOption,
     WorkersOption,
     parse_pairs,
+    split_pairs,
 )
 from covid_debug.errors import InputContractError
 
@@ -181,22 +182,40 @@ def transfer(
 
 def compare(
     arm: Annotated[
-        list[str], typer.Option("--arm", metavar="NAME=CHECKPOINT", help="One name 'original'.")
+        list[str],
+        typer.Option(
+            "--arm",
+            metavar="NAME=CHECKPOINT",
+            help="One name 'original'; repeat a name for trainings with other seeds.",
+        ),
     ],
-    data: Annotated[list[str], typer.Option("--data", metavar="NAME=DIR")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", metavar="NAME=DIR", help="Version of the test films; some classes will do."
+        ),
+    ],
     out: OutOption,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     factory: FactoryOption = None,
 ) -> None:
-    """Test several checkpoints on several versions of the test films, with paired tests."""
+    """Test checkpoints on versions of the test films: the questions first, then the table."""
     from covid_debug.evaluation.comparison import BASE_ARM
-    from covid_debug.evaluation.stage import ComparisonRequest, describe_comparison
+    from covid_debug.evaluation.stage import ComparisonRequest
     from covid_debug.models.devices import find_device
+    from covid_debug.reporting.answers import (
+        list_train_test,
+        write_answer,
+        write_train_test,
+        write_warnings,
+    )
+    from covid_debug.reporting.comparison import arrange_comparison
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
 
-    arms = parse_pairs(arm, "--arm")
+    checkpoints = _collect_arms(arm)
+    arms = list(dict.fromkeys(name for name, _ in checkpoints))
     if len(arms) > 1 and BASE_ARM not in arms:
         raise InputContractError(
             f"--arm: got {', '.join(arms)}; name the reference {BASE_ARM!r} so that the others can"
@@ -205,15 +224,35 @@ def compare(
     find_device(device)
     console = RunConsole()
     request = ComparisonRequest(
-        {(name, 0): folder for name, folder in arms.items()},
+        checkpoints,
         parse_pairs(data, "--data"),
         seed,
         factory=factory,
     )
     comparison = request.make(out, Means(console, out.parent / "views", device=device))
-    for line in describe_comparison(comparison):
+    table = arrange_comparison(comparison)
+    lines = [*write_warnings(table.footing, table.arms), *map(write_answer, table.answers)]
+    for line in [*lines, *write_train_test(list_train_test(table))]:
         console.say(line)
     console.say(f"tables: {out}")
+
+
+def _collect_arms(pairs: list[str]) -> dict[tuple[str, int], Path]:
+    """Return arm and training seed -> checkpoint; weights without a seed count from 0."""
+    from covid_debug.models.checkpoint import read_training_seed
+
+    found: dict[tuple[str, int], Path] = {}
+    for name, folder in split_pairs(pairs, "--arm"):
+        seed = read_training_seed(folder)
+        if seed is None:
+            seed = next(n for n in range(len(pairs)) if (name, n) not in found)
+        if (name, seed) in found:
+            raise InputContractError(
+                f"--arm {name}={folder}: was trained with seed {seed}, as {found[name, seed]} was;"
+                " give trainings with different seeds, or another name"
+            )
+        found[name, seed] = folder
+    return found
 
 
 def report(

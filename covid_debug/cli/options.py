@@ -60,14 +60,33 @@ def parse_pairs(pairs: list[str], option: str) -> dict[str, Path]:
     Raises:
         BadParameter: If a text is no pair or a name stands twice.
     """
-    result = {}
+    result: dict[str, Path] = {}
+    for name, folder in split_pairs(pairs, option):
+        if name in result:
+            raise BadParameter(f"{option} '{name}={folder}': {name!r} is given twice")
+        result[name] = folder
+    return result
+
+
+def split_pairs(pairs: list[str], option: str) -> list[tuple[str, Path]]:
+    """Read NAME=DIR texts whose names may stand several times.
+
+    Args:
+        pairs: As given on the command line.
+        option: The option's name.
+
+    Returns:
+        Names and folders, in order.
+
+    Raises:
+        BadParameter: If a text is no pair.
+    """
+    result = []
     for pair in pairs:
         name, sign, folder = pair.partition("=")
         if not sign or not name or not folder:
             raise BadParameter(f"{option} {pair!r}: expected NAME=DIR")
-        if name in result:
-            raise BadParameter(f"{option} {pair!r}: {name!r} is given twice")
-        result[name] = Path(folder)
+        result.append((name, Path(folder)))
     return result
 
 

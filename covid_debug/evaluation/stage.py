@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from covid_debug.artifacts import write_artifact
 from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.errors import InputContractError
 from covid_debug.evaluation.comparing import compare_arms
 from covid_debug.evaluation.comparison import (
     BASE_ARM,
@@ -22,7 +23,12 @@ from covid_debug.evaluation.predictions import (
     write_predictions,
 )
 from covid_debug.evaluation.questions import QUESTION_NAMES
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import (
+    LoadedModel,
+    load_checkpoint,
+    load_factory,
+    read_class_names,
+)
 from covid_debug.models.devices import describe_device
 from covid_debug.stages import Means, Request
 
@@ -87,13 +93,13 @@ class ComparisonRequest(Request):
                 answers.append(answer)
                 progress(len(answers), n_answers)
         answers = _join_unseen(answers)
-        class_names = next(iter(versions.values())).class_names
+        class_names = read_class_names(next(iter(self.checkpoints.values())))
         comparison = compare_arms(
             answers,
             class_names,
             seed=self.seed,
             questions=self.questions,
-            from_source=_guess_from_source(versions),
+            from_source=_guess_from_source(versions, class_names),
         )
         with write_artifact(
             out,
@@ -110,16 +116,27 @@ class ComparisonRequest(Request):
         self, versions: Mapping[str, FilmSet], means: Means
     ) -> Iterator[FilmPredictions]:
         """Yield every model's answers on every version, and on the sources it never saw."""
-        build = load_factory(self.factory) if self.factory else None
         for (arm, seed), folder in self.checkpoints.items():
-            model = load_checkpoint(folder, device=means.device, factory=build)
+            model = self._load(folder, means.device)
             for name, films in versions.items():
                 own = self.seen.get((arm, name))
                 filmset = films if own is None else load_filmset(own)
                 yield _predict(model, filmset, arm, seed, name, means)
         for (arm, seed, _), (folder, own) in self.unseen.items():
-            model = load_checkpoint(folder, device=means.device, factory=build)
+            model = self._load(folder, means.device)
             yield _predict(model, load_filmset(own), arm, seed, UNSEEN_SOURCE, means)
+
+    def _load(self, folder: Path, device: str) -> LoadedModel:
+        build = load_factory(self.factory) if self.factory else None
+        model = load_checkpoint(folder, device=device, factory=build)
+        first = next(iter(self.checkpoints.values()))
+        names, expected = tuple(model.classifier.class_names), read_class_names(first)
+        if names != expected:
+            raise InputContractError(
+                f"{folder}: has classes {list(names)}, {first} has {list(expected)}; compare models"
+                " of the same classes in the same order"
+            )
+        return model
 
 
 def _predict(
@@ -136,7 +153,9 @@ def _predict(
     )
 
 
-def _guess_from_source(versions: Mapping[str, FilmSet]) -> dict[str, dict[str, int]]:
+def _guess_from_source(
+    versions: Mapping[str, FilmSet], class_names: Sequence[str]
+) -> dict[str, dict[str, int]]:
     """Return version -> test film -> commonest class of its source, as learnt in training.
 
     The training films are those of the first version that has some. Films of sources that are not
@@ -149,9 +168,9 @@ def _guess_from_source(versions: Mapping[str, FilmSet]) -> dict[str, dict[str, i
     guesses = {source: counts.most_common(1)[0][0] for source, counts in labels.items()}
     return {
         name: {
-            film.image_id: filmset.class_names.index(guesses[film.source])
+            film.image_id: class_names.index(guesses[film.source])
             for film in filmset.select("test")
-            if guesses.get(film.source) in filmset.class_names
+            if film.source in guesses
         }
         for name, filmset in versions.items()
     }
@@ -165,26 +184,3 @@ def _join_unseen(answers: Sequence[FilmPredictions]) -> list[FilmPredictions]:
         if answer.test_data == UNSEEN_SOURCE:
             parts.setdefault((answer.arm, answer.seed), []).append(answer)
     return joined + [join_predictions(folds) for folds in parts.values()]
-
-
-def describe_comparison(comparison: Comparison) -> Iterator[str]:
-    """Say how accurate every model is, and how the arms differ from the original one.
-
-    Args:
-        comparison: The table.
-
-    Yields:
-        Lines of plain text.
-    """
-    for cell in comparison.cells:
-        accuracy = cell.metrics[0]
-        yield (
-            f"{cell.train_data} on {cell.test_data}: accuracy {accuracy.value:.3f}"
-            f" [{accuracy.low:.3f}, {accuracy.high:.3f}], n = {accuracy.n}"
-        )
-    for contrast in comparison.contrasts:
-        entry = contrast.pooled[0]
-        yield (
-            f"{contrast.train_data} minus {BASE_ARM} on {contrast.test_data}: accuracy"
-            f" {entry.mean:+.3f} [{entry.low:+.3f}, {entry.high:+.3f}]"
-        )

@@ -165,6 +165,32 @@ def load_checkpoint(
     return LoadedModel(classifier.eval(), view, manifest)
 
 
+def read_class_names(folder: Path) -> tuple[str, ...]:
+    """Read the classes of a checkpoint, without its weights.
+
+    Args:
+        folder: The checkpoint.
+
+    Returns:
+        Class names in index order.
+
+    Raises:
+        CheckpointError: If it is none, or damaged.
+    """
+    read_manifest(folder, kind=KIND)
+    try:
+        spec = json.loads((folder / _SPEC_NAME).read_text(encoding="utf-8"))
+        return tuple(str(name) for name in spec["class_names"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder}: {_SPEC_NAME} is not usable ({error})") from error
+
+
+def read_training_seed(folder: Path) -> int | None:
+    """Return the seed that a checkpoint was trained with; None for imported weights."""
+    seed = read_manifest(folder, kind=KIND)["facts"].get("seed")
+    return None if seed is None else int(seed)
+
+
 def load_classifier(folder: str | Path, *, device: str | torch.device = "cpu") -> Classifier:
     """Load the classifier of a checkpoint, in evaluation mode; see :func:`load_checkpoint`."""
     return load_checkpoint(Path(folder), device=device).classifier
