@@ -11,7 +11,6 @@ from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.comparing import compare_arms
 from covid_debug.evaluation.comparison import (
-    BASE_ARM,
     UNSEEN_SOURCE,
     Comparison,
     write_comparison,
