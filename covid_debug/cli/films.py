@@ -132,7 +132,9 @@ def clean(
     regions: Annotated[
         Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
     ] = None,
-    policy: Annotated[str, typer.Option(help="Side markers: remove, keep or replace.")] = "remove",
+    policy: Annotated[
+        str, typer.Option(help="Side markers: remove, keep, replace, uniform.")
+    ] = "remove",
     method: Annotated[
         str, typer.Option(help="Fill: telea, transplant, navier_stokes, ...")
     ] = "telea",
