@@ -87,63 +87,87 @@ class CrossedEstimate:
 
     Attributes:
         estimate: The mean with its 95 % interval.
-        of_patients: Variance of the mean by patients and by what is noise of single films.
-        of_seeds: Variance of the mean by the seeds themselves; 0 for one seed.
-        dof_patients: Degrees of freedom of the former.
-        dof: Satterthwaite's degrees of freedom of the sum.
-        sd: Standard deviation over the seeds; NaN below two.
+        of_patients: Variance ``A`` of the mean by patients and by the noise of single films.
+        spread: Variance ``B`` of the mean by what differs between the seeds; 0 for one seed.
+        residual: The part ``E`` of either that is noise of single films.
+        dof_patients: Degrees of freedom of ``A``.
         n_seeds: Seeds with a value.
         lean: Half-widths below and above in units of the symmetric one.
     """
 
     estimate: Estimate
     of_patients: float
-    of_seeds: float
+    spread: float
+    residual: float
     dof_patients: float
-    dof: float
-    sd: float
     n_seeds: int
-    lean: tuple[float, float]
+    lean: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over the seeds; NaN below two."""
+        return math.sqrt(self.spread * self.n_seeds) if self.n_seeds > 1 else math.nan
 
     @property
     def standard_error(self) -> float:
         """Of the mean."""
-        return math.sqrt(self.of_patients + self.of_seeds)
+        return math.sqrt(self.of_patients + max(self.spread - self.residual, 0.0))
 
     def half_width(self, level: float) -> float:
         """Return the half-width of the symmetric interval.
 
-        The wider of two: Student's t of the whole standard error with Satterthwaite's degrees of
-        freedom, which is too short where few seeds differ much, and the half-widths of either part
-        added in quadrature (Howe 1974, *Approximate confidence limits on the mean of X + Y*, JASA
-        69, 789-794), which is too short where the noise of single films rules.
+        The wider of two: Student's t of the standard error with Satterthwaite's degrees of
+        freedom, which is too short where few seeds differ much, and the half-widths of patients
+        and of seeds added in quadrature (Howe 1974, *Approximate confidence limits on the mean of
+        X + Y*, JASA 69, 789-794), which is too short where the noise of single films rules.
 
         Args:
             level: 1 - coverage, in (0, 1).
         """
+        return self._width(level, self.residual)
+
+    def needed(self, level: float) -> float:
+        """Return how far from 0 the mean must lie for a verdict at some level.
+
+        As :meth:`half_width`, but the noise of single films is not taken off the seeds' spread: a
+        few seeds agree by chance, and in the tail, where a correction for several questions
+        looks, that alone would be twice as common as it should.
+
+        Args:
+            level: In (0, 1).
+        """
+        return self._width(level, 0.0)
+
+    @property
+    def p_value(self) -> float:
+        """Level at which a verdict is just reached; NaN where undefined or from one seed."""
+        value = self.estimate.value
+        if self.n_seeds < 2 or math.isnan(value):
+            return math.nan
+        far = abs(value) / self.lean[0 if value > 0 else 1]
+        if far <= self.needed(_ONE):
+            return 1.0
+        if far >= self.needed(_TINY):
+            return _TINY
+        found = optimize.brentq(
+            lambda x: self.needed(math.exp(x)) - far, math.log(_TINY), math.log(_ONE)
+        )
+        return math.exp(float(found))
+
+    def _width(self, level: float, residual: float) -> float:
         if self.n_seeds == 0:
             return math.nan
         patients = _t(level, self.dof_patients) * math.sqrt(self.of_patients)
         if self.n_seeds == 1:
             return patients
-        seeds = _t(level, self.n_seeds - 1.0) * math.sqrt(self.of_seeds)
-        return max(_t(level, self.dof) * self.standard_error, math.hypot(patients, seeds))
-
-    @property
-    def p_value(self) -> float:
-        """Level at which the interval just touches 0; NaN where undefined or from one seed."""
-        value = self.estimate.value
-        if self.n_seeds < 2 or math.isnan(value):
-            return math.nan
-        needed = abs(value) / self.lean[0 if value > 0 else 1]
-        if needed <= self.half_width(_ONE):
-            return 1.0
-        if needed >= self.half_width(_TINY):
-            return _TINY
-        found = optimize.brentq(
-            lambda x: self.half_width(math.exp(x)) - needed, math.log(_TINY), math.log(_ONE)
-        )
-        return math.exp(float(found))
+        dof_seeds = self.n_seeds - 1.0
+        of_seeds = max(self.spread - residual, 0.0)
+        variance = self.of_patients + of_seeds
+        parts = self.of_patients**2 / self.dof_patients + self.spread**2 / dof_seeds
+        parts += residual**2 / (self.dof_patients * dof_seeds)
+        dof = max(dof_seeds, variance**2 / parts) if parts > 0 else self.dof_patients
+        seeds = _t(level, dof_seeds) * math.sqrt(of_seeds)
+        return max(_t(level, dof) * math.sqrt(variance), math.hypot(patients, seeds))
 
 
 def crossed_estimate(
@@ -256,24 +280,17 @@ def _cross(
     normal = _t(1 - CONFIDENCE, math.inf)
     if plain.reason or of_patients <= 0:  # every resample gave the same value
         of_patients = max(of_patients, ((below + above) / 2 / normal) ** 2)
-    of_seeds, sd, dof_patients = 0.0, math.nan, float(max(1, n_clusters - 1))
-    dof = dof_patients
-    if S > 1:
-        sd = float(seen.std(ddof=1))
-        spread = sd**2 / S
-        residual = 0.0 if S == 2 else residual  # two seeds agree by chance too often to take it off
-        of_seeds = max(spread - residual, 0.0)
-        parts = of_patients**2 / dof_patients + spread**2 / (S - 1)
-        parts += residual**2 / (dof_patients * (S - 1))
-        dof = max(S - 1.0, (of_patients + of_seeds) ** 2 / parts) if parts > 0 else dof
+    spread = float(seen.var(ddof=1)) / S if S > 1 else 0.0
+    residual = residual if S > 2 else 0.0  # two seeds agree by chance too often to take it off
     apart = (below + above) / 2
     lean = (below / apart, above / apart) if apart > 0 else (1.0, 1.0)
-    found = CrossedEstimate(plain, of_patients, of_seeds, dof_patients, dof, sd, S, lean)
+    dof = max(1.0, n_clusters - 1.0)
+    found = CrossedEstimate(plain, of_patients, spread, residual, dof, S, lean)
     half = found.half_width(1 - CONFIDENCE)
     if bounds == UNIT and 0 < mean < 1:
         odds, half = math.log(mean / (1 - mean)), half / (mean * (1 - mean))
         low, high = float(special.expit(odds - half)), float(special.expit(odds + half))
-    elif plain.reason and of_seeds == 0:
+    elif plain.reason and spread <= residual:
         low, high = max(bounds[0], plain.low), min(bounds[1], plain.high)
     else:
         low, high = max(bounds[0], mean - lean[0] * half), min(bounds[1], mean + lean[1] * half)
@@ -282,7 +299,7 @@ def _cross(
 
 def _undefined(n: int, reason: str) -> CrossedEstimate:
     nothing = Estimate.undefined(n, reason)
-    return CrossedEstimate(nothing, math.nan, math.nan, math.nan, math.nan, math.nan, 0, (1.0, 1.0))
+    return CrossedEstimate(nothing, math.nan, math.nan, math.nan, math.nan, 0)
 
 
 def _t(level: float, dof: float) -> float:

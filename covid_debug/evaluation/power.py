@@ -43,9 +43,9 @@ def smallest_effect(found: CrossedEstimate, level: float) -> float:
         level: Level of the test, e.g. 0.05 / number of questions.
 
     Returns:
-        The half-width of the interval of that level plus 0.84 standard errors; NaN where undefined.
+        How far from 0 a verdict begins, plus 0.84 standard errors; NaN where undefined.
     """
-    return found.half_width(level) + float(special.ndtri(POWER)) * found.standard_error
+    return found.needed(level) + float(special.ndtri(POWER)) * found.standard_error
 
 
 def plan_smallest_effect(
@@ -76,11 +76,13 @@ def plan_smallest_effect(
     has = spread or Spread()
     residual = has.films**2 / n_patients / n_seeds
     of_patients = has.patients**2 / n_patients + residual
-    of_seeds = has.seeds**2 / n_seeds
-    parts = of_patients**2 / (n_patients - 1) + (of_seeds + residual) ** 2 / (n_seeds - 1)
-    dof = (of_patients + of_seeds) ** 2 / parts
     nothing = Estimate.undefined(0, "planned")
     planned = CrossedEstimate(
-        nothing, of_patients, of_seeds, n_patients - 1.0, dof, has.seeds, n_seeds, (1.0, 1.0)
+        nothing,
+        of_patients,
+        has.seeds**2 / n_seeds + residual,
+        residual,
+        n_patients - 1.0,
+        n_seeds,
     )
     return smallest_effect(planned, ALPHA / n_questions)

@@ -41,11 +41,11 @@ def test_the_variances_are_those_of_the_two_way_layout() -> None:
     variance = (of_rows + of_columns - of_noise) / (P * S)  # Searle, Casella and McCulloch
     assert found.estimate.value == pytest.approx(grand)
     assert found.of_patients == pytest.approx(of_rows / (P * S), rel=0.05)
-    assert found.of_seeds == pytest.approx((of_columns - of_noise) / (P * S), rel=0.05)
+    assert found.spread == pytest.approx(of_columns / (P * S))
+    assert found.residual == pytest.approx(of_noise / (P * S), rel=0.05)
     assert found.standard_error == pytest.approx(math.sqrt(variance), rel=0.03)
     parts = [(of_rows, P - 1), (of_columns, S - 1), (of_noise, (P - 1) * (S - 1))]
     dof = (of_rows + of_columns - of_noise) ** 2 / sum(m**2 / d for m, d in parts)
-    assert found.dof == pytest.approx(dof, rel=0.06)
     howe = math.hypot(
         stats.t.ppf(0.975, P - 1) * math.sqrt(of_rows / (P * S)),
         stats.t.ppf(0.975, S - 1) * math.sqrt((of_columns - of_noise) / (P * S)),
@@ -59,9 +59,12 @@ def test_seeds_that_agree_add_nothing_and_two_are_not_trusted_to_agree() -> None
     table = make_table(seeds=0.0)
     table += table.mean(axis=1, keepdims=True) - table.mean(axis=0)  # all columns have one mean
 
-    assert estimate(table).of_seeds == 0.0
-    two = make_table(3)[:, :2]
-    assert estimate(two).of_seeds == pytest.approx(two.mean(axis=0).std(ddof=1) ** 2 / 2)
+    alike = estimate(table)
+    assert alike.spread == pytest.approx(0.0)
+    assert alike.standard_error == pytest.approx(math.sqrt(alike.of_patients))
+    two = estimate(make_table(3)[:, :2])
+    assert two.residual == 0.0
+    assert two.half_width(0.05) == two.needed(0.05)
 
 
 def test_one_seed_has_the_interval_of_its_patients_and_no_p() -> None:
@@ -71,20 +74,26 @@ def test_one_seed_has_the_interval_of_its_patients_and_no_p() -> None:
 
     half = stats.t.ppf(0.975, P - 1) * column.std(ddof=1) / math.sqrt(P)
     assert found.estimate.high - found.estimate.low == pytest.approx(2 * half, rel=0.04)
-    assert (found.n_seeds, found.of_seeds) == (1, 0.0)
+    assert (found.n_seeds, found.spread) == (1, 0.0)
     assert math.isnan(found.p_value)
     assert math.isnan(found.sd)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.4, 2.0, -0.4])
-def test_p_is_below_005_just_where_the_interval_leaves_zero_out(shift: float) -> None:
-    table = make_table() - 2.0 + shift
-    found = estimate(table)
-    at_low, at_high = (estimate(table - end) for end in (found.estimate.low, found.estimate.high))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_p_does_not_trust_seeds_to_agree(sign: int) -> None:
+    found = estimate(sign * make_table())
+    A, B = found.of_patients, found.spread
+    dof = (A + B) ** 2 / (A**2 / (P - 1) + B**2 / (S - 1))
 
-    assert at_low.p_value == pytest.approx(0.05, abs=0.002)
-    assert at_high.p_value == pytest.approx(0.05, abs=0.002)
-    assert (found.p_value < 0.05) == (not found.estimate.low <= 0 <= found.estimate.high)
+    def needed(p: float) -> float:
+        patients, seeds = (stats.t.ppf(1 - p / 2, d) for d in (P - 1, S - 1))
+        howe = math.hypot(patients * math.sqrt(A), seeds * math.sqrt(B))
+        return max(howe, stats.t.ppf(1 - p / 2, dof) * math.sqrt(A + B))
+
+    lean = found.lean[0 if sign > 0 else 1]
+    assert needed(found.p_value) * lean == pytest.approx(abs(found.estimate.value), rel=1e-6)
+    assert found.needed(0.05) == pytest.approx(needed(0.05))
+    assert found.needed(0.05) > found.half_width(0.05)
 
 
 def test_far_from_zero_and_on_zero_p_has_ends() -> None:
