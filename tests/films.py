@@ -91,7 +91,11 @@ def make_film(index: int, **changes: object) -> Film:
 
 
 def build_filmset(
-    target: Path, films: Sequence[Film], *, seeds: Sequence[int] | None = None
+    target: Path,
+    films: Sequence[Film],
+    *,
+    seeds: Sequence[int] | None = None,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> FilmSet:
     """Write films with pixels as a data set; ``seeds`` decide what each film looks like."""
     with write_artifact(target, kind="filmset") as draft:
@@ -104,6 +108,6 @@ def build_filmset(
         write_unusable(draft.path, [])
         write_split_lists(draft.path, films)
         draft.facts.update(
-            name="tiny", class_names=CLASS_NAMES, n_ok=len(films), n_total=len(films)
+            name="tiny", class_names=class_names, n_ok=len(films), n_total=len(films)
         )
     return load_filmset(target)
