@@ -22,7 +22,7 @@ from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
     help="Measure the parts: saliency, text, lungs, audit, transfer, plants, clean,"
-    " comparison, shortcuts, training, growth."
+    " comparison, shortcuts, mitigations, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -424,3 +424,52 @@ def bench_shortcuts_command(
         data, regions, n_films=films, n_groups=groups, seed=seed, console=RunConsole()
     )
     typer.echo(table)
+
+
+@bench_app.command("mitigations")
+def bench_mitigations_command(
+    out: TablesOption,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--strength",
+            min=0.0,
+            max=1.0,
+            help="Share of training patients whose text is of their class. Repeatable;"
+            " default .5, .75, .9, 1.",
+        ),
+    ] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option("--arm", help="Repeatable; default: nine of the arms.")
+    ] = None,
+    trainings: Annotated[int, typer.Option("--trainings", min=1, help="Seeds of each arm.")] = 2,
+    n_train: Annotated[int, typer.Option("--train", min=12, help="Films to train on.")] = 300,
+    n_test: Annotated[int, typer.Option("--test", min=6, help="Films to test on.")] = 150,
+    image_size: Annotated[int, typer.Option("--image-size", min=32)] = 64,
+    n_epochs: Annotated[int, typer.Option("--epochs", min=1)] = 8,
+    workers: WorkersOption = 2,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Train every arm on phantoms whose text goes with the class ever more strongly."""
+    import torch
+
+    from benchmarks.mitigations.command import bench_mitigations
+    from benchmarks.mitigations.sweep import DEFAULT_ARMS, STRENGTHS, Sweep
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    if threads:
+        torch.set_num_threads(threads)
+    console = RunConsole()
+    sweep = Sweep(
+        strengths=tuple(strength or STRENGTHS),
+        arms=tuple(arm or DEFAULT_ARMS),
+        seeds=tuple(range(trainings)),
+        n_train=n_train,
+        n_test=n_test,
+        image_size=image_size,
+        n_epochs=n_epochs,
+    )
+    means = Means(console, out / "views", n_workers=workers)
+    typer.echo(bench_mitigations(sweep, out, means))
+    console.say(f"tables and figure: {out}")

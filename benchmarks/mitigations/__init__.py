@@ -1,0 +1,1 @@
+"""`covid-debug bench mitigations`: what helps against text, by how much text tells of the class."""
