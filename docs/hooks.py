@@ -36,6 +36,7 @@ BORROWED = {  # page of the site -> file of the checkout
     "measurements/text.md": "benchmarks/text.md",
     "measurements/clean.md": "benchmarks/clean.md",
     "measurements/shortcuts.md": "benchmarks/shortcuts.md",
+    "measurements/mitigations.md": "benchmarks/mitigations.md",
     "measurements/marker-detector.md": "covid_debug/text/marker_detector/MODEL_CARD.md",
 }
 LITERATURE = "references.md"
