@@ -41,7 +41,7 @@ class BatchLoss:
             sources: Source of each training film; None where no countermeasure needs it.
         """
         self._fabric = fabric
-        self._network = classifier.module
+        self._classifier = classifier
         self._params = params
         self._class_weights = class_weights
         if sources is not None:
@@ -73,8 +73,8 @@ class BatchLoss:
         features: list[Tensor] = []
         with ExitStack() as stack:
             if params.matching > 0:
-                features = stack.enter_context(catch_features(self._network))
-            logits = model(images).float()
+                features = stack.enter_context(catch_features(self._classifier.module))
+            logits = self._run(model, images).float()
         if params.objective == "group_dro":
             each = functional.cross_entropy(logits, target, reduction="none")
             joint = self._dro.compute(each, self._numbers(self._group_of, films))
@@ -91,6 +91,16 @@ class BatchLoss:
         return JointLoss(
             own, float(own.detach()) if own is not loss.own else loss.value, loss.n_films
         )
+
+    def _run(self, model: nn.Module, images: Tensor) -> Tensor:
+        logits: Tensor
+        if self._params.right_reasons == 0:
+            logits = model(images)
+            return logits
+        # Fabric's wrapper lets nobody else ask for gradients where precision is mixed.
+        with self._fabric.autocast():
+            logits = self._classifier(images)
+        return logits
 
     def _numbers(self, numbers: Tensor, films: Labels) -> Tensor:
         there: Tensor = self._fabric.to_device(numbers[torch.from_numpy(films)])
