@@ -221,12 +221,15 @@ def test_runs_and_stages_have_names_in_prefect(undisturbed: tuple[Path, RunConfi
     with get_client(sync_client=True) as client:
         flows = {run.name for run in client.read_flow_runs()}
         tasks = {run.name for run in client.read_task_runs()}
-        key = ArtifactFilter(key=ArtifactFilterKey(any_=["debug-covidx-summary"]))
+        names = ["debug-covidx-summary", "debug-covidx-questions", "debug-covidx-comparison"]
+        key = ArtifactFilter(key=ArtifactFilterKey(any_=names))
         pages = [artifact.data for artifact in client.read_artifacts(artifact_filter=key)]
 
     assert any(name.startswith("tiny 20") for name in flows)
     assert {"ingest", "find text", "train cleaned seed 0", "report"} <= tasks
     assert any(f"`{run_dir / 'report.html'}`" in str(page) for page in pages)
+    assert any("lessen what is lost when text is exchanged?" in str(page) for page in pages)
+    assert any("recall, %" in str(page) for page in pages)
 
 
 def test_too_many_failed_films_stop_the_run(
