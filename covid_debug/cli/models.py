@@ -214,7 +214,7 @@ def compare(
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
 
-    checkpoints = _collect_arms(arm)
+    checkpoints = collect_arms(arm)
     arms = list(dict.fromkeys(name for name, _ in checkpoints))
     if len(arms) > 1 and BASE_ARM not in arms:
         raise InputContractError(
@@ -237,8 +237,18 @@ def compare(
     console.say(f"tables: {out}")
 
 
-def _collect_arms(pairs: list[str]) -> dict[tuple[str, int], Path]:
-    """Return arm and training seed -> checkpoint; weights without a seed count from 0."""
+def collect_arms(pairs: list[str]) -> dict[tuple[str, int], Path]:
+    """Return arm and training seed -> checkpoint; weights without a seed count from 0.
+
+    Args:
+        pairs: NAME=CHECKPOINT, as given on the command line.
+
+    Returns:
+        The checkpoints, in order.
+
+    Raises:
+        InputContractError: If two of a name were trained with the same seed.
+    """
     from covid_debug.models.checkpoint import read_training_seed
 
     found: dict[tuple[str, int], Path] = {}
