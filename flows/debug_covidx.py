@@ -52,7 +52,7 @@ class RunOutcome:
 def count_stages(config: RunConfig) -> int:
     """Return how many numbered stages the flow will print."""
     n_trainings = len(config.seeds) * len(config.arms)
-    n_others = 7 + (config.proof.max_films > 0) + config.leave_out_sources
+    n_others = 7 + (config.proof.max_films > 0) + bool(config.leave_out_sources)
     return n_others + len(config.made_versions) + n_trainings + len(config.audited)
 
 
@@ -163,11 +163,12 @@ def _leave_sources_out(
     config = run.config
     unseen = {}
     with run.console.stage("Train every arm without each source"):
-        sources, lost = plan_folds(load_filmset(versions[BASE_ARM]))
+        possible, lost = plan_folds(load_filmset(versions[BASE_ARM]))
         for source, reason in lost.items():
-            run.console.warn(f"{source} cannot be left out: {reason}")
+            if config.leave_out_sources is True or source in config.choose_folds(lost):
+                run.console.warn(f"{source} cannot be left out: {reason}")
         wanted = {BASE_ARM, *(ARMS[name].films for name in config.arms)}
-        for source in sources:
+        for source in config.choose_folds(possible):
             films = {name: tasks.leave_out(run, source, versions[name]) for name in sorted(wanted)}
             for name, seed in itertools.product(config.arms, config.seeds):
                 title, arm = f"train {name} seed {seed} without {source}", ARMS[name]

@@ -6,7 +6,7 @@ its own to them.
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,7 +83,7 @@ class RunConfig:
             any of ``cleaned``, ``placebo``, ``decoys``, ``swapped``. The known counterfactuals of
             phantoms are always there.
         leave_out_sources: Whether every arm and seed is also trained without each source and
-            tested on it; multiplies the trainings.
+            tested on it, or the sources for which this is done; multiplies the trainings.
         external: Name -> folder of a film set whose test films every model is tested on too; its
             classes may be some of the run's.
         questions: The primary questions, of
@@ -109,7 +109,7 @@ class RunConfig:
     run_seed: Seed = 0
     arms: tuple[str, ...] = (BASE_ARM, CLEANED_ARM)
     tests: tuple[str, ...] = (CLEANED_ARM, SWAPPED_TEST)
-    leave_out_sources: bool = False
+    leave_out_sources: bool | tuple[str, ...] = False
     external: Mapping[str, Path] = field(default_factory=dict)
     questions: tuple[str, ...] = QUESTION_NAMES
     audited_seeds: Count | None = None
@@ -173,6 +173,13 @@ class RunConfig:
         """Versions of all films that the run makes: those of its arms, and the cleaned ones."""
         wanted = {CLEANED_ARM, *(ARMS[arm].films for arm in self.arms)}
         return tuple(name for name in VERSIONS if name in wanted)
+
+    def choose_folds(self, possible: Collection[str]) -> tuple[str, ...]:
+        """Return the sources that are left out, of those that can be."""
+        wanted = self.leave_out_sources
+        if isinstance(wanted, bool):
+            return tuple(sorted(possible)) if wanted else ()
+        return tuple(source for source in wanted if source in possible)
 
     @property
     def audited(self) -> tuple[tuple[str, int], ...]:

@@ -41,14 +41,14 @@ class RunFacts:
         class_names: Classes of the films.
         n_films: Films that the lists or tables name; for sources those that the recipe keeps.
         n_test: Films for testing, about.
-        n_folds: Sources that can be left out without losing a class of the training films, about.
+        folds: Sources that can be left out without losing a class of the training films, about.
         n_test_patients: Patients of these films, about.
     """
 
     class_names: tuple[str, ...]
     n_films: int
     n_test: int
-    n_folds: int
+    folds: tuple[str, ...]
     n_test_patients: int
 
 
@@ -124,7 +124,7 @@ def _read_phantom(data: PhantomData) -> RunFacts:
     tests = plan_pool("test", data.n_test, seed=data.seed, text_correlation=0, val_share=0)
     n_patients = len({(plan.label_index, plan.patient) for plan in tests})
     n_films = data.n_train + data.n_test
-    return RunFacts(PHANTOM_CLASS_NAMES, n_films, data.n_test, _count_folds(groups), n_patients)
+    return RunFacts(PHANTOM_CLASS_NAMES, n_films, data.n_test, _find_folds(groups), n_patients)
 
 
 def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
@@ -149,7 +149,7 @@ def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
         SOURCE_CLASS_NAMES,
         len(paths),
         round(len(paths) * data.test_share),
-        _count_folds(groups),
+        _find_folds(groups),
         round(n_patients * data.test_share),
     )
 
@@ -176,16 +176,17 @@ def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
     groups = {(row.source, row.label) for row in rows["train"]}
     n_films = sum(map(len, rows.values()))
     n_patients = len({(row.source, row.patient_id) for row in rows["test"]})
-    return RunFacts(class_names, n_films, len(rows["test"]), _count_folds(groups), n_patients)
+    return RunFacts(class_names, n_films, len(rows["test"]), _find_folds(groups), n_patients)
 
 
-def _count_folds(groups: Collection[tuple[str, str]]) -> int:
-    """Count the sources without which every class still has training films."""
+def _find_folds(groups: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the sources without which every class still has training films."""
     n_classes = len({label for _, label in groups})
-    sources = {source for source, _ in groups}
-    return sum(
-        len({label for other, label in groups if other != source}) == n_classes
+    sources = sorted({source for source, _ in groups})
+    return tuple(
+        source
         for source in sources
+        if len({label for other, label in groups if other != source}) == n_classes
     )
 
 
@@ -217,10 +218,16 @@ def _check_presence(where: str, paths: Collection[Path], max_failed_share: float
 
 
 def _check_tests(config: RunConfig, facts: RunFacts) -> None:
-    if config.leave_out_sources and not facts.n_folds:
+    wanted, possible = config.leave_out_sources, ", ".join(facts.folds) or "none"
+    if wanted is True and not facts.folds:
         raise ConfigError(
             "leave_out_sources is true and no source can be left out: without any of them a class"
             " has no training films; use --set leave_out_sources=false, or data of more sources"
+        )
+    if not isinstance(wanted, bool) and not set(wanted) <= set(facts.folds):
+        raise ConfigError(
+            f"leave_out_sources = {list(wanted)}: expected true, false or some of {possible}, the"
+            " sources without which every class still has training films"
         )
     for name, folder in config.external.items():
         _check_folder(f"external.{name}", folder)
@@ -308,7 +315,7 @@ def _check_places(config: RunConfig) -> None:
 def estimate_disk_gb(config: RunConfig, facts: RunFacts) -> tuple[float, float]:
     """Return the gigabytes of decoded views and of made films, at 640 px a side."""
     n_made = len(config.made_versions)
-    n_folds = facts.n_folds if config.leave_out_sources else 0
+    n_folds = len(config.choose_folds(facts.folds))
     n_tested = len(set(config.tests) - set(config.made_versions)) * facts.n_test
     n_views = (1 + n_made) * (1 + n_folds) * facts.n_films + n_tested
     n_films = n_made * facts.n_films + n_tested

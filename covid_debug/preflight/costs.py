@@ -48,7 +48,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     facts = check_run(config)
     n_films, n_test = facts.n_films, facts.n_test
     n_models = len(config.arms) * len(config.seeds)
-    n_folds = facts.n_folds if config.leave_out_sources else 0
+    n_folds = len(config.choose_folds(facts.folds))
     n_trainings = n_models * (1 + n_folds)
     yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
     folds = f", again without each of {n_folds} sources" if n_folds else ""

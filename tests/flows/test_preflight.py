@@ -192,7 +192,9 @@ def test_leaving_out_the_only_source_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CovidDebugError, match="leave_out_sources is true and no source can"):
         check_run(make_config(tmp_path, data=data, leave_out_sources=True))
-    assert check_run(make_config(tmp_path, leave_out_sources=True)).n_folds == 6
+    assert len(check_run(make_config(tmp_path, leave_out_sources=True)).folds) == 6
+    with pytest.raises(CovidDebugError, match=r"leave_out_sources = \['nowhere'\]: expected true"):
+        check_run(make_config(tmp_path, leave_out_sources=["nowhere"]))
 
 
 def test_plan_of_one_seed_says_that_it_will_give_no_verdict(tmp_path: Path) -> None:
