@@ -122,6 +122,17 @@ def test_contrast_pairs_only_films_that_both_versions_have() -> None:
     assert comparison.contrasts[0].per_seed[0].n_only_a == 1
 
 
+def test_contrast_also_pairs_where_the_original_arm_lacks_films() -> None:
+    answers = [
+        make_answer("original", "original", [True, False], ids=[4, 1]),
+        make_answer("cleaned", "original", [True] * 6),
+    ]
+
+    (contrast,) = compare_arms(answers, NAMES, seed=0, n_resamples=50).contrasts
+
+    assert (contrast.per_seed[0].n, contrast.per_seed[0].n_only_b) == (2, 1)
+
+
 def test_written_tables_can_be_read_back(tmp_path: Path) -> None:
     answers = [make_answer("original", "original", [True, False, True, True])]
     answers.append(make_answer("cleaned", "original", [True, False, True, False]))

@@ -12,9 +12,9 @@ NAMES = ("normal", "COVID-19")
 N = 80
 
 
-def compare(right_by_seed: list[np.ndarray], from_source=None):
+def compare(right_by_seed: list[np.ndarray], from_source=None, n_first: int = 40):
     labels, ids = np.arange(N) % 2, tuple(f"f{i}" for i in range(N))
-    sources = tuple("ab"[i // 40] for i in range(N))
+    sources = tuple("ab"[i >= n_first] for i in range(N))
     answers = [
         FilmPredictions(
             *("original", seed, "original", ids, ids, sources, labels),
@@ -70,3 +70,23 @@ def test_a_model_that_knows_more_and_one_that_knows_nothing() -> None:
     assert none.is_above_chance is False
     assert none.is_above_source is None
     assert math.isnan(none.from_source)
+
+
+def test_a_little_above_chance_is_not_measurably_above_it() -> None:
+    (footing,) = compare([np.arange(N) < 42] * 3).footing
+
+    assert footing.balanced_accuracy.value == pytest.approx(0.525)
+    assert footing.is_above_chance is False
+
+
+def test_a_group_of_few_films_is_not_called_the_worst() -> None:
+    right = np.ones(N, bool)
+    right[:8] = False  # all eight films of source a
+    right[8::2] = False  # and all normal films of source b
+
+    groups = compare([right] * 2, n_first=8).groups
+
+    assert [(g.source, g.n, g.is_worst) for g in groups] == [
+        *(("a", 4, False), ("a", 4, False)),
+        *(("b", 36, True), ("b", 36, False)),
+    ]
