@@ -95,7 +95,7 @@ class ShortcutsRequest(Request):
 
     stage: ClassVar[str] = SHORTCUTS_KIND
     makes: ClassVar[str] = SHORTCUTS_KIND
-    code_version: ClassVar[int] = 3
+    code_version: ClassVar[int] = 4
 
     def parameters(self) -> object:
         """Return how many films and donors, the seed and, where used, the factory."""
