@@ -24,12 +24,17 @@ from covid_debug.evaluation.comparison import (
     PooledDifference,
     Row,
 )
-from covid_debug.evaluation.footing import judge_footing, recall_by_group
+from covid_debug.evaluation.footing import (
+    judge_footing,
+    measure_text_losses,
+    recall_by_group,
+)
 from covid_debug.evaluation.metrics import Scores, list_keys
 from covid_debug.evaluation.power import smallest_effect
 from covid_debug.evaluation.predictions import FilmPredictions
 from covid_debug.evaluation.questions import (
     ALPHA,
+    OTHER_TEXT,
     QUESTION_NAMES,
     PrimaryAnswer,
     Question,
@@ -89,6 +94,8 @@ def compare_arms(
             rows.append(_row(arm, test, POOLED, *key, pooled.estimate))
         groups += recall_by_group(bank, arm, test)
         footing += judge_footing(bank, arm, test, (from_source or {}).get(test, {}))
+    tests = {test for _, test in bank.cells}
+    exchanged = next((test for test in OTHER_TEXT if test in tests), "")
     contrasts = [
         contrast
         for arm, against in _list_pairs([arm for arm, _ in bank.cells])
@@ -104,6 +111,7 @@ def compare_arms(
         answer_questions(bank, asked),
         tuple(groups),
         tuple(footing),
+        tuple(measure_text_losses(bank, exchanged)) if exchanged else (),
     )
 
 

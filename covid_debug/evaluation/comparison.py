@@ -204,6 +204,24 @@ class Footing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextLoss:
+    """What an arm loses when the text of the test films is exchanged for another class's.
+
+    Attributes:
+        train_data: The arm.
+        test_data: The films with exchanged text.
+        loss: Balanced accuracy on the films' own text minus that on the exchanged; above 0 where
+            the models follow text.
+        less_original: ``loss`` minus that of the original arm, on the same films and seeds.
+    """
+
+    train_data: str
+    test_data: str
+    loss: Estimate
+    less_original: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
     """What was compared.
 
@@ -239,6 +257,7 @@ class Comparison:
         questions: The answers, and the only verdicts.
         groups: Recall by source and class.
         footing: Warnings come from here.
+        text_losses: How much each arm leans on text.
     """
 
     class_names: tuple[str, ...]
@@ -249,6 +268,7 @@ class Comparison:
     questions: tuple[PrimaryAnswer, ...] = ()
     groups: tuple[GroupRecall, ...] = ()
     footing: tuple[Footing, ...] = ()
+    text_losses: tuple[TextLoss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +280,7 @@ class Statistics:
     footing: tuple[Footing, ...]
     contrasts: tuple["FlatContrast", ...]
     groups: tuple[GroupRecall, ...]
+    text_losses: tuple[TextLoss, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +309,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
             for one in comparison.contrasts
         ),
         comparison.groups,
+        comparison.text_losses,
     )
     write_record(folder / STATISTICS_NAME, statistics, indent=1)
 

@@ -1,4 +1,4 @@
-"""What a model's numbers stand on: recall by source, chance, and the source alone.
+"""What a model's numbers stand on: recall by source, chance, the source alone, and text.
 
 Owns what is read before any difference between arms: a model that knows no more than where a film
 comes from cannot show what cleaning does.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from covid_debug.evaluation.comparison import Footing, GroupRecall
+from covid_debug.evaluation.comparison import BASE_ARM, Footing, GroupRecall, TextLoss
 from covid_debug.evaluation.crossed import crossed_estimate
 from covid_debug.evaluation.metrics import ALL_CLASSES, MIN_GROUP, compute_scores
 from covid_debug.evaluation.scoring import ScoreBank, cross_scores
@@ -119,3 +119,28 @@ def judge_footing(
             is_above_source=over.low > 0 if over.is_defined else None,
         )
     ]
+
+
+def measure_text_losses(bank: ScoreBank, test: str) -> list[TextLoss]:
+    """Measure what every arm loses when the text of the films is exchanged.
+
+    Args:
+        bank: The answers.
+        test: Version of the test films with exchanged text.
+
+    Returns:
+        One record for every arm that was tested on it and on the original films.
+    """
+    losses = []
+    for arm in dict.fromkeys(arm for arm, _ in bank.cells):
+        own = bank.score_shared([(arm, BASE_ARM), (arm, test)])
+        if not own:
+            continue
+        loss = cross_scores(own, [1.0, -1.0], _BALANCED, bounds=(-1.0, 1.0)).estimate
+        less = Estimate.undefined(loss.n, "the original arm itself, or without it")
+        cells = [(arm, BASE_ARM), (arm, test), (BASE_ARM, BASE_ARM), (BASE_ARM, test)]
+        if arm != BASE_ARM and (both := bank.score_shared(cells)):
+            signs = [1.0, -1.0, -1.0, 1.0]
+            less = cross_scores(both, signs, _BALANCED, bounds=(-2.0, 2.0)).estimate
+        losses.append(TextLoss(train_data=arm, test_data=test, loss=loss, less_original=less))
+    return losses

@@ -99,11 +99,11 @@ class PrimaryAnswer:
 
 
 _WITHOUT_TEXT = ("text_free", "cleaned")
-_OTHER_TEXT = ("text_swapped", "swapped")
+OTHER_TEXT = ("text_swapped", "swapped")  # with another class's text; the first that there is
 _CATALOGUE: Final[Mapping[str, tuple[str, str, str, tuple[str, ...], str]]] = {
     "dependence": (
         "Does cleaning the training films lessen what is lost when text is exchanged?",
-        *("cleaned", "original", _OTHER_TEXT, "original"),
+        *("cleaned", "original", OTHER_TEXT, "original"),
     ),
     "text_free": (
         "Is a model trained on cleaned films better on films without text?",

@@ -15,6 +15,7 @@ from covid_debug.evaluation.comparison import (
     Footing,
     GroupRecall,
     PooledDifference,
+    TextLoss,
 )
 from covid_debug.evaluation.questions import PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate
@@ -89,6 +90,7 @@ class ComparisonTable:
         answers: To the questions; only they have verdicts.
         footing: Arms against chance and against the source alone.
         groups: Recall by source and class.
+        text_losses: Arm -> what it loses when text is exchanged.
         design: What was compared; None in runs of version 0.1.
     """
 
@@ -104,6 +106,7 @@ class ComparisonTable:
     answers: tuple[PrimaryAnswer, ...]
     footing: tuple[Footing, ...]
     groups: tuple[GroupRecall, ...]
+    text_losses: dict[str, TextLoss]
     design: Design | None
 
     def get(self, arm: str, test: str, class_name: str, metric: str) -> Estimate | None:
@@ -170,6 +173,7 @@ def arrange_comparison(
         answers=found.questions,
         footing=found.footing,
         groups=found.groups,
+        text_losses={one.train_data: one for one in found.text_losses},
         design=found.design,
     )
 

@@ -90,3 +90,34 @@ def test_a_group_of_few_films_is_not_called_the_worst() -> None:
         *(("a", 4, False), ("a", 4, False)),
         *(("b", 36, True), ("b", 36, False)),
     ]
+
+
+def answer(arm: str, seed: int, test: str, right: np.ndarray) -> FilmPredictions:
+    labels, ids = np.arange(N) % 2, tuple(f"f{i}" for i in range(N))
+    probabilities = np.eye(2)[np.where(right, labels, 1 - labels)].astype(np.float32)
+    return FilmPredictions(arm, seed, test, ids, ids, ("a",) * N, labels, probabilities, N)
+
+
+def test_text_loss_is_what_exchanged_text_costs_and_what_the_original_arm_loses_more() -> None:
+    own, half, most = np.ones(N, bool), np.arange(N) >= N // 2, np.arange(N) >= N // 8
+    answers = [
+        answer(arm, seed, test, right)
+        for seed in range(3)
+        for arm, test, right in (
+            ("original", "original", own),
+            ("original", "swapped", half),
+            ("cleaned", "original", own),
+            ("cleaned", "swapped", most),
+            ("placebo", "original", own),
+        )
+    ]
+
+    original, cleaned = compare_arms(answers, NAMES, seed=0, n_resamples=200).text_losses
+
+    assert (original.train_data, original.test_data) == ("original", "swapped")
+    assert original.loss.value == pytest.approx(1 / 2)
+    assert not original.less_original.is_defined
+    assert cleaned.loss.value == pytest.approx(1 / 8)
+    assert cleaned.less_original.value == pytest.approx(1 / 8 - 1 / 2)
+    assert cleaned.less_original.high < 0
+    assert compare([own]).text_losses == ()
