@@ -229,7 +229,7 @@ def bench_mitigations_command(
     arm: Annotated[
         list[str] | None, typer.Option("--arm", help="Repeatable; default: nine of the arms.")
     ] = None,
-    trainings: Annotated[int, typer.Option("--trainings", min=1, help="Seeds of each arm.")] = 2,
+    trainings: Annotated[int, typer.Option("--trainings", min=1, help="Seeds of each arm.")] = 3,
     n_train: Annotated[int, typer.Option("--train", min=12, help="Films to train on.")] = 300,
     n_test: Annotated[int, typer.Option("--test", min=6, help="Films to test on.")] = 150,
     image_size: Annotated[int, typer.Option("--image-size", min=32)] = 64,

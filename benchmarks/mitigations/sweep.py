@@ -51,7 +51,7 @@ class Sweep:
 
     strengths: tuple[float, ...] = STRENGTHS
     arms: tuple[str, ...] = DEFAULT_ARMS
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     n_train: int = 300
     n_test: int = 150
     film_seed: int = 0
