@@ -68,7 +68,7 @@ def compare_arms(
         class_names: Classes in index order.
         seed: Seed of the bootstrap.
         questions: Names in the catalogue of :mod:`covid_debug.evaluation.questions`.
-        from_source: Version -> image id -> commonest class of the film's source in training.
+        from_source: Version -> image id -> class that the film's source suggests, as in training.
         n_resamples: Resamples of patients.
 
     Returns:
@@ -116,7 +116,7 @@ def compare_arms(
 
 
 def answer_questions(bank: ScoreBank, questions: Sequence[Question]) -> tuple[PrimaryAnswer, ...]:
-    """PrimaryAnswer questions from the scores, corrected for the number that could be asked.
+    """Answer questions from the scores, corrected for the number that could be asked.
 
     Args:
         bank: The scores.

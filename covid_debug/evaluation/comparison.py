@@ -186,8 +186,8 @@ class Footing:
         test_data: Version of the test films.
         balanced_accuracy: Over all seeds.
         chance: 1 / number of classes with films.
-        from_source: Balanced accuracy of naming the commonest class of each source's training
-            films; NaN where the training films are not known.
+        from_source: Balanced accuracy of naming, for each source, the class of which it has the
+            largest share of the training films; NaN where the training films are not known.
         over_source: ``balanced_accuracy - from_source`` on the same films.
         is_above_chance: Whether the interval lies above chance.
         is_above_source: Whether the interval of ``over_source`` lies above 0; None where unknown.

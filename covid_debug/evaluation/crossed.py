@@ -23,6 +23,7 @@ from covid_debug.evaluation.statistics import (
 
 _CHUNK_CELLS = 4_000_000  # resamples x observations held at once: 32 MB
 _TINY, _ONE = 1e-12, 1 - 1e-9  # p-values are sought between them
+_LEAST = 0.25  # of the symmetric half-width, on the shorter side
 UNBOUNDED: Final = (-math.inf, math.inf)
 UNIT: Final = (0.0, 1.0)  # bounds of shares
 
@@ -283,7 +284,7 @@ def _cross(
     spread = float(seen.var(ddof=1)) / S if S > 1 else 0.0
     residual = residual if S > 2 else 0.0  # two seeds agree by chance too often to take it off
     apart = (below + above) / 2
-    lean = (below / apart, above / apart) if apart > 0 else (1.0, 1.0)
+    lean = _lean(below / apart) if apart > 0 else (1.0, 1.0)
     dof = max(1.0, n_clusters - 1.0)
     found = CrossedEstimate(plain, of_patients, spread, residual, dof, S, lean)
     half = found.half_width(1 - CONFIDENCE)
@@ -295,6 +296,12 @@ def _cross(
     else:
         low, high = max(bounds[0], mean - lean[0] * half), min(bounds[1], mean + lean[1] * half)
     return replace(found, estimate=Estimate(mean, low, high, plain.n, plain.reason))
+
+
+def _lean(below: float) -> tuple[float, float]:
+    """Return both sides; where nearly all resamples are alike one side alone would be none."""
+    kept = min(max(below, _LEAST), 2 - _LEAST)
+    return kept, 2 - kept
 
 
 def _undefined(n: int, reason: str) -> CrossedEstimate:

@@ -130,8 +130,8 @@ def write_warnings(footing: Sequence[Footing], arms: Sequence[str]) -> list[str]
         lines.append(
             f"Warning: trained on the {_name_arms(level)} films, models are not measurably better"
             f" than the source alone on {name_test(BASE_ARM)}: balanced accuracy {values}, against"
-            f" {_percent(level[0].from_source)} for naming the commonest class of each film's"
-            " source. Right answers show nothing about lungs."
+            f" {_percent(level[0].from_source)} for naming the class that each film's source"
+            " suggests. Right answers need not come from lungs."
         )
     return lines
 

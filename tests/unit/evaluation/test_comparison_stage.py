@@ -85,3 +85,21 @@ def test_arms_see_their_own_version_and_unseen_sources_are_one_test_set(
     unseen = by_cell["original", "unseen_source"]
     assert [row["source"] for row in unseen] == ["b"] * 6 + ["a"] * 6
     assert len(by_cell) == 4
+
+
+def test_the_source_suggests_the_class_of_which_it_has_most_not_its_commonest(
+    tmp_path: Path, model: Path
+) -> None:
+    labels = ["normal"] * 5 + ["COVID-19"] * 2  # of source a, which has all COVID-19
+    films = [make_film(i, label=name, source="a", split="train") for i, name in enumerate(labels)]
+    films += [make_film(10 + i, label="normal", source="b", split="train") for i in range(5)]
+    films += [
+        make_film(20 + i, label=name, source=source, split="test")
+        for i, (name, source) in enumerate([("COVID-19", "a"), ("normal", "a"), ("normal", "b")])
+    ]
+    plain = build_filmset(tmp_path / "films", films, class_names=("normal", "COVID-19")).root
+    request = ComparisonRequest({("original", 0): model}, {"original": plain})
+
+    (footing,) = request.make(tmp_path / "out", Means(cache_dir=tmp_path / "views")).footing
+
+    assert footing.from_source == pytest.approx((1 + 1 / 2) / 2)  # the commonest has 1 / 2

@@ -64,12 +64,21 @@ def test_calibration_error_of_known_bins() -> None:
 
     values, _ = score(labels, chances, [str(i) for i in range(100)])
 
-    # Sorted as given: every bin holds ten films, half of them of each class.
     assert N_BINS == 10
     assert values["normal", "calibration_error"] == pytest.approx(0.2)
     assert values["COVID-19", "calibration_error"] == pytest.approx(0.2)
     assert math.isnan(values["pneumonia", "calibration_error"])
     assert values["all", "calibration_error"] == pytest.approx(0.2)  # 0.7 sure, half right
+
+
+def test_calibration_error_of_equal_probabilities_does_not_depend_on_the_order_of_films() -> None:
+    labels = np.repeat([0, 2], 50)  # one class after the other, as film lists often are
+    chances = np.tile([0.5, 0.0, 0.5], (100, 1))
+
+    values, _ = score(labels, chances, [str(i) for i in range(100)])
+
+    assert values["normal", "calibration_error"] == pytest.approx(0.0)
+    assert values["all", "calibration_error"] == pytest.approx(0.0)
 
 
 def test_the_worst_group_is_a_class_of_a_source_with_enough_films() -> None:

@@ -165,8 +165,8 @@ def test_write_warnings_name_the_arms_that_know_no_more_than_chance_or_source():
     assert source == (
         "Warning: trained on the original and cleaned films, models are not measurably better than"
         " the source alone on the original test films: balanced accuracy 35.0 % and 60.0 %, against"
-        " 70.0 % for naming the commonest class of each film's source. Right answers show nothing"
-        " about lungs."
+        " 70.0 % for naming the class that each film's source suggests. Right answers need not"
+        " come from lungs."
     )
 
 
