@@ -145,6 +145,8 @@ def _answer(
         cross_scores({s: terms}, signs, key, bounds=(-reach, reach)) for s, terms in scores.items()
     ]
     first = next(iter(scores.values()))[0]
+    if len(_list_present(first, bank.class_names)) < 2:
+        return not_measured(question, "its films are all of one class")
     return PrimaryAnswer(
         question=question,
         value=found.estimate.value,
@@ -159,6 +161,11 @@ def _answer(
         smallest=smallest_effect(found, level) if found.n_seeds > 1 else math.nan,
         verdict="no evidence",
     )
+
+
+def _list_present(scores: Scores, class_names: Sequence[str]) -> list[str]:
+    """Return the classes that have films."""
+    return [n for n in class_names if scores.bases[scores.keys.index((n, "recall"))].any()]
 
 
 def _say_missing(bank: ScoreBank, question: Question) -> str:

@@ -115,6 +115,20 @@ def test_what_was_not_measured_is_listed_with_its_reason() -> None:
     )
 
 
+def test_films_of_one_class_answer_no_question() -> None:
+    arms = {"original": 50, "cleaned": 78}  # one class more often named is no better model
+    answers = [answer(a, "cleaned", seed, n) for a, n in arms.items() for seed in range(3)]
+    normal = answers[0].image_ids[::2]
+
+    found = compare_arms([a.restricted(normal) for a in answers], NAMES, seed=0, n_resamples=100)
+
+    text_free = next(q for q in found.questions if q.question.name == "text_free")
+    assert (text_free.verdict, text_free.reason) == (
+        "not measured",
+        "its films are all of one class",
+    )
+
+
 def test_one_seed_gives_no_verdict_however_large_the_difference() -> None:
     answers, found = compare({("original", "cleaned"): (40,), ("cleaned", "cleaned"): (80,)})
 
