@@ -23,7 +23,12 @@ from covid_debug.cleaning.stage import ProofRequest, tell_proof
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import load_filmset
-from covid_debug.data.selection import LeaveOutRequest, SelectTestRequest, TwinsRequest
+from covid_debug.data.selection import (
+    ExternalTestRequest,
+    LeaveOutRequest,
+    SelectTestRequest,
+    TwinsRequest,
+)
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.reporting.stage import ReportRequest
@@ -122,7 +127,9 @@ def make_tests(run: Run, versions: Mapping[str, Path], regions: Path) -> dict[st
         tests[name] = run.find_or_make(made)
     for kind in load_counterfactuals(load_filmset(original)):
         tests[kind] = run.find_or_make(TwinsRequest(original, kind))
-    return tests | dict(config.external)
+    for name, folder in config.external.items():
+        tests[name] = run.find_or_make(ExternalTestRequest(folder))
+    return tests
 
 
 @task(task_run_name="make what {arm} sees", cache_policy=NO_CACHE, persist_result=False)

@@ -1,7 +1,8 @@
 """Film sets made of the films of another one, without a copy of their pixels.
 
-Owns which films are taken and in which split they stand: the test films alone, the folds that
-leave a source out, and the counterfactuals of a set with known truth.
+Owns which films are taken and in which split they stand: the test films alone, also those of a
+set from elsewhere, the folds that leave a source out, and the counterfactuals of a set with known
+truth.
 """
 
 import dataclasses
@@ -72,6 +73,27 @@ class SelectTestRequest(_SelectionRequest):
 
     def _choose(self, filmset: FilmSet) -> tuple[str, Sequence[Film]]:
         return "test", filmset.select("test")
+
+
+@dataclass(frozen=True)
+class ExternalTestRequest(SelectTestRequest):
+    """Take the test films of a set that no stage of the run made, and know it by its content."""
+
+    stage: ClassVar[str] = "external-films"
+
+    def parameters(self) -> object:
+        """Return where the films lie."""
+        return {"folder": str(self.filmset.absolute())}
+
+    def inputs(self) -> dict[str, str]:
+        """Return what the film set says; the folder of another one may have the same name."""
+        return {"filmset": load_filmset(self.filmset).content_key}
+
+    def _choose(self, filmset: FilmSet) -> tuple[str, Sequence[Film]]:
+        name, films = super()._choose(filmset)
+        return name, [
+            dataclasses.replace(film, path=str(filmset.path_of(film).absolute())) for film in films
+        ]
 
 
 @dataclass(frozen=True)

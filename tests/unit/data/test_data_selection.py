@@ -8,6 +8,7 @@ import pytest
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.data.selection import (
+    ExternalTestRequest,
     LeaveOutRequest,
     SelectTestRequest,
     TwinsRequest,
@@ -51,6 +52,23 @@ def test_a_selection_moves_with_its_films(tmp_path):
     made = load_filmset(tmp_path / "moved/out")
 
     assert read_film(made.file_of(made.films[0])).sha256 == made.films[0].sha256
+
+
+def test_films_from_elsewhere_are_known_by_what_they_are_not_by_their_folders_name(tmp_path):
+    first = build_filmset(tmp_path / "a/films", [make_film(i, split="test") for i in range(6)])
+    other = build_filmset(tmp_path / "b/films", [make_film(i, split="test") for i in range(9)])
+
+    asked = ExternalTestRequest(first.root)
+    key = asked.key()
+    assert key != ExternalTestRequest(other.root).key()
+    made = asked.make(tmp_path / "data/out", QUIET)
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    films = load_filmset(tmp_path / "moved/out")
+    assert read_film(films.file_of(films.films[0])).sha256 == made.films[0].sha256
+
+    shutil.rmtree(first.root)
+    build_filmset(first.root, [make_film(i, split="test") for i in range(7)])
+    assert asked.key() != key
 
 
 def test_leave_out_trains_on_the_others_and_tests_on_all_of_the_source(tmp_path):
