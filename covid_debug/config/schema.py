@@ -20,6 +20,7 @@ from covid_debug.arms import (
     SWAPPED_TEST,
     TEST_NAMES,
     VERSIONS,
+    arm_training,
 )
 from covid_debug.audit.planning import AuditParams
 from covid_debug.cleaning.film import CleaningParams
@@ -128,8 +129,9 @@ class RunConfig:
         """Refuse what no field alone can refuse.
 
         Raises:
-            ConfigError: If the name is no name of a folder, seeds repeat or the arms lack the
-                original.
+            ConfigError: If the name is no name of a folder, seeds repeat, the arms lack the
+                original or their films do not suit the recipe, or a test set or question is
+                unknown.
         """
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
@@ -147,6 +149,25 @@ class RunConfig:
             others = ", ".join(name for name in ARM_NAMES if name != BASE_ARM)
             raise ConfigError(
                 f"arms = {list(self.arms)}: expected {BASE_ARM!r} and any of {others}, once"
+            )
+        self._check_text_free()
+
+    def _check_text_free(self) -> None:
+        """Refuse recipes for which the cleaned films lack more, or other things, than text."""
+        changed = [arm for arm in self.arms if ARMS[arm].films not in {BASE_ARM, CLEANED_ARM}]
+        if self.training.mitigation.needs_text_free and changed:
+            raise ConfigError(
+                "training.mitigation: random_text and right_reasons take what the cleaned films"
+                f" lack for text, and more than text differs in the films of {', '.join(changed)};"
+                " leave these out, or use arms named random_text and right_reasons instead"
+            )
+        recipes = {arm: arm_training(self.training, arm).mitigation for arm in self.arms}
+        asking = [arm for arm, recipe in recipes.items() if recipe.needs_text_free]
+        if asking and (self.cleaning.decoy_sets or self.cleaning.policy == "uniform"):
+            raise ConfigError(
+                f"arms: {', '.join(asking)} take what the cleaned films lack for text, and with"
+                " cleaning.decoy_sets or cleaning.policy 'uniform' they differ in more; leave"
+                " those out, or use the arms decoys and uniform_marker"
             )
 
     def _check_tests(self) -> None:

@@ -88,6 +88,24 @@ def test_covidx_data_section_is_read() -> None:
         ),
         ({"external": {"a b": "x"}}, "external.a b: expected a name of letters"),
         ({"audited_seeds": 0}, "audited_seeds = 0"),
+        (
+            {
+                "arms": ["original", "cleaned", "lung_crop"],
+                "training": {"mitigation": {"random_text": 0.5}},
+            },
+            "training.mitigation: random_text and .* in the films of lung_crop; leave",
+        ),
+        (
+            {
+                "arms": ["original", "right_reasons"],
+                "cleaning": {"decoy_sets": 3, "mask_shape": "box"},
+            },
+            "arms: right_reasons take what the cleaned films lack for text",
+        ),
+        (
+            {"arms": ["original", "random_text"], "cleaning": {"policy": "uniform"}},
+            "arms: random_text take what the cleaned films lack",
+        ),
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
         ({"data": {"kind": "other"}}, "data"),
         ({"view": {"image_size": "big"}}, "view.image_size = 'big'"),
