@@ -247,12 +247,16 @@ def collect_arms(pairs: list[str]) -> dict[tuple[str, int], Path]:
         The checkpoints, in order.
 
     Raises:
-        InputContractError: If two of a name were trained with the same seed.
+        InputContractError: If two of a name were trained with the same seed, or are the same.
     """
     from covid_debug.models.checkpoint import read_training_seed
 
     found: dict[tuple[str, int], Path] = {}
+    given: set[tuple[str, Path]] = set()
     for name, folder in split_pairs(pairs, "--arm"):
+        if (name, folder.resolve()) in given:
+            raise InputContractError(f"--arm {name}={folder}: is given twice; give each seed once")
+        given.add((name, folder.resolve()))
         seed = read_training_seed(folder)
         if seed is None:
             seed = next(n for n in range(len(pairs)) if (name, n) not in found)

@@ -36,3 +36,11 @@ def test_two_trainings_with_one_seed_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputContractError, match=r"b: was trained with seed 3, as .*a was; give"):
         collect_arms([f"original={a}", f"original={b}"])
+
+
+def test_a_checkpoint_is_not_two_trainings(tmp_path: Path) -> None:
+    own = make_checkpoint(tmp_path / "own", None)
+
+    with pytest.raises(InputContractError, match=r"original=.*own: is given twice; give each"):
+        collect_arms([f"original={own}", f"original={tmp_path}/./own"])
+    assert len(collect_arms([f"original={own}", f"cleaned={own}"])) == 2
