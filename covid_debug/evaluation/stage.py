@@ -11,6 +11,7 @@ from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.comparing import compare_arms
 from covid_debug.evaluation.comparison import (
+    BASE_ARM,
     UNSEEN_SOURCE,
     Comparison,
     write_comparison,
@@ -159,9 +160,11 @@ def _guess_from_source(
 
     It is the class of which the source has the largest share, and so the best guess for the mean
     recall; the commonest class of a source is not where classes differ in size. The training films
-    are those of the first version that has some. Films of sources that are not among them lack.
+    are those of the original version, else of the first one that has some. Films of sources that
+    are not among them lack.
     """
-    training = next((films for f in versions.values() if (films := f.select("train"))), ())
+    ordered = sorted(versions, key=lambda name: name != BASE_ARM)
+    training = next((films for n in ordered if (films := versions[n].select("train"))), ())
     labels: dict[str, Counter[str]] = {}
     for film in training:
         labels.setdefault(film.source, Counter())[film.label] += 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from covid_debug.errors import InputContractError
+from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
@@ -103,3 +104,21 @@ def test_the_source_suggests_the_class_of_which_it_has_most_not_its_commonest(
     (footing,) = request.make(tmp_path / "out", Means(cache_dir=tmp_path / "views")).footing
 
     assert footing.from_source == pytest.approx((1 + 1 / 2) / 2)  # the commonest has 1 / 2
+
+
+def test_what_a_source_says_is_learnt_from_the_original_training_films(
+    tmp_path: Path, model: Path
+) -> None:
+    tests = [make_film(i, source="a", split="test") for i in range(6)]
+    for name, label in (("first", "COVID-19"), ("plain", tests[0].label)):
+        train = make_film(20, source="a" if name == "plain" else "b", label=label, split="train")
+        build_filmset(tmp_path / name, [*tests, train])
+    versions = {"first": tmp_path / "first", "original": tmp_path / "plain"}
+
+    compare(ComparisonRequest({("original", 0): model}, versions), tmp_path)
+
+    footing = load_comparison(tmp_path / "out").footing
+    assert {one.test_data: one.from_source for one in footing} == {
+        "first": pytest.approx(1 / 3),
+        "original": pytest.approx(1 / 3),
+    }
