@@ -139,10 +139,15 @@ def describe_effect(config: RunConfig, facts: RunFacts) -> Iterator[str]:
         yield "smallest effect: one training of each arm gives no verdict; use seeds: [0, 1, 2]"
     elif asked and n_patients > 1:
         smallest = plan_smallest_effect(n_patients, n_seeds, len(asked))
-        yield (
-            f"smallest effect: with {n_seeds} seeds and about {n_patients} test patients,"
-            f" differences of {100 * smallest:.1f} points of balanced accuracy are shown in 80 of"
+        found = (
+            f"differences of {100 * smallest:.1f} points of balanced accuracy are shown in 80 of"
             " 100 such runs, if they spread as on our real films; smaller ones are easily missed"
+            if smallest < 1
+            else "no difference of balanced accuracy is large enough to be shown in 80 of 100 such"
+            " runs; use more seeds"
+        )
+        yield (
+            f"smallest effect: with {n_seeds} seeds and about {n_patients} test patients, {found}"
         )
 
 

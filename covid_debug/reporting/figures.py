@@ -101,7 +101,7 @@ def draw_questions(answers: Sequence[PrimaryAnswer]) -> Figure:
             colour, text = _ANSWER_COLOURS.get(answer.verdict, MUTED), str(answer.verdict)
             if answer.verdict != NOT_MEASURED:
                 if not math.isnan(answer.smallest):
-                    width = 200 * answer.smallest
+                    width = 200 * min(answer.smallest, 1.0)  # no difference is larger
                     axes.barh(y, width, 0.5, -width / 2, color="#e9edf0", zorder=1)
                 value, low, high = (100 * x for x in (answer.value, answer.low, answer.high))
                 ends = ([max(0.0, value - low)], [max(0.0, high - value)])

@@ -227,6 +227,17 @@ def test_plan_of_three_seeds_says_the_smallest_effect_which_falls_with_patients(
     assert points[1] < points[0]
 
 
+def test_plan_of_two_seeds_and_few_patients_promises_nothing(tmp_path: Path) -> None:
+    config = make_config(tmp_path, seeds=[0, 1])
+
+    (_, effect) = describe_effect(config, replace(check_run(config), n_test_patients=30))
+
+    assert effect == (
+        "smallest effect: with 2 seeds and about 30 test patients, no difference of balanced"
+        " accuracy is large enough to be shown in 80 of 100 such runs; use more seeds"
+    )
+
+
 def test_plan_without_a_question_names_no_effect(tmp_path: Path) -> None:
     config = make_config(tmp_path, arms=["original", "placebo"], seeds=[0, 1])
 

@@ -96,6 +96,12 @@ def test_write_headlines_without_anything_is_silent():
     assert write_headlines(None, arrange_comparison(None)).lines == ()
 
 
+def test_write_answer_promises_no_effect_beyond_a_hundred_points():
+    said = write_answer(fakes.make_answer("no evidence", smallest=1.6))
+
+    assert said.endswith("100 patients; no difference would show in 80 of 100 such comparisons.")
+
+
 def test_write_headlines_answers_come_before_what_else_was_found_and_alone_have_verdicts():
     rows = _both("original", 0.7) + _both("cleaned", 0.8) + [_row("original", 1, 0.7)]
     answers = (fakes.make_answer(), fakes.make_answer(verdict="not measured"))
