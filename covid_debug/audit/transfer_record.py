@@ -80,11 +80,6 @@ class TransferEffect:
     n_recipient_patients: int
     seed_values: tuple[Number, ...]
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Tell whether there is an interval and 0 lies outside it."""
-        return self.low > 0 or self.high < 0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkerTransfer:

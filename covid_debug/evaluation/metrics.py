@@ -24,7 +24,6 @@ CLASS_METRICS = (
     *("precision", "recall", "f1", "specificity", "auroc", "average_precision"),
     "calibration_error",
 )
-SMALLER_IS_BETTER: Final = frozenset({"calibration_error"})
 SHARES: Final = frozenset({"accuracy", "recall"})  # of right answers among fixed films
 MIN_GROUP = 10  # films of a group that may be called the worst
 N_BINS = 10  # of the calibration error
