@@ -73,7 +73,8 @@ class PrimaryAnswer:
         p: p-value of 0; NaN from one seed.
         p_holm: The same, corrected for the number of questions that were answered (Holm).
         smallest: Smallest effect that such data would have shown in 80 of 100 cases after the
-            correction; NaN where not measured, or from one seed.
+            correction, if the seeds say well how trainings spread; NaN where not measured, or from
+            one seed.
         verdict: Improved or worse where ``p_holm`` is below 0.05.
         reason: Why it was not measured, or empty.
     """

@@ -92,7 +92,8 @@ def write_answer(answer: PrimaryAnswer) -> str:
     return (
         f"{question.words} {answer.verdict.capitalize()}. {what}; {name_p(answer.p_holm)} (Holm),"
         f" {answer.n_seeds} seeds, {basis};"
-        f" {size} would show in 80 of 100 such comparisons."
+        f" some {size} would show in 80 of 100 comparisons, if these {answer.n_seeds} seeds say well"
+        " how trainings spread."
     )
 
 

@@ -115,7 +115,8 @@ def test_write_headlines_answers_come_before_what_else_was_found_and_alone_have_
     assert lines.answers == (
         "Does it help? Improved. cleaned against original on the test films without any text:"
         " +12.0 points (+4.0 to +19.0) of balanced accuracy; p = 0.012 (Holm), 3 seeds, 100"
-        " patients; 9.5 points would show in 80 of 100 such comparisons.",
+        " patients; some 9.5 points would show in 80 of 100 comparisons, if these 3 seeds say well"
+        " how trainings spread.",
         "Does it help? Not measured: no arm 'placebo'.",
         "a precision and recall on the original test films (2 seeds): an undefined share and an"
         " undefined share trained on the original films; an undefined share and an undefined share"
