@@ -140,6 +140,11 @@ class CrossedEstimate:
         return self._width(level, 0.0)
 
     @property
+    def dof(self) -> float:
+        """Satterthwaite's degrees of freedom behind a verdict; those of patients for one seed."""
+        return self.dof_patients if self.n_seeds < 2 else self._dof(0.0)
+
+    @property
     def p_value(self) -> float:
         """Level at which a verdict is just reached; NaN where undefined or from one seed."""
         value = self.estimate.value
@@ -161,14 +166,17 @@ class CrossedEstimate:
         patients = _t(level, self.dof_patients) * math.sqrt(self.of_patients)
         if self.n_seeds == 1:
             return patients
-        dof_seeds = self.n_seeds - 1.0
         of_seeds = max(self.spread - residual, 0.0)
-        variance = self.of_patients + of_seeds
+        seeds = _t(level, self.n_seeds - 1.0) * math.sqrt(of_seeds)
+        whole = _t(level, self._dof(residual)) * math.sqrt(self.of_patients + of_seeds)
+        return max(whole, math.hypot(patients, seeds))
+
+    def _dof(self, residual: float) -> float:
+        dof_seeds = self.n_seeds - 1.0
+        variance = self.of_patients + max(self.spread - residual, 0.0)
         parts = self.of_patients**2 / self.dof_patients + self.spread**2 / dof_seeds
         parts += residual**2 / (self.dof_patients * dof_seeds)
-        dof = max(dof_seeds, variance**2 / parts) if parts > 0 else self.dof_patients
-        seeds = _t(level, dof_seeds) * math.sqrt(of_seeds)
-        return max(_t(level, dof) * math.sqrt(variance), math.hypot(patients, seeds))
+        return max(dof_seeds, variance**2 / parts) if parts > 0 else self.dof_patients
 
 
 def crossed_estimate(

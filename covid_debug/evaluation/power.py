@@ -6,7 +6,7 @@ Owns the power of the primary questions, from a design before the run and from i
 import math
 from dataclasses import dataclass
 
-from scipy import special
+from scipy import optimize, stats
 
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.crossed import CrossedEstimate
@@ -38,14 +38,25 @@ class Spread:
 def smallest_effect(found: CrossedEstimate, level: float) -> float:
     """Return the effect that data of this spread show in 80 of 100 cases.
 
+    The standard error is itself estimated, so the distance to the threshold follows Student's
+    noncentral t.
+
     Args:
         found: What was measured.
         level: Level of the test, e.g. 0.05 / number of questions.
 
     Returns:
-        How far from 0 a verdict begins, plus 0.84 standard errors; NaN where undefined.
+        The effect; NaN where undefined.
     """
-    return found.needed(level) + float(special.ndtri(POWER)) * found.standard_error
+    error = found.standard_error
+    half = found.needed(level)
+    if not math.isfinite(half) or error == 0:
+        return half
+    threshold = half / error
+    at = optimize.brentq(
+        lambda x: float(stats.nct.sf(threshold, found.dof, x)) - POWER, 0, 3 * threshold + 10
+    )
+    return float(at) * error
 
 
 def plan_smallest_effect(

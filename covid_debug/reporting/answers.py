@@ -88,12 +88,12 @@ def write_answer(answer: PrimaryAnswer) -> str:
     basis = f"{answer.n_patients} patients"
     if answer.verdict == ONE_SEED:
         return f"{question.words} {ONE_SEED.capitalize()}. {what}; {basis}."
-    size = f"{100 * answer.smallest:.1f} points" if answer.smallest < 1 else "no difference"
+    size = f"some {100 * answer.smallest:.1f} points" if answer.smallest < 1 else "no difference"
     return (
         f"{question.words} {answer.verdict.capitalize()}. {what}; {name_p(answer.p_holm)} (Holm),"
         f" {answer.n_seeds} seeds, {basis};"
-        f" some {size} would show in 80 of 100 comparisons, if these {answer.n_seeds} seeds say well"
-        " how trainings spread."
+        f" {size} would show in 80 of 100 comparisons, if these {answer.n_seeds} seeds say well how"
+        " trainings spread."
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -14,8 +15,9 @@ def test_without_seeds_it_is_the_formula_of_textbooks() -> None:
 
     found = plan_smallest_effect(400, 50, spread=spread)
 
-    quantiles = stats.t.ppf(0.975, 399) + stats.norm.ppf(0.8)
-    assert found == pytest.approx(quantiles * 0.6 / 20, rel=1e-6)
+    error = 0.6 / 20
+    assert stats.nct.sf(stats.t.ppf(0.975, 399), 399, found / error) == pytest.approx(0.8, abs=1e-6)
+    assert found == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * error, rel=0.01)
 
 
 def test_seeds_that_differ_rule_where_patients_are_many() -> None:
@@ -23,8 +25,10 @@ def test_seeds_that_differ_rule_where_patients_are_many() -> None:
 
     found = plan_smallest_effect(10**6, 3, spread=spread)
 
-    quantiles = stats.t.ppf(0.975, 2) + stats.norm.ppf(0.8)
-    assert found == pytest.approx(quantiles * 0.05 / math.sqrt(3), rel=1e-3)
+    draws = np.random.default_rng(0).normal(found, 0.05, (200_000, 3))
+    assert np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue <= 0.05) == pytest.approx(
+        0.8, abs=0.01
+    )
 
 
 def test_more_patients_more_seeds_and_fewer_questions_show_less() -> None:
