@@ -92,7 +92,7 @@ def judge_footing(
     own = cross_scores(scores, [1.0], _BALANCED, bounds=(0.0, 1.0)).estimate
     first = next(iter(shared.values()))[0]
     chance = 1 / len(np.unique(first.labels))
-    over, alone = Estimate.undefined(own.n, "the training films are not known"), math.nan
+    over, alone = Estimate.undefined(own.n, "the sources of these films are not among the training films"), math.nan
     if all(image_id in from_source for image_id in first.image_ids):
         said = np.array([from_source[image_id] for image_id in first.image_ids])
         source = compute_scores(

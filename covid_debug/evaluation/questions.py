@@ -111,7 +111,7 @@ _CATALOGUE: Final[Mapping[str, tuple[str, str, str, tuple[str, ...], str]]] = {
         *("cleaned", "original", _WITHOUT_TEXT, ""),
     ),
     "unseen_source": (
-        "Is a model trained on cleaned films better on a source that it never saw?",
+        "Is a model trained on cleaned films better on the sources left out of its training?",
         *("cleaned", "original", ("unseen_source",), ""),
     ),
     "beyond_placebo": (

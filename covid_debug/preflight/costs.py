@@ -51,7 +51,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     n_folds = len(config.choose_folds(facts.folds))
     n_trainings = n_models * (1 + n_folds)
     yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
-    folds = f", again without each of {n_folds} sources" if n_folds else ""
+    folds = f", again without each of at most {n_folds} sources" if n_folds else ""
     yield (
         f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
     )
