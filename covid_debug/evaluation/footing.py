@@ -92,7 +92,8 @@ def judge_footing(
     own = cross_scores(scores, [1.0], _BALANCED, bounds=(0.0, 1.0)).estimate
     first = next(iter(shared.values()))[0]
     chance = 1 / len(np.unique(first.labels))
-    over, alone = Estimate.undefined(own.n, "the sources of these films are not among the training films"), math.nan
+    alone = math.nan
+    over = Estimate.undefined(own.n, "their sources are not among the training films")
     if all(image_id in from_source for image_id in first.image_ids):
         said = np.array([from_source[image_id] for image_id in first.image_ids])
         source = compute_scores(
