@@ -41,7 +41,6 @@ NOT_RUN = {  # pattern of a command line -> why it is only checked, not run
 }
 PICTURES = {  # first words of a block that is neither code nor a command -> what it is
     "ingest and check -> find text": "the loop",
-    "ingest -> find text -> clean": "the loop",
 }
 
 
