@@ -18,6 +18,7 @@ from covid_debug.artifacts import is_complete
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.errors import InputContractError
 from covid_debug.evaluation.comparing import answer_questions
 from covid_debug.evaluation.predictions import FilmPredictions, predict_test_films
 from covid_debug.evaluation.questions import QUESTION_NAMES, choose_question
@@ -35,8 +36,15 @@ _FAIR = ("no evidence", "not measured")
 
 def read_answers(path: Path) -> tuple[list[FilmPredictions], tuple[str, ...]]:
     """Read ``predictions.csv`` of a comparison, and its classes."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputContractError(f"--predictions {path}: cannot be read ({error})") from error
+    if not rows or not {"train_data", "seed", "test_data", "patient_id"} <= set(rows[0]):
+        raise InputContractError(
+            f"--predictions {path}: holds no answers; expected predictions.csv of a comparison"
+        )
     names = tuple(key[2:] for key in rows[0] if key.startswith("p_"))
     by_model: dict[tuple[str, int, str], list[dict[str, str]]] = {}
     for row in rows:
@@ -209,6 +217,7 @@ def bench_comparison(
     Returns:
         The tables in Markdown.
     """
+    read = None if predictions is None else read_answers(predictions)
     out.mkdir(parents=True, exist_ok=True)
     gains = tuple(
         replace(world, name=f"{world.name}, +5 points", gain=0.05) for world in WORLDS[:3]
@@ -220,8 +229,8 @@ def bench_comparison(
         "null": [],
     }
     tables["power"] = [row for row in tables["power"] if row["quantity"] == "difference"]
-    if predictions is not None:
-        answers, names = read_answers(predictions)
+    if read is not None:
+        answers, names = read
         for by_seed in (False, True):
             rng = np.random.default_rng(seed)
             dealt = (

@@ -214,6 +214,7 @@ def compare(
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
 
+    find_device(device)
     checkpoints = collect_arms(arm)
     arms = list(dict.fromkeys(name for name, _ in checkpoints))
     if len(arms) > 1 and BASE_ARM not in arms:
@@ -221,7 +222,6 @@ def compare(
             f"--arm: got {', '.join(arms)}; name the reference {BASE_ARM!r} so that the others can"
             " be compared with it"
         )
-    find_device(device)
     console = RunConsole()
     request = ComparisonRequest(
         checkpoints,

@@ -35,6 +35,7 @@ from covid_debug.evaluation.predictions import FilmPredictions
 from covid_debug.evaluation.questions import (
     ALPHA,
     OTHER_TEXT,
+    OWN_TEXT,
     QUESTION_NAMES,
     PrimaryAnswer,
     Question,
@@ -95,7 +96,7 @@ def compare_arms(
         groups += recall_by_group(bank, arm, test)
         footing += judge_footing(bank, arm, test, (from_source or {}).get(test, {}))
     tests = {test for _, test in bank.cells}
-    exchanged = next((test for test in OTHER_TEXT if test in tests), "")
+    pairs = [pair for pair in zip(OTHER_TEXT, OWN_TEXT, strict=True) if tests >= set(pair)]
     contrasts = [
         contrast
         for arm, against in _list_pairs([arm for arm, _ in bank.cells])
@@ -111,7 +112,7 @@ def compare_arms(
         answer_questions(bank, asked),
         tuple(groups),
         tuple(footing),
-        tuple(measure_text_losses(bank, exchanged)) if exchanged else (),
+        tuple(measure_text_losses(bank, *pairs[0])) if pairs else (),
     )
 
 

@@ -210,8 +210,8 @@ class TextLoss:
     Attributes:
         train_data: The arm.
         test_data: The films with exchanged text.
-        loss: Balanced accuracy on the films' own text minus that on the exchanged; above 0 where
-            the models follow text.
+        loss: Balanced accuracy on the films' own text (phantoms: without text) minus that on the
+            exchanged; above 0 where the models follow text.
         less_original: ``loss`` minus that of the original arm, on the same films and seeds.
     """
 

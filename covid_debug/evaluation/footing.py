@@ -122,24 +122,25 @@ def judge_footing(
     ]
 
 
-def measure_text_losses(bank: ScoreBank, test: str) -> list[TextLoss]:
+def measure_text_losses(bank: ScoreBank, test: str, against: str) -> list[TextLoss]:
     """Measure what every arm loses when the text of the films is exchanged.
 
     Args:
         bank: The answers.
         test: Version of the test films with exchanged text.
+        against: Version that it is compared with.
 
     Returns:
-        One record for every arm that was tested on it and on the original films.
+        One record for every arm that was tested on both.
     """
     losses = []
     for arm in dict.fromkeys(arm for arm, _ in bank.cells):
-        own = bank.score_shared([(arm, BASE_ARM), (arm, test)])
+        own = bank.score_shared([(arm, against), (arm, test)])
         if not own:
             continue
         loss = cross_scores(own, [1.0, -1.0], _BALANCED, bounds=(-1.0, 1.0)).estimate
         less = Estimate.undefined(loss.n, "the original arm itself, or without it")
-        cells = [(arm, BASE_ARM), (arm, test), (BASE_ARM, BASE_ARM), (BASE_ARM, test)]
+        cells = [(arm, against), (arm, test), (BASE_ARM, against), (BASE_ARM, test)]
         if arm != BASE_ARM and (both := bank.score_shared(cells)):
             signs = [1.0, -1.0, -1.0, 1.0]
             less = cross_scores(both, signs, _BALANCED, bounds=(-2.0, 2.0)).estimate

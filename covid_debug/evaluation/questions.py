@@ -100,23 +100,26 @@ class PrimaryAnswer:
 
 
 _WITHOUT_TEXT = ("text_free", "cleaned")
-OTHER_TEXT = ("text_swapped", "swapped")  # with another class's text; the first that there is
-_CATALOGUE: Final[Mapping[str, tuple[str, str, str, tuple[str, ...], str]]] = {
+# Another class's text, and what stands against it. The text of phantoms' test films is that of any
+# class, so that it misleads as it is: there the films without text do.
+OTHER_TEXT = ("text_swapped", "swapped")
+OWN_TEXT = ("text_free", "original")
+_CATALOGUE: Final[Mapping[str, tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]] = {
     "dependence": (
         "Does cleaning the training films lessen what is lost when text is exchanged?",
-        *("cleaned", "original", OTHER_TEXT, "original"),
+        *("cleaned", "original", OTHER_TEXT, OWN_TEXT),
     ),
     "text_free": (
         "Is a model trained on cleaned films better on films without text?",
-        *("cleaned", "original", _WITHOUT_TEXT, ""),
+        *("cleaned", "original", _WITHOUT_TEXT, ("", "")),
     ),
     "unseen_source": (
         "Is a model trained on cleaned films better on the sources left out of its training?",
-        *("cleaned", "original", ("unseen_source",), ""),
+        *("cleaned", "original", ("unseen_source",), ("",)),
     ),
     "beyond_placebo": (
         "Is it better on films without text than one trained on films filled elsewhere?",
-        *("cleaned", "placebo", _WITHOUT_TEXT, ""),
+        *("cleaned", "placebo", _WITHOUT_TEXT, ("", "")),
     ),
 }
 QUESTION_NAMES = tuple(_CATALOGUE)
@@ -139,10 +142,10 @@ def choose_question(name: str, measured: Collection[tuple[str, str]]) -> Questio
         raise InputContractError(
             f"questions: {name!r} is none; expected some of {', '.join(QUESTION_NAMES)}"
         )
-    words, arm, against, tests, minus = _CATALOGUE[name]
+    words, arm, against, tests, others = _CATALOGUE[name]
     several = [
         Question(name=name, words=words, arm=arm, against=against, test_data=test, minus=minus)
-        for test in tests
+        for test, minus in zip(tests, others, strict=True)
     ]
     for question in several:
         if set(question.cells()) <= set(measured):

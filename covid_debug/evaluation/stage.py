@@ -63,7 +63,7 @@ class ComparisonRequest(Request):
 
     stage: ClassVar[str] = "comparison"
     makes: ClassVar[str] = "comparison"
-    code_version: ClassVar[int] = 6
+    code_version: ClassVar[int] = 7
 
     def parameters(self) -> object:
         """Return what else decides the table; its rows follow the order of what goes in."""

@@ -41,12 +41,18 @@ LINES = (
     "bench transfer --data {films} --regions {films/truth_regions.jsonl} --out {out}",
     "bench shortcuts --data {films} --regions {films/truth_regions.jsonl} --films 6 --groups 1",
     "bench lungs --data {films} --out {out}",
+    "bench comparison --predictions {answers.csv} --trials 10 --null 1 --out {place}",
     "bench clean --data {films} --regions {films/truth_regions.jsonl} --out {out}",
     "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
     "bench growth --checkpoint {model} --data {films} --films 2 --grid 4",
 )
 BOXES = '{"test/a.png": {"width": 9, "height": 9, "boxes": []}}'
-WITHOUT_INPUT = {"demo", "ui", "bench training"}  # their folders are the next two lists' matter
+WITHOUT_INPUT = {
+    "demo",
+    "ui",
+    "bench training",
+    "bench mitigations",
+}  # their folders are the next two lists' matter
 
 
 @pytest.fixture(scope="module")

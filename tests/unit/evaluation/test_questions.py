@@ -61,10 +61,13 @@ def test_holm_of_known_values() -> None:
 
 def test_a_question_is_asked_on_the_first_test_set_that_was_measured() -> None:
     both = [*ALL, ("original", "swapped"), ("cleaned", "swapped")]
-    twins = [*both, ("original", "text_swapped"), ("cleaned", "text_swapped")]
+    kinds = ("text_swapped", "text_free")
+    twins = [*both, *((arm, kind) for arm in ("original", "cleaned") for kind in kinds)]
 
     assert choose_question("dependence", both).test_data == "swapped"
+    assert choose_question("dependence", both).minus == "original"
     assert choose_question("dependence", twins).test_data == "text_swapped"
+    assert choose_question("dependence", twins).minus == "text_free"
     assert choose_question("text_free", both).test_data == "cleaned"
     assert choose_question("text_free", [*both, ("cleaned", "text_free")]).test_data == "cleaned"
     with pytest.raises(InputContractError, match="'size' is none; expected some of dependence"):

@@ -99,7 +99,7 @@ def test_write_headlines_without_anything_is_silent():
 def test_write_answer_promises_no_effect_beyond_a_hundred_points():
     said = write_answer(fakes.make_answer("no evidence", smallest=1.6))
 
-    assert said.endswith("100 patients; no difference would show in 80 of 100 such comparisons.")
+    assert "100 patients; no difference would show in 80 of 100 comparisons" in said
 
 
 def test_write_headlines_answers_come_before_what_else_was_found_and_alone_have_verdicts():
