@@ -67,7 +67,7 @@ def test_error_of_a_stage_is_one_line(failed: tuple[Path, int, str, str]) -> Non
     assert "6 of 6 films are missing or unreadable" in errors
     assert output.splitlines() == [
         "covid-debug: tiny (research tool, not for clinical use)",
-        "[1/12] Ingest and check the films",
+        "[1/13] Ingest and check the films",
     ]
 
 
@@ -88,7 +88,7 @@ def test_failed_run_is_named_tagged_and_logged_in_prefect(
     assert state == "FAILED"
     assert set(json.loads(tags)) == {"covid-debug", "tiny"}
     assert tasks == [("ingest", "FAILED")]
-    assert "[1/12] Ingest and check the films" in lines
+    assert "[1/13] Ingest and check the films" in lines
 
 
 def test_second_run_in_one_store_is_refused_before_it_touches_anything(tmp_path: Path) -> None:
