@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 
 if TYPE_CHECKING:
     from covid_debug.cleaning.film import CleaningParams
     from covid_debug.stages import Request
     from covid_debug.training.params import TrainingParams
 
-CLEANED_ARM: Final = "cleaned"
 SWAPPED_TEST: Final = "swapped"
 
 

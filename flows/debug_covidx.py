@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from covid_debug.arms import ARMS, CLEANED_ARM, VERSIONS
+from covid_debug.arms import ARMS, VERSIONS
 from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.shortcut_map import load_shortcuts
@@ -21,7 +21,7 @@ from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.selection import plan_folds
-from covid_debug.evaluation.comparison import BASE_ARM, load_comparison
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, load_comparison
 from covid_debug.places import prepare_folders
 from covid_debug.reporting.answers import write_train_test
 from covid_debug.reporting.figures import draw_confusion

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from covid_debug.arms import ARMS, CLEANED_ARM, VERSIONS, arm_training
+from covid_debug.arms import ARMS, VERSIONS, arm_training
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.phantom import TEXT_FREE, TEXT_SWAPPED, TRUTH_REGIONS_NAME
 from covid_debug.data.stage import PhantomData
 from covid_debug.errors import InputContractError, suggest
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 from covid_debug.evaluation.predictions import FilmPredictions, predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import load_checkpoint

@@ -7,9 +7,8 @@ from typing import Final
 
 from benchmarks.mitigations.sweep import OWN_TEXT, TESTS, Answers
 from benchmarks.tables import to_markdown, write_csv
-from covid_debug.arms import CLEANED_ARM
 from covid_debug.data.phantom import TEXT_FREE, TEXT_SWAPPED
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 from covid_debug.evaluation.metrics import ALL_CLASSES
 from covid_debug.evaluation.predictions import FilmPredictions
 from covid_debug.evaluation.scoring import ScoreBank, cross_scores

@@ -10,18 +10,16 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from covid_debug.cleaning.versions import VersionPlan, write_version
-from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.data.stage import check_failures
+from covid_debug.cleaning.versions import VersionPlan, VersionRequest
+from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.lungs import find_lungs
 from covid_debug.imaging.reading import FilmImage, Pixels
-from covid_debug.stages import Means, Request
 
 _MARGIN: Final = 0.05  # of the film's sides, around the lungs
 
 
 @dataclass(frozen=True)
-class LungCropRequest(Request):
+class LungCropRequest(VersionRequest):
     """Blank everything outside the box around the lungs of every film.
 
     Attributes:
@@ -31,28 +29,13 @@ class LungCropRequest(Request):
     filmset: Path
 
     stage: ClassVar[str] = "lung-crop"
-    makes: ClassVar[str] = "filmset"
     code_version: ClassVar[int] = 1
 
-    def make(self, out: Path, means: Means) -> FilmSet:
-        """Write the version."""
+    def plan(self) -> VersionPlan:
+        """Crop every film."""
         filmset = load_filmset(self.filmset)
-        plan = VersionPlan(
-            filmset, {film.image_id: crop_to_lungs for film in filmset.films}, "lung-crop"
-        )
-        with means.listener.progress("films") as progress:
-            return write_version(
-                plan,
-                out,
-                parameters=self.parameters(),
-                inputs=self.inputs(),
-                n_workers=means.n_workers,
-                progress=progress,
-            )
-
-    def check(self, out: Path, means: Means) -> None:
-        """Stop when too many films could not be made."""
-        check_failures(load_filmset(out), means.max_failed_share)
+        draws = {film.image_id: crop_to_lungs for film in filmset.films}
+        return VersionPlan(filmset, draws, "lung-crop")
 
 
 def crop_to_lungs(image: FilmImage) -> Pixels:

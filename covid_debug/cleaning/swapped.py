@@ -19,21 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.cleaning.film import CleaningParams, clean_film
-from covid_debug.cleaning.versions import VersionPlan, write_version
+from covid_debug.cleaning.versions import VersionPlan, VersionRequest
 from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.data.stage import check_failures
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
 from covid_debug.imaging.regions import read_regions
 from covid_debug.records import Film, FilmRegions
 from covid_debug.seeding import derive_seed
-from covid_debug.stages import Means, Request
 
 SWAPS_NAME: Final = "swaps.csv"
 
 
 @dataclass(frozen=True)
-class SwapRequest(Request):
+class SwapRequest(VersionRequest):
     """Exchange the text of every test film for that of a film of another class.
 
     Attributes:
@@ -49,11 +47,10 @@ class SwapRequest(Request):
     seed: int = 0
 
     stage: ClassVar[str] = "swapped"
-    makes: ClassVar[str] = "filmset"
     code_version: ClassVar[int] = 1
 
-    def make(self, out: Path, means: Means) -> FilmSet:
-        """Write the version and ``swaps.csv``, which names the donors."""
+    def plan(self) -> VersionPlan:
+        """Draw the donors, who are named in ``swaps.csv``."""
         filmset = load_filmset(self.filmset)
         regions = read_regions(self.regions)
         params = dataclasses.replace(self.params, policy="remove", decoy_sets=0)
@@ -61,7 +58,7 @@ class SwapRequest(Request):
         test = dataclasses.replace(
             filmset, films=filmset.select("test"), n_total=len(filmset.select("test"))
         )
-        plan = VersionPlan(
+        return VersionPlan(
             test,
             {
                 film.image_id: partial(
@@ -76,19 +73,6 @@ class SwapRequest(Request):
             "swapped",
             {SWAPS_NAME: _list_swaps(test, donors)},
         )
-        with means.listener.progress("films") as progress:
-            return write_version(
-                plan,
-                out,
-                parameters=self.parameters(),
-                inputs=self.inputs(),
-                n_workers=means.n_workers,
-                progress=progress,
-            )
-
-    def check(self, out: Path, means: Means) -> None:
-        """Stop when too many films could not be made."""
-        check_failures(load_filmset(out), means.max_failed_share)
 
 
 def choose_donors(

@@ -6,9 +6,11 @@ film is decided by the callers; a cleaned set, with its provenance, is made by
 """
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from covid_debug.artifacts import hash_file, write_artifact
 from covid_debug.cleaning.names import choose_file_names
@@ -20,12 +22,14 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
+from covid_debug.data.stage import check_failures
 from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, FilmImage, Pixels, read_film
 from covid_debug.imaging.writing import write_png
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
 from covid_debug.records import Film, UnusableFilm
+from covid_debug.stages import Means, Request
 
 Draw = Callable[[FilmImage], Pixels]
 
@@ -61,6 +65,34 @@ class VersionPlan:
     draws: Mapping[str, Draw]
     name: str
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VersionRequest(Request):
+    """Write a version of a film set."""
+
+    makes: ClassVar[str] = "filmset"
+
+    @abstractmethod
+    def plan(self) -> VersionPlan:
+        """Say what becomes of the films."""
+
+    def make(self, out: Path, means: Means) -> FilmSet:
+        """Write the version."""
+        plan = self.plan()
+        with means.listener.progress("films") as progress:
+            return write_version(
+                plan,
+                out,
+                parameters=self.parameters(),
+                inputs=self.inputs(),
+                n_workers=means.n_workers,
+                progress=progress,
+            )
+
+    def check(self, out: Path, means: Means) -> None:
+        """Stop when too many films could not be made."""
+        check_failures(load_filmset(out), means.max_failed_share)
 
 
 def write_version(

@@ -16,7 +16,6 @@ from pydantic import Field
 from covid_debug.arms import (
     ARM_NAMES,
     ARMS,
-    CLEANED_ARM,
     SWAPPED_TEST,
     TEST_NAMES,
     VERSIONS,
@@ -27,7 +26,7 @@ from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.proof import ProofParams
 from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData
 from covid_debug.errors import ConfigError
-from covid_debug.evaluation.comparison import BASE_ARM, UNSEEN_SOURCE
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, UNSEEN_SOURCE
 from covid_debug.evaluation.questions import QUESTION_NAMES
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.text.stage import TextParams

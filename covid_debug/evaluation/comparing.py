@@ -14,6 +14,7 @@ from covid_debug.evaluation.classification import (
 )
 from covid_debug.evaluation.comparison import (
     BASE_ARM,
+    CLEANED_ARM,
     POOLED,
     Cell,
     Comparison,
@@ -46,7 +47,6 @@ from covid_debug.evaluation.questions import (
 from covid_debug.evaluation.scoring import ScoreBank, cross_scores
 from covid_debug.evaluation.statistics import Estimate
 
-CLEANED_ARM = "cleaned"
 FILL_ARMS = ("placebo", "decoys")  # what the cleaned arm is compared with, beside the original
 
 

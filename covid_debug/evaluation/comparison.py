@@ -18,6 +18,7 @@ from covid_debug.records_json import Number, read_record, to_plain, write_record
 
 Pooled = Literal["pooled"]
 BASE_ARM: Final = "original"
+CLEANED_ARM: Final = "cleaned"
 POOLED: Final = "pooled"
 UNSEEN_SOURCE: Final = "unseen_source"
 COMPARISON_KIND: Final = "comparison"
