@@ -35,7 +35,12 @@ BORROWED = {  # page of the site -> file of the checkout
     "measurements/saliency.md": "benchmarks/saliency.md",
     "measurements/text.md": "benchmarks/text.md",
     "measurements/clean.md": "benchmarks/clean.md",
+    "measurements/audit.md": "benchmarks/audit.md",
+    "measurements/plants.md": "benchmarks/plants.md",
+    "measurements/transfer.md": "benchmarks/transfer.md",
+    "measurements/lungs.md": "benchmarks/lungs.md",
     "measurements/shortcuts.md": "benchmarks/shortcuts.md",
+    "measurements/comparison.md": "benchmarks/comparison.md",
     "measurements/mitigations.md": "benchmarks/mitigations.md",
     "measurements/marker-detector.md": "covid_debug/text/marker_detector/MODEL_CARD.md",
 }
