@@ -6,7 +6,7 @@ Prepares what the template shows; decides nothing.
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,7 +27,8 @@ from covid_debug.reporting.verdicts import (
     VERDICT_NAMES,
 )
 
-THUMBNAIL_PX = 256
+THUMBNAIL_PX = 160
+_FILM_PX = 256
 _JPEG_QUALITY = 80
 _MARGIN_PX = 4.0
 _NO_MAP = (
@@ -96,12 +97,26 @@ class RegionRow:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Everything that one card shows."""
+    """Everything that one card shows.
+
+    Attributes:
+        film: What the audit says of it.
+        number: Place among the cards, the most severe first, from 1.
+        name: Name of its file.
+        verdict_name: Its verdict in words.
+        thumbnail: ``data:`` address of the film as the model sees it, ``THUMBNAIL_PX`` wide and
+            high; empty where the film cannot be read.
+        pictures: Film, map and cleaned film.
+        bars: Probabilities of the target class.
+        regions: Its text, in the order of the detector.
+        facts: Further numbers, name and value.
+    """
 
     film: AuditedFilm
     number: int
     name: str
     verdict_name: str
+    thumbnail: str
     pictures: tuple[Picture, ...]
     bars: tuple[Bar, ...]
     regions: tuple[RegionRow, ...]
@@ -146,6 +161,7 @@ def build_cards(
             number=number,
             name=Path(entry.path).name,
             verdict_name=VERDICT_NAMES[entry.verdict],
+            thumbnail=_thumbnail(original, view),
             pictures=(
                 _picture_film(original, texts, view),
                 _picture_map(original, texts, view, audit, entry),
@@ -175,6 +191,12 @@ def _read(filmset: FilmSet | None, film: Film | None) -> NDArray[np.uint8] | str
         return str(error)
 
 
+def _thumbnail(pixels: NDArray[np.uint8] | str, view: ViewSpec) -> str:
+    if isinstance(pixels, str):
+        return ""
+    return _uri(render_view(pixels, replace(view, image_size=THUMBNAIL_PX)))
+
+
 def _picture_film(
     pixels: NDArray[np.uint8] | str, texts: Sequence[TextRegion], view: ViewSpec
 ) -> Picture:
@@ -183,7 +205,7 @@ def _picture_film(
         return Picture(title, missing=pixels)
     height, width = pixels.shape
     geometry = compute_geometry(width, height, view)
-    scale = THUMBNAIL_PX / max(width, height)
+    scale = _FILM_PX / max(width, height)
     small = pixels
     if scale < 1.0:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -297,6 +297,7 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
     assert card.regions[0].title.startswith("\u201cR\u201d, seen by ")
     assert card.regions[0].uri.startswith("data:image/jpeg;base64,")
     assert read_film(filmset.path_of(film)).pixels.shape == (whole.height, whole.width)
+    assert card.thumbnail.startswith("data:image/jpeg;base64,")
     assert [bar.name for bar in card.bars][:2] == ["Film as it is", "Text removed"]
     assert card.bars[1].nulls == (0.94, 0.9, 0.93)
 
@@ -383,3 +384,4 @@ def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_pat
     (card,) = build_cards(audit, filmset, filmset, {}, request.view, 200)
 
     assert {p.missing for p in card.pictures} == {"not in this version of the films"}
+    assert card.thumbnail == ""
