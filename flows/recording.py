@@ -21,6 +21,7 @@ def open_recorder(config: RunConfig) -> RunRecorder:
         config.name,
         parameters=decisive,
         training=config.training,
+        first_seed=config.seeds[0],
         target_class=config.audit.target_class,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,

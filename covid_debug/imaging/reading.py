@@ -151,16 +151,28 @@ def read_film(file: str | Path | FilmFile) -> FilmImage:
             f"{path}: film changed since ingest (its bytes are not those that the data set"
             " recorded); restore the file, or ingest again and make anew what was made from it"
         )
-    try:
-        pixels, encoding = _read_dicom(data) if _is_dicom(data) else _read_picture(data)
-    except _RefusedError as error:
-        raise DataIntegrityError(f"{path}: {error}") from error
-    except _DECODER_ERRORS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataIntegrityError(
-            f"{path}: cannot be decoded ({reason}); expected a complete image; {_REMEDY}"
-        ) from error
+    pixels, encoding = _decode(data, str(path))
     return FilmImage(pixels, encoding, file.window or _find_window(pixels), sha256)
+
+
+def decode_film(data: bytes, name: str) -> FilmImage:
+    """Decode the bytes of a film's file, see :func:`read_film`.
+
+    Args:
+        data: The whole file.
+        name: What the film is called in an error.
+
+    Returns:
+        Pixels as the file stores them, 8 or 16 bit; shown from its darkest to its brightest.
+
+    Raises:
+        DataIntegrityError: If the bytes are not one complete film.
+    """
+    if not data:
+        raise DataIntegrityError(f"{name}: is empty (0 bytes); {_EXPECTED}; {_REMEDY}")
+    pixels, encoding = _decode(data, name)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return FilmImage(pixels, encoding, _find_window(pixels), sha256)
 
 
 def to_printable(path: Path) -> str:
@@ -212,6 +224,18 @@ def _read_bytes(path: Path) -> bytes:
     if not data:
         raise DataIntegrityError(f"{path}: is empty (0 bytes); {_EXPECTED}; {_REMEDY}")
     return data
+
+
+def _decode(data: bytes, name: str) -> tuple[Pixels, str]:
+    try:
+        return _read_dicom(data) if _is_dicom(data) else _read_picture(data)
+    except _RefusedError as error:
+        raise DataIntegrityError(f"{name}: {error}") from error
+    except _DECODER_ERRORS as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataIntegrityError(
+            f"{name}: cannot be decoded ({reason}); expected a complete image; {_REMEDY}"
+        ) from error
 
 
 def _is_dicom(data: bytes) -> bool:

@@ -4,13 +4,11 @@ Works through ``MlflowClient`` alone, so no global active run exists and any thr
 Numbers are decided by the callers.
 """
 
-import base64
 import json
 import logging
 import math
 import os
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -21,8 +19,10 @@ from matplotlib.figure import Figure
 
 from covid_debug.errors import InputContractError, TrackingError
 from covid_debug.optional import require
+from covid_debug.tracking.models import find_or_log_model, register_model
 from covid_debug.tracking.names import flatten_params
 from covid_debug.tracking.reachability import check_reachable, is_local
+from covid_debug.tracking.ready_view import VIEW_KEY, VIEW_TAG, encode_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 KEY_TAG = "covid_debug.key"
 _UI_URL = "http://127.0.0.1:5000"
-_VIEW_KEY = "covid_debug_comparison"
-_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW_KEY}"
 
 
 def default_tracking_uri() -> str:
@@ -80,10 +78,10 @@ class MlflowTracker:
             self._client = _make_client(self._uri)
             self._experiment_id = self._find_or_create(experiment, artifact_location)
             if columns:
-                view = _encode_view(columns)
-                self._client.set_experiment_tag(self._experiment_id, _VIEW_TAG, view)
+                view = encode_view(columns)
+                self._client.set_experiment_tag(self._experiment_id, VIEW_TAG, view)
         self._runs_page = f"{base}/#/experiments/{self._experiment_id}/runs"
-        query = f"&viewStateShareKey={_VIEW_KEY}" if columns else ""
+        query = f"&viewStateShareKey={VIEW_KEY}" if columns else ""
         self.runs_url = f"{self._runs_page}?workflowType=machine_learning{query}"
 
     @contextmanager
@@ -179,8 +177,15 @@ class MlflowRun:
         self._uri = uri
         self._logged: dict[str, set[tuple[int, float]]] = {}
 
-    def log_epoch(self, step: int, metrics: Mapping[str, float | None]) -> None:
+    def log_epoch(
+        self, step: int, metrics: Mapping[str, float | None], model_id: str | None = None
+    ) -> None:
         """Write the metrics of one epoch in one batch; a repeated epoch is written once.
+
+        Args:
+            step: The epoch.
+            metrics: Their values; None and NaN are left out.
+            model_id: Logged model that they are of, too.
 
         Raises:
             TrackingError: If the store refuses.
@@ -190,7 +195,7 @@ class MlflowRun:
         now = int(time.time() * 1000)
         with _as_tracking_error(self._uri):
             new = [
-                Metric(name, float(value), now, step)
+                Metric(name, float(value), now, step, model_id=model_id)
                 for name, value in metrics.items()
                 if value is not None
                 and not math.isnan(value)
@@ -201,13 +206,44 @@ class MlflowRun:
         for metric in new:
             self._history(metric.key).add((step, metric.value))
 
-    def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
-        """Write final metrics; None and NaN are left out.
+    def log_metrics(self, metrics: Mapping[str, float | None], model_id: str | None = None) -> None:
+        """Write final metrics, see :meth:`log_epoch`.
 
         Raises:
             TrackingError: If the store refuses.
         """
-        self.log_epoch(0, metrics)
+        self.log_epoch(0, metrics, model_id)
+
+    def log_model(self, checkpoint: Path, tags: Mapping[str, str]) -> str:
+        """Keep a checkpoint as the run's model, once.
+
+        Args:
+            checkpoint: Its artifact.
+            tags: Tags of the model.
+
+        Returns:
+            MLflow's id of the model.
+
+        Raises:
+            TrackingError: If the store refuses.
+        """
+        with _as_tracking_error(self._uri):
+            return find_or_log_model(self._client, self.run_id, checkpoint, tags)
+
+    def register(self, model_id: str, name: str, alias: str, tags: Mapping[str, str]) -> None:
+        """Make the run's model a version of a registered one, once.
+
+        Args:
+            model_id: From :meth:`log_model`.
+            name: Name of the registered model.
+            alias: What a new version is called from now on; empty for nothing.
+            tags: Tags of the version.
+
+        Raises:
+            TrackingError: If the store refuses.
+        """
+        with _as_tracking_error(self._uri):
+            register_model(self._client, name, model_id, self.run_id, alias, tags)
 
     def log_dataset(self, name: str, digest: str, *, role: str, n_films: int, source: str) -> None:
         """Write which films went in; shown as the run's data set.
@@ -306,6 +342,7 @@ def _as_tracking_error(uri: str) -> Iterator[None]:
 def _make_client(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from mlflow import MlflowClient  # noqa: PLC0415  reads the variables above
@@ -320,34 +357,3 @@ def _log_params(client: "MlflowClient", run_id: str, params: Mapping[str, str]) 
     entries = [Param(name, value) for name, value in params.items()]
     for start in range(0, len(entries), 100):
         client.log_batch(run_id, params=entries[start : start + 100])
-
-
-def _encode_view(columns: Sequence[str]) -> str:
-    """Return a table of runs as MLflow pages share it; pages that cannot read it ignore it."""
-    names = [f"metrics.`{column}`" for column in columns]
-    state = {
-        "searchFilter": "tags.train_data != ''",  # the parent of a flow has no numbers to show
-        "orderByKey": names[0],
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": [
-            *names,
-            "tags.`train_data`",
-            "tags.`seed`",
-        ],
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-    }
-    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    return json.dumps(
-        {
-            "name": "covid_debug comparison",
-            "createdAt": 0,
-            "updatedAt": 0,
-            "state": f"deflate;{packed}",
-        }
-    )

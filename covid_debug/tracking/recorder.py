@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from matplotlib.figure import Figure
 
+from covid_debug.arms import ARMS
 from covid_debug.artifacts import canonical_json
 from covid_debug.audit.artifact import AuditSummary
 from covid_debug.audit.shortcut_map import SHORTCUTS_NAME, ShortcutMap
@@ -21,6 +22,7 @@ from covid_debug.data.integrity import IngestAudit
 from covid_debug.evaluation.comparison import POOLED, Cell, Comparison, Contrast, Row
 from covid_debug.evaluation.questions import PrimaryAnswer
 from covid_debug.tracking.mlflow_tracker import MlflowRun, MlflowTracker
+from covid_debug.tracking.models import registered_name
 from covid_debug.tracking.names import metric_name
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
@@ -38,11 +40,16 @@ SHOWN_COLUMNS = tuple(
 
 
 class TrainingLog:
-    """Sends one training to its MLflow run while it happens."""
+    """Sends one training to its MLflow run while it happens.
 
-    def __init__(self, run: MlflowRun) -> None:
-        """Attach to an open run."""
-        self._run = run
+    Attributes:
+        model_id: MLflow's id of the model, once there is one.
+    """
+
+    def __init__(self, run: MlflowRun, arm: str, seed: int) -> None:
+        """Attach to the open run of a training."""
+        self._run, self._arm, self._seed = run, arm, seed
+        self.model_id: str | None = None
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Record one epoch."""
@@ -56,9 +63,17 @@ class TrainingLog:
         self._run.log_epoch(metrics.epoch, values)
 
     def checkpoint(self, folder: Path) -> None:
-        """Keep the checkpoint's description and history with the run, not the weights."""
+        """Keep the checkpoint's description and history with the run, and log it as a model.
+
+        A model whose arm sees films through something (:class:`covid_debug.arms.Arm`) cannot answer
+        a raw film, so none is logged.
+        """
         for name in ("checkpoint.json", "history.json"):
             self._run.log_file(folder / name)
+        if ARMS[self._arm].sees:
+            self._run.set_tag("model", f"none: sees films as {ARMS[self._arm].sees} only")
+            return
+        self.model_id = self._run.log_model(folder, _arm_tags(self._arm, self._seed))
 
 
 class RunRecorder:
@@ -71,6 +86,7 @@ class RunRecorder:
         *,
         parameters: object,
         training: TrainingParams,
+        first_seed: int,
         target_class: str | None,
         uri: str | None,
         experiment: str,
@@ -82,13 +98,16 @@ class RunRecorder:
             name: Name of the parent run.
             parameters: Its parameters, anything that becomes a JSON object.
             training: Recipe of every training.
+            first_seed: Of the configuration; its models stand for their arms in the registry.
             target_class: Class whose metrics get the short names; None is the last one.
             uri: MLflow tracking URI, None for the one in the working directory.
             experiment: MLflow experiment.
         """
         self._key, self._name, self._parameters = key, name, parameters
         self._training, self._target_class = training, target_class
+        self._first_seed = first_seed
         self._tracker = MlflowTracker(uri, experiment, columns=SHOWN_COLUMNS)
+        self._models: dict[tuple[str, int], str] = {}
 
     def __enter__(self) -> Self:
         """Find or create the parent run and open it."""
@@ -114,11 +133,14 @@ class RunRecorder:
             What the training stage reports to.
         """
         params = {"training": dataclasses.asdict(self._training), "seed": seed, "arm": arm}
-        tags = {"train_data": arm, "seed": str(seed)}
+        tags = _arm_tags(arm, seed)
         with self._tracker.child(self._parent, child_name(arm, seed), params, tags) as run:
             n_films = len(load_filmset(filmset_dir).select("train"))
             _log_films(run, arm, filmset_dir, role="train", n_films=n_films)
-            yield TrainingLog(run)
+            log = TrainingLog(run, arm, seed)
+            yield log
+        if log.model_id is not None:
+            self._models[arm, seed] = log.model_id
 
     def log_proof(self, proof: CleaningProof, folder: Path) -> None:
         """Record how clean the cleaned films are, and keep the page about it with the run."""
@@ -182,12 +204,17 @@ class RunRecorder:
         """
         target = self._target_class or comparison.cells[0].class_names[-1]
         for arm, seed in sorted({(cell.train_data, cell.seed) for cell in comparison.cells}):
+            model_id = self._models.get((arm, seed))
             with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
                 for cell in comparison.cells:
                     if (cell.train_data, cell.seed) == (arm, seed):
                         run.log_metrics(_cell_metrics(cell))
-                        run.log_metrics(_short_metrics(cell, target))
+                        run.log_metrics(_short_metrics(cell, target), model_id)
                         run.log_figure(draw_confusion(cell), f"confusion/{cell.test_data}.png")
+                if model_id is not None:
+                    alias = arm if seed == self._first_seed else ""
+                    name = registered_name(self._name)
+                    run.register(model_id, name, alias, _arm_tags(arm, seed))
         for answer in comparison.questions:
             self._parent.log_metrics(_answer_metrics(answer))
             name = metric_name("question", answer.question.name).replace("/", ".")
@@ -199,6 +226,10 @@ class RunRecorder:
             self._parent.log_file(run_dir / name)
         self._parent.log_file(run_dir / "figures", "figures")
         return self._tracker.runs_url
+
+
+def _arm_tags(arm: str, seed: int) -> dict[str, str]:
+    return {"train_data": arm, "seed": str(seed)}
 
 
 def child_name(arm: str, seed: int) -> str:

@@ -1,10 +1,8 @@
 import base64
 import json
-import shutil
 import socket
 import time
 import zlib
-from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
@@ -16,26 +14,6 @@ from covid_debug.tracking.mlflow_tracker import KEY_TAG, MlflowTracker, default_
 from covid_debug.tracking.names import flatten_params, metric_name
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:(mlflow|sqlalchemy|alembic)")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, made once; migrations take seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "template.db"
-    MlflowTracker(f"sqlite:///{path}", "unused", "file:///nowhere")
-    return path
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
-
-@pytest.fixture
-def tracker(store: Path, tmp_path: Path) -> MlflowTracker:
-    return MlflowTracker(
-        f"sqlite:///{store}", "demo", (tmp_path / "files").as_uri(), columns=("test/accuracy",)
-    )
 
 
 def test_parent_finished_run_holds_params_metrics_and_tags(tracker):
