@@ -53,13 +53,26 @@ def _left_out(summary: AuditSummary) -> str:
     return f" Predicted so but not audited: {parts}."
 
 
-def _tell_baseline(answers: Mapping[str, BaselineAnswers]) -> str:
+def find_blank_classes(answers: Mapping[str, BaselineAnswers]) -> dict[str, float]:
+    """Find the classes that a model names though nothing is left to see.
+
+    Args:
+        answers: What may stand for "nothing" -> what the model says of it.
+
+    Returns:
+        Class -> share of its audited films that keep it when blurred, where most of them do.
+    """
     blurred = answers.get("blur")
     kept = {} if blurred is None else blurred.kept
-    habits = [f"{100 * share:.0f} % of {name}" for name, share in kept.items() if share > _FINDING]
-    if blurred is None or not habits:
+    return {name: share for name, share in kept.items() if share > _FINDING}
+
+
+def _tell_baseline(answers: Mapping[str, BaselineAnswers]) -> str:
+    found = find_blank_classes(answers)
+    if not found:
         return ""
-    said = ", ".join(f"{n} {name}" for name, n in blurred.predicted.items())
+    habits = [f"{100 * share:.0f} % of {name}" for name, share in found.items()]
+    said = ", ".join(f"{n} {name}" for name, n in answers["blur"].predicted.items())
     return (
         f"Warning: blurred until nothing can be seen, {' and '.join(habits)} predictions stay"
         f" (blurred films: {said}). The model names a class where nothing is left."

@@ -7,13 +7,51 @@ numbers come ready-made.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from covid_debug.evaluation.comparison import BASE_ARM, Footing
 from covid_debug.evaluation.questions import NOT_MEASURED, ONE_SEED, PrimaryAnswer, Question
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.comparison import METRIC_NAMES, ComparisonTable, join_words, name_test
 
+if TYPE_CHECKING:
+    from covid_debug.reporting.summary import RunSummary
+
 _COLUMN = 14  # letters of a column on the terminal
+
+
+@dataclass(frozen=True, slots=True)
+class ShortAnswer:
+    """One of the three questions of every reader, answered in a line.
+
+    Attributes:
+        question: The question.
+        word: The answer in a word or a few, e.g. ``"no evidence"``.
+        tone: How it looks: good, bad, to be taken with care, or open.
+        line: The number behind it, with its interval.
+        notes: What else belongs to it, a sentence each; limits come before the rest.
+    """
+
+    question: str
+    word: str
+    tone: Literal["good", "bad", "care", "open"]
+    line: str
+    notes: tuple[str, ...] = ()
+
+
+def write_three_answers(summary: "RunSummary") -> list[str]:
+    """Write the three answers of a run for a terminal, a run's page or a description.
+
+    Args:
+        summary: Of the run.
+
+    Returns:
+        A line each, plain text; none of a run that was made before there were any.
+    """
+    return [
+        f"{one.question} {one.word[:1].upper()}{one.word[1:]}. {one.line}"
+        for one in summary.short_answers
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

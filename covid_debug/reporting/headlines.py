@@ -13,10 +13,22 @@ from covid_debug.audit.confounds import Confound
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.shortcut_map import ShortcutMap, write_shortcut_lines
 from covid_debug.cleaning.proof import CleaningProof
+from covid_debug.data.integrity import IngestAudit
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.reporting.answers import list_train_test, write_answer, write_warnings
 from covid_debug.reporting.comparison import ComparisonTable, name_test
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalFinding:
+    """A finding that takes the weight from results: the report's section about it, and the words.
+
+    The section is the name of its anchor, ``"ingest"`` or ``"cleaning"``.
+    """
+
+    section: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +37,20 @@ class Headlines:
 
     Attributes:
         warnings: What takes the weight from everything below.
+        critical: Critical findings.
         answers: To the questions that were fixed before the training, and precision and recall.
         others: What else was found, the most important first.
     """
 
     warnings: tuple[str, ...] = ()
+    critical: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """All of them, in order."""
-        return (*self.warnings, *self.answers, *self.others)
+        return (*self.warnings, *self.critical, *self.answers, *self.others)
 
 
 def write_headlines(
@@ -46,6 +60,7 @@ def write_headlines(
     calibration: FlagCalibration | None = None,
     proof: CleaningProof | None = None,
     shortcuts: ShortcutMap | None = None,
+    critical: Sequence[CriticalFinding] = (),
 ) -> Headlines:
     """Write the headline sentences.
 
@@ -56,28 +71,20 @@ def write_headlines(
         calibration: The audit against the phantom's truth, or None.
         proof: The proof of cleaning, or None.
         shortcuts: What films carry and the models rely on, or None.
+        critical: What :func:`collect_critical` found.
 
     Returns:
-        Warnings, answers with verdicts, and the rest without.
+        Warnings, critical findings, answers with verdicts, and the rest without.
     """
-    found = () if proof is None else proof.scars.flags
-    flags = {
-        severity: [
-            f"{severity.capitalize()}: {flag.message}."
-            for flag in found
-            if flag.severity == severity
-        ]
-        for severity in ("critical", "warning")
-    }
+    scars = () if proof is None else proof.scars.flags
     lines: list[str] = []
     if shortcuts is not None:
         lines += write_shortcut_lines(shortcuts)
     if audit is not None:
         lines += describe_audit(audit.summary)
-    lines += flags["critical"]
     if calibration is not None:
         lines.append(_calibration_line(calibration))
-    lines += flags["warning"]
+    lines += [f"Warning: {flag.message}." for flag in scars if flag.severity == "warning"]
     defined = [row for row in baselines if not math.isnan(row.value)]
     if defined:
         best = max(defined, key=lambda row: row.value)
@@ -88,7 +95,36 @@ def write_headlines(
         )
     warnings = write_warnings(table.footing, table.arms) if table.footing else _chance_lines(table)
     answers = [write_answer(answer) for answer in table.answers]
-    return Headlines(tuple(warnings), (*answers, *_precision_recall_lines(table)), tuple(lines))
+    return Headlines(
+        tuple(warnings),
+        tuple(f"Critical: {one.message}." for one in critical),
+        (*answers, *_precision_recall_lines(table)),
+        tuple(lines),
+    )
+
+
+def collect_critical(
+    ingest: IngestAudit | None, proof: CleaningProof | None
+) -> tuple[CriticalFinding, ...]:
+    """Return the critical findings of a run.
+
+    Args:
+        ingest: What the audit of the data found, or None.
+        proof: The proof of cleaning, or None.
+
+    Returns:
+        Those about the data first.
+    """
+    found = {
+        "ingest": () if ingest is None else ingest.flags,
+        "cleaning": () if proof is None else proof.flags,
+    }
+    return tuple(
+        CriticalFinding(section, flag.message.rstrip("."))
+        for section, flags in found.items()
+        for flag in flags
+        if flag.severity == "critical"
+    )
 
 
 def start_sentence(text: str) -> str:

@@ -59,7 +59,8 @@ from covid_debug.reporting.figures import (
     to_png,
     to_svg_uri,
 )
-from covid_debug.reporting.headlines import start_sentence, write_headlines
+from covid_debug.reporting.headlines import collect_critical, start_sentence, write_headlines
+from covid_debug.reporting.short_answers import answer_briefly
 from covid_debug.reporting.shortcut_map import draw_shortcut_map
 from covid_debug.reporting.summary import (
     REPORT_KIND,
@@ -123,7 +124,9 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     proof = None if request.proof is None else load_proof(request.proof)
     transfer = None if request.transfer is None else load_transfer(request.transfer)
     shortcuts = None if request.shortcuts is None else load_shortcuts(request.shortcuts)
-    headlines = write_headlines(audit, table, baselines, calibration, proof, shortcuts)
+    ingest = _load_ingest(request.filmset)
+    critical = collect_critical(ingest, proof)
+    headlines = write_headlines(audit, table, baselines, calibration, proof, shortcuts, critical)
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
@@ -132,7 +135,6 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     figures = _draw_figures(comparison, audited, table)
     if shortcuts is not None:
         figures["shortcut_map"] = draw_shortcut_map(shortcuts)
-    ingest = _load_ingest(request.filmset)
     sources = _source_names(request)
     summary = summarise(
         request.title,
@@ -147,7 +149,9 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
         calibration,
         summarise_audits(request.audits),
         shortcuts,
+        critical,
     )
+    summary = dataclasses.replace(summary, short_answers=answer_briefly(summary))
     films = {film.image_id: film for film in filmset.films}
     flags = flag_rows(audited, films, regions, {card.film.image_id for card in cards})
     rows = comparison.rows if comparison else ()

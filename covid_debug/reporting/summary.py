@@ -21,8 +21,9 @@ from covid_debug.evaluation.questions import PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records import SPLITS, FilmRegions
 from covid_debug.records_json import Number, read_record
-from covid_debug.reporting.answers import TrainTest, list_train_test
+from covid_debug.reporting.answers import ShortAnswer, TrainTest, list_train_test
 from covid_debug.reporting.comparison import ComparisonTable
+from covid_debug.reporting.headlines import CriticalFinding
 from covid_debug.text.statistics import GroupStatistics, count_by_group
 
 REPORT_KIND = "report"
@@ -155,6 +156,8 @@ class RunSummary:
         questions: The answers, and the only verdicts on arms.
         train_test: Precision and recall of the positive class, arm by arm.
         footing: Arms against chance and against the source alone.
+        critical: Critical findings of ingest and of the proof of cleaning.
+        short_answers: The three questions of every reader, answered in a line each.
     """
 
     schema_version: int
@@ -175,6 +178,8 @@ class RunSummary:
     questions: tuple[PrimaryAnswer, ...] = ()
     train_test: tuple[TrainTest, ...] = ()
     footing: tuple[Footing, ...] = ()
+    critical: tuple[CriticalFinding, ...] = ()
+    short_answers: tuple[ShortAnswer, ...] = ()
 
 
 def load_run_summary(run_dir: Path) -> RunSummary:
@@ -207,6 +212,7 @@ def summarise(
     calibration: FlagCalibration | None,
     audits: tuple[ModelAudit, ...] = (),
     shortcuts: ShortcutMap | None = None,
+    critical: tuple[CriticalFinding, ...] = (),
 ) -> RunSummary:
     """Return the content of ``summary.json``; ``n_cards`` films are shown as cards."""
     found, films = regions.values(), filmset.films
@@ -255,6 +261,7 @@ def summarise(
         questions=table.answers,
         train_test=list_train_test(table),
         footing=table.footing,
+        critical=critical,
     )
 
 

@@ -237,6 +237,8 @@ def test_summary_json_has_the_stable_keys(report):
         "questions",
         "train_test",
         "footing",
+        "critical",
+        "short_answers",
     }
     assert summary["audit"]["verdicts"] == {
         "text_driven": 1,
@@ -488,7 +490,7 @@ def test_build_report_with_a_proof_warns_first_and_shows_its_numbers(tmp_path, p
     report = build_report(tmp_path / "out", request)
     summary = json.loads((report.parent / "summary.json").read_text())
 
-    assert summary["headlines"][1] == (
+    assert summary["headlines"][0] == (
         "Critical: number, size and place of the fills tell the class; clean with decoy_sets: 3."
     )
     assert summary["proof"]["flags"] == ["scar_predicts_label", "scar_visible"]
