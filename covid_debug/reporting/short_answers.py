@@ -45,25 +45,35 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
     audit, groups = summary.audit, summary.audit.groups.by_class
     if not audit.n_audited:
         return ShortAnswer(DOES_TEXT_DRIVE, "not known", "open", "No prediction was audited.")
+    notes = []
     if not groups:  # of an audit of version 0.1
         n_driven, n, bound = audit.verdicts["text_driven"], audit.n_audited, ""
     else:
         n_driven = sum(group.n_driven for group in groups.values())
         n = sum(group.n_predicted for group in groups.values())
-        name, highest = max(groups.items(), key=lambda item: item[1].upper)
-        of_several = f"; highest of {len(groups)} classes" if len(groups) > 1 else ""
-        at_most = math.ceil(round(1000 * highest.upper, 6)) / 10  # a bound is never rounded down
-        bound = f"; at most {at_most:.1f} % of {name} predictions rest on it (95 %{of_several})"
-    word = "some of them" if n_driven else "not shown"
-    line = f"{n_driven} of {n} predictions are driven by text that was found{bound}."
+        bounds = {
+            # A bound is never rounded down.
+            name: f"{math.ceil(round(1000 * group.upper, 6)) / 10:.1f} % of {name} predictions"
+            for name, group in groups.items()
+        }
+        highest = max(groups, key=lambda name: groups[name].upper)
+        bound = f"; at most {bounds[highest]} rest on it (95 %)"
+        if len(groups) > 1:
+            notes.append(f"Rest on it at most {join_words(list(bounds.values()))}, each at 95 %.")
     others = [
         f"{one.arm}, seed {one.seed}: {_count_driven(one.by_class.values())}"
         for one in summary.audits[1:]
     ]
-    notes = [f"Driven in other models: {'; '.join(others)}."] if others else []
+    notes += [f"Driven in other models: {'; '.join(others)}."] if others else []
     if left := audit.verdicts.get("inconclusive", 0):
         notes.append(f"{left} of {audit.n_audited} audited films are inconclusive.")
-    return ShortAnswer(DOES_TEXT_DRIVE, word, "bad" if n_driven else "open", line, tuple(notes))
+    return ShortAnswer(
+        DOES_TEXT_DRIVE,
+        "some of them" if n_driven else "not shown",
+        "bad" if n_driven else "open",
+        f"{n_driven} of {n} are driven by text that was found{bound}.",
+        tuple(notes),
+    )
 
 
 def _may_i_believe(summary: RunSummary) -> ShortAnswer:
@@ -79,7 +89,10 @@ def _may_i_believe(summary: RunSummary) -> ShortAnswer:
     if limits:
         line, rest = limits[0], limits[1:]
         if found is not None and found.n_flagged:
-            line = f"{_range(found.precision)} of {found.n_flagged} flags are right, but: {line}"
+            line = (
+                f"{_range(found.precision)} of {found.n_flagged} flags are right, but"
+                f" {line[:1].lower()}{line[1:]}"
+            )
         return ShortAnswer(MAY_I_BELIEVE, "with care", "care", line, (*rest, *known))
     if known:
         return ShortAnswer(MAY_I_BELIEVE, "no objection found", "open", known[0], tuple(known[1:]))
@@ -123,19 +136,19 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
         lines.append("Half of the flags or more may be wrong.")
     if own is not None and own.is_above_source is False:
         lines.append(
-            f"The source alone gets {_percent(own.from_source)} right (balanced), the models"
-            f" {_range(own.balanced_accuracy)}; right answers need not come from lungs."
+            f"The source alone gets {_percent(own.from_source)} right, the models"
+            f" {_range(own.balanced_accuracy)}; balanced accuracy."
         )
     for rate in () if summary.shortcuts is None else summary.shortcuts.rates:
         if rate.source.is_defined and rate.source.value >= rate.model.value:
-            asked = "The class" if rate.question == "class" else f"“{rate.question}”"
+            asked = "Class" if rate.question == "class" else f"“{rate.question}”"
             lines.append(
-                f"{asked} is told right by the source alone on {_range(rate.source)} of the films,"
-                f" by the model on {_range(rate.model)}."
+                f"{asked}: {_range(rate.source)} right from the source alone,"
+                f" {_range(rate.model)} by the model."
             )
     if blank := find_blank_classes(summary.audit.baseline_answers):
         habits = join_words([f"{100 * share:.0f} % of {name}" for name, share in blank.items()])
-        lines.append(f"{habits} predictions stay when a film is blurred until nothing is left.")
+        lines.append(f"{habits} predictions stay when the film is blurred away.")
     if warned := [row for row in summary.baselines if row.warning]:
         best = max(warned, key=lambda row: row.value)
         share = Estimate(best.value, best.low, best.high, best.n)
@@ -160,15 +173,20 @@ def _did_cleaning_help(summary: RunSummary) -> ShortAnswer:
     words = list(dict.fromkeys(one.verdict for one in decided))
     word = " and ".join(words) or shown.verdict
     tone = {"improved": "good", "worse": "bad"}.get(word, "care" if decided else "open")
-    which = f"{len(decided)} of {len(measured)} questions decided"
-    ending = f"; {which}" if len(measured) > 1 and shown.verdict != ONE_SEED else ""
-    rest = [one for one in measured if one is not shown]
+    notes = [
+        f"Difference in {_name_difference(shown)}; {len(decided)} of {len(measured)} questions decided.",
+        *(
+            f"{one.verdict.capitalize()}: {_sentence(one)}; {_name_difference(one)}."
+            for one in measured
+            if one is not shown
+        ),
+    ]
     return ShortAnswer(
         DID_CLEANING_HELP,
         word,
         tone,  # type: ignore[arg-type]
-        f"{_sentence(shown)}{ending}.",
-        tuple(f"{one.verdict.capitalize()}: {_sentence(one)}." for one in rest),
+        f"{_sentence(shown)}.",
+        tuple(notes),
     )
 
 
@@ -180,11 +198,12 @@ def _sentence(answer: PrimaryAnswer) -> str:
         if answer.verdict == ONE_SEED
         else f"{name_p(answer.p_holm)} (Holm), {answer.n_seeds} seeds"
     )
-    return (
-        f"{about[:1].upper()}{about[1:]}: {name_points(answer.estimate)} of"
-        f" {METRIC_NAMES[question.metric].lower()}, {question.arm} against {question.against};"
-        f" {basis}"
-    )
+    return f"{about[:1].upper()}{about[1:]}: {name_points(answer.estimate)}; {basis}"
+
+
+def _name_difference(answer: PrimaryAnswer) -> str:
+    question = answer.question
+    return f"{METRIC_NAMES[question.metric].lower()}, {question.arm} against {question.against}"
 
 
 def _footing_of_audited(footing: Sequence[Footing]) -> Footing | None:

@@ -73,8 +73,12 @@ def test_text_drives_counts_and_names_the_highest_bound():
 
     assert (text.word, text.tone) == ("some of them", "bad")
     assert text.line == (
-        "9 of 100 predictions are driven by text that was found; at most 35.0 % of COVID-19"
-        " predictions rest on it (95 %; highest of 2 classes)."
+        "9 of 100 are driven by text that was found; at most 35.0 % of COVID-19 predictions rest on"
+        " it (95 %)."
+    )
+    assert text.notes == (
+        "Rest on it at most 8.0 % of normal predictions and 35.0 % of COVID-19 predictions, each at"
+        " 95 %.",
     )
 
 
@@ -82,7 +86,7 @@ def test_text_drives_nothing_flagged_is_not_a_no():
     text, _, _ = answer_briefly(_summary({"normal": _group()}))
 
     assert (text.word, text.tone) == ("not shown", "open")
-    assert text.line.startswith("0 of 50 predictions are driven")
+    assert text.line.startswith("0 of 50 are driven")
 
 
 def test_text_drives_other_models_and_inconclusive_films_are_notes():
@@ -103,7 +107,7 @@ def test_text_drives_without_an_audit_is_not_known():
 def test_text_drives_an_audit_of_version_0_1_has_counts_without_a_bound():
     text, _, _ = answer_briefly(_summary())
 
-    assert text.line == "7 of 60 predictions are driven by text that was found."
+    assert text.line == "7 of 60 are driven by text that was found."
 
 
 def test_believe_a_model_at_chance_is_not_believed():
@@ -124,7 +128,7 @@ def test_believe_the_source_alone_as_good_asks_for_care():
     _, believe, _ = answer_briefly(_summary(footing=footing))
 
     assert believe.word == "with care"
-    assert believe.line.startswith("The source alone gets 68.0 % right (balanced), the models 70.0")
+    assert believe.line.startswith("The source alone gets 68.0 % right, the models 70.0 % (65.0")
 
 
 def test_believe_another_arm_at_chance_says_nothing_about_the_audited_model():
@@ -167,9 +171,7 @@ def test_believe_a_class_named_on_blurred_films_and_critical_findings_ask_for_ca
     _, believe, _ = answer_briefly(_summary(kept={"COVID-19": 1.0, "a": 0.2}, critical=critical))
 
     assert believe.word == "with care"
-    assert believe.line == (
-        "100 % of COVID-19 predictions stay when a film is blurred until nothing is left."
-    )
+    assert believe.line == "100 % of COVID-19 predictions stay when the film is blurred away."
     assert believe.notes == ("2 critical findings: ingest and cleaning.",)
 
 
@@ -214,10 +216,13 @@ def test_cleaning_helped_shows_the_question_that_was_decided():
     _, _, helped = answer_briefly(_summary(questions=answers))
 
     assert helped.line == (
-        "Right on films without text: +12.0 points (+4.0 to +19.0) of balanced accuracy, cleaned"
-        " against original; p = 0.012 (Holm), 3 seeds; 1 of 2 questions decided."
+        "Right on films without text: +12.0 points (+4.0 to +19.0); p = 0.012 (Holm), 3 seeds."
     )
-    assert helped.notes[0].startswith("No evidence: Less lost when text is exchanged: +12.0")
+    assert helped.notes == (
+        "Difference in balanced accuracy, cleaned against original; 1 of 2 questions decided.",
+        "No evidence: Less lost when text is exchanged: +12.0 points (+4.0 to +19.0); p = 0.400"
+        " (Holm), 3 seeds; balanced accuracy, cleaned against original.",
+    )
 
 
 def test_cleaning_helped_one_seed_has_no_p():
@@ -225,7 +230,7 @@ def test_cleaning_helped_one_seed_has_no_p():
 
     _, _, helped = answer_briefly(_summary(questions=questions))
 
-    assert helped.line.endswith("cleaned against original; one seed.")
+    assert helped.line.endswith("(+4.0 to +19.0); one seed.")
 
 
 def test_write_three_answers_is_one_plain_line_each_and_survives_the_file(tmp_path):
@@ -238,7 +243,7 @@ def test_write_three_answers_is_one_plain_line_each_and_survives_the_file(tmp_pa
 
     assert loaded.short_answers == summary.short_answers
     assert len(lines) == 3
-    assert lines[0].startswith("Does text drive the predictions? Some of them. 3 of 50")
+    assert lines[0].startswith("Does text drive the predictions? Some of them. 3 of 50 are")
     assert not any("\n" in line for line in lines)
 
 
