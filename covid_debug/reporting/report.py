@@ -32,6 +32,7 @@ from covid_debug.data.integrity import AUDIT_JSON, IngestAudit, load_ingest_audi
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.comparison import (
     BASE_ARM,
+    CLEANED_ARM,
     STATISTICS_NAME,
     Comparison,
     load_comparison,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
 _MAX_TABLE_ROWS = 12
+_FIRST = (BASE_ARM, CLEANED_ARM)
 MAX_CARDS = 200  # films that get a card; all of them are in flags.csv
 _INLINED_FIGURES = (
     *("questions", "shortcut_map", "comparison", "calibration"),
@@ -299,6 +301,8 @@ def _page_facts(
     bar = colour_bar(160, 8)
     return {
         "base": BASE_ARM,
+        "first_arms": _first(table.arms),
+        "first_tests": _first(table.tests),
         "counterfactual_names": COUNTERFACTUAL_NAMES,
         "verdicts": VERDICTS,
         "verdict_names": VERDICT_NAMES,
@@ -317,6 +321,11 @@ def _page_facts(
         "max_table_rows": _MAX_TABLE_ROWS,
         "colour_bar": to_data_uri(encode_jpeg(bar, 95), "image/jpeg"),
     }
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """Return the names of the first screen's table: original and cleaned, or the first two."""
+    return [name for name in names if name in _FIRST] or list(names[:2])
 
 
 def _model_rows(summary: RunSummary) -> list[tuple[str, str, GroupCounts]]:
@@ -350,13 +359,13 @@ def _render(context: Mapping[str, Any]) -> str:
     environment.filters["group_rows"] = _group_rows
     environment.filters["sentence"] = start_sentence
     folder = importlib.resources.files("covid_debug.reporting") / "templates"
-    style = (folder / "report.css").read_text(encoding="utf-8")
+    styles = [(folder / name).read_text("utf-8") for name in ("report.css", "summary.css")]
     script = (folder / "report.js").read_text(encoding="utf-8")
     # Only this script may run: a hostile string that slips into the page stays text.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html").render(
         **context,
-        style=Markup(style),  # noqa: S704  our own files
+        style=Markup("".join(styles)),  # noqa: S704  our own files
         script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
         decisions_open=Markup(_DECISIONS_OPEN),  # noqa: S704

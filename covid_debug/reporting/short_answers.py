@@ -174,7 +174,8 @@ def _did_cleaning_help(summary: RunSummary) -> ShortAnswer:
     word = " and ".join(words) or shown.verdict
     tone = {"improved": "good", "worse": "bad"}.get(word, "care" if decided else "open")
     notes = [
-        f"Difference in {_name_difference(shown)}; {len(decided)} of {len(measured)} questions decided.",
+        f"Difference in {_name_difference(shown)};"
+        f" {len(decided)} of {len(measured)} questions decided.",
         *(
             f"{one.verdict.capitalize()}: {_sentence(one)}; {_name_difference(one)}."
             for one in measured

@@ -161,7 +161,7 @@ def test_believe_flags_no_better_than_a_coin_ask_for_care():
 
     assert believe.word == "with care"
     assert believe.line == (
-        "60.0 % (40.0 to 77.0) of 20 flags are right, but: Half of the flags or more may be wrong."
+        "60.0 % (40.0 to 77.0) of 20 flags are right, but half of the flags or more may be wrong."
     )
 
 

@@ -1,0 +1,88 @@
+"""What stands on the report's first screen, and in which order."""
+
+import re
+from pathlib import Path
+
+import pytest
+import reporting_fakes as fakes
+
+from covid_debug.reporting.report import build_report
+
+_WORDS = re.compile(r'class="asked">([^<]*)</span> <b>([^<]*)</b>')
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("run")
+    fakes.make_proof(folder / "cleaning-proof-1")
+    request = fakes.make_request(folder, proof=folder / "cleaning-proof-1")
+    return build_report(folder / "reports" / "demo-1", request).read_text()
+
+
+def test_first_screen_answers_three_questions_with_a_word_each(page: str) -> None:
+    assert _WORDS.findall(page) == [
+        ("Does text drive the predictions?", "Some of them"),
+        ("May I believe it?", "With care"),
+        ("Did cleaning help?", "Improved"),
+    ]
+
+
+def test_first_screen_stands_in_order_before_everything_that_is_folded(page: str) -> None:
+    marks = [
+        '<div class="answers">',
+        '<ul class="alarms">',
+        'class="metrics first-table"',
+        '<ul class="first-films">',
+        '<div class="folded">',
+        'class="plain questions"',
+        '<section id="text">',
+    ]
+
+    places = [page.index(mark) for mark in marks]
+
+    assert places == sorted(places)
+
+
+def test_first_screen_links_a_critical_finding_to_its_section(page: str) -> None:
+    assert '<a href="#cleaning">Critical, cleaning</a>: number, size and place' in page
+    assert '<section id="cleaning">' in page
+
+
+def test_first_screen_links_three_films_to_their_cards(page: str) -> None:
+    films = page[page.index('<ul class="first-films">') : page.index('<div class="folded">')]
+
+    assert re.findall(r'href="#([^"]*)"', films) == ["film-1", "film-2", "film-3"]
+    assert films.count('src="data:image/jpeg') == 3
+    assert all(f'id="film-{n}"' in page for n in (1, 2, 3))
+
+
+def test_first_screen_table_has_original_and_cleaned_first(tmp_path: Path) -> None:
+    comparison = fakes.make_comparison(("original", "text_free", "text_swapped", "cleaned"))
+    request = fakes.make_request(tmp_path, comparison=comparison)
+
+    page = build_report(tmp_path / "out", request).read_text()
+    table = page[page.index("first-table") : page.index("</table>", page.index("first-table"))]
+
+    assert re.findall(r"tested on <b>([^<]*)</b>", table) == ["original", "cleaned"]
+    assert re.findall(r'<th scope="row">([^<]*)</th>', table) == ["original", "cleaned"]
+    assert "2 kinds of training films on 4 versions of the test films below" in page
+
+
+def test_first_screen_of_one_seed_gives_no_verdict(tmp_path: Path) -> None:
+    request = fakes.make_request(tmp_path, comparison=fakes.make_comparison(seeds=(0,)))
+
+    page = build_report(tmp_path / "out", request).read_text()
+
+    assert _WORDS.findall(page)[2] == ("Did cleaning help?", "One seed: no verdict")
+
+
+def test_first_screen_without_audit_and_comparison_claims_nothing(tmp_path: Path) -> None:
+    request = fakes.make_request(
+        tmp_path, audit=None, audits={}, cleaned=None, comparison=None, confounds=None
+    )
+
+    page = build_report(tmp_path / "out", request).read_text()
+
+    assert [word for _, word in _WORDS.findall(page)] == ["Not known", "Not known", "Not measured"]
+    assert "first-table" not in page.split("</style>")[1]
+    assert '<ul class="first-films">' not in page
