@@ -2,9 +2,12 @@
 
 ``python -m covid_debug.tether COMMAND...``: the caller holds this process's standard input open.
 When it closes, because the caller closed it or because the system did after a kill, the command is
-ended.
+ended, with everything that it had started.
 """
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +15,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from covid_debug.errors import CovidDebugError
@@ -22,7 +24,7 @@ _GRACE_S = 10.0
 _SERVER_START_S = 120.0
 
 
-@contextmanager
+@contextlib.contextmanager
 def tethered(
     command: Sequence[str], *, environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -79,17 +81,22 @@ def wait_until_up(url: str, servers: list[subprocess.Popen[bytes]], log: Path) -
 def main() -> None:
     """Run the command of the command line until it ends or the standard input closes."""
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)  # noqa: S603
+    is_ending = threading.Event()
 
     def end_with_caller() -> None:
         sys.stdin.buffer.read()
+        is_ending.set()
         command.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             command.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            command.kill()
+        os.killpg(0, signal.SIGKILL)  # also what the command had started, and this process
 
-    threading.Thread(target=end_with_caller, daemon=True).start()
-    sys.exit(command.wait())
+    caller = threading.Thread(target=end_with_caller, daemon=True)
+    caller.start()
+    code = command.wait()
+    if is_ending.is_set():
+        caller.join()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

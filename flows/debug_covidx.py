@@ -152,6 +152,7 @@ def _see(
     return {
         (arm, name): folder
         for arm in run.config.arms
+        if ARMS[arm].sees
         for name, folder in tasks.make_seen(run, arm, versions, tests).items()
     }
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from covid_debug.tether import HOST, tethered, wait_until_up
 
+START = "debug-covidx/start"
+"""Flow and deployment behind the form of a new run, see :mod:`flows.serving`."""
+
 
 def configure_environment(workdir: Path) -> None:
     """Keep Prefect's files with the work, its output quiet and both tools off the network.

@@ -5,8 +5,6 @@ Heavy modules are imported inside the commands so that `--help` stays quick.
 
 # ruff: noqa: PLC0415
 
-import re
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,12 +64,13 @@ def _run_flow(config: "RunConfig") -> None:
     from covid_debug.cli.stopwatch import Stopwatch
     from covid_debug.terminal import RunConsole, format_duration
     from flows.debug_covidx import count_stages, debug_covidx
+    from flows.starting import write_command
 
     console = RunConsole(count_stages(config))
     console.headline(f"covid-debug: {config.name} (research tool, not for clinical use)")
     watch = Stopwatch()
     with tags("covid-debug", config.name):
-        outcome = debug_covidx(config, console, _command_line())
+        outcome = debug_covidx(config, console, write_command(*sys.argv[1:]))
     console.headline(
         f"\nFinished in {format_duration(watch.elapsed_s)},"
         f" peak memory {watch.peak_memory_gb:.1f} GB"
@@ -87,12 +86,6 @@ def _run_flow(config: "RunConfig") -> None:
     )
     for line in outcome.train_test:
         console.rich.print(line, markup=False)
-
-
-def _command_line() -> str:
-    """Return the command as it was given, quoted for a shell, without the passwords in it."""
-    line = shlex.join(["covid-debug", *sys.argv[1:]])
-    return re.sub(r"(://[^/:@\s]*:)[^/@\s]+@", r"\1***@", line)
 
 
 def ui(

@@ -1,16 +1,20 @@
-"""`covid-debug ui` as a process of its own: both servers answer, and none outlives it."""
+"""`covid-debug ui` as a process of its own: its servers answer, and none outlives it."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+REFUSAL = "nosuch.yaml: cannot be read (No such file or directory)"
 
 
 def find_free_port() -> int:
@@ -19,7 +23,27 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_ui_answers_and_leaves_no_server_behind(tmp_path: Path) -> None:
+def ask(url: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+def start_on_the_page(api: str, **parameters: object) -> Any:
+    """Do what the form of a new run does, and wait for the end of the run."""
+    form = ask(f"{api}/deployments/name/debug-covidx/start")
+    made = ask(f"{api}/deployments/{form['id']}/create_flow_run", {"parameters": parameters})
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        run = ask(f"{api}/flow_runs/{made['id']}")
+        if run["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+            return run
+        time.sleep(0.5)
+    raise AssertionError(run)
+
+
+def test_ui_answers_starts_runs_and_leaves_no_server_behind(tmp_path: Path) -> None:
     mlflow_port, prefect_port = find_free_port(), find_free_port()
     ports = ("--mlflow-port", str(mlflow_port), "--prefect-port", str(prefect_port))
     process = subprocess.Popen(
@@ -40,11 +64,18 @@ def test_ui_answers_and_leaves_no_server_behind(tmp_path: Path) -> None:
         for address in (f"{mlflow_port}/health", f"{prefect_port}/api/health"):
             with urllib.request.urlopen(f"http://127.0.0.1:{address}", timeout=30) as answer:
                 assert answer.status == 200
+        api = f"http://127.0.0.1:{prefect_port}/api"
+        run = start_on_the_page(api, config="nosuch.yaml")
+        logs = ask(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
     finally:
         process.send_signal(signal.SIGINT)
         said += process.communicate(timeout=60)[0].splitlines()
 
     assert process.returncode == 0, said
     assert "stopped" in said
-    assert len(servers) >= 2
+    assert any(f"{prefect_port}/deployments/deployment/" in line for line in said)
+    assert len(servers) >= 3
+    assert run["name"].startswith("nosuch 20")
+    assert (run["state"]["type"], run["state"]["message"]) == ("FAILED", REFUSAL)
+    assert [line["message"] for line in logs if line["level"] == 40] == [REFUSAL]
     assert psutil.wait_procs(servers, timeout=30)[1] == []

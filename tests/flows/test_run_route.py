@@ -15,6 +15,7 @@ import pytest
 from covid_debug.cli.failures import describe_failure, find_interruption
 from covid_debug.errors import ArtifactError
 from covid_debug.places import hold_store
+from covid_debug.tether import tethered
 from tests.cli import refusal
 from tests.flows.test_preflight import make_covidx
 
@@ -150,6 +151,21 @@ def test_tethered_command_ends_with_its_caller(tmp_path: Path, by: signal.Signal
     process.communicate()
 
     assert psutil.wait_procs(kept, timeout=60)[1] == []
+
+
+def test_what_a_tethered_command_started_ends_too_even_if_it_listens_to_no_one(
+    tmp_path: Path,
+) -> None:
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(600)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-uc', {deaf!r}])"
+    log = tmp_path / "log"
+    with tethered([sys.executable, "-c", code], environment=os.environ, log=log) as process:
+        while "up" not in log.read_text():
+            time.sleep(0.05)
+        kept = psutil.Process(process.pid).children(recursive=True)
+
+    assert len(kept) == 2
+    assert psutil.wait_procs(kept, timeout=10)[1] == []
 
 
 def test_terminated_run_says_that_it_can_go_on(tmp_path: Path) -> None:
