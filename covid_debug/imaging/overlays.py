@@ -26,7 +26,7 @@ _ANCHORS = np.array(
     ],
     np.float64,
 )
-_MAX_OPACITY = 0.85
+MAX_OPACITY = 0.85
 
 
 def overlay_saliency(
@@ -52,17 +52,34 @@ def overlay_saliency(
             f"overlay_saliency: view is {view.shape} {view.dtype}, saliency {saliency.shape};"
             " expected uint8 (S, S) and the same shape"
         )
+    layer = colour_saliency(saliency).astype(np.float64)
+    opacity = MAX_OPACITY * layer[..., 3:] / 255
+    gray = np.repeat(view[..., None].astype(np.float64), 3, axis=2)
+    return np.rint(gray * (1.0 - opacity) + layer[..., :3] * opacity).astype(np.uint8)
+
+
+def colour_saliency(saliency: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Colour a saliency map as a layer of its own.
+
+    Args:
+        saliency: ``(S, S)``, finite, larger = more evidence for the target.
+
+    Returns:
+        ``(S, S, 4)`` RGB and opacity, which runs from 0 at the map's median to 255 at its largest
+        value; a constant map is transparent.
+
+    Raises:
+        InputContractError: If a value is not finite.
+    """
     values = saliency.astype(np.float64)
     if not np.isfinite(values).all():
-        raise InputContractError("overlay_saliency: saliency has values that are not finite")
+        raise InputContractError("colour_saliency: saliency has values that are not finite")
     low, high = float(np.median(values)), float(values.max())
     strength = np.zeros_like(values)
     if high > low:
         strength = np.clip((values - low) / (high - low), 0.0, 1.0)
-    opacity = _MAX_OPACITY * strength[..., None]
-    gray = np.repeat(view[..., None].astype(np.float64), 3, axis=2)
-    mixed = gray * (1.0 - opacity) + _colour(strength) * opacity
-    return np.rint(mixed).astype(np.uint8)
+    layer = np.concatenate([_colour(strength), 255 * strength[..., None]], axis=-1)
+    return np.asarray(np.rint(layer), np.uint8)
 
 
 def colour_bar(width: int, height: int) -> npt.NDArray[np.uint8]:

@@ -4,63 +4,31 @@ Prepares what the template shows; decides nothing.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import Audit, AuditedFilm
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import CovidDebugError
-from covid_debug.imaging.geometry import ViewGeometry, ViewSpec, compute_geometry, render_view
-from covid_debug.imaging.overlays import overlay_saliency
+from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import read_film
-from covid_debug.imaging.writing import encode_jpeg, to_data_uri
 from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.reporting.pictures import FilmFrame, cut_out, draw_frame, draw_thumbnail
 from covid_debug.reporting.verdicts import (
     BASELINE_NAMES,
     UNKNOWN_BASELINE,
     VERDICT_NAMES,
 )
 
-THUMBNAIL_PX = 160
-_FILM_PX = 256
-_JPEG_QUALITY = 80
-_MARGIN_PX = 4.0
 _NO_MAP = (
     "no map was made: the audit explains a limited number of films, those under most suspicion and"
     " a few others; that says nothing about this film"
 )
-_CUT_OUT_PX = (180, 48)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture of a card, or the reason why there is none.
-
-    Attributes:
-        title: What is shown.
-        uri: ``data:`` address; empty without a picture.
-        width: Width of the coordinates that ``outlines`` use.
-        height: Height of those coordinates.
-        outlines: SVG ``points`` of the text regions.
-        numbers: Where the outlines' numbers stand, ``x, y``; empty shows none.
-        frame: ``x, y, side`` of the model's view on the film, or None.
-        missing: Why there is no picture.
-    """
-
-    title: str
-    uri: str = ""
-    width: int = 1
-    height: int = 1
-    outlines: tuple[str, ...] = ()
-    numbers: tuple[tuple[float, float], ...] = ()
-    frame: tuple[int, int, int] | None = None
-    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +72,9 @@ class Card:
         number: Place among the cards, the most severe first, from 1.
         name: Name of its file.
         verdict_name: Its verdict in words.
-        thumbnail: ``data:`` address of the film as the model sees it, ``THUMBNAIL_PX`` wide and
-            high; empty where the film cannot be read.
-        pictures: Film, map and cleaned film.
+        thumbnail: ``data:`` address of the film as the model sees it, a small
+            square; empty where the film cannot be read.
+        frame: Film, map and cleaned film over each other.
         bars: Probabilities of the target class.
         regions: Its text, in the order of the detector.
         facts: Further numbers, name and value.
@@ -117,7 +85,7 @@ class Card:
     name: str
     verdict_name: str
     thumbnail: str
-    pictures: tuple[Picture, ...]
+    frame: FilmFrame
     bars: tuple[Bar, ...]
     regions: tuple[RegionRow, ...]
     facts: tuple[tuple[str, str], ...]
@@ -161,12 +129,8 @@ def build_cards(
             number=number,
             name=Path(entry.path).name,
             verdict_name=VERDICT_NAMES[entry.verdict],
-            thumbnail=_thumbnail(original, view),
-            pictures=(
-                _picture_film(original, texts, view),
-                _picture_map(original, texts, view, audit, entry),
-                _picture_cleaned(copy, texts, view),
-            ),
+            thumbnail=draw_thumbnail(original, view),
+            frame=draw_frame(original, copy, _find_map(audit, entry), texts, view),
             bars=tuple(_bars(entry)),
             regions=tuple(_region_row(original, text) for text in texts),
             facts=tuple(_facts(entry, film)),
@@ -191,108 +155,19 @@ def _read(filmset: FilmSet | None, film: Film | None) -> NDArray[np.uint8] | str
         return str(error)
 
 
-def _thumbnail(pixels: NDArray[np.uint8] | str, view: ViewSpec) -> str:
-    if isinstance(pixels, str):
-        return ""
-    return _uri(render_view(pixels, replace(view, image_size=THUMBNAIL_PX)))
-
-
-def _picture_film(
-    pixels: NDArray[np.uint8] | str, texts: Sequence[TextRegion], view: ViewSpec
-) -> Picture:
-    title = "Film, text outlined"
-    if isinstance(pixels, str):
-        return Picture(title, missing=pixels)
-    height, width = pixels.shape
-    geometry = compute_geometry(width, height, view)
-    scale = _FILM_PX / max(width, height)
-    small = pixels
-    if scale < 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return Picture(
-        title,
-        _uri(small),
-        width,
-        height,
-        _outlines(texts, None),
-        tuple(text.box[:2] for text in texts),
-        (geometry.x0, geometry.y0, geometry.side),
-    )
-
-
 def _region_row(pixels: NDArray[np.uint8] | str, text: TextRegion) -> RegionRow:
     read = f"\u201c{text.content}\u201d, " if text.content else ""
     title = f"{read}seen by {text.detector.replace('+', ' and ')}, confidence {text.confidence:.2f}"
     box = ",".join(f"{value:.1f}" for value in text.box)
-    return RegionRow(title, box, "" if isinstance(pixels, str) else _cut_out(pixels, text))
+    return RegionRow(title, box, cut_out(pixels, text))
 
 
-def _cut_out(pixels: NDArray[np.uint8], text: TextRegion) -> str:
-    x_min, y_min, x_max, y_max = text.box
-    margin = max(0.3 * (y_max - y_min), _MARGIN_PX)
-    rows = slice(max(int(y_min - margin), 0), int(np.ceil(y_max + margin)))
-    columns = slice(max(int(x_min - margin), 0), int(np.ceil(x_max + margin)))
-    piece = pixels[rows, columns]
-    if not piece.size:
-        return ""
-    scale = min(_CUT_OUT_PX[1] / piece.shape[0], _CUT_OUT_PX[0] / piece.shape[1])
-    size = (max(1, round(piece.shape[1] * scale)), max(1, round(piece.shape[0] * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return _uri(np.asarray(cv2.resize(piece, size, interpolation=method), np.uint8))
-
-
-def _picture_map(
-    pixels: NDArray[np.uint8] | str,
-    texts: Sequence[TextRegion],
-    view: ViewSpec,
-    audit: Audit,
-    entry: AuditedFilm,
-) -> Picture:
-    title = "Evidence map (iGOS++)"
-    saliency = audit.load_map(entry.image_id)
-    if isinstance(pixels, str):
-        return Picture(title, missing=pixels)
+def _find_map(audit: Audit, entry: AuditedFilm) -> NDArray[np.float32] | str:
+    """Return the film's map, or why it has none to show."""
     if entry.saliency is not None and entry.saliency.void:
-        return Picture(title, missing=f"void map: {entry.saliency.void_reason}")
-    if saliency is None:
-        return Picture(title, missing=_NO_MAP)
-    if saliency.shape != (view.image_size, view.image_size):
-        return Picture(title, missing=f"the map has {saliency.shape} cells, not the view's size")
-    picture = overlay_saliency(render_view(pixels, view), saliency)
-    geometry = compute_geometry(pixels.shape[1], pixels.shape[0], view)
-    return Picture(
-        title,
-        _uri(picture),
-        view.image_size,
-        view.image_size,
-        _outlines(texts, geometry),
-    )
-
-
-def _picture_cleaned(
-    pixels: NDArray[np.uint8] | str, texts: Sequence[TextRegion], view: ViewSpec
-) -> Picture:
-    title = "Cleaned, as the model sees it"
-    if isinstance(pixels, str):
-        return Picture(title, missing=pixels)
-    geometry = compute_geometry(pixels.shape[1], pixels.shape[0], view)
-    size = view.image_size
-    return Picture(title, _uri(render_view(pixels, view)), size, size, _outlines(texts, geometry))
-
-
-def _uri(pixels: NDArray[np.uint8]) -> str:
-    return to_data_uri(encode_jpeg(pixels, _JPEG_QUALITY), "image/jpeg")
-
-
-def _outlines(texts: Sequence[TextRegion], geometry: ViewGeometry | None) -> tuple[str, ...]:
-    outlines = []
-    for text in texts:
-        points = np.asarray(text.polygon, np.float64)
-        if geometry is not None:
-            points = geometry.to_view(points)
-        outlines.append(" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
-    return tuple(outlines)
+        return f"void map: {entry.saliency.void_reason}"
+    saliency = audit.load_map(entry.image_id)
+    return _NO_MAP if saliency is None else saliency
 
 
 def _bars(entry: AuditedFilm) -> list[Bar]:

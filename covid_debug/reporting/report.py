@@ -90,9 +90,10 @@ if TYPE_CHECKING:
 
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
+_SCRIPTS = ("page.js", "decisions.js", "viewer.js", "films.js")  # each uses those before it
 _MAX_TABLE_ROWS = 12
 _FIRST = (BASE_ARM, CLEANED_ARM)
-MAX_CARDS = 200  # films that get a card; all of them are in flags.csv
+MAX_CARDS = 1000  # films that get a card; all of them are in flags.csv
 _INLINED_FIGURES = (
     *("questions", "shortcut_map", "comparison", "calibration"),
     "probability_shift",
@@ -360,14 +361,14 @@ def _render(context: Mapping[str, Any]) -> str:
     environment.filters["sentence"] = start_sentence
     folder = importlib.resources.files("covid_debug.reporting") / "templates"
     styles = [(folder / name).read_text("utf-8") for name in ("report.css", "summary.css")]
-    script = (folder / "report.js").read_text(encoding="utf-8")
-    # Only this script may run: a hostile string that slips into the page stays text.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    scripts = [(folder / name).read_text("utf-8") for name in _SCRIPTS]
+    # Only these scripts may run: a hostile string that slips into the page stays text.
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
     return environment.get_template("report.html").render(
         **context,
         style=Markup("".join(styles)),  # noqa: S704  our own files
-        script=Markup(script),  # noqa: S704
-        script_hash=f"sha256-{digest}",
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        script_hashes=[f"sha256-{base64.b64encode(digest).decode()}" for digest in digests],
         decisions_open=Markup(_DECISIONS_OPEN),  # noqa: S704
         decisions_close=Markup(_DECISIONS_CLOSE),  # noqa: S704
     )

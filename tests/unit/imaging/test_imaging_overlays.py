@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from covid_debug.errors import InputContractError
-from covid_debug.imaging.overlays import colour_bar, draw_regions, overlay_saliency
+from covid_debug.imaging.overlays import (
+    colour_bar,
+    colour_saliency,
+    draw_regions,
+    overlay_saliency,
+)
 from covid_debug.records import TextRegion
 
 
@@ -34,6 +39,17 @@ def test_overlay_saliency_stronger_is_brighter():
 
     assert np.all(np.diff(luma[0]) >= -0.5)
     assert luma[0, :51].max() == 0.0
+
+
+def test_colour_saliency_is_opaque_at_the_peak_and_transparent_up_to_the_median():
+    saliency = np.array([[0.0, 0.0, 1.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
+
+    layer = colour_saliency(saliency)
+
+    assert layer.shape == (3, 3, 4)
+    assert layer[0, 2].tolist() == [252, 253, 191, 255]
+    assert layer[..., 3].tolist() == [[0, 0, 255], [0, 128, 0], [0, 0, 0]]
+    assert colour_saliency(np.full((2, 2), 7.0))[..., 3].max() == 0
 
 
 def test_overlay_saliency_wrong_shape_is_refused():

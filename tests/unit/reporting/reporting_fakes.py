@@ -46,7 +46,9 @@ VIEW = ViewSpec(image_size=32)
 VERDICT_CYCLE = ("text_driven", "not_text_driven", "text_sensitive", "inconclusive")
 
 
-def make_filmset(folder: Path, n: int = 4, *, label: str = "COVID-19", name: str = "f") -> FilmSet:
+def make_filmset(
+    folder: Path, n: int = 4, *, label: str = "COVID-19", name: str = "f", text: int = 250
+) -> FilmSet:
     films = []
     with write_artifact(folder, kind="filmset") as draft:
         draft.facts.update(
@@ -55,7 +57,7 @@ def make_filmset(folder: Path, n: int = 4, *, label: str = "COVID-19", name: str
         (draft.path / "test").mkdir()
         for i in range(n):
             pixels = np.full((50, 40), 40 + 10 * i, np.uint8)
-            pixels[20:26, 5:15] = 250
+            pixels[20:26, 5:15] = text
             write_png(draft.path / "test" / f"{name}{i}.png", pixels)
             image_id = f"{i:016x}"
             films.append(

@@ -9,7 +9,6 @@ import reporting_fakes as fakes
 from covid_debug.audit.artifact import Interventions, load_audit
 from covid_debug.evaluation.comparison import Comparison
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.imaging.reading import read_film
 from covid_debug.records import TextRegion
 from covid_debug.reporting.answers import (
     TrainTest,
@@ -285,18 +284,21 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
     }
 
     (card,) = build_cards(load_audit(request.audit), filmset, filmset, regions, request.view, 200)
-    whole, evidence, cleaned = card.pictures
+    frame = card.frame
 
-    # 50 rows, 4 dropped, 40 x 40 square from row 4 + 3 = 7; view of 32 px: scale 0.8
-    assert whole.frame == (0, 7, 40)
-    assert whole.outlines == ("5.0,20.0 15.0,20.0 15.0,26.0 5.0,26.0",)
-    assert evidence.outlines == ("4.0,10.4 12.0,10.4 12.0,15.2 4.0,15.2",)
-    assert cleaned.outlines == evidence.outlines
-    assert whole.numbers == ((5.0, 20.0),)
+    # 50 rows, 4 dropped, 40 x 40 square from row 4 + 3 = 7
+    assert frame.view == (0, 7, 40)
+    assert frame.outlines == ("5.0,20.0 15.0,20.0 15.0,26.0 5.0,26.0",)
+    assert frame.numbers == ((5.0, 20.0),)
+    assert (frame.width, frame.height) == (40, 50)
+    assert frame.evidence.left == 0
+    assert frame.evidence.top == pytest.approx(7 / 50)
+    assert frame.evidence.height == pytest.approx(40 / 50)
+    assert frame.evidence.width == 1
+    assert (frame.patches, frame.no_patches) == ((), "cleaning changed nothing here")
     assert [region.box for region in card.regions] == ["5.0,20.0,15.0,26.0"]
     assert card.regions[0].title.startswith("\u201cR\u201d, seen by ")
     assert card.regions[0].uri.startswith("data:image/jpeg;base64,")
-    assert read_film(filmset.path_of(film)).pixels.shape == (whole.height, whole.width)
     assert card.thumbnail.startswith("data:image/jpeg;base64,")
     assert [bar.name for bar in card.bars][:2] == ["Film as it is", "Text removed"]
     assert card.bars[1].nulls == (0.94, 0.9, 0.93)
@@ -369,11 +371,11 @@ def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
 
     cards = build_cards(audit, filmset, None, {}, request.view, 200)
 
-    assert cards[0].pictures[1].missing.startswith("void map")
+    assert cards[0].frame.no_evidence.startswith("void map")
     assert [bar.kind for bar in cards[0].bars] == ["asis", "test", "test", "test"]
     assert ("Void map", "flat score") in cards[0].facts
-    assert cards[1].pictures[1].missing == "the map has (8, 8) cells, not the view's size"
-    assert cards[1].pictures[2].missing == "no cleaned films"
+    assert cards[1].frame.no_evidence == "the map has (8, 8) cells, not the view's size"
+    assert cards[1].frame.no_patches == "no cleaned films"
 
 
 def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_path):
@@ -383,5 +385,5 @@ def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_pat
 
     (card,) = build_cards(audit, filmset, filmset, {}, request.view, 200)
 
-    assert {p.missing for p in card.pictures} == {"not in this version of the films"}
+    assert card.frame.missing == "not in this version of the films"
     assert card.thumbnail == ""
