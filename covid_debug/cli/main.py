@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from covid_debug.cli import films, models, run, shortcuts
+from covid_debug.cli.decisions import decisions_app
 from covid_debug.cli.failures import (
     INTERRUPTED,
     TERMINATED,
@@ -49,6 +50,7 @@ for _command in (
     models.report,
 ):
     app.command()(_command)
+app.add_typer(decisions_app, name="decisions")
 if IS_CHECKOUT and is_own("benchmarks"):
     from benchmarks.cli import bench_app
 
