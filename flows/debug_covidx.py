@@ -21,9 +21,9 @@ from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.selection import plan_folds
-from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, load_comparison
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 from covid_debug.places import prepare_folders
-from covid_debug.reporting.answers import write_train_test
+from covid_debug.reporting.answers import write_three_answers, write_train_test
 from covid_debug.reporting.figures import draw_confusion
 from covid_debug.reporting.summary import load_run_summary
 from covid_debug.terminal import RunConsole
@@ -139,8 +139,13 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 shortcuts=mapped,
             )
             summary = load_run_summary(run_dir)
-            comparison = load_comparison(compared)
-            url = recorder.finish(run_dir, summary.headlines, comparison, draw_confusion)
+            url = recorder.finish(
+                run_dir,
+                compared,
+                answers=write_three_answers(summary),
+                headlines=summary.headlines,
+                draw_confusion=draw_confusion,
+            )
     show_in_prefect(config.name, run_dir, summary)
     return RunOutcome(run_dir, summary.headlines, tuple(write_train_test(summary.train_test)), url)
 
@@ -195,9 +200,9 @@ def _audit_models(
             films = versions[ARMS[arm].sees or BASE_ARM]
             made = audit(run, checkpoints[arm, seed], films, regions, with_maps=is_first)
             audits[arm, seed] = made
-            summary = load_audit(made).summary
+            found = load_audit(made)
             if not is_first:  # the first one's lines are headlines
-                for line in describe_audit(summary):
+                for line in describe_audit(found.summary):
                     run.console.say(line)
-            recorder.log_audit(arm, seed, summary)
+            recorder.log_audit(arm, seed, found, films)
     return audits

@@ -22,6 +22,7 @@ def open_recorder(config: RunConfig) -> RunRecorder:
         parameters=decisive,
         training=config.training,
         first_seed=config.seeds[0],
+        view=config.view,
         target_class=config.audit.target_class,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,

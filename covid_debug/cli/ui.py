@@ -27,7 +27,7 @@ from covid_debug.tracking.mlflow_tracker import (
     default_artifact_location,
     default_tracking_uri,
 )
-from covid_debug.tracking.recorder import SHOWN_COLUMNS
+from covid_debug.tracking.recorder import READY_VIEW
 from flows.server import START
 
 
@@ -82,7 +82,7 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
             environment["PREFECT_API_URL"] = f"{prefect_url}/api"
             servers.append(start("Runs", runs_command, form_url))
             servers[-1].wait()
-            runs_url = MlflowTracker(mlflow_url, columns=SHOWN_COLUMNS).runs_url
+            runs_url = MlflowTracker(mlflow_url, ready_view=READY_VIEW).runs_url
             with urllib.request.urlopen(form_url) as answer:  # noqa: S310
                 form = json.load(answer)["id"]
             typer.echo(f"MLflow:  {runs_url}")

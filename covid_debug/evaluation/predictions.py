@@ -17,6 +17,8 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.inference import predict_probabilities
 
+PREDICTIONS_NAME = "predictions.csv"
+
 
 @dataclass(frozen=True, slots=True)
 class FilmPredictions:

@@ -17,6 +17,7 @@ from covid_debug.evaluation.comparison import (
     write_comparison,
 )
 from covid_debug.evaluation.predictions import (
+    PREDICTIONS_NAME,
     FilmPredictions,
     join_predictions,
     predict_test_films,
@@ -109,7 +110,7 @@ class ComparisonRequest(Request):
             device=describe_device(means.device),
         ) as draft:
             write_comparison(draft.path, comparison)
-            write_predictions(draft.path / "predictions.csv", answers, class_names)
+            write_predictions(draft.path / PREDICTIONS_NAME, answers, class_names)
         return comparison
 
     def _iter_answers(

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import Model, ModelSignature
 
-MODEL_NAME = "classifier"
 CHECKPOINT_TAG = "covid_debug.checkpoint"
 _CODE = Path(__file__).with_name("film_model.py")
 _EXAMPLE_PX = 256  # longest side of the phantom that stands for a film
@@ -68,7 +67,7 @@ def save_film_model(checkpoint: Path, out: Path, description: "Model | None" = N
 
 
 def find_or_log_model(
-    client: "MlflowClient", run_id: str, checkpoint: Path, tags: Mapping[str, str]
+    client: "MlflowClient", run_id: str, checkpoint: Path, name: str, tags: Mapping[str, str]
 ) -> str:
     """Log a checkpoint as the model of a run, unless that was done.
 
@@ -76,6 +75,7 @@ def find_or_log_model(
         client: The store.
         run_id: Run of the training.
         checkpoint: Its artifact.
+        name: Name of the model.
         tags: Tags of the model.
 
     Returns:
@@ -94,7 +94,7 @@ def find_or_log_model(
         client.delete_logged_model(model.model_id)
     made = client.create_logged_model(
         experiment_id,
-        MODEL_NAME,
+        name,
         run_id,
         tags={**tags, CHECKPOINT_TAG: checkpoint.name},
         model_type="classifier",

@@ -13,21 +13,28 @@ VIEW_KEY = "covid_debug_comparison"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 
 
-def encode_view(columns: Sequence[str]) -> str:
-    """Return a table of runs as MLflow pages share it; pages that cannot read it ignore it."""
-    names = [f"metrics.`{column}`" for column in columns]
+def encode_view(columns: Sequence[str], tags: Sequence[str], *, order_tag: str) -> str:
+    """Write a table of runs as MLflow pages share it.
+
+    Args:
+        columns: Metrics that it shows; MLflow sorts them by name.
+        tags: Tags that it shows.
+        order_tag: Tag that decides the order of the rows, the largest first.
+
+    Returns:
+        The text of the experiment's tag.
+    """
     state = {
         "searchFilter": "tags.train_data != ''",  # the parent of a flow has no numbers to show
-        "orderByKey": names[0],
+        "orderByKey": f"tags.`{order_tag}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": [
-            *names,
-            "tags.`train_data`",
-            "tags.`seed`",
+            *(f"metrics.`{column}`" for column in columns),
+            *(f"tags.`{tag}`" for tag in tags),
         ],
         "runsExpanded": {},
         "runsPinned": [],
@@ -36,7 +43,7 @@ def encode_view(columns: Sequence[str]) -> str:
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps(
         {
-            "name": "covid_debug comparison",
+            "name": "precision and recall by training",
             "createdAt": 0,
             "updatedAt": 0,
             "state": f"deflate;{packed}",

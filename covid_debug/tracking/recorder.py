@@ -10,32 +10,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from covid_debug.arms import ARMS
 from covid_debug.artifacts import canonical_json
-from covid_debug.audit.artifact import AuditSummary
+from covid_debug.audit.artifact import Audit
 from covid_debug.audit.shortcut_map import SHORTCUTS_NAME, ShortcutMap
 from covid_debug.cleaning.proof import PROOF_NAME, CleaningProof
-from covid_debug.data.filmset import load_filmset
+from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.integrity import IngestAudit
-from covid_debug.evaluation.comparison import POOLED, Cell, Comparison, Contrast, Row
-from covid_debug.evaluation.questions import PrimaryAnswer
-from covid_debug.tracking.mlflow_tracker import MlflowRun, MlflowTracker
+from covid_debug.data.views import render_film
+from covid_debug.evaluation.comparison import BASE_ARM, Cell, Contrast, load_comparison
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.tracking.curves import draw_precision_recall, read_answers
+from covid_debug.tracking.describing import describe_run
+from covid_debug.tracking.mlflow_run import MlflowRun
+from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from covid_debug.tracking.models import registered_name
 from covid_debug.tracking.names import metric_name
+from covid_debug.tracking.pictures import draw_film, rank_severe
+from covid_debug.tracking.ready_view import encode_view
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
 Metrics = dict[str, float | None]
 
 # MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.
 SHORT_METRICS = {"f1": "f1", "precision": "prec", "recall": "recall"}
+# MLflow sorts columns by name, whatever a view says, and a small window shows three of them.
+SHOWN_COLUMNS = ("prec", "prec.cleaned", "recall", "recall.cleaned")
+_ORDER_TAG = "newest first"
+READY_VIEW = encode_view(SHOWN_COLUMNS, ("run",), order_tag=_ORDER_TAG)
+_CONTRASTED = ("precision", "recall")
 _RUN_FILES = (
     *("report.html", "summary.json", "statistics.json"),
     *("questions.csv", "comparison.csv", "flags.csv"),
-)
-SHOWN_COLUMNS = tuple(
-    f"{short}.{test}" for short in SHORT_METRICS.values() for test in ("original", "cleaned")
 )
 
 
@@ -73,7 +83,8 @@ class TrainingLog:
         if ARMS[self._arm].sees:
             self._run.set_tag("model", f"none: sees films as {ARMS[self._arm].sees} only")
             return
-        self.model_id = self._run.log_model(folder, _arm_tags(self._arm, self._seed))
+        tags, name = _arm_tags(self._arm, self._seed), f"{self._arm}-seed{self._seed}"
+        self.model_id = self._run.log_model(folder, name, tags)
 
 
 class RunRecorder:
@@ -87,6 +98,7 @@ class RunRecorder:
         parameters: object,
         training: TrainingParams,
         first_seed: int,
+        view: ViewSpec,
         target_class: str | None,
         uri: str | None,
         experiment: str,
@@ -99,15 +111,18 @@ class RunRecorder:
             parameters: Its parameters, anything that becomes a JSON object.
             training: Recipe of every training.
             first_seed: Of the configuration; its models stand for their arms in the registry.
+            view: What the models see of a film.
             target_class: Class whose metrics get the short names; None is the last one.
             uri: MLflow tracking URI, None for the one in the working directory.
             experiment: MLflow experiment.
         """
         self._key, self._name, self._parameters = key, name, parameters
         self._training, self._target_class = training, target_class
-        self._first_seed = first_seed
-        self._tracker = MlflowTracker(uri, experiment, columns=SHOWN_COLUMNS)
+        self._first_seed, self._view = first_seed, view
+        self._tracker = MlflowTracker(uri, experiment, ready_view=READY_VIEW)
         self._models: dict[tuple[str, int], str] = {}
+        self._pictured: list[str] = []
+        self._n_trained = 0
 
     def __enter__(self) -> Self:
         """Find or create the parent run and open it."""
@@ -133,7 +148,9 @@ class RunRecorder:
             What the training stage reports to.
         """
         params = {"training": dataclasses.asdict(self._training), "seed": seed, "arm": arm}
-        tags = _arm_tags(arm, seed)
+        place = f"{self._parent.started:%Y-%m-%d %H:%M} {999 - self._n_trained:03d}"
+        self._n_trained += 1
+        tags = {**_arm_tags(arm, seed), "run": self._name, _ORDER_TAG: place}
         with self._tracker.child(self._parent, child_name(arm, seed), params, tags) as run:
             n_films = len(load_filmset(filmset_dir).select("train"))
             _log_films(run, arm, filmset_dir, role="train", n_films=n_films)
@@ -153,15 +170,23 @@ class RunRecorder:
             *((f"mask_auc/{label}", value) for label, value in scars.class_auc.items()),
         ):
             name = metric_name("proof", *name.split("/"))  # noqa: PLW2901
-            self._parent.log_metrics(
-                _with_interval(name, estimate.value, estimate.low, estimate.high)
-            )
+            self._parent.log_metrics({name: estimate.value})
         self._parent.log_file(folder / PROOF_NAME)
 
-    def log_audit(self, arm: str, seed: int, audit: AuditSummary) -> None:
-        """Record how much of a model's predictions rests on text, for each predicted class."""
+    def log_audit(self, arm: str, seed: int, audit: Audit, filmset_dir: Path) -> None:
+        """Record how much of a model's predictions rests on text, for each predicted class.
+
+        The most severe films of the first audit are shown with every audited model, so that
+        MLflow's grid of images compares the models film by film.
+
+        Args:
+            arm: Of the model.
+            seed: Of the model.
+            audit: Its audit.
+            filmset_dir: The films as the model saw them.
+        """
         metrics: Metrics = {}
-        for label, group in audit.groups.by_class.items():
+        for label, group in audit.summary.groups.by_class.items():
             values = {
                 "n_predicted": group.n_predicted,
                 "n_audited": group.n_audited,
@@ -169,8 +194,19 @@ class RunRecorder:
                 "rests_on_text_upper": group.upper,
             }
             metrics |= {metric_name("audit", label, key): v for key, v in values.items()}
+        self._pictured = self._pictured or rank_severe(audit.films)
         with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
             run.log_metrics(metrics)
+            for image_id, picture in self._draw(audit, load_filmset(filmset_dir)):
+                run.log_image(f"films/{image_id}", picture)
+
+    def _draw(self, audit: Audit, filmset: FilmSet) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        audited = {film.image_id: film for film in audit.films}
+        files = {film.image_id: filmset.file_of(film) for film in filmset.films}
+        for image_id in self._pictured:
+            if image_id in audited and image_id in files:
+                view = render_film(files[image_id], self._view)
+                yield image_id, draw_film(audited[image_id], view, audit.load_map(image_id))
 
     def log_shortcuts(self, found: ShortcutMap, folder: Path) -> None:
         """Record how far the models rely on what films carry, and keep the map with the run."""
@@ -178,7 +214,7 @@ class RunRecorder:
             pull = item.pull()
             if pull is not None and pull.share.is_defined:
                 name, share = metric_name("reliance", item.name), pull.share
-                self._parent.log_metrics(_with_interval(name, share.value, share.low, share.high))
+                self._parent.log_metrics({name: share.value})
             if item.utility.is_defined:
                 name = metric_name("utility", item.name)
                 self._parent.log_metrics({name: item.utility.value})
@@ -187,45 +223,59 @@ class RunRecorder:
     def finish(
         self,
         run_dir: Path,
+        compared: Path,
+        *,
+        answers: Sequence[str],
         headlines: Sequence[str],
-        comparison: Comparison,
         draw_confusion: Callable[[Cell], Figure],
     ) -> str:
-        """Record the test results and the report.
+        """Record the test results and the report, and register the models.
 
         Args:
             run_dir: Folder of the report; its files are kept with the run.
-            headlines: Sentences for the run's description.
-            comparison: The comparison.
+            compared: The comparison.
+            answers: The short answers, first in the run's description.
+            headlines: Further sentences of the description.
             draw_confusion: Draws the confusion matrix of a cell.
 
         Returns:
             Address of the table of runs, for when MLflow is served.
         """
-        target = self._target_class or comparison.cells[0].class_names[-1]
-        for arm, seed in sorted({(cell.train_data, cell.seed) for cell in comparison.cells}):
-            model_id = self._models.get((arm, seed))
+        comparison = load_comparison(compared)
+        target = self._target_class or comparison.class_names[-1]
+        films = read_answers(compared)
+        for arm, seed in dict.fromkeys((c.train_data, c.seed) for c in comparison.cells):
+            cells = [c for c in comparison.cells if (c.train_data, c.seed) == (arm, seed)]
             with self._tracker.child(self._parent, child_name(arm, seed), {}, {}) as run:
-                for cell in comparison.cells:
-                    if (cell.train_data, cell.seed) == (arm, seed):
-                        run.log_metrics(_cell_metrics(cell))
-                        run.log_metrics(_short_metrics(cell, target), model_id)
-                        run.log_figure(draw_confusion(cell), f"confusion/{cell.test_data}.png")
-                if model_id is not None:
-                    alias = arm if seed == self._first_seed else ""
-                    name = registered_name(self._name)
-                    run.register(model_id, name, alias, _arm_tags(arm, seed))
+                self._finish_training(run, arm, seed, cells, target)
+                for cell in cells:
+                    run.log_figure(draw_confusion(cell), f"confusion/{cell.test_data}.png")
+                curve = draw_precision_recall(films, arm, seed, target)
+                if curve is not None:
+                    run.log_figure(curve, "precision_recall.png")
         for answer in comparison.questions:
-            self._parent.log_metrics(_answer_metrics(answer))
-            name = metric_name("question", answer.question.name).replace("/", ".")
-            self._parent.set_tag(name, answer.verdict)
+            name = metric_name("question", answer.question.name)
+            self._parent.log_metrics({name: answer.value, f"{name}_p_holm": answer.p_holm})
+            self._parent.set_tag(name.replace("/", "."), answer.verdict)
         for contrast in comparison.contrasts:
-            self._parent.log_metrics(_contrast_metrics(contrast))
-        self._parent.describe(_describe(headlines, comparison.rows, target))
+            if contrast.against == BASE_ARM:
+                self._parent.log_metrics(_contrast_metrics(contrast, target))
+        self._parent.describe(describe_run(answers, headlines, comparison.rows, target))
         for name in _RUN_FILES:
             self._parent.log_file(run_dir / name)
         self._parent.log_file(run_dir / "figures", "figures")
         return self._tracker.runs_url
+
+    def _finish_training(
+        self, run: MlflowRun, arm: str, seed: int, cells: Sequence[Cell], target: str
+    ) -> None:
+        model_id = self._models.get((arm, seed))
+        for cell in cells:
+            run.log_metrics(_cell_metrics(cell))
+            run.log_metrics(_short_metrics(cell, target), model_id)
+        if model_id is not None:
+            alias = arm if seed == self._first_seed else ""
+            run.register(model_id, registered_name(self._name), alias, _arm_tags(arm, seed))
 
 
 def _arm_tags(arm: str, seed: int) -> dict[str, str]:
@@ -233,8 +283,8 @@ def _arm_tags(arm: str, seed: int) -> dict[str, str]:
 
 
 def child_name(arm: str, seed: int) -> str:
-    """Name the run of one training."""
-    return f"{arm}-seed{seed}"
+    """Name the run of one training, as the rows of MLflow's table."""
+    return f"trained on {arm}, seed {seed}"
 
 
 def _log_films(run: MlflowRun, name: str, folder: Path, *, role: str, n_films: int) -> None:
@@ -242,62 +292,32 @@ def _log_films(run: MlflowRun, name: str, folder: Path, *, role: str, n_films: i
     run.log_dataset(name, digest, role=role, n_films=n_films, source=str(folder))
 
 
-def _with_interval(name: str, value: float, low: float, high: float) -> Metrics:
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
-
-
 def _cell_metrics(cell: Cell) -> Metrics:
-    metrics: Metrics = {}
-    for one in cell.metrics:
-        name = metric_name(f"test_{cell.test_data}", one.class_name, one.metric)
-        metrics |= _with_interval(name, one.value, one.low, one.high)
-    return metrics
+    """Return the metrics of a cell; their intervals stand in ``comparison.csv``."""
+    return {
+        metric_name(f"test_{cell.test_data}", one.class_name, one.metric): one.value
+        for one in cell.metrics
+    }
 
 
 def _short_metrics(cell: Cell, target_class: str) -> Metrics:
-    """Return one class's metrics under short names, rounded for MLflow's table."""
+    """Return one class's metrics under short names, rounded for MLflow's table.
+
+    On the original test films they are ``prec``, ``recall``, ...; on others ``prec.<films>``.
+    """
+    end = "" if cell.test_data == BASE_ARM else f".{cell.test_data}"
     return {
-        metric_name(f"{SHORT_METRICS[one.metric]}.{cell.test_data}"): round(one.value, 3)
+        metric_name(f"{SHORT_METRICS[one.metric]}{end}"): round(one.value, 3)
         for one in cell.metrics
         if one.class_name == target_class and one.metric in SHORT_METRICS
     }
 
 
-def _answer_metrics(answer: PrimaryAnswer) -> Metrics:
-    name = metric_name("question", answer.question.name)
-    values = {f"{name}_p_holm": answer.p_holm, f"{name}_smallest": answer.smallest}
-    return _with_interval(name, answer.value, answer.low, answer.high) | values
-
-
-def _contrast_metrics(contrast: Contrast) -> Metrics:
+def _contrast_metrics(contrast: Contrast, target_class: str) -> Metrics:
+    keys = {(target_class, metric) for metric in _CONTRASTED} | {("all", "balanced_accuracy")}
     prefix = f"{contrast.train_data}_minus_{contrast.against}"
-    metrics: Metrics = {}
-    for one in contrast.pooled:
-        name = metric_name(prefix, f"test_{contrast.test_data}", one.class_name, one.metric)
-        metrics |= _with_interval(name, one.mean, one.low, one.high)
-    return metrics
-
-
-def _describe(headlines: Sequence[str], rows: Sequence[Row], target_class: str) -> str:
-    """Return the run's description in Markdown: headlines and a small table over all seeds."""
-    keys = ((target_class, "precision"), (target_class, "recall"), ("all", "balanced_accuracy"))
-    cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
-    for row in rows:
-        if row.seed == POOLED:
-            cell = cells.setdefault((row.train_data, row.test_data), {})
-            cell[row.class_name, row.metric] = _in_percent(row)
-    lines = [f"- {line}" for line in headlines]
-    heads = f"{target_class} precision, % | {target_class} recall, % | balanced accuracy, %"
-    lines += ["", f"| trained on | tested on | {heads} |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {arm} | {test} | " + " | ".join(cell.get(key, "undefined") for key in keys) + " |"
-        for (arm, test), cell in cells.items()
-    ]
-    return "\n".join([*lines, "", "95 % intervals. Research tool, not for clinical use."])
-
-
-def _in_percent(row: Row) -> str:
-    if not row.estimate.is_defined:
-        return "undefined"
-    value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))
-    return f"{value} [{low}, {high}]"
+    return {
+        metric_name(prefix, f"test_{contrast.test_data}", one.class_name, one.metric): one.mean
+        for one in contrast.pooled
+        if (one.class_name, one.metric) in keys
+    }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
+from covid_debug.tracking.recorder import READY_VIEW
 
 
 @pytest.fixture(scope="session")
@@ -24,5 +25,5 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def tracker(store: Path, tmp_path: Path) -> MlflowTracker:
     return MlflowTracker(
-        f"sqlite:///{store}", "demo", (tmp_path / "files").as_uri(), columns=("test/accuracy",)
+        f"sqlite:///{store}", "demo", (tmp_path / "files").as_uri(), ready_view=READY_VIEW
     )

@@ -122,7 +122,7 @@ def test_model_answers_over_http(model, checkpoint, tmp_path):
 def test_second_start_logs_and_registers_no_second_model(tracker, checkpoint):
     for _ in range(2):
         with tracker.run("flow-1", "demo", {}, {}) as run:
-            model_id = run.log_model(checkpoint, {"train_data": "cleaned"})
+            model_id = run.log_model(checkpoint, "a", {"train_data": "cleaned"})
             run.log_metrics({"recall": 0.5}, model_id)
             run.register(model_id, "demo", "cleaned", {"seed": "0"})
     client = tracker._client
@@ -141,7 +141,7 @@ def test_second_start_logs_and_registers_no_second_model(tracker, checkpoint):
 def test_alias_stays_with_the_later_run_when_an_earlier_one_is_resumed(tracker, checkpoint):
     for key in ("flow-1", "flow-2", "flow-1"):
         with tracker.run(key, "demo", {}, {}) as run:
-            run.register(run.log_model(checkpoint, {}), "demo", "cleaned", {})
+            run.register(run.log_model(checkpoint, "a", {}), "demo", "cleaned", {})
         if key == "flow-2":
             later = run.run_id
 
@@ -157,8 +157,8 @@ def test_model_half_written_by_a_killed_run_is_made_anew(tracker, checkpoint, mo
         with monkeypatch.context() as patch:
             patch.setattr(tracker._client, "log_model_artifacts", die)
             with pytest.raises(KeyboardInterrupt):
-                run.log_model(checkpoint, {})
-        made = run.log_model(checkpoint, {})
+                run.log_model(checkpoint, "a", {})
+        made = run.log_model(checkpoint, "a", {})
     (left,) = tracker._client.search_logged_models([tracker._experiment_id])
 
     assert left.model_id == made
@@ -169,7 +169,7 @@ def test_registered_model_loads_by_alias(tracker, store, checkpoint):
     import mlflow
 
     with tracker.run("flow-1", "a/b: c", {}, {}) as run:
-        run.register(run.log_model(checkpoint, {}), registered_name("a/b: c"), "cleaned", {})
+        run.register(run.log_model(checkpoint, "a", {}), registered_name("a/b: c"), "cleaned", {})
     mlflow.set_tracking_uri(f"sqlite:///{store}")
 
     model = mlflow.pyfunc.load_model("models:/a_b_ c@cleaned")
