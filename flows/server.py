@@ -14,6 +14,8 @@ from covid_debug.tether import HOST, tethered, wait_until_up
 
 START = "debug-covidx/start"
 """Flow and deployment behind the form of a new run, see :mod:`flows.serving`."""
+WATCH = "audit-new-films/watch"
+"""Flow and deployment of a growing folder, with a schedule that is off at first."""
 
 
 def configure_environment(workdir: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -19,6 +19,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from covid_debug.errors import CovidDebugError
+
+if TYPE_CHECKING:
+    from covid_debug.terminal import RunConsole
 
 
 def write_command(*arguments: str) -> str:
@@ -35,7 +38,19 @@ def _name_run() -> str:
         name = load_config(Path(config), overrides).name
     except CovidDebugError:  # the run itself says what is wrong
         name = Path(config).stem
+    return name_start(name)
+
+
+def name_start(name: str) -> str:
+    """Return a name with the present minute, for a run's page."""
     return f"{name} {datetime.datetime.now().astimezone():%Y-%m-%d %H:%M}"
+
+
+def refuse(error: CovidDebugError, console: "RunConsole") -> State[Any]:
+    """Say in one line what a user can mend, and return the state of a run that failed of it."""
+    line = " ".join(str(error).split())
+    console.finding("critical", line)
+    return Failed(message=line)
 
 
 class _OneLine(logging.Filter):
@@ -46,6 +61,10 @@ class _OneLine(logging.Filter):
         if isinstance(error, CovidDebugError):
             record.exc_info = None
         return not isinstance(error, FailedRun)
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_OneLine())
 
 
 @flow(name="debug-covidx", flow_run_name=_name_run)
@@ -66,8 +85,6 @@ def run_configuration(config: str, overrides: tuple[str, ...] = ()) -> State[Any
     from covid_debug.terminal import RunConsole
     from flows.debug_covidx import count_stages, debug_covidx
 
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_OneLine())
     console = RunConsole()
     command = write_command("run", config, *(word for one in overrides for word in ("--set", one)))
     try:
@@ -78,9 +95,7 @@ def run_configuration(config: str, overrides: tuple[str, ...] = ()) -> State[Any
         with hold_store(run.data_dir):
             outcome = debug_covidx.fn(run, console, command)
     except CovidDebugError as error:
-        line = " ".join(str(error).split())
-        console.finding("critical", line)
-        return Failed(message=line)
+        return refuse(error, console)
     for text in (*outcome.headlines, *outcome.train_test):
         console.say(text)
     return Completed(message=f"report: {outcome.run_dir.resolve() / 'report.html'}")

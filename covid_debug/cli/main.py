@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from covid_debug.cli import films, models, run, shortcuts
+from covid_debug.cli import films, growing, models, run, shortcuts
 from covid_debug.cli.decisions import decisions_app
 from covid_debug.cli.failures import (
     INTERRUPTED,
@@ -41,6 +41,7 @@ for _command in (
     films.detect_text,
     models.explain,
     models.audit,
+    growing.audit_new,
     models.transfer,
     shortcuts.shortcuts,
     films.clean,
