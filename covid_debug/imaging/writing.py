@@ -4,12 +4,14 @@ Owns the bytes that leave the program; which film goes where is decided by the c
 """
 
 import base64
+import io
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.reading import Pixels
@@ -20,6 +22,7 @@ _QUICK: Final = (
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
 )
+_WEBP_METHOD: Final = 2  # half the time of the default for 7 % more bytes
 
 
 def write_png(path: Path, pixels: Pixels, *, quick: bool = False) -> None:
@@ -92,11 +95,9 @@ def encode_webp(pixels: npt.NDArray[np.uint8], quality: int = 80) -> bytes:
             f"encode_webp: pixels has shape {pixels.shape} and type {pixels.dtype};"
             " expected (H, W) or (H, W, 4) of uint8"
         )
-    ordered: npt.NDArray[Any] = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA) if is_rgba else pixels
-    encoded: bytes = cv2.imencode(".webp", ordered, [cv2.IMWRITE_WEBP_QUALITY, quality])[
-        1
-    ].tobytes()
-    return encoded
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "WEBP", quality=quality, method=_WEBP_METHOD)
+    return encoded.getvalue()
 
 
 def to_data_uri(content: bytes, mime: str) -> str:

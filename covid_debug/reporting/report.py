@@ -90,7 +90,7 @@ if TYPE_CHECKING:
 
 _DECISIONS_OPEN = '<script type="application/json" id="decisions">'
 _DECISIONS_CLOSE = "</script>"
-_SCRIPTS = ("page.js", "decisions.js", "viewer.js", "films.js")  # each uses those before it
+_SCRIPTS = ("page.js", "decisions.js", "viewer.js", "scatter.js", "films.js")  # in this order
 _MAX_TABLE_ROWS = 12
 _FIRST = (BASE_ARM, CLEANED_ARM)
 MAX_CARDS = 1000  # films that get a card; all of them are in flags.csv

@@ -107,7 +107,16 @@ const decisions = (() => {
     if (!page.isStored() && !isExported) event.preventDefault();
   });
 
+  /** Keys where this browser keeps another decision than came with the report. */
+  const findDiffering = () => Object.keys(given).filter((key) => given[key].decision !== (entries[key]?.decision || ""));
+  function takeGiven(keys) {
+    past.push(keys.map((key) => [key, entries[key]]));
+    for (const key of keys) entries[key] = given[key];
+    keep();
+  }
+
   return {
+    findDiffering, takeGiven,
     of: (key) => entries[key] || {},
     change, undo, sign, give,
     canUndo: () => past.length > 0,

@@ -6,7 +6,6 @@
   const list = byName("card-list");
   const cards = [...list.querySelectorAll(".card")];
   const cardOf = new Map(cards.map((card) => [card.dataset.id, card]));
-  const dots = new Map([...document.querySelectorAll("#scatter circle")].map((dot) => [dot.dataset.card, dot]));
   const choices = [...document.querySelectorAll("[data-filter]")];
   const ranges = [...document.querySelectorAll("[data-range]")];
   const search = byName("search"), sort = byName("sort"), advance = byName("advance"), reviewer = byName("reviewer");
@@ -54,26 +53,26 @@
     return texts.get(card) + " " + (decisions.of(card.dataset.id).note || "").toLowerCase();
   }
 
-  function passes(card, wanted, limits, words_) {
+  function passes(card, wanted, limits, terms) {
     return wanted.every(([name, value]) =>
       (name === "decision" ? decisionOf(card) || "none" : card.dataset[name]) === value)
       && limits.every(([name, side, limit]) => {
         const value = numberOf(card, name);  // a film without the number passes no limit
         return side === "low" ? value >= limit : value <= limit;
       })
-      && (!words_.length || words_.every((word) => textOf(card).includes(word)));
+      && (!terms.length || terms.every((word) => textOf(card).includes(word)));
   }
 
   /** Hide what does not pass; where that hides the current film, ``next`` takes its place. */
   function applyFilters(next = null) {
     const wanted = choices.filter((field) => field.value).map((field) => [field.dataset.filter, field.value]);
     const limits = ranges.filter((field) => field.value !== "").map((field) => [field.dataset.range, field.dataset.side, Number(field.value)]);
-    const words_ = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const terms = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const card of cards) {
-      const isHidden = !passes(card, wanted, limits, words_);
+      const isHidden = !passes(card, wanted, limits, terms);
       if (isHidden === card.hidden) continue;
       card.hidden = isHidden;
-      dots.get(card.dataset.rank)?.classList.toggle("off", isHidden);
+      scatter.fade(card.dataset.rank, isHidden);
     }
     if (current && current.hidden) select(next, next !== null);
     count();
@@ -116,7 +115,6 @@
   function select(card, scroll) {
     if (current && current !== card) {
       current.classList.remove("current", "cleaned");
-      dots.get(current.dataset.rank)?.classList.remove("here");
       setStops(current, false);
       viewer.reset();
     }
@@ -124,14 +122,14 @@
     current = card;
     showToggles();
     if (!card) {
+      scatter.mark(null);
       fill(false);
       if (cards[0]) cards[0].tabIndex = 0;
       return;
     }
     if (isNew) {
       card.classList.add("current");
-      const dot = dots.get(card.dataset.rank);
-      if (dot) { dot.classList.add("here"); dot.parentNode.append(dot); }
+      scatter.mark(card.dataset.rank);
       setStops(card, true);
     }
     if (!scroll) return;
@@ -252,10 +250,12 @@
 
   // ---- place, filters and sorting outlive a reload
 
+  const fields = [...choices, ...ranges, search, sort];
+  const nameOf = (field) => field.id || field.dataset.filter || `${field.dataset.range}-${field.dataset.side}`;
   const isInList = () => list.getBoundingClientRect().top < window.innerHeight / 2;
   function keepState() {
     page.save(stateKey, JSON.stringify({
-      fields: Object.fromEntries([...choices, ...ranges, search, sort].map((field, i) => [i, field.value])),
+      fields: Object.fromEntries(fields.map((field) => [nameOf(field), field.value])),
       advance: advance.checked, opacity: viewer.opacity(), grid: isGrid(), full: viewer.isFull(),
       outlines: !document.body.classList.contains("no-outlines"), current: current?.dataset.id, inList: isInList(),
     }));
@@ -264,7 +264,7 @@
     let state = null;
     try { state = JSON.parse(page.load(stateKey)); } catch { /* damaged: as if opened for the first time */ }
     if (state) {
-      [...choices, ...ranges, search, sort].forEach((field, i) => { field.value = state.fields?.[i] ?? field.value; });
+      for (const field of fields) field.value = state.fields?.[nameOf(field)] ?? field.value;
       for (const field of [...choices, sort]) if (field.selectedIndex < 0) field.selectedIndex = 0;
       advance.checked = state.advance !== false;
       viewer.setOpacity(state.opacity ?? 85);
@@ -285,47 +285,13 @@
 
   // ---- the scatter plot: a point opens its film, a rectangle sets the number fields
 
-  const scatter = byName("scatter");
-  const brush = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  brush.classList.add("brush");
-  const toPlot = (event) => {
-    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(scatter.getScreenCTM().inverse());
-    return [Math.min(Math.max(point.x, 40), 310), Math.min(Math.max(point.y, 10), 280)];
-  };
-  let start = null;
-  scatter.addEventListener("pointerdown", (event) => {
-    start = toPlot(event);
-    scatter.setPointerCapture(event.pointerId);
-    event.preventDefault();
-  });
-  scatter.addEventListener("pointermove", (event) => {
-    if (!start) return;
-    const end = toPlot(event);
-    const corner = [0, 1].map((i) => Math.min(start[i], end[i]));
-    for (const [name, value] of [["x", corner[0]], ["y", corner[1]], ["width", Math.abs(end[0] - start[0])], ["height", Math.abs(end[1] - start[1])]]) {
-      brush.setAttribute(name, value);
+  scatter.watch((number) => open(byName("film-" + number)), (limits) => {
+    for (const field of ranges) {
+      const limit = limits[field.dataset.range]?.[field.dataset.side];
+      if (limit !== undefined) field.value = limit;
     }
-    scatter.append(brush);
+    applyFilters();
   });
-  scatter.addEventListener("pointerup", (event) => {
-    const end = toPlot(event);
-    const distance = (dot) => Math.hypot(dot.getAttribute("cx") - end[0], dot.getAttribute("cy") - end[1]);
-    brush.remove();
-    if (Math.hypot(start[0] - end[0], start[1] - end[1]) < 4) {
-      const nearest = [...dots.values()].filter((dot) => distance(dot) < 9).sort((a, b) => distance(a) - distance(b))[0];
-      if (nearest) open(byName("film-" + nearest.dataset.card));
-    } else {
-      const [xs, ys] = [0, 1].map((i) => [start[i], end[i]].sort((a, b) => a - b));
-      setRange("probability", (xs[0] - 40) / 270, (xs[1] - 40) / 270);
-      setRange("without", (280 - ys[1]) / 270, (280 - ys[0]) / 270);
-      applyFilters();
-    }
-    start = null;
-  });
-  function setRange(name, low, high) {
-    const limits = { low: Math.floor(low * 1000) / 1000, high: Math.ceil(high * 1000) / 1000 };
-    for (const field of ranges) if (field.dataset.range === name) field.value = limits[field.dataset.side];
-  }
 
   // ---- buttons and keys
 
@@ -414,6 +380,17 @@
   // The bar sticks above the films: a film starts below it.
   const bar = document.querySelector(".toolbar");
   new ResizeObserver(() => list.style.setProperty("--bar", `${bar.offsetHeight + 6}px`)).observe(bar);
+
+  // Two reviewers: what this browser keeps covers what came with the report, and the page says so.
+  const differing = decisions.findDiffering();
+  byName("differ-note").hidden = !differing.length;
+  byName("differ-count").textContent = differing.length;
+  byName("differ-take").addEventListener("click", () => {
+    decisions.takeGiven(differing);
+    byName("differ-note").hidden = true;
+    cards.forEach(show);
+    applyFilters();
+  });
 
   for (const card of cards) { setStops(card, false); show(card); }
   if (cards[0]) cards[0].tabIndex = 0;

@@ -143,6 +143,11 @@ def test_decision_that_came_with_the_report_and_is_taken_back_stays_so(run, empt
     empty.reload()
 
     assert "0 reviewed" in empty.text_content("#count")
+    assert empty.inner_text("#differ-note").startswith("Changed in this browser")
+    assert empty.inner_text("#differ-count") == "1"
+    empty.click("#differ-take")
+    assert decision_of(empty, 1) == "rejected"
+    assert not empty.is_visible("#differ-note")
 
 
 def test_reviewer_is_not_put_on_decisions_that_came_with_the_report(run, empty, tmp_path):
@@ -589,3 +594,4 @@ def test_page_without_scripts_lists_every_film(run, chromium):
         assert page.locator(".card .film:visible").count() == 4
         assert page.locator("#storage-note:visible").count() == 0
         assert re.search("need JavaScript", page.locator("noscript").inner_text())
+        assert not page.locator(".toolbar:visible, .review:visible, .choices:visible").count()

@@ -102,7 +102,7 @@ def test_build_report_says_what_it_is_and_shows_each_film(report):
         "not_text_driven",
     ]
     assert "All 4 audited films" in text
-    assert "no map was made: the audit explains a limited number of films" in text
+    assert "No map was made: the audit explains a limited number of films" in text
 
 
 def test_build_report_every_picture_of_a_card_says_of_which_film_it_is(report):
@@ -176,7 +176,7 @@ def test_build_report_hostile_strings_stay_text(tmp_path):
     page = _Page(report.read_text())
 
     scripts = page.all("script")
-    assert [script.get("type") for script in scripts] == ["application/json", *[None] * 4]
+    assert [script.get("type") for script in scripts] == ["application/json", *[None] * 5]
     assert "{{ 7*7 }}" in report.read_text().replace("&#34;", '"')
     assert page.all("article")[0]["data-source"] == HOSTILE
     assert "script-src 'sha256-" in next(
