@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
-from covid_debug.cleaning.decisions import Decision
+from covid_debug.cleaning.decisions import FILM_ANSWERS, Decision
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import (
     Estimate,
@@ -22,7 +22,6 @@ from covid_debug.evaluation.statistics import (
     summarise_replicates,
 )
 
-FILM_ANSWERS: Final = ("accept", "reject", "unsure")
 REGION_ANSWERS: Final = ("accept", "keep", "reject", "unsure")
 _REGION_WORDS: Final = {"accept": "remove", "reject": "not text"}
 

@@ -7,7 +7,7 @@ the report and change no pixel.
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,9 @@ from typing import Any, Final
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.boxes import intersection_over_union, to_polygon
 from covid_debug.records import Box, FilmRegions, TextRegion
+
+FILM_ANSWERS: Final = ("accept", "reject", "unsure")
+"""What a reviewer may say of a film's verdict."""
 
 _DECISIONS: Final = ("accept", "reject", "keep", "add", "unsure")
 _REVIEWER_DETECTOR: Final = "reviewer"
@@ -101,6 +104,11 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
                 f"({', '.join(_DECISIONS)}), reviewer and region_index or box"
             ) from error
     return tuple(decisions)
+
+
+def render_decisions(decisions: Iterable[Decision]) -> str:
+    """Return decisions as the text of a decisions file."""
+    return "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in decisions)
 
 
 def apply_decisions(

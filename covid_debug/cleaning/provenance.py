@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from covid_debug.cleaning.decisions import Decision, count_disagreements
+from covid_debug.cleaning.decisions import Decision, count_disagreements, render_decisions
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import Film, FilmRegions, TextRegion
 
@@ -93,8 +93,7 @@ def write_provenance(
 def write_decisions(folder: Path, decisions: Sequence[Decision]) -> None:
     """Keep the reviewers' decisions with the data set; writes nothing when there are none."""
     if decisions:
-        lines = [json.dumps(dataclasses.asdict(line)) + "\n" for line in decisions]
-        (folder / DECISIONS_NAME).write_text("".join(lines), encoding="utf-8")
+        (folder / DECISIONS_NAME).write_text(render_decisions(decisions), encoding="utf-8")
 
 
 def compute_facts(
