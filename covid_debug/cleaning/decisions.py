@@ -154,13 +154,11 @@ def apply_decisions(
     }
 
 
-def count_disagreements(decisions: Sequence[Decision]) -> int:
-    """Return the number of regions about which two reviewers said different things."""
-    said: dict[tuple[str, int | None, Box | None], dict[str, str]] = {}
+def count_disagreements(decisions: Iterable[Decision]) -> int:
+    """Return the number of films and regions about which two reviewers said different things."""
+    said: dict[str, dict[str, str]] = {}
     for line in decisions:
-        if line.is_about_region:
-            key = (line.image_id, line.region_index, line.box)
-            said.setdefault(key, {})[line.reviewer] = line.decision
+        said.setdefault(line.subject, {})[line.reviewer] = line.decision
     return sum(len(set(answers.values())) > 1 for answers in said.values())
 
 

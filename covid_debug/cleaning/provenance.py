@@ -119,7 +119,7 @@ def compute_facts(
         "max_changed_share": max(shares),
         "detectors": dict(sorted(detectors.items())),
         "n_decisions": len(decisions),
-        "n_disagreements": count_disagreements(decisions),
+        "n_disagreements": count_disagreements(line for line in decisions if line.is_about_region),
     }
 
 

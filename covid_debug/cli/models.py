@@ -276,8 +276,14 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a finished run again, with the reviewers' decisions in it."""
-    from covid_debug.cleaning.decisions import read_decisions
+    from covid_debug.cleaning.decisions import count_disagreements, read_decisions
     from covid_debug.reporting.report import add_decisions
 
-    made = add_decisions(run_dir, () if decisions is None else read_decisions(decisions))
+    lines = () if decisions is None else read_decisions(decisions)
+    made = add_decisions(run_dir, lines)
+    if n := count_disagreements(lines):
+        typer.echo(
+            f"{n} films or regions: reviewers of {decisions} differ, the last line is shown;"
+            " see decisions agree"
+        )
     typer.echo(f"report: {made}")

@@ -57,6 +57,17 @@ def test_apply_decisions_last_line_about_a_region_counts():
     assert count_disagreements(lines) == 1
 
 
+def test_count_disagreements_counts_verdicts_on_films_too():
+    lines = [
+        Decision("f", "accept", "A"),
+        Decision("f", "reject", "B"),
+        Decision("g", "accept", "A"),
+    ]
+
+    assert count_disagreements(lines) == 1
+    assert count_disagreements([*lines, Decision("f", "accept", "B")]) == 0
+
+
 def test_apply_decisions_add_appends_a_region_of_the_reviewer():
     revised = apply_decisions(REGIONS, [Decision("b", "add", "AB", box=(1, 2, 11, 12))])
 
