@@ -5,6 +5,7 @@ as the log of the run. Nothing here computes.
 """
 
 import logging
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,31 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def wrap(text: str, *, indent: int = 0, width: int | None = None) -> str:
+    """Break text between words, so that a terminal does not break it inside them.
+
+    Args:
+        text: May have several lines; what is longer than a line and has no space, e.g. a path
+            that someone will copy, stays whole.
+        indent: Spaces before every line.
+        width: Columns of the terminal; None breaks nothing.
+
+    Returns:
+        The text.
+    """
+    lead, lines = " " * indent, text.split("\n")
+    if width is None:
+        return "\n".join(f"{lead}{line}" for line in lines)
+    wrapper = textwrap.TextWrapper(
+        max(width, 20),
+        initial_indent=lead,
+        subsequent_indent=lead,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(wrapper.fill(line) for line in lines)
 
 
 @contextmanager
@@ -90,12 +116,12 @@ class RunConsole:
 
     def say(self, text: str) -> None:
         """Print one line of plain text below the current stage."""
-        self.rich.print(f"      {escape(text)}" if self._n_stages else escape(text))
+        self._print(text, indent=self._indent)
         _LOG.info(text)
 
     def headline(self, text: str) -> None:
         """Print one emphasised line."""
-        self.rich.print(f"[bold]{escape(text)}[/bold]")
+        self._print(text, style="bold")
         _LOG.info(text.strip())
 
     def warn(self, text: str) -> None:
@@ -108,8 +134,19 @@ class RunConsole:
             self.say(text)
             return
         colour = "red" if severity == "critical" else "yellow"
-        self.rich.print(f"      [{colour}]{escape(severity)}:[/{colour}] {escape(text)}")
+        self._print(text, indent=6, lead=f"{severity}:", style=colour)
         _LOG.log(logging.ERROR if severity == "critical" else logging.WARNING, text)
+
+    @property
+    def _indent(self) -> int:
+        return 6 if self._n_stages else 0
+
+    def _print(self, text: str, *, indent: int = 0, lead: str = "", style: str = "") -> None:
+        """Print text; a style is that of its lead where there is one."""
+        width = self.rich.width if self.rich.is_terminal else None
+        line = Text(wrap(f"{lead} {text}" if lead else text, indent=indent, width=width))
+        line.stylize(style, indent if lead else 0, indent + len(lead) if lead else None)
+        self.rich.print(line)
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:

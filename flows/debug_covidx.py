@@ -23,9 +23,9 @@ from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.selection import plan_folds
 from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 from covid_debug.places import prepare_folders
-from covid_debug.reporting.answers import write_three_answers, write_train_test
+from covid_debug.reporting.answers import write_three_answers
 from covid_debug.reporting.figures import draw_confusion
-from covid_debug.reporting.summary import load_run_summary
+from covid_debug.reporting.summary import RunSummary, load_run_summary
 from covid_debug.terminal import RunConsole
 from covid_debug.tracking.recorder import RunRecorder
 from flows import tasks
@@ -38,14 +38,12 @@ class RunOutcome:
 
     Attributes:
         run_dir: Folder with report.html, summary.json, comparison.csv, flags.csv, figures.
-        headlines: The few lines that a reader should see first.
-        train_test: Precision and recall of one class as a small table, line by line.
+        summary: What its summary.json says.
         mlflow_url: Page of the run in MLflow, when a server shows the tracking store.
     """
 
     run_dir: Path
-    headlines: tuple[str, ...]
-    train_test: tuple[str, ...]
+    summary: RunSummary
     mlflow_url: str
 
 
@@ -146,8 +144,8 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
                 headlines=summary.headlines,
                 draw_confusion=draw_confusion,
             )
-    show_in_prefect(config.name, run_dir, summary)
-    return RunOutcome(run_dir, summary.headlines, tuple(write_train_test(summary.train_test)), url)
+    show_in_prefect(config.name, run_dir, summary, url)
+    return RunOutcome(run_dir, summary, url)
 
 
 def _see(

@@ -7,7 +7,13 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from covid_debug.artifacts import artifact_key
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.integrity import IngestAudit
-from covid_debug.reporting.answers import name_p, name_points, name_question, name_share
+from covid_debug.reporting.answers import (
+    name_p,
+    name_points,
+    name_question,
+    name_share,
+    write_three_answers,
+)
 from covid_debug.reporting.summary import RunSummary
 from covid_debug.terminal import RunConsole
 from covid_debug.tracking.recorder import RunRecorder
@@ -36,7 +42,7 @@ def show_ingest(audit: IngestAudit, filmset_dir: Path, console: RunConsole) -> N
         console.finding(flag.severity, flag.message)
 
 
-def show_in_prefect(name: str, run_dir: Path, summary: RunSummary) -> None:
+def show_in_prefect(name: str, run_dir: Path, summary: RunSummary, mlflow_url: str) -> None:
     """Leave the answers, the small table and the headlines on Prefect's page of the run."""
     create_table_artifact(
         key="debug-covidx-questions",
@@ -54,10 +60,14 @@ def show_in_prefect(name: str, run_dir: Path, summary: RunSummary) -> None:
         markdown="\n".join(
             [
                 f"# {name}",
-                *(f"- {line}" for line in summary.headlines),
+                *(f"- **{line}**" for line in write_three_answers(summary)),
                 "",
                 # Browsers open no file from a page of a server: a path to copy.
                 f"Report: `{(run_dir / 'report.html').resolve()}`",
+                "",
+                f"MLflow, while it is served: [{name}]({mlflow_url})",
+                "",
+                *(f"- {line}" for line in summary.headlines),
             ]
         ),
         description="Headline numbers of the run; not for clinical use",

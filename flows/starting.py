@@ -82,6 +82,7 @@ def run_configuration(config: str, overrides: tuple[str, ...] = ()) -> State[Any
     from covid_debug.config.loader import load_config
     from covid_debug.places import hold_store
     from covid_debug.preflight.checks import check_run
+    from covid_debug.reporting.answers import write_three_answers, write_train_test
     from covid_debug.terminal import RunConsole
     from flows.debug_covidx import count_stages, debug_covidx
 
@@ -96,6 +97,8 @@ def run_configuration(config: str, overrides: tuple[str, ...] = ()) -> State[Any
             outcome = debug_covidx.fn(run, console, command)
     except CovidDebugError as error:
         return refuse(error, console)
-    for text in (*outcome.headlines, *outcome.train_test):
+    summary = outcome.summary
+    table = write_train_test(summary.train_test)
+    for text in (*summary.headlines, *write_three_answers(summary), *table):
         console.say(text)
     return Completed(message=f"report: {outcome.run_dir.resolve() / 'report.html'}")

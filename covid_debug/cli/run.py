@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands so that `--help` stays quick.
 # ruff: noqa: PLC0415
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,9 @@ from covid_debug.optional import require
 
 if TYPE_CHECKING:
     from covid_debug.config.schema import RunConfig
+    from flows.debug_covidx import RunOutcome
+
+_TABLE_SIDE, _TABLE_COLUMN = 10, 14  # letters of the small table: besides an arm's name, a column
 
 
 def demo(
@@ -75,17 +79,39 @@ def _run_flow(config: "RunConfig") -> None:
         f"\nFinished in {format_duration(watch.elapsed_s)},"
         f" peak memory {watch.peak_memory_gb:.1f} GB"
     )
-    for line in outcome.headlines:
-        console.rich.print(f"  {line}", markup=False)
-    console.rich.print(f"\nReport:    {outcome.run_dir / 'report.html'}", markup=False)
-    console.rich.print(
-        f"Tables:    {outcome.run_dir}/questions.csv, comparison.csv, flags.csv, summary.json"
-    )
-    console.rich.print(
-        f"Dashboard: run `covid-debug ui`, then open {outcome.mlflow_url}\n", markup=False
-    )
-    for line in outcome.train_test:
+    for line in write_ending(outcome, console.rich.width):
         console.rich.print(line, markup=False)
+
+
+def write_ending(outcome: "RunOutcome", width: int) -> Iterator[str]:
+    """Write what a run's terminal shows last: the answers, the small table, where the rest is.
+
+    Args:
+        outcome: What the run left behind.
+        width: Columns of the terminal; a table that is wider comes in parts.
+
+    Yields:
+        Lines of plain text.
+    """
+    from covid_debug.reporting.answers import write_three_answers, write_train_test
+    from covid_debug.terminal import wrap
+
+    summary, run_dir = outcome.summary, outcome.run_dir.resolve()
+    for line in write_three_answers(summary):
+        yield wrap(line, indent=2, width=width)
+    yield ""
+    tests = list(dict.fromkeys(row.test_data for row in summary.train_test))
+    side = max((len(row.train_data) for row in summary.train_test), default=0) + _TABLE_SIDE
+    n_beside = max(1, (width - side) // _TABLE_COLUMN)
+    for start in range(0, len(tests), n_beside):
+        shown = tests[start : start + n_beside]
+        yield from write_train_test([row for row in summary.train_test if row.test_data in shown])
+        yield ""
+    yield f"Report: {(run_dir / 'report.html').as_uri()}"
+    yield f"Tables: {run_dir}/"
+    yield wrap("questions.csv, comparison.csv, flags.csv, summary.json", indent=8, width=width)
+    yield f"MLflow: {outcome.mlflow_url}"
+    yield wrap("after `covid-debug ui`, which serves Prefect's page, too", indent=8, width=width)
 
 
 def ui(

@@ -1,13 +1,21 @@
 """What the terminal shows."""
 
 import io
+import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
 from covid_debug import terminal as console_module
+from covid_debug.cli.run import write_ending
+from covid_debug.evaluation.statistics import Estimate
+from covid_debug.reporting.answers import TrainTest
 from covid_debug.terminal import RunConsole, _Counts, alive
+
+SHARE = Estimate(0.8, 0.7, 0.9, 100)
 
 
 @pytest.fixture
@@ -31,6 +39,45 @@ def test_findings_are_printed_with_their_severity(console: RunConsole) -> None:
         "warning: warning [text]",
         "critical: critical [text]",
     ]
+
+
+def test_terminal_breaks_between_words_and_leaves_what_is_copied_whole() -> None:
+    narrow = RunConsole(2)
+    narrow.rich = Console(file=io.StringIO(), width=40, force_terminal=True, soft_wrap=True)
+    path = "/a/folder/with/a-rather-long/name/of/its/own/report.html"
+
+    narrow.finding("critical", "the source alone answers 'class' for 4 of 4 films")
+    narrow.say(f"report: {path}")
+
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", read(narrow))
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        "      critical: the source alone answers",
+        "      'class' for 4 of 4 films",
+        "      report:",
+        f"      {path}",
+    ]
+
+
+def test_ending_is_answers_then_tables_that_fit_then_links(tmp_path: Path) -> None:
+    cells = {"class_name": "COVID-19", "precision": SHARE, "recall": SHARE}
+    rows = tuple(
+        TrainTest(train_data=arm, test_data=test, **cells)
+        for arm in ("original", "cleaned")
+        for test in ("original", "cleaned", "placebo", "decoys", "swapped", "text_free")
+    )
+    summary = SimpleNamespace(train_test=rows, short_answers=())
+    outcome = SimpleNamespace(run_dir=tmp_path, summary=summary, mlflow_url="http://host")
+
+    lines = "\n".join(write_ending(outcome, 80)).splitlines()
+
+    assert max(len(line) for line in lines if "://" not in line and "Tables" not in line) <= 80
+    assert sum("tested on" in line for line in lines) == 2
+    assert sum("80 [70, 90]" in line for line in lines) == 8
+    assert [line for line in lines if "://" in line] == [
+        f"Report: {(tmp_path / 'report.html').as_uri()}",
+        "MLflow: http://host",
+    ]
+    assert len("\n".join(write_ending(outcome, 200)).splitlines()) < len(lines)
 
 
 def test_bar_says_what_is_known() -> None:
