@@ -35,6 +35,7 @@ NOT_RUN = {  # pattern of a command line -> why it is only checked, not run
     r"^ui$": "runs until it is interrupted",
     r"^bench\b": "takes minutes; the smoke tests run a small one of each",
     r"^prove\b": "trains classifiers; the smoke tests run it",
+    r"^decisions\b": "needs films that were reviewed",
     r"--decisions proof/": "needs a person's decisions on a proof",
     r"^detect-text .*--read\b": "reads every region by OCR, which takes a minute",
     r"\bDIR\b|\.\.\.": "holds a placeholder",
