@@ -59,7 +59,7 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
         highest = max(groups, key=lambda name: groups[name].upper)
         bound = f"; at most {bounds[highest]} rest on it (95 %)"
         if len(groups) > 1:
-            notes.append(f"Rest on it at most {join_words(list(bounds.values()))}, each at 95 %.")
+            notes.append(f"At most {join_words(list(bounds.values()))} rest on it, each at 95 %.")
     others = [
         f"{one.arm}, seed {one.seed}: {_count_driven(one.by_class.values())}"
         for one in summary.audits[1:]

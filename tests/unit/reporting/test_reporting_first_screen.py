@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import browser
 import pytest
 import reporting_fakes as fakes
 
@@ -12,11 +13,16 @@ _WORDS = re.compile(r'class="asked">([^<]*)</span> <b>([^<]*)</b>')
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     fakes.make_proof(folder / "cleaning-proof-1")
     request = fakes.make_request(folder, proof=folder / "cleaning-proof-1")
-    return build_report(folder / "reports" / "demo-1", request).read_text()
+    return build_report(folder / "reports" / "demo-1", request)
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> str:
+    return report.read_text()
 
 
 def test_first_screen_answers_three_questions_with_a_word_each(page: str) -> None:
@@ -86,3 +92,28 @@ def test_first_screen_without_audit_and_comparison_claims_nothing(tmp_path: Path
     assert [word for _, word in _WORDS.findall(page)] == ["Not known", "Not known", "Not measured"]
     assert "first-table" not in page.split("</style>")[1]
     assert '<ul class="first-films">' not in page
+
+
+@pytest.mark.skipif(bool(browser.WHY_NOT), reason=browser.WHY_NOT or "-")
+def test_first_screen_needs_no_scrolling_and_the_rest_is_folded(report: Path) -> None:
+    with browser.launch() as chromium, browser.new_page(chromium, size=(1440, 900)) as opened:
+        browser.show(opened, report)
+
+        for part in (".answers", ".alarms", ".first-table", ".first-films"):
+            box = opened.locator(part).first.bounding_box()
+            assert box["y"] + box["height"] <= 900, part
+        assert opened.locator("#summary .questions").is_hidden()
+        opened.get_by_text("The questions, fixed before the training").click()
+        assert opened.locator("#summary .questions").is_visible()
+        opened.get_by_text("Does text drive the predictions?").click()
+        assert opened.locator("#summary .answer").first.locator("li").first.is_visible()
+        opened.emulate_media(media="print")
+        assert opened.locator("#summary .train-test").is_visible()
+
+
+@pytest.mark.skipif(bool(browser.WHY_NOT), reason=browser.WHY_NOT or "-")
+def test_first_screen_fits_a_phone(report: Path) -> None:
+    with browser.launch() as chromium, browser.new_page(chromium, size=(390, 844)) as opened:
+        browser.show(opened, report)
+
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 390

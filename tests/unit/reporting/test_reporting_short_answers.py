@@ -77,7 +77,7 @@ def test_text_drives_counts_and_names_the_highest_bound():
         " it (95 %)."
     )
     assert text.notes == (
-        "Rest on it at most 8.0 % of normal predictions and 35.0 % of COVID-19 predictions, each at"
+        "At most 8.0 % of normal predictions and 35.0 % of COVID-19 predictions rest on it, each at"
         " 95 %.",
     )
 
