@@ -170,9 +170,11 @@ def _did_cleaning_help(summary: RunSummary) -> ShortAnswer:
         return ShortAnswer(DID_CLEANING_HELP, NOT_MEASURED, "open", f"Not measured: {reason}.")
     decided = [one for one in measured if one.verdict in _DECIDED]
     shown = decided[0] if decided else measured[0]
-    words = list(dict.fromkeys(one.verdict for one in decided))
-    word = " and ".join(words) or shown.verdict
+    verdicts = list(dict.fromkeys(one.verdict for one in decided))
+    word = " and ".join(verdicts) or shown.verdict
     tone = {"improved": "good", "worse": "bad"}.get(word, "care" if decided else "open")
+    if 0 < len(decided) < len(measured):
+        word += f" in {len(decided)} of {len(measured)}"
     notes = [
         f"Difference in {_name_difference(shown)};"
         f" {len(decided)} of {len(measured)} questions decided.",

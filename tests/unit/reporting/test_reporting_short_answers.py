@@ -189,8 +189,9 @@ def test_believe_only_baselines_that_beat_chance_count():
     ("verdicts", "word", "tone"),
     [
         (("no evidence", "no evidence"), "no evidence", "open"),
-        (("no evidence", "improved"), "improved", "good"),
-        (("worse", "no evidence"), "worse", "bad"),
+        (("no evidence", "improved"), "improved in 1 of 2", "good"),
+        (("worse", "no evidence"), "worse in 1 of 2", "bad"),
+        (("worse",), "worse", "bad"),
         (("improved", "worse"), "improved and worse", "care"),
         (("one seed: no verdict",), "one seed: no verdict", "open"),
         (("not measured",), "not measured", "open"),
