@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view
 from covid_debug.imaging.overlays import colour_saliency
-from covid_debug.imaging.writing import encode_jpeg, encode_webp, to_data_uri
+from covid_debug.imaging.writing import encode_jpeg, encode_layer, to_data_uri
 from covid_debug.records import TextRegion
 
 FILM_PX = 768
 THUMBNAIL_PX = 160
-_JPEG_QUALITY = 80
+_JPEG_QUALITY = 75  # of WebP, as many bytes show less of the lungs and take 20 times as long
 _PATCH_MARGIN_PX = 2  # resizing spreads a filled place by less
 _MAX_PATCHES = 24
 _MARGIN_PX = 4.0
@@ -108,7 +108,8 @@ def draw_frame(
     else:
         x, y, side = square
         shares = (x / width, y / height, side / width, side / height)
-        evidence = Layer(_to_webp(colour_saliency(saliency)), *shares)
+        picture = encode_layer(colour_saliency(saliency))
+        evidence = Layer(to_data_uri(picture, "image/webp"), *shares)
     small = _shrink(film)
     patches: tuple[Layer, ...] = ()
     no_patches = ""
@@ -120,7 +121,7 @@ def draw_frame(
         patches = find_patches(small, _shrink(cleaned))
         no_patches = "" if patches else "cleaning changed nothing here"
     return FilmFrame(
-        _to_webp(small),
+        _to_jpeg(small),
         "",
         width,
         height,
@@ -155,7 +156,7 @@ def find_patches(film: Gray, cleaned: Gray) -> tuple[Layer, ...]:
     height, width = film.shape
     return tuple(
         Layer(
-            _to_webp(np.ascontiguousarray(cleaned[y : y + h, x : x + w])),
+            _to_jpeg(np.ascontiguousarray(cleaned[y : y + h, x : x + w])),
             x / width,
             y / height,
             w / width,
@@ -196,10 +197,6 @@ def _resize(film: Gray, scale: float) -> Gray:
     size = (max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(film, size, interpolation=method), np.uint8)
-
-
-def _to_webp(pixels: Gray) -> str:
-    return to_data_uri(encode_webp(pixels), "image/webp")
 
 
 def _to_jpeg(pixels: Gray) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.reading import read_film
-from covid_debug.imaging.writing import encode_jpeg, encode_webp, to_data_uri, write_png
+from covid_debug.imaging.writing import encode_jpeg, encode_layer, to_data_uri, write_png
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -57,18 +57,18 @@ def test_encode_jpeg_of_wrong_pixels_raises() -> None:
         encode_jpeg(np.zeros((4, 4, 4), np.uint8))
 
 
-def test_encode_webp_keeps_colour_and_opacity() -> None:
+def test_encode_layer_keeps_colour_and_opacity() -> None:
     layer = np.zeros((16, 16, 4), np.uint8)
     layer[..., 0], layer[..., 3] = 255, 128
 
-    with Image.open(io.BytesIO(encode_webp(layer, 90))) as image:
+    with Image.open(io.BytesIO(encode_layer(layer, 90))) as image:
         red, _, blue, opacity = image.getpixel((8, 8))
     assert (red > 230, blue < 25, opacity) == (True, True, 128)
 
 
-def test_encode_webp_of_wrong_pixels_raises() -> None:
-    with pytest.raises(InputContractError, match="encode_webp: pixels has shape"):
-        encode_webp(np.zeros((4, 4, 3), np.uint8))
+def test_encode_layer_of_wrong_pixels_raises() -> None:
+    with pytest.raises(InputContractError, match="encode_layer: pixels has shape"):
+        encode_layer(np.zeros((4, 4, 3), np.uint8))
 
 
 def test_to_data_uri_is_base64() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covid_debug.artifacts import write_artifact
 from covid_debug.audit.artifact import AuditedFilm
@@ -46,8 +47,20 @@ VIEW = ViewSpec(image_size=32)
 VERDICT_CYCLE = ("text_driven", "not_text_driven", "text_sensitive", "inconclusive")
 
 
+def draw_film(i: int, text: int = 250) -> NDArray[np.uint8]:
+    """A gray film of 40 x 50 pixels with a bright or other text."""
+    pixels = np.full((50, 40), 40 + 10 * i, np.uint8)
+    pixels[20:26, 5:15] = text
+    return pixels
+
+
 def make_filmset(
-    folder: Path, n: int = 4, *, label: str = "COVID-19", name: str = "f", text: int = 250
+    folder: Path,
+    n: int = 4,
+    *,
+    label: str = "COVID-19",
+    name: str = "f",
+    draw: Callable[[int], NDArray[np.uint8]] = draw_film,
 ) -> FilmSet:
     films = []
     with write_artifact(folder, kind="filmset") as draft:
@@ -56,8 +69,7 @@ def make_filmset(
         )
         (draft.path / "test").mkdir()
         for i in range(n):
-            pixels = np.full((50, 40), 40 + 10 * i, np.uint8)
-            pixels[20:26, 5:15] = text
+            pixels = draw(i)
             write_png(draft.path / "test" / f"{name}{i}.png", pixels)
             image_id = f"{i:016x}"
             films.append(
@@ -69,8 +81,8 @@ def make_filmset(
                     "cohen",
                     "PA",
                     "test",
-                    40,
-                    50,
+                    pixels.shape[1],
+                    pixels.shape[0],
                     *recorded(draft.path / "test" / f"{name}{i}.png"),
                 )
             )

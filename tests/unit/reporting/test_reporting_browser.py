@@ -303,7 +303,9 @@ def test_map_has_an_opacity_and_a_key(page):
 
 
 def test_c_shows_the_cleaned_film_at_its_place_and_the_next_film_is_original(tmp_path, empty):
-    cleaned = fakes.make_filmset(tmp_path / "cleaned-2", text=60).root
+    cleaned = fakes.make_filmset(
+        tmp_path / "cleaned-2", draw=lambda i: fakes.draw_film(i, text=60)
+    ).root
     request = fakes.make_request(tmp_path, comparison=None, confounds=None, cleaned=cleaned)
     browser.show(empty, build_report(tmp_path / "out", request))
     press(empty, "j")
