@@ -115,7 +115,10 @@ const decisions = (() => {
     keep();
   }
 
+  const touched = new Set(Object.keys(entries).map((key) => key.split("#")[0]));  // when the page was opened
+
   return {
+    touches: (id) => touched.has(id),
     findDiffering, takeGiven,
     of: (key) => entries[key] || {},
     change, undo, sign, give,

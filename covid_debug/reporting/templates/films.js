@@ -227,7 +227,7 @@
     const shown = visible(), left = shown.filter((card) => !decisionOf(card));
     const dialog = byName("sure");
     const n = `${left.length} film${left.length === 1 ? "" : "s"}`;
-    dialog.querySelector("h3").textContent = `Decide "${words[decision]}" for ${n}?`;
+    dialog.querySelector("h3").textContent = `${{ accept: "Accept the verdict on", reject: "Reject the verdict on", unsure: "Be unsure about" }[decision]} ${n}?`;
     dialog.querySelector("p").textContent = shown.length === left.length ? "Undo takes all of it back."
       : `${shown.length - left.length} of the ${shown.length} films shown are decided already and stay as they are. Undo takes the others back.`;
     dialog.querySelector('[data-close="yes"]').disabled = !left.length;
@@ -271,7 +271,7 @@
       list.classList.toggle("grid", Boolean(state.grid));
       document.body.classList.toggle("no-outlines", state.outlines === false);
     }
-    applySort();
+    if (sort.value !== "rank") applySort();
     applyFilters();
     const isReload = performance.getEntriesByType("navigation")[0]?.type === "reload";
     const card = state && cardOf.get(state.current);
@@ -323,8 +323,7 @@
     decisions.change([[event.target.closest(".card").dataset.id, { note: event.target.value }]], false);
   });
   document.addEventListener("click", (event) => {
-    const link = event.target.closest('a[href^="#film-"]');
-    const card = link && document.querySelector(link.hash);
+    const card = byName(event.target.closest('a[href^="#film-"]')?.hash.slice(1));
     if (card) { event.preventDefault(); open(card); }
   });
 
@@ -392,9 +391,10 @@
     applyFilters();
   });
 
-  for (const card of cards) { setStops(card, false); show(card); }
+  for (const fold of list.querySelectorAll("summary")) fold.tabIndex = -1;  // the page has the others so
+  for (const card of cards) if (decisions.touches(card.dataset.id)) show(card);
   if (cards[0]) cards[0].tabIndex = 0;
   restoreState();
-  const linked = /^#film-\d+$/.test(location.hash) && document.querySelector(location.hash);
-  if (linked) open(linked);
+  const linked = byName(location.hash.slice(1));
+  if (linked?.matches(".card")) open(linked);
 })();
