@@ -124,7 +124,7 @@
     if (!card) {
       scatter.mark(null);
       fill(false);
-      if (cards[0]) cards[0].tabIndex = 0;
+      cards[0].tabIndex = 0;
       return;
     }
     if (isNew) {
@@ -172,25 +172,11 @@
   let isAsked = false;
   function withReviewer(go) {
     if (isAsked || decisions.reviewer()) { go(); return; }
-    ask(byName("who"), (answer) => {
+    page.ask(byName("who"), (answer) => {
       isAsked = true;
       if (answer === "yes") { reviewer.value = byName("who-name").value; decisions.sign(reviewer.value); }
       go();
     });
-  }
-  /** Open a dialog; ``act`` gets the pressed button's answer, and nothing after Escape. */
-  function ask(dialog, act) {
-    dialog.onclick = (event) => {
-      const answer = event.target.dataset.close;
-      if (answer) { dialog.close(); act(answer); }
-    };
-    dialog.onkeydown = (event) => {
-      if (event.key !== "Enter" || event.target.matches("button")) return;
-      event.preventDefault();
-      dialog.close();
-      act("yes");
-    };
-    dialog.showModal();
   }
 
   function record(changes) {
@@ -231,7 +217,7 @@
     dialog.querySelector("p").textContent = shown.length === left.length ? "Undo takes all of it back."
       : `${shown.length - left.length} of the ${shown.length} films shown are decided already and stay as they are. Undo takes the others back.`;
     dialog.querySelector('[data-close="yes"]').disabled = !left.length;
-    ask(dialog, (answer) => {
+    page.ask(dialog, (answer) => {
       if (answer !== "yes" || !left.length) return;
       record(left.map((card) => [card.dataset.id, { decision }]));
       say(`${n}: ${words[decision]}`);
@@ -378,7 +364,9 @@
 
   // The bar sticks above the films: a film starts below it.
   const bar = document.querySelector(".toolbar");
-  new ResizeObserver(() => list.style.setProperty("--bar", `${bar.offsetHeight + 6}px`)).observe(bar);
+  const makeRoom = () => list.style.setProperty("--bar", `${bar.offsetHeight + 6}px`);
+  makeRoom();
+  new ResizeObserver(makeRoom).observe(bar);
 
   // Two reviewers: what this browser keeps covers what came with the report, and the page says so.
   const differing = decisions.findDiffering();
@@ -393,7 +381,7 @@
 
   for (const fold of list.querySelectorAll("summary")) fold.tabIndex = -1;  // the page has the others so
   for (const card of cards) if (decisions.touches(card.dataset.id)) show(card);
-  if (cards[0]) cards[0].tabIndex = 0;
+  cards[0].tabIndex = 0;
   restoreState();
   const linked = byName(location.hash.slice(1));
   if (linked?.matches(".card")) open(linked);

@@ -1,5 +1,5 @@
 "use strict";
-// The page: day or night, storage, and links inside a viewer's frame.
+// The page: day or night, storage, dialogs, and links inside a viewer's frame.
 const page = (() => {
   // A viewer that shows the report in a sandboxed frame (MLflow does) follows no link inside it,
   // refuses storage and drops downloads.
@@ -45,5 +45,20 @@ const page = (() => {
   showTheme();
   button.hidden = false;
 
-  return { isFramed, load, save, isStored: () => storage !== null };
+  /** Open a dialog; ``act`` gets the pressed button's answer, and nothing after Escape. */
+  function ask(dialog, act) {
+    dialog.onclick = (event) => {
+      const answer = event.target.dataset.close;
+      if (answer) { dialog.close(); act(answer); }
+    };
+    dialog.onkeydown = (event) => {
+      if (event.key !== "Enter" || event.target.matches("button")) return;
+      event.preventDefault();
+      dialog.close();
+      act("yes");
+    };
+    dialog.showModal();
+  }
+
+  return { isFramed, ask, load, save, isStored: () => storage !== null };
 })();
