@@ -18,7 +18,7 @@ from covid_debug.audit.groups import GroupCounts
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.comparison import Comparison, Row
-from covid_debug.reporting.answers import list_train_test, name_share
+from covid_debug.reporting.answers import list_train_test, name_share, write_three_answers
 from covid_debug.reporting.comparison import arrange_comparison
 from covid_debug.reporting.summary import REPORT_NAME, RunSummary, load_run_summary
 from covid_debug.reporting.tables import (
@@ -37,7 +37,7 @@ _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run; a notebook shows headlines, precision and recall, and the report's place.
+    """A finished run; a notebook shows its answers, headlines, precision and recall, and its place.
 
     Attributes:
         folder: Folder of the run, below ``reports/``.
@@ -55,6 +55,7 @@ class Run:
     def _repr_html_(self) -> str:
         summary = self.summary
         items = "".join(f"<li>{html.escape(line)}</li>" for line in summary.headlines)
+        answers = "".join(f"<p><b>{html.escape(a)}</b></p>" for a in write_three_answers(summary))
         tests = list(dict.fromkeys(row.test_data for row in summary.train_test))
         head = "".join(f"<th>tested on {html.escape(test)}</th>" for test in tests)
         rows = "".join(
@@ -71,7 +72,7 @@ class Run:
         title = f"<th>{name} precision and recall, %</th>"
         table = f"<table><tr>{title}{head}</tr>{rows}</table>" if rows else ""
         return (
-            f"<h4>{html.escape(summary.title)}</h4><ul>{items}</ul>{table}"
+            f"<h4>{html.escape(summary.title)}</h4>{answers}<ul>{items}</ul>{table}"
             f"<p>Report: <code>{html.escape(str(self.report.resolve()))}</code></p>"
             "<p>Research tool, not for clinical use.</p>"
         )
