@@ -104,10 +104,9 @@ def compare_reviewers(
 ) -> tuple[Agreement, Agreement]:
     """Measure the agreement of two reviewers on films and on regions.
 
-    Cohen 1960, *A coefficient of agreement for nominal scales*, Educational and Psychological
-    Measurement 20, 37-46; intervals are percentiles over 1,000 draws of patients. Of several
-    answers of a reviewer about the same the last one counts. Added regions take no part: the other
-    reviewer was not asked about them.
+    Kappa is that of [cohen1960kappa]; intervals are percentiles over 1,000 draws of patients. Of
+    several answers of a reviewer about the same the last one counts. Added regions take no part:
+    the other reviewer was not asked about them.
 
     Args:
         first: Decisions of one reviewer.

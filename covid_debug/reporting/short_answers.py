@@ -21,6 +21,7 @@ MAY_I_BELIEVE = "May I believe it?"
 DID_CLEANING_HELP = "Did cleaning help?"
 _MORE_OFTEN_THAN_NOT = 0.5
 _DECIDED = ("improved", "worse")
+_SECTIONS = {"ingest": "data"}
 _SHORT_QUESTIONS = {
     "dependence": "less lost when text is exchanged",
     "text_free": "right on films without text",
@@ -157,9 +158,10 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
             f" films right; the commonest label {_percent(best.chance)}."
         )
     if summary.critical:
-        sections = join_words(list(dict.fromkeys(one.section for one in summary.critical)))
+        names = [_SECTIONS.get(one.section, one.section) for one in summary.critical]
+        about = join_words(list(dict.fromkeys(names)))
         n = len(summary.critical)
-        lines.append(f"{n} critical finding{'' if n == 1 else 's'}: {sections}.")
+        lines.append(f"{n} critical finding{'' if n == 1 else 's'} about the {about}.")
     return lines
 
 

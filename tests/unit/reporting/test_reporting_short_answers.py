@@ -172,7 +172,7 @@ def test_believe_a_class_named_on_blurred_films_and_critical_findings_ask_for_ca
 
     assert believe.word == "with care"
     assert believe.line == "100 % of COVID-19 predictions stay when the film is blurred away."
-    assert believe.notes == ("2 critical findings: ingest and cleaning.",)
+    assert believe.notes == ("2 critical findings about the data and cleaning.",)
 
 
 def test_believe_only_baselines_that_beat_chance_count():
