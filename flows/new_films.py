@@ -8,13 +8,13 @@ Heavy modules are imported inside, as in :mod:`flows.starting`.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from covid_debug.errors import CovidDebugError
+from flows.stage import stage
 from flows.starting import name_start, refuse
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def audit_new(
     return Completed(message=f"{len(batch.flags)} of {batch.n_new} new films flagged")
 
 
-@task(task_run_name="audit what is new", cache_policy=NO_CACHE, persist_result=False)
+@stage("audit what is new")
 def _audit_batch(asked: "GrowingAudit", store: Path, means: "Means") -> "Batch":
     from covid_debug.audit.growing import audit_new_films
 

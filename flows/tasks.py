@@ -1,15 +1,9 @@
-"""One Prefect task a stage: builds the request from the configuration, and says what came out.
-
-Prefect's own cache is off; the artifacts are the only truth.
-"""
+"""One Prefect task a stage: builds the request from the configuration, and says what came out."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from covid_debug.arms import ARMS, SWAPPED_TEST, VERSIONS, arm_training
 from covid_debug.artifacts import canonical_json
@@ -38,6 +32,7 @@ from covid_debug.text.catalog import members_of
 from covid_debug.text.stage import RegionsRequest, describe_regions
 from covid_debug.training.params import EpochMetrics
 from covid_debug.training.stage import TrainRequest
+from flows.stage import stage
 
 VIEW_CACHE = "views"
 
@@ -69,13 +64,13 @@ class Run:
         return find_or_make(request, store or data_dir, means)
 
 
-@task(task_run_name="ingest", cache_policy=NO_CACHE, persist_result=False)
+@stage("ingest")
 def ingest(run: Run) -> Path:
     """Collect the films, audit them and split them by patient; the artifact is a film set."""
     return run.find_or_make(run.config.data)
 
 
-@task(task_run_name="find text", cache_policy=NO_CACHE, persist_result=False)
+@stage("find text")
 def find_text(run: Run, filmset: Path) -> Path:
     """Look for burned-in text on every film of every split; the artifact holds regions.jsonl."""
     regions = run.find_or_make(RegionsRequest(filmset, run.config.text))
@@ -84,7 +79,7 @@ def find_text(run: Run, filmset: Path) -> Path:
     return regions
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@stage()
 def make_version(run: Run, name: str, filmset: Path, regions: Path) -> Path:
     """Make a version of the films: COVIDx++, its placebo, or another one of the catalogue."""
     config = run.config
@@ -92,7 +87,7 @@ def make_version(run: Run, name: str, filmset: Path, regions: Path) -> Path:
     return run.find_or_make(make(filmset, regions, config.cleaning, config.run_seed))
 
 
-@task(task_run_name="prove the cleaning", cache_policy=NO_CACHE, persist_result=False)
+@stage("prove the cleaning")
 def prove(run: Run, filmset: Path, cleaned: Path) -> Path:
     """Look for text that is left and for scars on a sample of the cleaned films."""
     config = run.config
@@ -108,9 +103,7 @@ def prove(run: Run, filmset: Path, cleaned: Path) -> Path:
     return proved
 
 
-@task(
-    task_run_name="make the versions of the test films", cache_policy=NO_CACHE, persist_result=False
-)
+@stage("make the versions of the test films")
 def make_tests(run: Run, versions: Mapping[str, Path], regions: Path) -> dict[str, Path]:
     """Collect every version of the test films: name -> film set."""
     config, original = run.config, versions[BASE_ARM]
@@ -132,7 +125,7 @@ def make_tests(run: Run, versions: Mapping[str, Path], regions: Path) -> dict[st
     return tests
 
 
-@task(task_run_name="make what {arm} sees", cache_policy=NO_CACHE, persist_result=False)
+@stage("make what {arm} sees")
 def make_seen(
     run: Run, arm: str, versions: Mapping[str, Path], tests: Mapping[str, Path]
 ) -> dict[str, Path]:
@@ -160,7 +153,7 @@ def make_seen(
     return seen
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@stage()
 def train(
     run: Run,
     arm: str,
@@ -177,13 +170,13 @@ def train(
     return run.find_or_make(request)
 
 
-@task(task_run_name="leave out {source}", cache_policy=NO_CACHE, persist_result=False)
+@stage("leave out {source}")
 def leave_out(run: Run, source: str, filmset: Path) -> Path:
     """Choose the films of the fold that leaves a source out."""
     return run.find_or_make(LeaveOutRequest(filmset, source))
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@stage()
 def audit(
     run: Run, checkpoint: Path, filmset: Path, regions: Path, *, with_maps: bool = True
 ) -> Path:
@@ -193,13 +186,13 @@ def audit(
     return run.find_or_make(AuditRequest(checkpoint, filmset, regions, params, config.run_seed))
 
 
-@task(task_run_name="calibrate", cache_policy=NO_CACHE, persist_result=False)
+@stage("calibrate")
 def calibrate(run: Run, audited: Path, checkpoint: Path, filmset: Path) -> Path:
     """Hold the audit's flags against known truth, where there is one."""
     return run.find_or_make(CalibrationRequest(audited, checkpoint, filmset))
 
 
-@task(task_run_name="lay markers", cache_policy=NO_CACHE, persist_result=False)
+@stage("lay markers")
 def transfer(run: Run, checkpoints: Sequence[Path], filmset: Path, regions: Path) -> Path:
     """Lay the markers of each source on films of the others, and ask the models."""
     audit = run.config.audit
@@ -216,7 +209,7 @@ def transfer(run: Run, checkpoints: Sequence[Path], filmset: Path, regions: Path
     return made
 
 
-@task(task_run_name="compare", cache_policy=NO_CACHE, persist_result=False)
+@stage("compare")
 def compare(
     run: Run,
     checkpoints: Mapping[tuple[str, int], Path],
@@ -232,14 +225,14 @@ def compare(
     return run.find_or_make(request)
 
 
-@task(task_run_name="confounds", cache_policy=NO_CACHE, persist_result=False)
+@stage("confounds")
 def confounds(run: Run, filmset: Path, regions: Path) -> Path:
     """Test models that never see a lung."""
     config = run.config
     return run.find_or_make(ConfoundsRequest(filmset, regions, config.view, config.run_seed))
 
 
-@task(task_run_name="map shortcuts", cache_policy=NO_CACHE, persist_result=False)
+@stage("map shortcuts")
 def shortcuts(
     run: Run, checkpoints: Sequence[Path], filmset: Path, regions: Path, cleaned: Path
 ) -> Path:
@@ -250,7 +243,7 @@ def shortcuts(
     return run.find_or_make(request)
 
 
-@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+@stage("report")
 def report(
     run: Run,
     filmset: Path,
