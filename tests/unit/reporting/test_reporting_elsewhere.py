@@ -8,9 +8,15 @@ import pytest
 import reporting_fakes as fakes
 
 from covid_debug.audit.artifact import load_audit
-from covid_debug.cleaning.decisions import Decision, read_decisions, render_decisions
+from covid_debug.cleaning.decisions import (
+    Decision,
+    apply_decisions,
+    read_decisions,
+    render_decisions,
+)
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.regions import read_regions
+from covid_debug.records import FilmRegions
 from covid_debug.reporting.elsewhere import (
     Rectangle,
     choose_reviewer,
@@ -134,6 +140,24 @@ def test_label_studio_answers_come_back_as_decisions(films, tmp_path):
         Decision(films[1].film.image_id, "reject", "mk"),
     )
     assert (found.n_films, found.n_left) == (2, 0)
+
+
+def test_label_studio_answers_clean_the_regions_that_they_are_about(films, tmp_path):
+    first, second, *_ = _tasks(films, tmp_path)
+    moved = _rectangle("keep", x=13.5, width=24)
+    away = _rectangle("remove", x=50, y=80, width=10, height=10, name="Xy1")
+    tasks = [_annotate(first, moved, away), _annotate(second, _rectangle("not text"))]
+    regions = {
+        film.film.image_id: FilmRegions(film.film.image_id, 40, 50, film.regions) for film in films
+    }
+
+    revised = apply_decisions(regions, read_export(_save(tmp_path, tasks), "mk").decisions)
+
+    one, two = (revised[film.film.image_id] for film in films[:2])
+    assert [region.detector for region in one.regions] == ["reviewer"]
+    assert [reason for _, reason in one.rejected] == ["kept by mk"]
+    assert two.regions == ()
+    assert [reason for _, reason in two.rejected] == ["rejected by mk"]
 
 
 def test_label_studio_new_rectangles_are_text_that_no_detector_saw(films, tmp_path):
