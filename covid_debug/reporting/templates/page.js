@@ -1,5 +1,5 @@
 "use strict";
-// The page: day or night, storage, dialogs, and links inside a viewer's frame.
+// The page: day or night, storage, dialogs, wide tables, and links inside a viewer's frame.
 const page = (() => {
   // A viewer that shows the report in a sandboxed frame (MLflow does) follows no link inside it,
   // refuses storage and drops downloads.
@@ -44,6 +44,21 @@ const page = (() => {
   system.addEventListener("change", showTheme);
   showTheme();
   button.hidden = false;
+
+  // What is wider than the window scrolls by keyboard too.
+  function setScrollers() {
+    for (const box of document.querySelectorAll(".scroll, .confusions, pre")) {
+      const isWide = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      if (isWide === box.hasAttribute("tabindex")) continue;
+      if (!isWide) { for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name); continue; }
+      box.tabIndex = 0;
+      box.setAttribute("role", "group");
+      box.setAttribute("aria-label", `${box.closest("section")?.querySelector("h2")?.textContent || "Table"}, scrolls`);
+    }
+  }
+  setScrollers();
+  window.addEventListener("resize", setScrollers);
+  document.addEventListener("toggle", setScrollers, true);  // a fold was opened
 
   /** Open a dialog; ``act`` gets the pressed button's answer, and nothing after Escape. */
   function ask(dialog, act) {
