@@ -6,9 +6,14 @@ MLflow folds a description after some five lines.
 from collections.abc import Iterator, Mapping, Sequence
 
 from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, POOLED, Row
+from covid_debug.tracking.names import SHORT_METRICS
 
 _FIRST = (BASE_ARM, CLEANED_ARM)
 _METRICS = ("precision", "recall")
+_LEGEND = (
+    "prec and recall: on the original test films; .cleaned: on the cleaned ones. In brackets 95 %"
+    " intervals over patients and seeds."
+)
 _Cells = Mapping[tuple[str, str], Mapping[tuple[str, str], Row]]
 
 
@@ -32,7 +37,7 @@ def describe_run(
             cells.setdefault((row.train_data, row.test_data), {})[row.class_name, row.metric] = row
     short = [f"{answer.partition('. ')[0]}." for answer in answers]
     lines = [" ".join(short), "", *_write_small(cells, target_class)]
-    lines += ["", "In brackets 95 % intervals over patients and seeds.", ""]
+    lines += ["", _LEGEND, ""]
     lines += [f"- {line}" for line in [*answers, *headlines]]
     lines += ["", *_write_all(cells, target_class), "", "Research tool, not for clinical use."]
     return "\n".join(lines).lstrip()
@@ -42,7 +47,12 @@ def _write_small(cells: _Cells, target_class: str) -> Iterator[str]:
     arms, tests = (
         [name for name in _FIRST if any(pair[i] == name for pair in cells)] for i in (0, 1)
     )
-    heads = [f"{metric} on {test} films" for test in tests for metric in _METRICS]
+    # The names of the ready view: longer ones would break the line.
+    heads = [
+        SHORT_METRICS[metric] if test == BASE_ARM else f"{SHORT_METRICS[metric]}.{test}"
+        for test in tests
+        for metric in _METRICS
+    ]
     yield f"| {target_class}, % | {' | '.join(heads)} |"
     yield f"|---|{'---|' * len(heads)}"
     for arm in arms:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+# MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.
+SHORT_METRICS = {"f1": "f1", "precision": "prec", "recall": "recall"}
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
 
 

@@ -3,7 +3,6 @@
 Owns which results become metrics and what they are called; computes nothing.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,19 +28,19 @@ from covid_debug.tracking.describing import describe_run
 from covid_debug.tracking.mlflow_run import MlflowRun
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from covid_debug.tracking.models import registered_name
-from covid_debug.tracking.names import metric_name
+from covid_debug.tracking.names import SHORT_METRICS, metric_name
 from covid_debug.tracking.pictures import draw_film, rank_severe
 from covid_debug.tracking.ready_view import encode_view
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
 Metrics = dict[str, float | None]
 
-# MLflow cuts a column's heading after some twelve letters and shows every digit that it was given.
-SHORT_METRICS = {"f1": "f1", "precision": "prec", "recall": "recall"}
 # MLflow sorts columns by name, whatever a view says, and a small window shows three of them.
 SHOWN_COLUMNS = ("prec", "prec.cleaned", "recall", "recall.cleaned")
 _ORDER_TAG = "newest first"
 READY_VIEW = encode_view(SHOWN_COLUMNS, ("run",), order_tag=_ORDER_TAG)
+# MLflow writes all parameters of a run above its pictures; the parent holds the others.
+_CHILD_PARAMS = ("arch", "n_epochs", "batch_size", "learning_rate")
 _CONTRASTED = ("precision", "recall")
 _RUN_FILES = (
     *("report.html", "summary.json", "statistics.json"),
@@ -147,7 +146,9 @@ class RunRecorder:
         Yields:
             What the training stage reports to.
         """
-        params = {"training": dataclasses.asdict(self._training), "seed": seed, "arm": arm}
+        recipe = {name: getattr(self._training, name) for name in _CHILD_PARAMS}
+        recipe |= {"image_size": self._view.image_size, **ARMS[arm].training}
+        params = {"arm": arm, "seed": seed, **recipe}
         place = f"{self._parent.started:%Y-%m-%d %H:%M} {999 - self._n_trained:03d}"
         self._n_trained += 1
         tags = {**_arm_tags(arm, seed), "run": self._name, _ORDER_TAG: place}

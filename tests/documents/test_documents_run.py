@@ -22,12 +22,18 @@ from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.config.loader import load_config
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models.catalog import build_backbone
+from covid_debug.models.checkpoint import save_checkpoint
+from covid_debug.models.classifier import Classifier
+from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from tests.cli import call
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+KEY = "0123456789abcdef"
 SHELL = {"", "bash", "console", "sh", "shell"}
 
 NOT_RUN = {  # pattern of a command line -> why it is only checked, not run
@@ -137,6 +143,24 @@ def make_names() -> dict[str, Any]:
     }
 
 
+def track_models(folder: Path) -> None:
+    """Leave what a run called demo leaves: its films, and two models in MLflow."""
+    films = generate_phantom(folder / "data" / f"filmset-{KEY}", n_train=1, n_test=3, seed=0)
+    for name in ("cleaned", "placebo"):
+        shutil.copytree(films.root, films.root.with_name(f"{name}-{KEY}"))
+    shutil.copy(films.path_of(films.films[0]), folder / "film.png")
+    network = build_backbone("resnet18_half", 3)
+    classifier = Classifier(network, class_names=films.class_names, image_size=(32, 32)).eval()
+    view = ViewSpec(image_size=32)
+    made = save_checkpoint(
+        folder / "data" / f"checkpoint-{KEY}", classifier, arch="resnet18_half", arch_params={},
+        view=view,
+    )  # fmt: skip
+    with MlflowTracker(f"sqlite:///{folder}/mlflow.db").run("key", "demo", {}, {}) as run:
+        for arm in ("original", "cleaned"):
+            run.register(run.log_model(made, arm, {}), "demo", arm, {})
+
+
 @pytest.mark.parametrize("block", ALL_BLOCKS, ids=str)
 def test_every_block_is_of_a_known_kind(block: Block) -> None:
     assert block.kind != "unknown", (
@@ -152,6 +176,8 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     shutil.copytree(kept / "report", tmp_path / "reports" / "demo-0123456789abcdef")
     shutil.copytree(kept / "audit", tmp_path / "data" / "audit-0123456789abcdef")
     with contextlib.chdir(tmp_path):
+        if page.name == "mlflow.md":
+            track_models(tmp_path)
         for block in BLOCKS[page]:
             if block.kind == "python":
                 code = "\n" * block.line + block.text  # a traceback names the page's own line

@@ -166,7 +166,7 @@ def test_finish_describes_the_parent_with_the_answer_and_a_small_table_first(run
     lines = runs["tiny"]["tags.mlflow.note.content"].splitlines()
 
     assert lines[0] == "Did it help? No evidence."
-    assert lines[2].startswith("| COVID-19, % | precision on original films | recall on original")
+    assert lines[2] == "| COVID-19, % | prec | recall | prec.cleaned | recall.cleaned |"
     assert lines[5].startswith("| trained on cleaned | 100 [")
     assert "- One line." in lines
     assert any(line.startswith("| cleaned | text-swapped | 100 [") for line in lines)
