@@ -28,7 +28,12 @@ def _name_run() -> str:
     return name_start(f"new films in {Path(flow_run.parameters['folder']).name}")
 
 
-@flow(name="audit-new-films", flow_run_name=_name_run)
+@flow(
+    name="audit-new-films",
+    flow_run_name=_name_run,
+    description="Audits the films of a folder that no earlier audit of the checkpoint covered."
+    " Press *Edit* and give folder and checkpoint, then switch the schedule on.",
+)
 def audit_new(
     folder: str,
     checkpoint: str,

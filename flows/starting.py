@@ -67,7 +67,12 @@ for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(_OneLine())
 
 
-@flow(name="debug-covidx", flow_run_name=_name_run)
+@flow(
+    name="debug-covidx",
+    flow_run_name=_name_run,
+    description="The whole loop of a configuration; started again, it goes on from its finished"
+    " stages. Press *Run*, *Custom run*, and give a configuration's path.",
+)
 def run_configuration(config: str, overrides: tuple[str, ...] = ()) -> State[Any]:
     """Run the whole loop of a configuration; started again, it goes on from its finished stages.
 
