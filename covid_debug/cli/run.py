@@ -127,7 +127,7 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
 ) -> None:
-    """Serve MLflow and Prefect on localhost until interrupted; prints the addresses."""
+    """Serve MLflow and Prefect on localhost, and run what is started on Prefect's page."""
     from covid_debug.terminal import alive
 
     check_own("flows")

@@ -32,7 +32,7 @@ from flows.server import START
 
 
 def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect_port: int) -> None:
-    """Start both servers, print their addresses and wait until interrupted.
+    """Start the servers, print their addresses and wait until interrupted.
 
     Args:
         data_dir: Folder of artifacts; Prefect's database lies in ``<data_dir>/.prefect``.
@@ -59,7 +59,7 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
     ]
     # Without it, what is started here is found in the working directory's store, which is shown.
     proposed = [] if tracking_uri is None else [f"tracking.uri={tracking_uri}"]
-    runs_command = ["-m", "flows.serving", str(DEMO_CONFIG), *proposed]
+    runner_command = ["-m", "flows.serving", str(DEMO_CONFIG), *proposed]
     mlflow_url = f"http://{HOST}:{mlflow_port}"
     prefect_url = f"http://{HOST}:{prefect_port}"
     form_url = f"{prefect_url}/api/deployments/name/{START}"
@@ -80,7 +80,7 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
             for server in servers:
                 server.wait()
             environment["PREFECT_API_URL"] = f"{prefect_url}/api"
-            servers.append(start("Runs", runs_command, form_url))
+            servers.append(start("Runner", runner_command, form_url))
             servers[-1].wait()
             runs_url = MlflowTracker(mlflow_url, ready_view=READY_VIEW).runs_url
             with urllib.request.urlopen(form_url) as answer:  # noqa: S310
