@@ -94,10 +94,7 @@ _SCRIPTS = ("page.js", "decisions.js", "viewer.js", "scatter.js", "films.js")  #
 _MAX_TABLE_ROWS = 12
 _FIRST = (BASE_ARM, CLEANED_ARM)
 MAX_CARDS = 1000  # films that get a card; all of them are in flags.csv
-_INLINED_FIGURES = (
-    *("questions", "shortcut_map", "comparison", "calibration"),
-    "probability_shift",
-)
+_INLINED_FIGURES = ("questions", "shortcut_map", "comparison", "calibration")
 
 
 def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) -> Path:
