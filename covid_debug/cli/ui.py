@@ -27,7 +27,7 @@ from covid_debug.tracking.mlflow_tracker import (
     default_artifact_location,
     default_tracking_uri,
 )
-from covid_debug.tracking.recorder import READY_VIEW
+from covid_debug.tracking.ready_view import READY_VIEW
 from flows.server import START
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from covid_debug.errors import TrackingError
 from covid_debug.tracking.models import find_or_log_model, register_model
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
 
@@ -161,7 +161,7 @@ class MlflowRun:
         with as_tracking_error(self._uri):
             log(self.run_id, str(path), folder or None)
 
-    def log_figure(self, figure: Figure, name: str) -> None:
+    def log_figure(self, figure: "Figure", name: str) -> None:
         """Copy a figure to the run.
 
         Raises:

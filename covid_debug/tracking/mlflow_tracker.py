@@ -62,7 +62,7 @@ class MlflowTracker:
             artifact_location: Where a new experiment keeps files; None is a folder
                 ``mlartifacts`` in the working directory, or the server's own choice.
             ready_view: A ready-made table of runs, see
-                :func:`covid_debug.tracking.ready_view.encode_view`; empty writes none.
+                :data:`covid_debug.tracking.ready_view.READY_VIEW`; empty writes none.
 
         Raises:
             TrackingError: If the store cannot be reached or refuses the experiment.

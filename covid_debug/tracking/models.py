@@ -15,7 +15,6 @@ import cv2
 
 from covid_debug.artifacts import describe_code
 from covid_debug.data.phantom import plan_pool, render_phantom
-from covid_debug.models.checkpoint import read_class_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +52,8 @@ def save_film_model(checkpoint: Path, out: Path, description: "Model | None" = N
         description: MLflow's entry of the model, where it has one.
     """
     from mlflow import pyfunc  # noqa: PLC0415  a second of import, only when used
+
+    from covid_debug.models.checkpoint import read_class_names  # noqa: PLC0415  torch, too
 
     pyfunc.save_model(
         out,

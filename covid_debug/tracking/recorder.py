@@ -30,15 +30,11 @@ from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from covid_debug.tracking.models import registered_name
 from covid_debug.tracking.names import SHORT_METRICS, metric_name
 from covid_debug.tracking.pictures import draw_film, rank_severe
-from covid_debug.tracking.ready_view import encode_view
+from covid_debug.tracking.ready_view import ORDER_TAG, READY_VIEW
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
 Metrics = dict[str, float | None]
 
-# MLflow sorts columns by name, whatever a view says, and a small window shows three of them.
-SHOWN_COLUMNS = ("prec", "prec.cleaned", "recall", "recall.cleaned")
-_ORDER_TAG = "newest first"
-READY_VIEW = encode_view(SHOWN_COLUMNS, ("run",), order_tag=_ORDER_TAG)
 # MLflow writes all parameters of a run above its pictures; the parent holds the others.
 _CHILD_PARAMS = ("arch", "n_epochs", "batch_size", "learning_rate")
 _CONTRASTED = ("precision", "recall")
@@ -151,7 +147,7 @@ class RunRecorder:
         params = {"arm": arm, "seed": seed, **recipe}
         place = f"{self._parent.started:%Y-%m-%d %H:%M} {999 - self._n_trained:03d}"
         self._n_trained += 1
-        tags = {**_arm_tags(arm, seed), "run": self._name, _ORDER_TAG: place}
+        tags = {**_arm_tags(arm, seed), "run": self._name, ORDER_TAG: place}
         with self._tracker.child(self._parent, child_name(arm, seed), params, tags) as run:
             n_films = len(load_filmset(filmset_dir).select("train"))
             _log_films(run, arm, filmset_dir, role="train", n_films=n_films)

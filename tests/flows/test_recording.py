@@ -21,7 +21,7 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.reporting.answers import list_train_test
 from covid_debug.reporting.comparison import arrange_comparison
 from covid_debug.reporting.figures import draw_confusion
-from covid_debug.tracking.recorder import SHOWN_COLUMNS
+from covid_debug.tracking.ready_view import SHOWN_COLUMNS
 from flows.recording import open_recorder, question_table, train_test_table
 from tests.audits import make_audited, write_made_up_audit
 from tests.films import build_filmset, make_film

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
-from covid_debug.tracking.recorder import READY_VIEW
+from covid_debug.tracking.ready_view import READY_VIEW
 
 
 @pytest.fixture(scope="session")
