@@ -52,8 +52,8 @@ def agree(
     from covid_debug.cleaning.agreement import compare_reviewers, list_reviewers, tabulate
     from covid_debug.cleaning.decisions import read_decisions
 
-    films = list(results.films(run)[["image_id", "patient_id", "path"]].fillna("").itertuples())
     files = {"first": read_decisions(first), "second": read_decisions(second)}
+    films = list(results.films(run)[["image_id", "patient_id", "path"]].fillna("").itertuples())
     patients = {str(film.image_id): str(film.patient_id or film.image_id) for film in films}
     found = compare_reviewers(files["first"], files["second"], patients, seed=seed)
     for (name, decisions), path in zip(files.items(), (first, second), strict=True):

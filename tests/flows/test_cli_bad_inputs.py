@@ -35,6 +35,13 @@ LINES = (
     "compare --arm original={model} --data original={films} --out {out}",
     "report --run {run} --decisions said.jsonl",
     "report --run run --decisions {said.jsonl}",
+    "audit-new {covidx} --checkpoint model --detector marker --data-dir store --table flags.csv",
+    "audit-new films --checkpoint {model} --detector marker --data-dir store --table flags.csv",
+    "decisions agree {said.jsonl} said.jsonl --run run",
+    "decisions agree said.jsonl said.jsonl --run {run}",
+    "decisions export --to fiftyone --data {films} --regions {films/truth_regions.jsonl}"
+    " --out {out}",
+    "decisions import {export.json} --out returned.jsonl",
     "bench text --data {films} --annotations {boxes.json} --detector marker --out {out}",
     "bench audit --out {place}",
     "bench plants --data {films} --regions {films/truth_regions.jsonl} --size 32 --out {place}",

@@ -19,6 +19,7 @@ from benchmarks.text.scoring import load_annotations
 from covid_debug.artifacts import find_damage
 from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.audit.transfer_record import load_transfer
+from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.cleaning.proof import load_proof
 from covid_debug.cli import run as cli
 from covid_debug.data.filmset import load_filmset
@@ -104,6 +105,12 @@ def write_verdict() -> None:
         image_id = next(csv.DictReader(stream))["image_id"]
     line = {"image_id": image_id, "decision": "accept", "reviewer": "Å", "note": "seen twice"}
     Path("verdicts.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+
+
+def tag_a_sample() -> None:
+    exported = json.loads(Path("elsewhere/samples.json").read_text(encoding="utf-8"))
+    exported["samples"][0]["tags"] = ["accept"]
+    Path("tagged.json").write_text(json.dumps(exported), encoding="utf-8")
 
 
 def write_annotations() -> None:
@@ -230,6 +237,30 @@ STEPS = {
         write_verdict,
     ),
     "demo": Step("demo --out .", "reports/tiny-*/report.html", load_run, ("run",)),
+    "audit-new": Step(
+        "audit-new covidx --checkpoint model --data-dir store --detector marker --at-least 2"
+        " --workers 1 --table flags.csv",
+        "flags.csv",
+        lambda path: path.read_text(encoding="utf-8").index("checkpoint,"),
+        ("train", "ingest"),
+    ),
+    "decisions agree": Step(
+        "decisions agree verdicts.jsonl verdicts.jsonl --run {run}", needs=("report",)
+    ),
+    "decisions export": Step(
+        "decisions export --to fiftyone --data films --regions films/truth_regions.jsonl"
+        " --out elsewhere",
+        "elsewhere/samples.json",
+        lambda path: json.loads(path.read_text(encoding="utf-8")),
+        ("phantom",),
+    ),
+    "decisions import": Step(
+        "decisions import tagged.json --reviewer mk --out returned.jsonl",
+        "returned.jsonl",
+        read_decisions,
+        ("decisions export",),
+        tag_a_sample,
+    ),
     "bench text": Step(
         "bench text --data films --annotations boxes.json --detector marker --out bench-text",
         "bench-text",
