@@ -142,7 +142,7 @@ class Rectangle:
 
 
 def decide_regions(
-    image_id: str, reviewer: str, rectangles: Sequence[Rectangle], known: Sequence[Box]
+    image_id: str, reviewer: str, rectangles: Sequence[Rectangle], known: Mapping[int, Box]
 ) -> tuple[list[Decision], int]:
     """Turn rectangles into decisions.
 
@@ -153,7 +153,7 @@ def decide_regions(
         image_id: The film.
         reviewer: Who decided.
         rectangles: What came back; undecided ones say nothing.
-        known: Boxes of the regions that were sent, in their order.
+        known: Place of a region that was sent -> its box; a tool may have deleted some.
 
     Returns:
         The decisions, and the number of rectangles at no region that do not say "remove".
@@ -183,14 +183,13 @@ def decide_regions(
     return [*decisions.values(), *added], n_left
 
 
-def _find_region(rectangle: Rectangle, known: Sequence[Box]) -> int | None:
-    overlaps = [intersection_over_union(rectangle.box, box) for box in known]
+def _find_region(rectangle: Rectangle, known: Mapping[int, Box]) -> int | None:
+    overlaps = {i: intersection_over_union(rectangle.box, box) for i, box in known.items()}
     index = rectangle.index
-    if index is not None and index < len(overlaps) and overlaps[index] >= _MIN_OVERLAP:
+    if index is not None and overlaps.get(index, 0.0) >= _MIN_OVERLAP:
         return index
-    if not overlaps or max(overlaps) < _MIN_OVERLAP:
-        return None
-    return overlaps.index(max(overlaps))
+    best = max(overlaps, key=lambda i: overlaps[i], default=None)
+    return None if best is None or overlaps[best] < _MIN_OVERLAP else best
 
 
 def to_box(values: Sequence[float]) -> Box:

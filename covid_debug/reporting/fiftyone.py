@@ -110,7 +110,8 @@ def read_fiftyone(exported: object, name: str, reviewer: str | None) -> Returned
             if verdict:
                 decisions.append(Decision(image_id, verdict, reviewer))
             detections = (sample.get("text") or {}).get("detections", [])
-            known = [to_box(one["film_box"]) for one in detections if one.get("film_box")]
+            sent = [one for one in detections if one.get("film_box")]
+            known = {int(one["region_index"]): to_box(one["film_box"]) for one in sent}
             rectangles = [_to_rectangle(one, sample) for one in detections]
             found, left = decide_regions(image_id, reviewer, rectangles, known)
             decisions += found

@@ -181,7 +181,7 @@ def _read_annotation(
     data: Mapping[str, Any], results: Sequence[Mapping[str, Any]], reviewer: str
 ) -> tuple[list[Decision], int]:
     image_id, note, verdict = str(data["image_id"]), "", ""
-    known: list[Box] = [to_box(box) for box in data["regions"]]
+    known = {place: to_box(box) for place, box in enumerate(data["regions"])}
     rectangles = []
     for result in results:
         value = result["value"]

@@ -251,6 +251,17 @@ def test_fiftyone_tags_come_back_as_decisions(films, tmp_path):
     assert len(found.decisions) == 3
 
 
+def test_fiftyone_a_region_keeps_its_place_when_one_before_it_was_deleted(films, tmp_path):
+    sample, *_ = _samples(films, tmp_path)
+    (detection,) = sample["text"]["detections"]
+    later = {**detection, "region_index": 1, "film_box": [20, 40, 24, 45], "tags": ["keep"]}
+    sample["text"]["detections"] = [later]
+
+    (decision,) = read_export(_save(tmp_path, {"samples": [sample]}), "mk").decisions
+
+    assert (decision.region_index, decision.box) == (1, (20, 40, 24, 45))
+
+
 def test_fiftyone_two_verdicts_on_a_film_are_refused(films, tmp_path):
     first, *_ = _samples(films, tmp_path)
     first["tags"] = ["accept", "unsure"]
@@ -266,13 +277,13 @@ def test_fiftyone_needs_the_name_of_the_reviewer(tmp_path):
 
 def test_decide_regions_two_answers_about_one_region_are_refused():
     with pytest.raises(DataIntegrityError, match="two rectangles say different things"):
-        decide_regions("f", "mk", [Rectangle(BOX, "keep"), Rectangle(BOX, "remove")], [BOX])
+        decide_regions("f", "mk", [Rectangle(BOX, "keep"), Rectangle(BOX, "remove")], {0: BOX})
 
 
 def test_decide_regions_equal_boxes_are_told_apart_by_where_they_came_from():
     sent = [Rectangle(BOX, "keep", 0), Rectangle(BOX, "remove", 1)]
 
-    decisions, _ = decide_regions("f", "mk", sent, [BOX, BOX])
+    decisions, _ = decide_regions("f", "mk", sent, {0: BOX, 1: BOX})
 
     assert [(one.region_index, one.decision) for one in decisions] == [(0, "keep"), (1, "accept")]
 
