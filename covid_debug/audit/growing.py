@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from covid_debug.artifacts import MANIFEST_NAME, is_complete, read_manifest, write_text_atomic
 from covid_debug.audit.artifact import AUDIT_KIND, load_audit
@@ -97,8 +98,8 @@ def audit_new_films(asked: GrowingAudit, store: Path, means: Means) -> Batch:
     """Audit the films of a folder that no earlier audit of the checkpoint covered.
 
     Known are the films that the checkpoint was trained and validated on, and those of every audit
-    of it in the store. A file that cannot be read, perhaps because it is still being copied, is
-    looked at again the next time.
+    of it in the store, for the same class or for all. A file that cannot be read, perhaps because
+    it is still being copied, is looked at again the next time.
 
     Args:
         asked: Folder, model, and how to audit.
@@ -108,7 +109,7 @@ def audit_new_films(asked: GrowingAudit, store: Path, means: Means) -> Batch:
     Returns:
         The batch.
     """
-    known = list(_iter_known(asked.checkpoint, store))
+    known = list(_iter_known(asked, store))
     found = find_new_films(
         asked.folder,
         {film.image_id for film, _, _ in known},
@@ -169,31 +170,32 @@ def write_flags(table: Path, store: Path) -> None:
             f"{table}: is not a table of new flags (expected the columns {header.strip()}); name"
             " another file"
         )
-    for folder, inputs in sorted(_iter_audits(store), key=lambda one: _made_at(one[0])):
-        if inputs["filmset"].startswith(f"{NewFilmsRequest.stage}-"):
+    for folder, made in sorted(_iter_audits(store), key=lambda one: _made_at(one[0])):
+        if made["inputs"]["filmset"].startswith(f"{NewFilmsRequest.stage}-"):
             writer.writerows(map(asdict, _list_flags(folder)))
     table.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(table, stream.getvalue())
 
 
-def _iter_audits(store: Path) -> Iterator[tuple[Path, Mapping[str, str]]]:
+def _iter_audits(store: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for folder in store.glob(f"{AUDIT_KIND}-*"):
         if is_complete(folder):
-            yield folder, read_manifest(folder, kind=AUDIT_KIND)["inputs"]
+            yield folder, read_manifest(folder, kind=AUDIT_KIND)
 
 
 def _made_at(folder: Path) -> float:
     return (folder / MANIFEST_NAME).stat().st_mtime
 
 
-def _iter_known(checkpoint: Path, store: Path) -> Iterator[tuple[Film, Path, float]]:
+def _iter_known(asked: GrowingAudit, store: Path) -> Iterator[tuple[Film, Path, float]]:
     """Yield every film that needs no audit, its file, and when its film set was made."""
-    trained_on = read_manifest(checkpoint, kind="checkpoint")["inputs"].get("filmset")
+    trained_on = read_manifest(asked.checkpoint, kind="checkpoint")["inputs"].get("filmset")
     covered: dict[str, tuple[str, ...]] = {}
     if trained_on is not None:
         covered[trained_on] = ("train", "val")
-    for _, inputs in _iter_audits(store):
-        if inputs["checkpoint"] == checkpoint.name:
+    for _, audit in _iter_audits(store):
+        inputs, target = audit["inputs"], audit["parameters"]["params"]["target_class"]
+        if inputs["checkpoint"] == asked.checkpoint.name and target in {None, asked.target_class}:
             covered[inputs["filmset"]] = (*covered.get(inputs["filmset"], ()), "test")
     for name, splits in covered.items():
         if not is_complete(store / name):

@@ -104,8 +104,8 @@ def compare_reviewers(
 ) -> tuple[Agreement, Agreement]:
     """Measure the agreement of two reviewers on films and on regions.
 
-    Kappa is that of [cohen1960kappa]; intervals are percentiles over 1,000 draws of patients. Of
-    several answers of a reviewer about the same the last one counts. Added regions take no part:
+    Kappa is that of [cohen1960kappa]; intervals are percentiles over 1,000 draws of patients, for
+    kappa with one made-up patient more, who may have got any answers. Of several answers of a reviewer about the same the last one counts. Added regions take no part:
     the other reviewer was not asked about them.
 
     Args:
@@ -180,7 +180,7 @@ def _compare(
     people = [patients[key[0]] for key in shared]
     confusion = Counter(zip(codes[0].tolist(), codes[1].tolist(), strict=True))
     words = [_REGION_WORDS.get(each, each) if is_region else each for each in possible]
-    share, kappa = _estimate(codes, len(possible), people, seed)
+    share, kappa = _estimate(codes, people, seed)
     return Agreement(
         about="regions" if is_region else "films",
         answers=tuple(words),
@@ -211,31 +211,36 @@ def _last_answers(
 
 
 def _estimate(
-    codes: NDArray[np.int64], n_answers: int, people: Sequence[str], seed: int
+    codes: NDArray[np.int64], people: Sequence[str], seed: int
 ) -> tuple[Estimate, Estimate]:
-    n = codes.shape[1]
+    n, n_people = codes.shape[1], len(set(people))
     if not n:
         nothing = Estimate.undefined(0, "nothing was answered by both")
         return nothing, nothing
-    cells = np.zeros((n, n_answers * n_answers))
-    cells[np.arange(n), codes[0] * n_answers + codes[1]] = 1.0
+    used, places = np.unique(codes, return_inverse=True)
+    first, second = places.reshape(2, -1)
+    cells = np.zeros((n, used.size**2))
+    cells[np.arange(n), first * used.size + second] = 1.0
+    generator = np.random.default_rng(seed)
 
     def both(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        table = sums.reshape(-1, n_answers, n_answers)
-        total = table.sum(axis=(1, 2))
-        equal = np.trace(table, axis1=1, axis2=2) / total
-        chance = (table.sum(axis=2) * table.sum(axis=1)).sum(axis=1) / total**2
-        left = 1 - chance
-        safe = np.where(left > 0, left, 1.0)
-        return np.stack([equal, np.where(left > 0, (equal - chance) / safe, np.nan)], axis=1)
+        # One patient more, spread over the cells at random: patients alone never draw what was not
+        # seen, so that a rare answer or full agreement would look certain.
+        unseen = generator.gamma(1 / used.size**2, size=sums.shape) * n / n_people
+        seen, smooth = (t.reshape(-1, used.size, used.size) for t in (sums, sums + unseen))
+        equal, likely = (np.trace(t, axis1=1, axis2=2) / t.sum(axis=(1, 2)) for t in (seen, smooth))
+        total = smooth.sum(axis=(1, 2))
+        chance = (smooth.sum(axis=2) * smooth.sum(axis=1)).sum(axis=1) / total**2
+        left = np.where(chance < 1, 1 - chance, np.nan)
+        return np.stack([equal, (likely - chance) / left], axis=1)
 
     replicates = cluster_bootstrap(cells, people, both, seed=seed)
-    size = {"n": n, "n_clusters": len(set(people))}
-    equal = float((codes[0] == codes[1]).mean())
+    size = {"n": n, "n_clusters": n_people}
+    equal = float((first == second).mean())
     share = summarise_replicates(equal, replicates[:, 0], **size, bounds=(0.0, 1.0))
-    if len(np.unique(codes)) == 1:
+    if used.size == 1:
         return share, Estimate.undefined(n, "both gave one answer only")
-    kappa = float(cohen_kappa_score(codes[0], codes[1]))
+    kappa = float(cohen_kappa_score(first, second))
     return share, summarise_replicates(kappa, replicates[:, 1], **size, bounds=(-1.0, 1.0))
 
 

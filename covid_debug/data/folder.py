@@ -126,8 +126,9 @@ class NewFilmsRequest(Request):
         return {"folder": str(self.folder.absolute())}
 
     def inputs(self) -> dict[str, str]:
-        """Return a hash of the films' own."""
-        digest = hashlib.sha256("".join(sorted(film.sha256 for film in self.found.films)).encode())
+        """Return a hash of the films' own and their names: a renamed film is looked up anew."""
+        named = sorted(f"{film.sha256} {film.path}\n" for film in self.found.films)
+        digest = hashlib.sha256("".join(named).encode("utf-8", "surrogateescape"))
         return {"films": digest.hexdigest()[:16]}
 
     def make(self, out: Path, means: Means) -> FilmSet:  # noqa: ARG002

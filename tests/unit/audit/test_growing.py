@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from covid_debug.artifacts import read_manifest
 from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.growing import (
     Batch,
@@ -126,6 +127,46 @@ def test_folder_is_audited_in_batches_and_every_film_once(
     assert second.audit not in {None, first.audit}
     n_flags = len(first.flags) + len(second.flags)
     assert len(table.read_text().splitlines()) == 1 + n_flags
+
+
+def test_batch_left_half_way_is_made_anew_for_a_film_that_was_renamed(
+    store: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, checkpoint = store
+    for i in range(4):
+        write_film(tmp_path / f"{i}.png", 100 + i)
+    means = Means(cache_dir=folder / "views", n_workers=1)
+    asked = GrowingAudit(tmp_path, checkpoint, TextParams("marker"), min_films=1)
+    monkeypatch.setattr("covid_debug.audit.growing.RegionsRequest", None)
+    with pytest.raises(TypeError):
+        audit_new_films(asked, folder, means)  # a kill after the list of films was written
+    monkeypatch.undo()
+    (tmp_path / "0.png").rename(tmp_path / "renamed.png")
+
+    batch = audit_new_films(asked, folder, means)
+
+    assert batch.audit is not None
+    filmset = load_filmset(folder / read_manifest(batch.audit, kind="audit")["inputs"]["filmset"])
+    assert {Path(film.path).name for film in filmset.films} == {
+        *("1.png", "2.png", "3.png", "renamed.png")
+    }
+
+
+def test_audit_of_one_class_leaves_the_others_to_be_audited(
+    store: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, checkpoint = store
+    for i in range(4):
+        write_film(tmp_path / f"{i}.png", 200 + i)
+    means = Means(cache_dir=folder / "views", n_workers=1)
+    one = GrowingAudit(tmp_path, checkpoint, TextParams("marker"), "normal", min_films=1)
+
+    numbers = [
+        audit_new_films(dataclasses.replace(one, target_class=target), folder, means).n_new
+        for target in ("normal", "normal", "COVID-19", None, "pneumonia")
+    ]
+
+    assert numbers == [4, 0, 4, 4, 0]
 
 
 def test_table_of_another_kind_is_not_overwritten(tmp_path: Path) -> None:

@@ -50,6 +50,22 @@ def test_kappa_interval_holds_the_spread_of_resampled_patients():
     assert films.kappa.high == pytest.approx(high, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "kappa"),
+    [
+        (["accept"] * 97 + ["reject"] * 3, ["accept"] * 97 + ["reject"] * 3, 0.85),
+        (["accept"] * 96 + ["reject"] * 4, ["reject"] * 4 + ["accept"] * 96, 0.0),
+        (["accept"] * 30, ["accept"] * 28 + ["reject"] * 2, 0.4),
+    ],
+)
+def test_kappa_interval_of_a_rare_answer_holds_what_was_not_seen(first, second, kappa):
+    patients = {f"f{i}": f"p{i}" for i in range(100)}
+
+    films, _ = compare_reviewers(_films(first, "a"), _films(second, "b"), patients)
+
+    assert films.kappa.low < kappa < films.kappa.high
+
+
 def test_kappa_films_of_one_patient_are_not_independent():
     first, second = _paper()
     five = {f"f{i}": f"p{i % 5}" for i in range(50)}

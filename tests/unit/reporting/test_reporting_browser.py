@@ -160,6 +160,34 @@ def test_reviewer_is_not_put_on_decisions_that_came_with_the_report(run, empty, 
     assert [row["reviewer"] for row in rows_of(export(empty).read_text())] == [""]
 
 
+def test_note_on_a_decision_that_came_with_the_report_leaves_it_its_reviewers(run, empty, tmp_path):
+    image_id = load_filmset(run[0].filmset).films[0].image_id
+    source = tmp_path / "decisions.jsonl"
+    source.write_text(json.dumps({"image_id": image_id, "decision": "reject", "reviewer": "AB"}))
+    browser.show(empty, add_decisions(run[1].parent, read_decisions(source)))
+    empty.fill("#reviewer", "MK")
+    empty.fill("#film-1 .note-field", "a wire")
+
+    (row,) = rows_of(export(empty).read_text())
+    assert (row["reviewer"], row["note"]) == ("AB", "a wire")
+
+
+def test_undo_of_decisions_about_films_without_a_card_says_so(run, empty, tmp_path):
+    image_id = load_filmset(run[0].filmset).films[0].image_id
+    source = tmp_path / "decisions.jsonl"
+    for answer in ("reject", "accept"):
+        films = [{"image_id": one, "decision": answer} for one in (image_id, "elsewhere")]
+        source.write_text("\n".join(map(json.dumps, films)))
+        browser.show(empty, add_decisions(run[1].parent, read_decisions(source)))
+        if answer == "reject":
+            empty.fill("#reviewer", "MK")  # the browser keeps what it shows
+
+    assert empty.inner_text("#differ-count") == "2"
+    empty.click("#differ-take")
+    empty.click("#undo")
+    assert decision_of(empty, 1) == "rejected"
+
+
 # ---- deciding by keyboard
 
 
