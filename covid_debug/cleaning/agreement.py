@@ -105,8 +105,9 @@ def compare_reviewers(
     """Measure the agreement of two reviewers on films and on regions.
 
     Kappa is that of [cohen1960kappa]; intervals are percentiles over 1,000 draws of patients, for
-    kappa with one made-up patient more, who may have got any answers. Of several answers of a reviewer about the same the last one counts. Added regions take no part:
-    the other reviewer was not asked about them.
+    kappa with one made-up patient more, who may have got any answers. Of several answers of a
+    reviewer about the same the last one counts. Added regions take no part: the other reviewer was
+    not asked about them.
 
     Args:
         first: Decisions of one reviewer.
