@@ -11,5 +11,6 @@ def test_sentences_are_text_and_no_markup():
     assert text.splitlines()[0] == "Did it? Yes."
     (line,) = [line for line in text.splitlines() if line.startswith("- Source")]
     assert line == (
-        r"- Source &lt;img src=x onerror=alert(1)&gt; !\[a](//b.example/c.png) \`d\` \*e\* f # g \| h"
+        r"- Source &lt;img src=x onerror=alert(1)&gt; !\[a](//b.example/c.png) \`d\` \*e\* f"
+        r" # g \| h"
     )
