@@ -27,7 +27,11 @@ const decisions = (() => {
   /** Change several entries as one step: pairs of a key and what changes there. */
   function change(changes, isStep = true) {
     if (isStep) past.push(changes.map(([key]) => [key, entries[key]]));
-    for (const [key, change] of changes) put(key, { decision: "", note: "", ...entries[key], ...change, reviewer });
+    for (const [key, change] of changes) {
+      const old = entries[key];
+      const isNote = change.decision === undefined && old?.decision;  // a decision stays its reviewer's
+      put(key, { decision: "", note: "", ...old, ...change, reviewer: isNote ? old.reviewer : reviewer });
+    }
     isExported = false;
     keep();
   }

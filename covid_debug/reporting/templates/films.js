@@ -227,7 +227,8 @@
 
   function undo() {
     if (!decisions.canUndo()) return;
-    const changed = [...new Set(decisions.undo().map((key) => cardOf.get(key.split("#")[0])))];
+    // A decision that came with the report may be about a film without a card.
+    const changed = [...new Set(decisions.undo().map((key) => cardOf.get(key.split("#")[0])))].filter(Boolean);
     changed.forEach(show);
     applyFilters();
     say(changed.length === 1 ? `${changed[0].dataset.name}: undone` : `${changed.length} films: undone`);
