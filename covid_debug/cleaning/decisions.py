@@ -82,7 +82,7 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
         DataIntegrityError: If the file or one of its lines is not readable.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # a note may hold other separators
     except FileNotFoundError as error:
         raise DataIntegrityError(
             f"{path}: no such file; save the decisions from a report; a proof that finds nothing"

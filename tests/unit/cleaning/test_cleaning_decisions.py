@@ -195,3 +195,12 @@ def test_diff_builds_of_a_data_set_that_was_not_cleaned_says_so(make_set):
 
     with pytest.raises(DataIntegrityError, match=r"provenance\.csv.*made by covid-debug clean"):
         diff_builds(films.root, films.root)
+
+
+def test_note_with_a_separator_that_json_leaves_alone_is_one_line(tmp_path):
+    line = {"image_id": "f", "decision": "accept", "note": "a\u2028b\x85c"}
+    (tmp_path / "d.jsonl").write_text(json.dumps(line, ensure_ascii=False), encoding="utf-8")
+
+    (decision,) = read_decisions(tmp_path / "d.jsonl")
+
+    assert decision.note == "a\u2028b\x85c"
