@@ -135,6 +135,8 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
     found = summary.calibration
     if found is not None and found.n_flagged and found.precision.low <= _MORE_OFTEN_THAN_NOT:
         lines.append("Half of the flags or more may be wrong.")
+    if found is not None and found.n_changed and found.recall.low <= _MORE_OFTEN_THAN_NOT:
+        lines.append("Half of what really changes or more may be missed.")
     if own is not None and own.is_above_source is False:
         lines.append(
             f"The source alone gets {_percent(own.from_source)} right, the models"
@@ -177,9 +179,13 @@ def _did_cleaning_help(summary: RunSummary) -> ShortAnswer:
     tone = {"improved": "good", "worse": "bad"}.get(word, "care" if decided else "open")
     if 0 < len(decided) < len(measured):
         word += f" in {len(decided)} of {len(measured)}"
+    n_open = len(summary.questions) - len(measured)
+    if n_open and len(decided) == len(measured):
+        word += ", where measured"
     notes = [
         f"Difference in {_name_difference(shown)};"
-        f" {len(decided)} of {len(measured)} questions decided.",
+        f" {len(decided)} of {len(measured)} questions decided"
+        f"{f', {n_open} not measured' if n_open else ''}.",
         *(
             f"{one.verdict.capitalize()}: {_sentence(one)}; {_name_difference(one)}."
             for one in measured

@@ -29,7 +29,7 @@ def test_first_screen_answers_three_questions_with_a_word_each(page: str) -> Non
     assert _WORDS.findall(page) == [
         ("Does text drive the predictions?", "Some of them"),
         ("May I believe it?", "With care"),
-        ("Did cleaning help?", "Improved"),
+        ("Did cleaning help?", "Improved, where measured"),
     ]
 
 

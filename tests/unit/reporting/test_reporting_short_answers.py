@@ -192,6 +192,8 @@ def test_believe_only_baselines_that_beat_chance_count():
         (("no evidence", "improved"), "improved in 1 of 2", "good"),
         (("worse", "no evidence"), "worse in 1 of 2", "bad"),
         (("worse",), "worse", "bad"),
+        (("improved", "not measured"), "improved, where measured", "good"),
+        (("improved", "no evidence", "not measured"), "improved in 1 of 2", "good"),
         (("improved", "worse"), "improved and worse", "care"),
         (("one seed: no verdict",), "one seed: no verdict", "open"),
         (("not measured",), "not measured", "open"),
@@ -224,6 +226,28 @@ def test_cleaning_helped_shows_the_question_that_was_decided():
         "No evidence: Less lost when text is exchanged: +12.0 points (+4.0 to +19.0); p = 0.400"
         " (Holm), 3 seeds; balanced accuracy, cleaned against original.",
     )
+
+
+def test_cleaning_helped_says_how_many_questions_were_not_measured():
+    questions = (fakes.make_answer("improved"), fakes.make_answer("not measured"))
+
+    _, _, helped = answer_briefly(_summary(questions=questions))
+
+    assert helped.notes[0].endswith("; 1 of 1 questions decided, 1 not measured.")
+
+
+def test_believe_an_audit_that_misses_what_changes_is_an_objection():
+    nothing = Estimate.undefined(0, "nothing was flagged")
+    missed = replace(
+        fakes.CALIBRATION,
+        **{"n_flagged": 0, "n_right": 0, "precision": nothing, "n_changed": 20},
+        recall=Estimate(0.0, 0.0, 0.16, 20),
+    )
+
+    _, believe, _ = answer_briefly(_summary(calibration=missed))
+
+    assert (believe.word, believe.tone) == ("with care", "care")
+    assert believe.line == "Half of what really changes or more may be missed."
 
 
 def test_cleaning_helped_one_seed_has_no_p():
