@@ -287,7 +287,7 @@
   }
   sort.addEventListener("change", applySort);
   reviewer.value = decisions.reviewer();
-  reviewer.addEventListener("input", () => decisions.sign(reviewer.value));
+  reviewer.addEventListener("change", () => decisions.sign(reviewer.value));
   byName("undo").addEventListener("click", undo);
   for (const button of document.querySelectorAll("[data-clear]")) button.addEventListener("click", clearFilters);
   for (const button of document.querySelectorAll("[data-all]")) button.addEventListener("click", () => withReviewer(() => decideAll(button.dataset.all)));

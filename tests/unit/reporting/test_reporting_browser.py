@@ -211,6 +211,16 @@ def test_reviewer_who_gives_no_name_first_may_give_it_later(run, empty):
     assert [row["reviewer"] for row in rows_of(export(empty).read_text())] == ["MK"]
 
 
+def test_reviewer_whose_name_is_typed_later_signs_with_all_of_it(run, empty):
+    browser.show(empty, run[1])
+    empty.click("#film-1 [data-decide=accept]")
+    empty.click("#who [data-close=no]")
+    empty.click("#reviewer")
+    empty.keyboard.type("MK")
+
+    assert {row["reviewer"] for row in rows_of(export(empty).read_text())} == {"MK"}
+
+
 def test_decision_goes_on_to_the_next_film_unless_switched_off(page):
     press(page, "ja")
     assert (decision_of(page, 1), current(page)) == ("accepted", 2)
