@@ -184,13 +184,13 @@ def _read_annotation(
     known = {place: to_box(box) for place, box in enumerate(data["regions"])}
     rectangles = []
     for result in results:
-        value = result["value"]
-        if result["from_name"] == "film":
+        name, value = result.get("from_name"), result.get("value", {})  # a relation has neither
+        if name == "film":
             (verdict,) = value["choices"]
-        elif result["from_name"] == "note":
+        elif name == "note":
             note = " ".join(value["text"])
-        elif result["from_name"] == "region":
-            (answer,) = value["rectanglelabels"]
+        elif name == "region":
+            (answer,) = value.get("rectanglelabels") or [UNDECIDED]  # its label was taken off
             if answer not in {UNDECIDED, *REGION_ANSWERS}:
                 raise ValueError(f"label {answer!r}")
             box = _to_pixels(value, data["width"], data["height"])

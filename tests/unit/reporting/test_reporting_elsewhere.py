@@ -173,6 +173,17 @@ def test_label_studio_new_rectangles_are_text_that_no_detector_saw(films, tmp_pa
     assert found.n_left == 1
 
 
+def test_label_studio_relations_and_rectangles_without_a_label_say_nothing(films, tmp_path):
+    first, *_ = _tasks(films, tmp_path)
+    plain = _rectangle("keep")
+    del plain["value"]["rectanglelabels"]
+    relation = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"}
+
+    found = read_export(_save(tmp_path, [_annotate(first, plain, relation, _choice("accept"))]))
+
+    assert [(one.decision, one.region_index) for one in found.decisions] == [("accept", None)]
+
+
 def test_label_studio_the_latest_annotation_counts_and_cancelled_ones_do_not(films, tmp_path):
     first, second, *_ = _tasks(films, tmp_path)
     task = _annotate(first, _choice("reject"), at="2026-02-02")
