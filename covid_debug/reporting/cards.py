@@ -25,6 +25,8 @@ from covid_debug.reporting.verdicts import (
     VERDICT_NAMES,
 )
 
+N_FIRST = 3
+"""Films of the first screen."""
 _NO_MAP = (
     "no map was made: the audit explains a limited number of films, those under most suspicion and"
     " a few others; that says nothing about this film"
@@ -73,7 +75,7 @@ class Card:
         name: Name of its file.
         verdict_name: Its verdict in words.
         thumbnail: ``data:`` address of the film as the model sees it, a small
-            square; empty where the film cannot be read.
+            square; empty where the film cannot be read or is not on the first screen.
         frame: Film, map and cleaned film over each other.
         bars: Probabilities of the target class.
         regions: Its text, in the order of the detector.
@@ -129,7 +131,7 @@ def build_cards(
             number=number,
             name=Path(entry.path).name,
             verdict_name=VERDICT_NAMES[entry.verdict],
-            thumbnail=draw_thumbnail(original, view),
+            thumbnail=draw_thumbnail(original, view) if number <= N_FIRST else "",
             frame=draw_frame(original, copy, _find_map(audit, entry), texts, view),
             bars=tuple(_bars(entry)),
             regions=tuple(_region_row(original, text) for text in texts),

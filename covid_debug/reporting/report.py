@@ -43,7 +43,7 @@ from covid_debug.imaging.regions import read_regions
 from covid_debug.imaging.writing import encode_jpeg, to_data_uri
 from covid_debug.records_json import to_plain, write_record
 from covid_debug.reporting.answers import name_p, name_question
-from covid_debug.reporting.cards import Card, build_cards, rank_films
+from covid_debug.reporting.cards import N_FIRST, Card, build_cards, rank_films
 from covid_debug.reporting.comparison import (
     ComparisonTable,
     arrange_comparison,
@@ -301,6 +301,7 @@ def _page_facts(
         "base": BASE_ARM,
         "first_arms": _first(table.arms),
         "first_tests": _first(table.tests),
+        "n_first": N_FIRST,
         "counterfactual_names": COUNTERFACTUAL_NAMES,
         "verdicts": VERDICTS,
         "verdict_names": VERDICT_NAMES,

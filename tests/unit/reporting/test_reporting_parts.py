@@ -304,6 +304,15 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
     assert card.bars[1].nulls == (0.94, 0.9, 0.93)
 
 
+def test_build_cards_makes_thumbnails_for_the_first_screen_alone(tmp_path):
+    request = fakes.make_request(tmp_path, n=5, comparison=None, confounds=None)
+    filmset = fakes.load_filmset(request.filmset)
+
+    cards = build_cards(load_audit(request.audit), filmset, None, {}, request.view, 200)
+
+    assert [bool(card.thumbnail) for card in cards] == [True] * 3 + [False] * 2
+
+
 def test_draw_confusion_class_name_with_dollar_is_no_formula():
     cell = replace(fakes.make_cell("$", "$"), class_names=("$x", "b", "$"))
 
