@@ -148,7 +148,10 @@ def describe_flags(batch: Batch, table: Path) -> Iterator[str]:
             f" {flag.probability:.2f}, without the text {flag.without_text:.2f}"
             f" (q = {flag.q_value:.3f})"
         )
-    yield f"{len(batch.flags)} of {batch.n_new} new films flagged; all flags so far: {table}"
+    yield (
+        f"{len(batch.flags)} of {batch.n_new} new films flagged, q within this batch; all flags so"
+        f" far: {table}"
+    )
 
 
 def write_flags(table: Path, store: Path) -> None:

@@ -183,5 +183,8 @@ def test_flags_are_said_the_most_severe_first_and_not_all(tmp_path: Path) -> Non
 
     assert len(lines) == 21
     assert lines[0] == "text driven: x.png: normal 0.90, without the text 0.10 (q = 0.004)"
-    assert lines[-1] == "30 of 50 new films flagged; all flags so far: new-flags.csv"
+    assert (
+        lines[-1]
+        == "30 of 50 new films flagged, q within this batch; all flags so far: new-flags.csv"
+    )
     assert list(describe_flags(Batch(3, None, ()), Path("new-flags.csv"))) == []
