@@ -26,7 +26,7 @@ _ANCHORS = np.array(
     ],
     np.float64,
 )
-MAX_OPACITY = 0.85
+_MAX_OPACITY = 0.85
 
 
 def overlay_saliency(
@@ -53,7 +53,7 @@ def overlay_saliency(
             " expected uint8 (S, S) and the same shape"
         )
     layer = colour_saliency(saliency).astype(np.float64)
-    opacity = MAX_OPACITY * layer[..., 3:] / 255
+    opacity = _MAX_OPACITY * layer[..., 3:] / 255
     gray = np.repeat(view[..., None].astype(np.float64), 3, axis=2)
     return np.rint(gray * (1.0 - opacity) + layer[..., :3] * opacity).astype(np.uint8)
 
