@@ -181,6 +181,7 @@ def test_undo_of_decisions_about_films_without_a_card_says_so(run, empty, tmp_pa
         browser.show(empty, add_decisions(run[1].parent, read_decisions(source)))
         if answer == "reject":
             empty.fill("#reviewer", "MK")  # the browser keeps what it shows
+            empty.locator("#reviewer").blur()
 
     assert empty.inner_text("#differ-count") == "2"
     empty.click("#differ-take")
