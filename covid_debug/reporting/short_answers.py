@@ -68,10 +68,17 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
     notes += [f"Driven in other models: {'; '.join(others)}."] if others else []
     if left := audit.verdicts.get("inconclusive", 0):
         notes.append(f"{left} of {audit.n_audited} audited films are inconclusive.")
+    elsewhere = any(
+        group.n_driven
+        for one in summary.audits[1:]
+        if one.arm == BASE_ARM
+        for group in one.by_class.values()
+    )
+    word, tone = ("with other seeds", "care") if elsewhere else ("not shown", "open")
     return ShortAnswer(
         DOES_TEXT_DRIVE,
-        "some of them" if n_driven else "not shown",
-        "bad" if n_driven else "open",
+        "some of them" if n_driven else word,
+        "bad" if n_driven else tone,  # type: ignore[arg-type]
         f"{n_driven} of {n} are driven by text that was found{bound}.",
         tuple(notes),
     )

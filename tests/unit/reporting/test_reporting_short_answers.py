@@ -89,6 +89,21 @@ def test_text_drives_nothing_flagged_is_not_a_no():
     assert text.line.startswith("0 of 50 are driven")
 
 
+@pytest.mark.parametrize(
+    ("arm", "word", "tone"),
+    [("original", "with other seeds", "care"), ("cleaned", "not shown", "open")],
+)
+def test_text_drives_is_not_denied_where_another_training_of_the_same_films_is_driven(
+    arm, word, tone
+):
+    groups, driven = {"normal": _group()}, {"normal": _group(2)}
+    audits = (ModelAudit("original", 0, "a", groups), ModelAudit(arm, 1, "b", driven))
+
+    text, _, _ = answer_briefly(_summary(groups, audits=audits))
+
+    assert (text.word, text.tone) == (word, tone)
+
+
 def test_text_drives_other_models_and_inconclusive_films_are_notes():
     groups = {"normal": _group(2)}
     audits = (ModelAudit("original", 0, "a", groups), ModelAudit("cleaned", 0, "b", groups))
