@@ -66,6 +66,8 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
         for one in summary.audits[1:]
     ]
     notes += [f"Driven in other models: {'; '.join(others)}."] if others else []
+    for reason, count in audit.not_audited.items():
+        notes.append(f"{count} predictions were not audited ({reason}).")
     if left := audit.verdicts.get("inconclusive", 0):
         notes.append(f"{left} of {audit.n_audited} audited films are inconclusive.")
     elsewhere = any(

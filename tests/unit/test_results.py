@@ -178,7 +178,7 @@ def test_a_run_of_now_shows_questions_and_precision_and_recall(tmp_path: Path) -
     assert len(results.train_test(run)) == 4
     assert "COVID-19 precision and recall, %" in page
     assert page.count("trained on cleaned") == 1
-    assert "<p><b>Did cleaning help? Improved. Right on films without text" in page
+    assert "<p><b>Did cleaning help? Improved, where measured. Right on films without" in page
 
 
 def test_run_shows_headlines_comparison_and_report(reports: Path) -> None:

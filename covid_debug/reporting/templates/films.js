@@ -254,7 +254,7 @@
       for (const field of fields) field.value = state.fields?.[nameOf(field)] ?? field.value;
       for (const field of [...choices, sort]) if (field.selectedIndex < 0) field.selectedIndex = 0;
       advance.checked = state.advance !== false;
-      viewer.setOpacity(state.opacity ?? 85);
+      viewer.setOpacity(state.opacity);
       list.classList.toggle("grid", Boolean(state.grid));
       document.body.classList.toggle("no-outlines", state.outlines === false);
     }

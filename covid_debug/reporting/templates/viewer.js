@@ -77,7 +77,7 @@ const viewer = (() => {
   });
 
   let shown = opacity.value;
-  function setOpacity(percent) {
+  function setOpacity(percent = opacity.defaultValue) {
     opacity.value = percent;
     list.style.setProperty("--map-opacity", percent / 100);
   }
@@ -86,7 +86,7 @@ const viewer = (() => {
   return {
     reset, zoomBy, panBy, isFull, setOpacity,
     wasDragged: () => drag !== null && drag.moved > 4,
-    toggleMap: () => setOpacity(Number(opacity.value) ? 0 : Number(shown) || 85),
+    toggleMap: () => setOpacity(Number(opacity.value) ? 0 : Number(shown) || opacity.defaultValue),
     opacity: () => opacity.value,
   };
 })();
