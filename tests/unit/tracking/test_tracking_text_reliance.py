@@ -24,6 +24,7 @@ def test_reliance_is_what_goes_with_the_text_and_not_with_the_placebo(tmp_path):
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("Default")  # not the one that another test has set, in another store
     answers = pd.DataFrame(
         {
             "image_id": ["a", "b", "c", "d"],
