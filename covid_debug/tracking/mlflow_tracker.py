@@ -96,7 +96,8 @@ class MlflowTracker:
 
         Yields:
             The open run. It ends FINISHED, FAILED when the body raises an error and KILLED when
-            the body is interrupted.
+            the body is interrupted. One that had finished before keeps the time of its end, since
+            what is added to it later is no part of its duration.
 
         Raises:
             InputContractError: If the key holds a quote.
@@ -120,7 +121,8 @@ class MlflowTracker:
             status = "FAILED"
             raise
         finally:
-            self._close(run.info.run_id, status)
+            ended = run.info.end_time if run.info.status == "FINISHED" else None
+            self._close(run.info.run_id, status, ended)
 
     def child(
         self, parent: "MlflowRun", name: str, params: Mapping[str, Any], tags: Mapping[str, str]
@@ -129,10 +131,10 @@ class MlflowTracker:
         nested = {**tags, "mlflow.parentRunId": parent.run_id}
         return self.run(f"{parent.key}/{name}", name, params, nested)
 
-    def _close(self, run_id: str, status: str) -> None:
+    def _close(self, run_id: str, status: str, ended: int | None) -> None:
         if status == "FINISHED":
             with as_tracking_error(self._uri):
-                self._client.set_terminated(run_id, status)
+                self._client.set_terminated(run_id, status, ended)
             return
         try:
             self._client.set_terminated(run_id, status)

@@ -69,6 +69,20 @@ def test_second_start_continues_the_same_runs_without_repeating_epochs(store, tm
     assert tracker._client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == run.run_id
 
 
+def test_what_is_added_to_a_finished_run_is_no_part_of_its_duration(tracker):
+    with tracker.run("one", "one", {}, {}) as run:
+        pass
+    client = tracker._client
+    client.set_terminated(run.run_id, "FINISHED", end_time=int(run.started.timestamp() * 1000) + 5)
+    ended = client.get_run(run.run_id).info.end_time
+
+    with tracker.run("one", "one", {}, {}) as run:
+        run.log_metrics({"prec": 0.5})
+
+    info = client.get_run(run.run_id).info
+    assert (info.status, info.end_time) == ("FINISHED", ended)
+
+
 def test_resumed_run_with_changed_param_keeps_the_first_value(tracker):
     for value in (1, 2):
         with tracker.run("flow-1", "demo", {"n_workers": value}, {}) as run:
