@@ -162,15 +162,15 @@ def write_warnings(footing: Sequence[Footing], arms: Sequence[str]) -> list[str]
         lines.append(
             f"Warning: trained on the {_name_arms(low)} films, models are not measurably better"
             f" than chance on {name_test(BASE_ARM)}: balanced accuracy {values}; chance is"
-            f" {_percent(low[0].chance)}. Differences between them mean little."
+            f" {name_percent(low[0].chance)}. Differences between them mean little."
         )
     level = [one for one in shown if one.is_above_source is False]
     if level:
-        values = join_words([_percent(one.balanced_accuracy.value) for one in level])
+        values = join_words([name_percent(one.balanced_accuracy.value) for one in level])
         lines.append(
             f"Warning: trained on the {_name_arms(level)} films, models are not measurably better"
             f" than the source alone on {name_test(BASE_ARM)}: balanced accuracy {values}, against"
-            f" {_percent(level[0].from_source)} for naming the class that each film's source"
+            f" {name_percent(level[0].from_source)} for naming the class that each film's source"
             " suggests. Right answers need not come from lungs."
         )
     return lines
@@ -191,6 +191,11 @@ def name_share(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.0f} [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
 
 
+def name_percent(share: float) -> str:
+    """Write a share in per cent with one digit."""
+    return f"{100 * share:.1f} %"
+
+
 def name_p(p: float) -> str:
     """Write a p-value."""
     if math.isnan(p):
@@ -204,11 +209,7 @@ def _name_arms(footing: Sequence[Footing]) -> str:
 
 def _in_words(estimate: Estimate) -> str:
     return (
-        f"{_percent(estimate.value)} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+        f"{name_percent(estimate.value)} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
         if estimate.is_defined
         else "undefined"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

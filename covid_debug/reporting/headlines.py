@@ -16,7 +16,12 @@ from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.integrity import IngestAudit
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.reporting.answers import list_train_test, write_answer, write_warnings
+from covid_debug.reporting.answers import (
+    list_train_test,
+    name_percent,
+    write_answer,
+    write_warnings,
+)
 from covid_debug.reporting.comparison import ComparisonTable, name_test
 
 
@@ -90,8 +95,8 @@ def write_headlines(
         best = max(defined, key=lambda row: row.value)
         lines.append(
             f"{start_sentence(best.name)}, which sees no lung, gets"
-            f" {_percent(best.value)} of the test films right (n = {best.n}); always giving"
-            f" the commonest label gets {_percent(best.chance)}."
+            f" {name_percent(best.value)} of the test films right (n = {best.n}); always giving"
+            f" the commonest label gets {name_percent(best.chance)}."
         )
     warnings = write_warnings(table.footing, table.arms) if table.footing else _chance_lines(table)
     answers = [write_answer(answer) for answer in table.answers]
@@ -144,9 +149,9 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
         return []
     return [
         f"Warning: the audited model is not measurably better than chance on {name_test(BASE_ARM)}"
-        f" (balanced accuracy {_percent(balanced.value)}, {100 * balanced.low:.1f} to"
-        f" {_percent(balanced.high)}; chance is {_percent(1 / n_classes)}): verdicts about what"
-        " drives it mean little."
+        f" (balanced accuracy {name_percent(balanced.value)}, {100 * balanced.low:.1f} to"
+        f" {name_percent(balanced.high)}; chance is {name_percent(1 / n_classes)}): verdicts"
+        " about what drives it mean little."
     ]
 
 
@@ -187,8 +192,4 @@ def _precision_recall_lines(table: ComparisonTable) -> list[str]:
 def _range(share: Estimate) -> str:
     if not share.is_defined:
         return "an undefined share"
-    return f"{_percent(share.value)} ({_percent(share.low)} to {_percent(share.high)})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{name_percent(share.value)} ({name_percent(share.low)} to {name_percent(share.high)})"

@@ -12,7 +12,7 @@ from covid_debug.audit.groups import GroupCounts
 from covid_debug.evaluation.comparison import BASE_ARM, Footing
 from covid_debug.evaluation.questions import NOT_MEASURED, ONE_SEED, PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
-from covid_debug.reporting.answers import ShortAnswer, name_p, name_points
+from covid_debug.reporting.answers import ShortAnswer, name_p, name_percent, name_points
 from covid_debug.reporting.comparison import METRIC_NAMES, join_words
 from covid_debug.reporting.summary import RunSummary
 
@@ -92,7 +92,7 @@ def _may_i_believe(summary: RunSummary) -> ShortAnswer:
     if own is not None and not own.is_above_chance:
         line = (
             f"Balanced accuracy {_range(own.balanced_accuracy)} is not measurably above chance,"
-            f" {_percent(own.chance)}: what drives such a model means little."
+            f" {name_percent(own.chance)}: what drives such a model means little."
         )
         return ShortAnswer(MAY_I_BELIEVE, "no", "bad", line, (*limits, *known))
     found = summary.calibration
@@ -129,11 +129,11 @@ def _list_support(summary: RunSummary, own: Footing | None) -> list[str]:
         beside = (
             ""
             if math.isnan(own.from_source)
-            else f", {_percent(own.from_source)} from the source alone"
+            else f", {name_percent(own.from_source)} from the source alone"
         )
         lines.append(
             f"Balanced accuracy {_range(own.balanced_accuracy)}; chance"
-            f" {_percent(own.chance)}{beside}."
+            f" {name_percent(own.chance)}{beside}."
         )
     return lines
 
@@ -148,7 +148,7 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
         lines.append("Half of what really changes or more may be missed.")
     if own is not None and own.is_above_source is False:
         lines.append(
-            f"The source alone gets {_percent(own.from_source)} right, the models"
+            f"The source alone gets {name_percent(own.from_source)} right, the models"
             f" {_range(own.balanced_accuracy)}; balanced accuracy."
         )
     for rate in () if summary.shortcuts is None else summary.shortcuts.rates:
@@ -166,7 +166,7 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
         share = Estimate(best.value, best.low, best.high, best.n)
         lines.append(
             f"{best.name.capitalize()} alone, which sees no lung, gets {_range(share)} of the test"
-            f" films right; the commonest label {_percent(best.chance)}."
+            f" films right; the commonest label {name_percent(best.chance)}."
         )
     if summary.critical:
         names = [_SECTIONS.get(one.section, one.section) for one in summary.critical]
@@ -239,8 +239,4 @@ def _count_driven(groups: Iterable[GroupCounts]) -> str:
 def _range(share: Estimate) -> str:
     if not share.is_defined:
         return "an undefined share"
-    return f"{_percent(share.value)} ({100 * share.low:.1f} to {100 * share.high:.1f})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{name_percent(share.value)} ({100 * share.low:.1f} to {100 * share.high:.1f})"
