@@ -5,12 +5,23 @@ Plain frozen records that travel between stages; no file access and no numerics.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Severity = Literal["info", "warning", "critical"]
 Point = tuple[float, float]
+RegionKind = Literal[
+    "side_marker",
+    "position",
+    "date",
+    "panel",
+    "identity",
+    "measurement",
+    "annotation",
+    "unknown",
+]
+REGION_KINDS: tuple[RegionKind, ...] = get_args(RegionKind)
 Box = tuple[float, float, float, float]
 """``(x_min, y_min, x_max, y_max)``."""
 
@@ -69,12 +80,16 @@ class TextRegion:
         confidence: Detector's confidence in [0, 1].
         content: Recognised characters, or None where the detector does not read.
         detector: Catalogue name of the detector that saw it.
+        kind: What the region is: of text what the content says, ``"position"`` with exposure and
+            ``"identity"`` with any long number; ``"annotation"`` is an arrow, circle or line of a
+            human hand and no text; ``"unknown"`` is text whose kind is not known.
     """
 
     polygon: tuple[Point, ...]
     confidence: float
     content: str | None
     detector: str
+    kind: RegionKind = "unknown"
 
     @property
     def box(self) -> Box:

@@ -175,4 +175,5 @@ def _parse(line: Record) -> FilmActions:
 
 def _to_region(item: Record) -> TextRegion:
     polygon = tuple((float(x), float(y)) for x, y in item["polygon"])
-    return TextRegion(polygon, item["confidence"], item["content"], item["detector"])
+    kind = item.get("kind", "unknown")  # absent in artifacts of older versions
+    return TextRegion(polygon, item["confidence"], item["content"], item["detector"], kind)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.records import FilmRegions, TextRegion
+from covid_debug.records import REGION_KINDS, FilmRegions, TextRegion
 
 REGIONS_NAME = "regions.jsonl"
 _SUBPIXEL_BITS = 6
@@ -158,6 +158,7 @@ def _region_to_record(region: TextRegion) -> dict[str, Any]:
         "confidence": round(float(region.confidence), 4),
         "content": region.content,
         "detector": region.detector,
+        "kind": region.kind,
     }
 
 
@@ -181,6 +182,9 @@ def _region_from_record(item: Mapping[str, Any]) -> TextRegion:
     is_near = all(abs(value) <= _MAX_COORDINATE for point in polygon for value in point)
     if len(polygon) < 3 or not is_near:
         raise ValueError(f"polygon lacks 3 corners or leaves +-{_MAX_COORDINATE} pixels")
+    kind = item.get("kind", "unknown")  # absent in files of older versions
+    if kind not in REGION_KINDS:
+        raise ValueError(f"kind {kind!r}; expected one of {', '.join(REGION_KINDS)}")
     return TextRegion(
-        polygon, float(item["confidence"]), item.get("content"), str(item.get("detector", ""))
+        polygon, float(item["confidence"]), item.get("content"), str(item.get("detector", "")), kind
     )

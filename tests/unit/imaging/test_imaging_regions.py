@@ -1,5 +1,6 @@
 """Text regions as masks and as regions.jsonl."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,7 @@ def test_regions_survive_writing_and_reading(tmp_path: Path) -> None:
         FilmRegions("b", 30, 20, ()),
         FilmRegions("c", 0, 0, (), "c.png: is empty (0 bytes)"),
         FilmRegions("d", 9, 9, (TextRegion(((0, 0), (1, 0), (1, 1)), 0.5, "\u2028°", "x"),)),
+        FilmRegions("e", 9, 9, (replace(box(1, 2, 3, 4), kind="side_marker"),)),
     ]
 
     write_regions(tmp_path / "regions.jsonl", films)
@@ -109,6 +111,18 @@ def test_read_regions_ignores_unknown_keys(tmp_path: Path) -> None:
     path.write_text('{"image": "a", "width": 3, "height": 2, "regions": [], "comment": 1}\n\n')
 
     assert read_regions(path) == {"a": FilmRegions("a", 3, 2, ())}
+
+
+def test_region_of_an_older_version_is_of_unknown_kind(tmp_path: Path) -> None:
+    path = tmp_path / "regions.jsonl"
+    path.write_text(
+        '{"image": "a", "width": 30, "height": 20, "regions": [{"polygon": [[1, 2], [3, 2], [3, 4]'
+        '], "confidence": 0.9, "content": "L", "detector": "test"}]}'
+    )
+
+    (region,) = read_regions(path)["a"].regions
+
+    assert (region.content, region.kind) == ("L", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +138,11 @@ def test_read_regions_ignores_unknown_keys(tmp_path: Path) -> None:
         (
             '{"image": "a", "regions": [{"polygon": [[0, 0], [NaN, 3], [5, 5]], "confidence": 1}]}',
             r"leaves \+-1000000 pixels",
+        ),
+        (
+            '{"image": "a", "regions": [{"polygon": [[0, 0], [1, 3], [5, 5]], "confidence": 1,'
+            ' "kind": "letter"}]}',
+            "kind 'letter'; expected one of side_marker, ",
         ),
         ('{"image": "a", "regions": []}\n' * 2, "regions.jsonl:2: film 'a' appears twice"),
         ("[]\n", "regions.jsonl:1: is not a film's regions"),
