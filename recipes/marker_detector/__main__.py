@@ -28,15 +28,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=defaults.n_steps)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--renderers", type=int, default=0, help="processes that render ahead")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="leave out films whose path begins so, to hold a source out; repeatable",
+    )
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(chosen.threads)
     train_marker_detector(
         chosen.films,
         chosen.out,
-        MarkerTrainingParams(n_steps=chosen.steps, seed=chosen.seed),
+        MarkerTrainingParams(n_steps=chosen.steps, seed=chosen.seed, exclude=tuple(chosen.exclude)),
         listing=chosen.listing,
         font_folders=chosen.fonts,
+        n_renderers=chosen.renderers,
     )
 
 

@@ -1,12 +1,12 @@
 """Films on which markers are planted, with the text that they already carry.
 
-Owns the list of permitted films (``backgrounds.json``: licence checked, none of them in the
-development set) and their own text, found and reviewed beforehand: true text is a target of its
+Owns the list of permitted films (``backgrounds.json``: licence checked, no patient of an
+annotated set) and their own text, found and reviewed beforehand: true text is a target of its
 own, what could not be decided is left out of the loss.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,21 +42,26 @@ class Background:
         texts: The film's own text, a target like planted text.
         ignored: Boxes ``(x0, y0, x1, y1)`` that count neither as text nor as background.
         hard: Boxes of real things that were once taken for text; crops dwell on them.
+        source: Where the film is from: first folder of its path, or ``phantom``.
     """
 
     pixels: Gray
     texts: tuple[OwnText, ...] = ()
     ignored: tuple[Box, ...] = ()
     hard: tuple[Box, ...] = ()
+    source: str = "phantom"
 
 
-def load_backgrounds(films: Path, listing: Path = LIST_PATH) -> list[Background]:
+def load_backgrounds(
+    films: Path, listing: Path = LIST_PATH, exclude: Sequence[str] = ()
+) -> list[Background]:
     """Read the permitted films.
 
     Args:
         films: Folder that the listing's paths are relative to.
         listing: JSON ``{path: {"text": [[x0, y0, x1, y1, n_characters], ...], "ignore": [...]}}``
             and ``"hard"`` likewise, in pixels of the film as shared.
+        exclude: Films whose path begins with one of these are left out: a source held out.
 
     Returns:
         The films in the order of the listing.
@@ -68,7 +73,11 @@ def load_backgrounds(films: Path, listing: Path = LIST_PATH) -> list[Background]
         entries: Mapping[str, Any] = json.loads(listing.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataIntegrityError(f"{listing}: cannot be read as JSON ({error})") from error
-    return [_load(films / name, entry) for name, entry in entries.items()]
+    return [
+        _load(films / name, name.split("/", 1)[0], entry)
+        for name, entry in entries.items()
+        if not name.startswith(tuple(exclude))
+    ]
 
 
 def render_phantom_backgrounds(n_films: int, seed: int) -> Iterator[Background]:
@@ -77,7 +86,7 @@ def render_phantom_backgrounds(n_films: int, seed: int) -> Iterator[Background]:
         yield Background(render_phantom(seed, plan).bare)
 
 
-def _load(path: Path, entry: Mapping[str, Any]) -> Background:
+def _load(path: Path, source: str, entry: Mapping[str, Any]) -> Background:
     pixels = read_film(path).to_uint8()
     scale = min(1.0, WORKING_SIDE_PX / max(pixels.shape))
     if scale < 1:
@@ -94,4 +103,5 @@ def _load(path: Path, entry: Mapping[str, Any]) -> Background:
         tuple(OwnText(scaled(item), int(item[4])) for item in entry.get("text", ())),
         tuple(scaled(item) for item in entry.get("ignore", ())),
         tuple(scaled(item) for item in entry.get("hard", ())),
+        source,
     )

@@ -1,4 +1,4 @@
-"""What looks like text and is none: arrows, wires, tubes, electrodes, fasteners, clips, rulers.
+"""What looks like text and is none: wires, tubes, electrodes, jewellery, fasteners, clips, rulers.
 
 Draws hard negatives into a layer; nothing here appears in any target.
 """
@@ -28,17 +28,19 @@ def draw_clutter(rng: np.random.Generator, side: int) -> Layer:
     return layer
 
 
-def _spot(layer: Layer, rng: np.random.Generator) -> tuple[int, int]:
+def draw_spot(layer: Layer, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw a point of a layer."""
     return int(rng.integers(layer.shape[1])), int(rng.integers(layer.shape[0]))
 
 
-def _directions(angle: float) -> NDArray[np.float64]:
+def directions(angle: float) -> NDArray[np.float64]:
     """Return the unit vectors ahead and aside as rows: the matrix that turns rows of points."""
     cosine, sine = math.cos(angle), math.sin(angle)
     return np.array([[cosine, sine], [-sine, cosine]])
 
 
-def _stroke(layer: Layer, points: NDArray[np.float64], width: int) -> None:
+def draw_stroke(layer: Layer, points: NDArray[np.float64], width: int) -> None:
+    """Draw a line through points ``(n, 2)`` into a layer."""
     fixed = np.round(points * 16).astype(np.int32)
     cv2.polylines(layer, [fixed], False, 1.0, width, cv2.LINE_AA, 4)
 
@@ -62,47 +64,32 @@ def _tube(layer: Layer, rng: np.random.Generator) -> None:
     cv2.polylines(layer, [curve], False, 0.35, max(1, width - 2), cv2.LINE_AA, 4)
 
 
-def _arrow(layer: Layer, rng: np.random.Generator) -> None:
-    x, y = _spot(layer, rng)
-    length, angle = rng.uniform(12, 60), rng.uniform(0, 2 * math.pi)
-    width, head = rng.uniform(0.05, 0.16) * length, rng.uniform(0.3, 0.5) * length
-    outline = np.array(
-        [(0, -width), (length - head, -width), (length - head, -head * 0.7), (length, 0),
-         (length - head, head * 0.7), (length - head, width), (0, width)]
-    )  # fmt: skip
-    points = [np.round((outline @ _directions(angle) + (x, y)) * 16).astype(np.int32)]
-    if rng.random() < 0.75:
-        cv2.fillPoly(layer, points, 1.0, cv2.LINE_AA, 4)
-    else:
-        cv2.polylines(layer, points, True, 1.0, max(1, int(width / 2)), cv2.LINE_AA, 4)
-
-
 def _electrode(layer: Layer, rng: np.random.Generator) -> None:
     """Electrode or snap fastener: a disc of concentric rings, round or seen at an angle."""
-    spot, radius = _spot(layer, rng), float(rng.uniform(4, 16))
+    place, radius = draw_spot(layer, rng), float(rng.uniform(4, 16))
     squeeze, angle = (1.0 if rng.random() < 0.6 else rng.uniform(0.4, 1.0)), rng.uniform(0, 180)
     level = rng.uniform(0.3, 1.0)
     while radius >= 1.5:
         axes = (round(radius), max(1, round(radius * squeeze)))
-        cv2.ellipse(layer, spot, axes, angle, 0, 360, level, -1, cv2.LINE_AA)
+        cv2.ellipse(layer, place, axes, angle, 0, 360, level, -1, cv2.LINE_AA)
         radius *= rng.uniform(0.35, 0.85)
         level = rng.uniform(0.0, 0.6) if level > 0.6 else rng.uniform(0.6, 1.0)
 
 
 def _ring(layer: Layer, rng: np.random.Generator) -> None:
-    spot, radius = _spot(layer, rng), int(rng.integers(4, 22))
+    place, radius = draw_spot(layer, rng), int(rng.integers(4, 22))
     axes = (radius, max(2, int(radius * rng.uniform(0.5, 1.0))))
     cv2.ellipse(
-        layer, spot, axes, rng.uniform(0, 180), 0, 360, 1.0, int(rng.integers(1, 4)), cv2.LINE_AA
+        layer, place, axes, rng.uniform(0, 180), 0, 360, 1.0, int(rng.integers(1, 4)), cv2.LINE_AA
     )
 
 
 def _coin(layer: Layer, rng: np.random.Generator) -> None:
-    cv2.circle(layer, _spot(layer, rng), int(rng.integers(3, 22)), 1.0, -1, cv2.LINE_AA)
+    cv2.circle(layer, draw_spot(layer, rng), int(rng.integers(3, 22)), 1.0, -1, cv2.LINE_AA)
 
 
 def _zipper(layer: Layer, rng: np.random.Generator) -> None:
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     pitch, width = int(rng.integers(3, 7)), int(rng.integers(4, 10))
     upright = rng.random() < 0.6
     for k in range(int(rng.integers(10, 40))):
@@ -125,7 +112,7 @@ def _zipper(layer: Layer, rng: np.random.Generator) -> None:
 
 
 def _plate(layer: Layer, rng: np.random.Generator) -> None:
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     size = (int(rng.integers(10, 60)), int(rng.integers(10, 60)))
     box = cv2.boxPoints(((float(x), float(y)), size, rng.uniform(-30, 30)))
     points = [np.round(box * 16).astype(np.int32)]
@@ -136,7 +123,7 @@ def _plate(layer: Layer, rng: np.random.Generator) -> None:
 
 
 def _ruler(layer: Layer, rng: np.random.Generator) -> None:
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     pitch, upright = int(rng.integers(4, 14)), rng.random() < 0.7
     for k in range(int(rng.integers(6, 22))):
         length = int((9 if k % 5 == 0 else 5) * pitch / 8) + 2
@@ -151,7 +138,7 @@ def _ruler(layer: Layer, rng: np.random.Generator) -> None:
 def _bars(layer: Layer, rng: np.random.Generator) -> None:
     """Straight single strokes: film edges, needles, dashes."""
     for _ in range(int(rng.integers(1, 4))):
-        x, y = _spot(layer, rng)
+        x, y = draw_spot(layer, rng)
         length, angle = rng.uniform(6, 120), rng.uniform(0, math.pi)
         end = (int(x + length * math.cos(angle)), int(y + length * math.sin(angle)))
         cv2.line(layer, (x, y), end, 1.0, int(rng.integers(1, 6)), cv2.LINE_AA)
@@ -168,7 +155,7 @@ def _edge(layer: Layer, rng: np.random.Generator) -> None:
 
 def _clips(layer: Layer, rng: np.random.Generator) -> None:
     """Surgical clips and sternal wires: short bent strokes in a row."""
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     for k in range(int(rng.integers(2, 7))):
         axes = (int(rng.integers(2, 7)), int(rng.integers(2, 7)))
         center = (x + int(rng.normal(0, 5)), y + k * int(rng.integers(8, 24)))
@@ -188,7 +175,7 @@ def _clips(layer: Layer, rng: np.random.Generator) -> None:
 
 def _hooks(layer: Layer, rng: np.random.Generator) -> None:
     """Hooks and eyes of clothing: pairs of small loops on short bars, in rows and columns."""
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     radius, width = int(rng.integers(2, 5)), int(rng.integers(1, 3))
     reach = round(radius * rng.uniform(2.5, 5.0))
     upright, squared = rng.random() < 0.3, rng.random() < 0.3
@@ -208,9 +195,9 @@ def _hooks(layer: Layer, rng: np.random.Generator) -> None:
 
 def _clasp(layer: Layer, rng: np.random.Generator) -> None:
     """A clip of a monitoring lead: a thick arc, a bar well behind it (no D), a dot, a wire."""
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     size, angle = rng.uniform(5, 14), rng.uniform(0, 360)
-    ahead, aside = _directions(math.radians(angle))
+    ahead, aside = directions(math.radians(angle))
 
     def place(u: float, v: float) -> tuple[int, int]:
         point = np.array([x, y]) + size * (u * ahead + v * aside)
@@ -231,7 +218,7 @@ def _clasp(layer: Layer, rng: np.random.Generator) -> None:
 
 def _loops(layer: Layer, rng: np.random.Generator) -> None:
     """Sternal wires and spinous processes: upright or flat loops in a column, some twisted."""
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     axes = np.array([rng.uniform(3, 14), rng.uniform(3, 14)])
     width, twisted = int(rng.integers(1, 4)), rng.random() < 0.5
     pitch = int(axes[1] * rng.uniform(1.8, 4))
@@ -247,7 +234,7 @@ def _loops(layer: Layer, rng: np.random.Generator) -> None:
 
 def _coil(layer: Layer, rng: np.random.Generator) -> None:
     """A spring, a coiled tube or a bent wire: a zigzag along a line."""
-    x, y = _spot(layer, rng)
+    x, y = draw_spot(layer, rng)
     n_turns, pitch = int(rng.integers(3, 10)), rng.uniform(3, 8)
     half = rng.uniform(1.0, 3.5) * pitch
     along = np.arange(8 * n_turns) / 8 * pitch
@@ -255,37 +242,94 @@ def _coil(layer: Layer, rng: np.random.Generator) -> None:
     if rng.random() < 0.3:
         across = half * np.sign(across)
     angle = rng.uniform(0, 2 * math.pi)
-    points = np.stack([along, across], axis=1) @ _directions(angle) + (x, y)
-    _stroke(layer, points, max(1, int(pitch / 3)))
+    points = np.stack([along, across], axis=1) @ directions(angle) + (x, y)
+    draw_stroke(layer, points, max(1, int(pitch / 3)))
 
 
-def _thin_arrow(layer: Layer, rng: np.random.Generator) -> None:
-    """A line with an open or filled head at one or both ends, sometimes crossed or dashed."""
-    x, y = _spot(layer, rng)
-    length, angle = rng.uniform(10, 50), rng.uniform(0, 2 * math.pi)
-    if rng.random() < 0.4:
-        angle = float(rng.integers(4)) * math.pi / 2
-    width, head = int(rng.integers(1, 5)), rng.uniform(0.2, 0.5) * length
-    ahead, aside = _directions(angle)
-    aside = aside * rng.uniform(0.3, 0.9) * head
-    start = np.array([x, y], float)
-    end = start + length * ahead
-    n_dashes = int(rng.integers(3, 6)) if rng.random() < 0.2 else 1
-    filled = 0.5 if n_dashes > 1 else 1.0
-    for k in range(n_dashes):
-        ends = [start + (end - start) * (k + part) / n_dashes for part in (0.0, filled)]
-        _stroke(layer, np.stack(ends), width)
-    tips = [(end, -ahead)] if rng.random() < 0.7 else [(end, -ahead), (start, ahead)]
-    for tip, back in tips:
-        barbs = [tip + head * back + aside, tip, tip + head * back - aside]
-        _stroke(layer, np.stack(barbs), width)
-    if len(tips) > 1 and rng.random() < 0.5:
-        middle = (start + end) / 2
-        _stroke(layer, np.stack([middle + 2 * aside, middle - 2 * aside]), width)
+def _snap(layer: Layer, rng: np.random.Generator) -> None:
+    """A monitoring electrode: a faint pad, a bright snap in it, and the wire that leaves it."""
+    x, y = draw_spot(layer, rng)
+    radius = int(rng.integers(3, 10))
+    if rng.random() < 0.6:
+        pad = int(radius * rng.uniform(1.8, 3.2))
+        cv2.circle(layer, (x, y), pad, rng.uniform(0.1, 0.4), -1, cv2.LINE_AA)
+    cv2.circle(layer, (x, y), radius, 1.0, int(rng.choice([-1, 1, 2])), cv2.LINE_AA)
+    cv2.circle(layer, (x, y), max(1, radius // 2), rng.uniform(0.0, 1.0), -1, cv2.LINE_AA)
+    if rng.random() < 0.8:
+        heading = np.cumsum(rng.normal(0, 0.2, 20)) + rng.uniform(0, 2 * math.pi)
+        steps = np.stack([np.cos(heading), np.sin(heading)], axis=1) * rng.uniform(2, 7)
+        path = np.array([x, y]) + np.cumsum(steps, axis=0)
+        draw_stroke(layer, path, int(rng.integers(1, 4)))
+
+
+def _necklace(layer: Layer, rng: np.random.Generator) -> None:
+    """A chain: beads or links along a hanging curve, perhaps with a pendant."""
+    x, y = draw_spot(layer, rng)
+    half, sag = rng.uniform(30, 120), rng.uniform(5, 90)
+    n_beads = int(rng.integers(12, 60))
+    across = np.linspace(-1, 1, n_beads)
+    places = np.stack([x + half * across, y + sag * (1 - across**2)], axis=1)
+    radius, linked = int(rng.integers(1, 5)), rng.random() < 0.4
+    for k, (u, v) in enumerate(places):
+        axes = (radius + 1, max(1, radius - k % 2)) if linked else (radius, radius)
+        cv2.ellipse(layer, (int(u), int(v)), axes, 0, 0, 360, 1.0, 1 if linked else -1, cv2.LINE_AA)
+    if rng.random() < 0.5:
+        spot, size = (int(x), int(y + sag + 2 * radius)), int(rng.integers(3, 12))
+        if rng.random() < 0.5:
+            cv2.line(layer, (spot[0], spot[1] - size), (spot[0], spot[1] + size), 1.0, 2)
+            cv2.line(layer, (spot[0] - size // 2, spot[1]), (spot[0] + size // 2, spot[1]), 1.0, 2)
+        else:
+            cv2.ellipse(layer, spot, (size // 2 + 1, size), 0, 0, 360, 1.0, -1, cv2.LINE_AA)
+
+
+def _earring(layer: Layer, rng: np.random.Generator) -> None:
+    """A hoop or a hook with a drop, a stud, a hair pin."""
+    x, y = draw_spot(layer, rng)
+    size, width = int(rng.integers(3, 14)), int(rng.integers(1, 4))
+    start = rng.uniform(0, 360)
+    span = rng.uniform(200, 360)
+    cv2.ellipse(layer, (x, y), (size, size), 0, start, start + span, 1.0, width, cv2.LINE_AA)
+    if rng.random() < 0.6:
+        drop = (x + int(rng.normal(0, 2)), y + size + int(rng.integers(1, 6)))
+        axes = (
+            max(1, int(size * rng.uniform(0.2, 0.7))),
+            max(1, int(size * rng.uniform(0.3, 1.2))),
+        )
+        cv2.ellipse(layer, drop, axes, 0, 0, 360, 1.0, int(rng.choice([-1, 1])), cv2.LINE_AA)
+
+
+def _pacemaker(layer: Layer, rng: np.random.Generator) -> None:
+    """A can with its header, circuits inside, and one to three leads with thick ends."""
+    x, y = draw_spot(layer, rng)
+    axes = (int(rng.integers(14, 45)), int(rng.integers(14, 45)))
+    tilt = rng.uniform(0, 180)
+    cv2.ellipse(layer, (x, y), axes, tilt, 0, 360, rng.uniform(0.5, 1.0), -1, cv2.LINE_AA)
+    for _ in range(int(rng.integers(0, 5))):
+        u, v = int(x + rng.normal(0, axes[0] / 3)), int(y + rng.normal(0, axes[1] / 3))
+        corner = (u + int(rng.integers(3, 14)), v + int(rng.integers(3, 14)))
+        cv2.rectangle(layer, (u, v), corner, rng.uniform(0.2, 1.0), int(rng.choice([-1, 1])))
+    header = (x + int(rng.normal(0, 3)), y - axes[1])
+    cv2.circle(layer, header, int(rng.integers(3, 8)), 0.6, 1, cv2.LINE_AA)
+    for _ in range(int(rng.integers(1, 4))):
+        heading = np.cumsum(rng.normal(0, 0.12, 50)) + rng.uniform(0, 2 * math.pi)
+        steps = np.stack([np.cos(heading), np.sin(heading)], axis=1) * rng.uniform(2, 6)
+        path = np.cumsum(steps, axis=0) + header
+        draw_stroke(layer, path, int(rng.integers(1, 3)))
+        draw_stroke(layer, path[-5:], int(rng.integers(2, 6)))
+
+
+def _drain(layer: Layer, rng: np.random.Generator) -> None:
+    """A drain: a faint tube with an opaque stripe that side holes interrupt."""
+    curve = _curve(layer, rng)
+    width = int(rng.integers(4, 13))
+    cv2.polylines(layer, [curve], False, rng.uniform(0.1, 0.5), width, cv2.LINE_AA, 4)
+    for first in range(0, len(curve) - 3, int(rng.integers(4, 20))):
+        piece = curve[first : first + int(rng.integers(3, 18))]
+        cv2.polylines(layer, [piece], False, 1.0, max(1, width // 4), cv2.LINE_AA, 4)
 
 
 _KINDS: tuple[Callable[[Layer, np.random.Generator], None], ...] = (
-    _wire, _wire, _tube, _arrow, _arrow, _thin_arrow, _thin_arrow, _electrode, _electrode, _ring,
-    _coin, _zipper, _plate, _plate, _ruler, _bars, _edge, _clips, _hooks, _hooks, _clasp,
-    _loops, _loops, _coil,
+    _wire, _wire, _tube, _electrode, _electrode, _snap, _snap, _ring, _coin, _zipper, _plate,
+    _plate, _ruler, _bars, _edge, _clips, _clips, _hooks, _hooks, _clasp, _loops, _loops, _coil,
+    _necklace, _necklace, _earring, _earring, _pacemaker, _drain,
 )  # fmt: skip

@@ -46,6 +46,11 @@ _WORDS = (
     "Portable", "cm", "mm", "kV", "mAs", "Zoom", "Page", "day", "Day", "Fig", "Warning", "AP view",
     "Patient", "Series", "IM", "SE", "W", "C", "Z", "S", "ADM", "ER", "PRONE", "Not for diagnosis",
 )  # fmt: skip
+_MEASURED_NAMES = (
+    "Mean", "Area", "SD", "Min", "Max", "Dist", "L", "D", "Avg", "Angle", "Length", "Perimeter",
+    "Flaeche", "W", "C", "Z", "WL", "WW", "kV", "mAs", "S", "EI", "DI", "REX", "Im", "Se", "CTR",
+)  # fmt: skip
+_UNITS = ("", "mm", "cm", "mm2", "cm2", "px", "HU", "%", "kV", "mAs", "kVp", "deg", "x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +92,53 @@ def _has_letters(path: Path) -> bool:
 def draw_mark(rng: np.random.Generator, fonts: Sequence[Path]) -> DrawnMark:
     """Return one random mark: a side letter, a lead marker with initials, or lines of text."""
     kind = rng.choice(
-        ["letter", "lead", "initials", "lines", "circled"], p=[0.24, 0.24, 0.08, 0.32, 0.12]
+        ["letter", "lead", "initials", "lines", "print", "circled"],
+        p=[0.26, 0.20, 0.07, 0.25, 0.12, 0.10],
     )
-    size = float(np.exp(rng.uniform(np.log(6), np.log(38))))
+    size = _draw_size(rng)
     if kind == "lead":
         return _lead_marker(rng, fonts, size)
     if kind == "initials":
-        return _spread_letters(rng, fonts, min(size, 24.0))
+        return _spread_letters(rng, fonts, min(size, 34.0))
     if kind == "lines":
+        n_lines = _n_lines(rng)
+        most = 26.0 if n_lines > 1 or rng.random() < 0.7 else 60.0
         return _stack(
-            [_line(_draw_line(rng), rng, fonts, min(size, 26.0)) for _ in range(_n_lines(rng))], rng
+            [_line(_draw_line(rng), rng, fonts, min(size, most)) for _ in range(n_lines)], rng
         )
+    if kind == "print":
+        return _small_print(rng, fonts)
     letter = _line(_draw_letter(rng), rng, fonts, max(size, 9.0))
     return _circled(letter, rng) if kind == "circled" else letter
+
+
+def _draw_size(rng: np.random.Generator) -> float:
+    """Return a cap height in pixels: mostly 6 to 38, large letters up to a tenth of a film."""
+    low, high = (6.0, 38.0) if rng.random() < 0.74 else (28.0, 95.0)
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _small_print(rng: np.random.Generator, fonts: Sequence[Path]) -> DrawnMark:
+    """Return dense lines of 5 to 10 px: image data, measured values, a long name and date."""
+    size = rng.uniform(5.0, 10.0)
+    if rng.random() < 0.35:
+        return _line(_long_text(rng), rng, fonts, size * rng.uniform(1.0, 1.8))
+    texts = [_draw_measured(rng) if rng.random() < 0.6 else _draw_line(rng)
+             for _ in range(int(rng.integers(1, 6)))]  # fmt: skip
+    return _stack([_line(text, rng, fonts, size) for text in texts], rng)
+
+
+def _draw_measured(rng: np.random.Generator) -> str:
+    """Return a line of a measurement or of an image's data."""
+    number = f"{rng.uniform(0, 300):.{int(rng.integers(0, 3))}f}"
+    name = str(rng.choice(_MEASURED_NAMES))
+    unit = str(rng.choice(_UNITS))
+    return f"{name}{rng.choice([':', ': ', '=', ' = ', ' '])}{number}{rng.choice(['', ' '])}{unit}"
+
+
+def _long_text(rng: np.random.Generator) -> str:
+    parts = [_draw_line(rng) for _ in range(int(rng.integers(2, 4)))]
+    return str(rng.choice([" ", "  ", ", ", " - "])).join(parts)[:44]
 
 
 def _n_lines(rng: np.random.Generator) -> int:
@@ -207,7 +246,7 @@ def _lead_marker(rng: np.random.Generator, fonts: Sequence[Path], size: float) -
     size = max(size, 13.0)
     letter = _line(str(rng.choice(list("LLLLRRRR"))), rng, fonts, size)
     small = size * rng.uniform(0.32, 0.62)
-    initials = _line(_initials(rng), rng, fonts, max(small, 6.0))
+    initials = _line(_initials(rng), rng, fonts, min(max(small, 6.0), 40.0))
     pick = rng.random()
     if pick < 0.45:
         mark = _join(letter, initials, rng.uniform(0.0, 0.15) * size, below=True, rng=rng)

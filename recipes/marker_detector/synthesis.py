@@ -1,6 +1,7 @@
 """Training samples: crops of films with planted markers, hard negatives, and exact targets.
 
-Owns placing, blending and degrading; typesetting is in ``glyphs``, negatives in ``clutter``.
+Owns placing and degrading; typesetting is in ``glyphs``, negatives in ``clutter``, drawn arrows and
+circles in ``annotations``, how ink meets a film in ``blending``.
 """
 
 import math
@@ -14,17 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.records import Box
-from covid_debug.text.marker_detector.network import OUTPUT_STRIDE
+from recipes.marker_detector.annotations import draw_annotation, to_target
 from recipes.marker_detector.backgrounds import Background, Gray
+from recipes.marker_detector.blending import add_halo, blend, regrade
 from recipes.marker_detector.clutter import draw_clutter
 from recipes.marker_detector.glyphs import DrawnMark, Quads, draw_mark
+from recipes.marker_detector.network import OUTPUT_STRIDE
 
 Plane = NDArray[np.float32]
 
 CROP_PX = 256
 _TEMPLATE_PX = 64
 _SIGMA = 0.36  # of the half box; a character's map falls to 0.02 at the box's edge
-_DWELL_SHARE = 0.6  # of crops, on films that have own text or known hard negatives
+_DWELL_SHARE = 0.55  # of crops, on films that have own text or known hard negatives
+_MOST_NEEDED_PX = 3000  # of a mark that is cut by the crop
+_TOUCHED_SHARE = 0.12  # of marks, by a clip, a wire or an edge that is no text
+_COHEN = "covid-chestxray-dataset"
+_COHEN_SHARE = 0.3  # of crops: a tenth of the films, but from many hospitals and journals
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,15 @@ class Sample:
         pixels: ``(256, 256)`` uint8.
         characters: Target ``(128, 128)``: a Gaussian hill on every character, in [0, 1].
         areas: Target ``(128, 128)``: 1 inside lines of text.
-        weights: ``(128, 128)``: 0 where the truth is unknown, otherwise 1.
+        annotations: Target ``(128, 128)``: 1 on arrows, circles and lines of a human hand.
+        weights: ``(3, 128, 128)``: 0 where the truth of a target is unknown, otherwise 1; higher
+            on small text and lower on large, which has many more pixels.
     """
 
     pixels: Gray
     characters: Plane
     areas: Plane
+    annotations: Plane
     weights: Plane
 
 
@@ -57,14 +67,18 @@ def render_sample(
     Returns:
         The crop and its targets.
     """
-    pixels, characters, areas, ignored = _crop(
-        backgrounds[int(rng.integers(len(backgrounds)))], rng
-    )
-    film = _regrade(pixels.astype(np.float32), rng)
-    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.45, 0.3, 0.15, 0.1]))):
-        film = _add_clutter(film, areas, rng)
-    occupied = _fill([*areas, *ignored], CROP_PX, 1.0)
-    for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.15, 0.3, 0.3, 0.15, 0.1]))):
+    background = _draw_background(backgrounds, rng)
+    pixels, characters, areas, ignored, hard = _crop(background, rng)
+    film = regrade(pixels.astype(np.float32), rng)
+    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.32, 0.18, 0.1]))):
+        film = _add_layer(film, draw_clutter(rng, CROP_PX), areas, rng)
+    drawn = np.zeros((CROP_PX, CROP_PX), np.float32)
+    for _ in range(int(rng.choice([0, 1, 2], p=[0.68, 0.22, 0.1]))):
+        layer = draw_annotation(rng, CROP_PX)
+        film = _add_layer(film, layer, areas, rng)
+        np.maximum(drawn, to_target(layer), out=drawn)
+    occupied = np.maximum(_fill([*areas, *ignored], CROP_PX, 1.0), drawn)
+    for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.2, 0.28, 0.28, 0.14, 0.1]))):
         planted = _plant(film, occupied, draw_mark(rng, fonts), rng)
         if planted is not None:
             film, new_characters, new_areas = planted
@@ -73,16 +87,31 @@ def render_sample(
     area_map = _fill(_shrunk(areas), side, 1.0)
     # A text's own surroundings stay in the loss, or its extent would not be learned.
     near_text = cv2.dilate(area_map, np.ones((3, 3), np.uint8))
-    weights = np.maximum(1 - _fill(_shrunk(ignored), side, 1.0), near_text)
-    return Sample(_degrade(film, rng), _hills(characters, side), area_map, weights)
+    known = np.maximum(1 - _fill(_shrunk(ignored), side, 1.0), near_text)
+    for quad in areas:
+        cv2.fillPoly(known, [_fixed(quad / np.float32(OUTPUT_STRIDE))], _emphasis(quad), shift=4)
+    # What was once taken for text may be an arrow: no negative for annotations.
+    not_hard = known * (1 - _fill(_shrunk(hard), side, 1.0))
+    drawn = np.asarray(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+    return Sample(
+        _degrade(film, rng), _hills(characters, side), area_map,
+        (drawn > 0.3).astype(np.float32) * (1 - area_map), np.stack([known, known, not_hard]),
+    )  # fmt: skip
+
+
+def _draw_background(backgrounds: Sequence[Background], rng: np.random.Generator) -> Background:
+    few = [film for film in backgrounds if film.source == _COHEN]
+    others = [film for film in backgrounds if film.source != _COHEN]
+    chosen = few if few and (not others or rng.random() < _COHEN_SHARE) else others
+    return chosen[int(rng.integers(len(chosen)))]
 
 
 def _crop(
     background: Background, rng: np.random.Generator
-) -> tuple[Gray, list[Plane], list[Plane], list[Plane]]:
-    """Return a square of the film, scaled, flipped and turned, with its own text mapped along."""
+) -> tuple[Gray, list[Plane], list[Plane], list[Plane], list[Plane]]:
+    """Return a square of the film, scaled, flipped and turned, with all its boxes mapped along."""
     height, width = background.pixels.shape
-    scale = math.exp(rng.uniform(math.log(0.75), math.log(1.6)))
+    scale = math.exp(rng.uniform(math.log(0.8), math.log(1.7)))
     side = min(CROP_PX / scale, height, width)
     scale = CROP_PX / side
     x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
@@ -113,7 +142,8 @@ def _crop(
         areas.append(_map(_box_quads(text.box, 1)[0], place))
         characters.extend(_map(quad, place) for quad in _box_quads(text.box, text.n_characters))
     ignored = [_map(_box_quads(box, 1)[0], place) for box in background.ignored]
-    return np.asarray(pixels, np.uint8), characters, areas, ignored
+    hard = [_map(_box_quads(box, 1)[0], place) for box in background.hard]
+    return np.asarray(pixels, np.uint8), characters, areas, ignored, hard
 
 
 def _flip_and_turn(place: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -149,37 +179,14 @@ def _map(quad: Plane, place: NDArray[np.float64]) -> Plane:
     return np.asarray(quad @ place[:, :2].T + place[:, 2], np.float32)
 
 
-def _regrade(film: Plane, rng: np.random.Generator) -> Plane:
-    """Return the film with another contrast, gamma and, rarely, polarity."""
-    level = np.clip(film / 255, 0, 1) ** np.float32(math.exp(rng.normal(0, 0.25)))
-    level = (level - 0.5) * rng.uniform(0.6, 1.15) + 0.5 + rng.normal(0, 0.06)
-    if rng.random() < 0.06:
-        level = 1 - level
-    return np.asarray(np.clip(level, 0, 1) * 255, np.float32)
-
-
-def _add_clutter(film: Plane, areas: Sequence[Plane], rng: np.random.Generator) -> Plane:
-    layer = draw_clutter(rng, CROP_PX)
+def _add_layer(
+    film: Plane, layer: Plane, areas: Sequence[Plane], rng: np.random.Generator
+) -> Plane:
+    """Return the film with a drawn layer that leaves its text free."""
     if areas:
         layer = layer * (1 - cv2.dilate(_fill(areas, CROP_PX, 1.0), np.ones((5, 5), np.uint8)))
-    layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.4))
-    return _blend(film, layer, rng, dark_share=0.3)
-
-
-def _blend(film: Plane, ink: Plane, rng: np.random.Generator, *, dark_share: float) -> Plane:
-    """Return the film with ink painted over or added as lead absorbs; bright or dark."""
-    seen = film[ink > 0.5]
-    local = float(np.median(seen)) if seen.size else float(film.mean())
-    spread = float(seen.std()) if seen.size else 10.0
-    contrast = max(20 + 200 * rng.beta(1.0, 1.6), 12 + 1.2 * spread)
-    dark = local > 205 or (local > 45 and rng.random() < dark_share)
-    if rng.random() < 0.4:
-        added = film + (-contrast if dark else contrast) * ink
-        return np.asarray(np.clip(added, 0, 255), np.float32)
-    level = max(local - contrast, 0) if dark else min(local + contrast, 255)
-    if rng.random() < 0.35:
-        level = 0.0 if dark else 255.0
-    return np.asarray(film + ink * rng.uniform(0.85, 1.0) * (level - film), np.float32)
+    layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.3, 1.4)), np.float32)
+    return blend(film, layer, rng, dark_share=0.3)
 
 
 def _plant(
@@ -194,7 +201,7 @@ def _plant(
         inside = _fill(areas, CROP_PX, 1.0)
         whole = sum(cv2.contourArea(quad) for quad in areas)
         taken = cv2.dilate(inside, np.ones((9, 9), np.uint8)) * occupied
-        if inside.sum() >= 0.35 * whole and not taken.any():
+        if inside.sum() >= min(0.35 * whole, _MOST_NEEDED_PX) and not taken.any():
             break
     else:
         return None
@@ -205,6 +212,10 @@ def _plant(
     ink = cv2.warpAffine(mark.ink, shifted, size, flags=cv2.INTER_AREA)
     height_px = math.sqrt(whole / max(1, len(mark.characters)))
     blur = rng.uniform(0.0, 0.09) * min(height_px, 20)
+    if height_px > 20 and rng.random() < 0.35:
+        blur = rng.uniform(0.03, 0.1) * height_px  # lead letters out of the plane of the film
+    if rng.random() < _TOUCHED_SHARE:
+        film = _touch(film, inside, rng)
     if blur > 0.25:
         ink = cv2.GaussianBlur(ink, (0, 0), blur)
     plate = cv2.warpAffine(mark.plate, shifted, size)
@@ -214,10 +225,23 @@ def _plant(
         level = float(rng.choice([rng.uniform(0, 40), rng.uniform(0, 255)]))
         film = film + plate * rng.uniform(0.4, 1.0) * (level - film)
     if rng.random() < 0.12:
-        film = _halo(film, ink, rng)
-    film = _blend(film, ink, rng, dark_share=0.2)
+        film = add_halo(film, ink, rng)
+    film = blend(film, ink, rng, dark_share=0.2)
     characters = [_map(quad, place) for quad in mark.characters]
     return film, characters, areas
+
+
+def _touch(film: Plane, inside: Plane, rng: np.random.Generator) -> Plane:
+    """Return the film with something that is no text at the border of the text to come."""
+    layer = draw_clutter(rng, CROP_PX)
+    things, border = np.argwhere(layer > 0.5), np.argwhere(inside != cv2.erode(inside, np.ones(3)))
+    if not len(things) or not len(border):
+        return film
+    shift = border[int(rng.integers(len(border)))] - things[int(rng.integers(len(things)))]
+    moved = cv2.warpAffine(
+        layer, np.array([[1, 0, shift[1]], [0, 1, shift[0]]], np.float64), (CROP_PX, CROP_PX)
+    )
+    return blend(film, np.asarray(moved * (1 - 0.7 * inside), np.float32), rng, dark_share=0.3)
 
 
 def _draw_place(mark: DrawnMark, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -241,6 +265,8 @@ def _draw_place(mark: DrawnMark, rng: np.random.Generator) -> NDArray[np.float64
     if rng.random() < 0.2:
         low = low * rng.uniform(0.1, 1.0, 2)
     center = rng.uniform(low, CROP_PX - low)
+    slack = np.maximum(reach - CROP_PX / 2, 0)  # of a long line, either end may be seen
+    center = center + rng.uniform(-slack, slack)
     offset = center - linear @ np.array([width / 2, height / 2])
     return np.concatenate([linear, offset[:, None]], axis=1)
 
@@ -257,21 +283,13 @@ def _draw_plate(areas: Sequence[Plane], rng: np.random.Generator) -> Plane:
     return np.asarray(cv2.GaussianBlur(plate, (0, 0), rng.uniform(0.3, 1.2)), np.float32)
 
 
-def _halo(film: Plane, ink: Plane, rng: np.random.Generator) -> Plane:
-    """Return the film with an outline or a shadow for bright ink."""
-    wide = cv2.dilate(ink, np.ones((3, 3), np.uint8))
-    if rng.random() < 0.5:
-        wide = np.roll(ink, (1, 1), (0, 1))
-    return np.asarray(film + wide * rng.uniform(0.5, 1.0) * (rng.uniform(0, 60) - film), np.float32)
-
-
 def _degrade(film: Plane, rng: np.random.Generator) -> Gray:
     """Return the finished crop with blur, noise and JPEG traces."""
     if rng.random() < 0.25:
         film = np.asarray(cv2.GaussianBlur(film, (0, 0), rng.uniform(0.3, 1.0)), np.float32)
     if rng.random() < 0.4:
         noise = rng.standard_normal(film.shape, dtype=np.float32)
-        film = film + np.float32(rng.uniform(1, 8)) * noise
+        film = film + np.float32(rng.uniform(0.5, 6)) * noise
     pixels = np.clip(np.round(film), 0, 255).astype(np.uint8)
     if rng.random() < 0.7:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 96))]
@@ -283,8 +301,18 @@ def _degrade(film: Plane, rng: np.random.Generator) -> Gray:
 def _fill(quads: Sequence[Plane], side: int, level: float) -> Plane:
     canvas = np.zeros((side, side), np.float32)
     for quad in quads:
-        cv2.fillPoly(canvas, [np.round((quad - 0.5) * 16).astype(np.int32)], level, shift=4)
+        cv2.fillPoly(canvas, [_fixed(quad)], level, shift=4)
     return canvas
+
+
+def _fixed(quad: Plane) -> NDArray[np.int32]:
+    return np.asarray(np.round((quad - 0.5) * 16), np.int32)
+
+
+def _emphasis(quad: Plane) -> float:
+    """Return how much a pixel of this text counts."""
+    sides = np.hypot(*(quad[1:] - quad[:-1]).T)
+    return float(np.clip(12 / max(float(sides.min()), 1.0), 0.3, 1.5))
 
 
 def _shrunk(quads: Sequence[Plane]) -> list[Plane]:

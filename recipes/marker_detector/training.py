@@ -5,11 +5,16 @@ Samples come from ``synthesis``; the command is ``python -m recipes.marker_detec
 
 import csv
 import logging
+import multiprocessing
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -19,7 +24,6 @@ from torch.nn import functional
 from covid_debug.artifacts import canonical_json, hash_file, write_text_atomic
 from covid_debug.errors import DataIntegrityError
 from covid_debug.seeding import derive_seed
-from covid_debug.text.marker_detector.network import MarkerNet
 from recipes.marker_detector.backgrounds import (
     LIST_PATH,
     Background,
@@ -27,12 +31,15 @@ from recipes.marker_detector.backgrounds import (
     render_phantom_backgrounds,
 )
 from recipes.marker_detector.glyphs import find_fonts
+from recipes.marker_detector.network import N_MAPS, MarkerNet
 from recipes.marker_detector.synthesis import Sample, render_sample
 
 _LOGGER = logging.getLogger(__name__)
 FONT_FOLDERS = (Path("/usr/share/fonts"),)
 _LOG_EVERY = 100
 _SAVE_EVERY = 500
+_AHEAD = 6  # steps that are rendered ahead
+_ANNOTATION_WEIGHT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +54,17 @@ class MarkerTrainingParams:
         averaging: Decay of the running average of the weights, which is what is saved.
         n_phantoms: Phantom films among the backgrounds.
         seed: Seed of weights and samples.
+        exclude: Backgrounds whose path begins so are left out: a source held out.
     """
 
-    n_steps: int = 12000
+    n_steps: int = 11000
     batch_size: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
     averaging: float = 0.998
     n_phantoms: int = 60
     seed: int = 0
+    exclude: tuple[str, ...] = ()
 
 
 def train_marker_detector(
@@ -65,6 +74,7 @@ def train_marker_detector(
     *,
     listing: Path = LIST_PATH,
     font_folders: Sequence[Path] = FONT_FOLDERS,
+    n_renderers: int = 0,
 ) -> Path:
     """Train and write ``weights.safetensors``, ``curve.csv`` and ``training.json``.
 
@@ -74,6 +84,8 @@ def train_marker_detector(
         params: How to train.
         listing: Backgrounds and their own text.
         font_folders: Where fonts are searched, with those that matplotlib ships.
+        n_renderers: Processes that render samples ahead; 0 renders in this one. The samples are
+            the same.
 
     Returns:
         Path of the weights.
@@ -83,9 +95,10 @@ def train_marker_detector(
     """
     import matplotlib  # noqa: PLC0415 - only its fonts
 
+    cv2.setNumThreads(0)  # a forked renderer would wait for threads that it does not have
     fonts = find_fonts([Path(matplotlib.get_data_path()) / "fonts" / "ttf", *font_folders])
     backgrounds = [
-        *load_backgrounds(films, listing),
+        *load_backgrounds(films, listing, params.exclude),
         *render_phantom_backgrounds(params.n_phantoms, params.seed),
     ]
     if not fonts or not backgrounds:
@@ -97,10 +110,11 @@ def train_marker_detector(
     torch.manual_seed(derive_seed(params.seed, "marker", "weights"))
     network = MarkerNet()
     weights_path = out / "weights.safetensors"
-    curve = _optimise(network, backgrounds, fonts, params, weights_path)
+    batches = render_batches(backgrounds, fonts, params, n_renderers)
+    curve = _optimise(network, batches, params, weights_path)
     with (out / "curve.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["step", "loss", "characters", "areas", "seconds"])
+        writer.writerow(["step", "loss", "characters", "areas", "annotations", "seconds"])
         writer.writerows(curve)
     record = {
         "params": asdict(params),
@@ -116,11 +130,10 @@ def train_marker_detector(
 
 def _optimise(
     network: MarkerNet,
-    backgrounds: Sequence[Background],
-    fonts: Sequence[Path],
+    batches: Iterator[list[Sample]],
     params: MarkerTrainingParams,
     weights_path: Path,
-) -> list[tuple[int, float, float, float, float]]:
+) -> list[tuple[int, float, float, float, float, float]]:
     """Return the training curve; the averaged weights are saved on the way and at the end."""
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(
@@ -130,16 +143,9 @@ def _optimise(
         optimizer, params.learning_rate, total_steps=params.n_steps, pct_start=0.15
     )
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    curve: list[tuple[int, float, float, float, float]] = []
-    sums, start = np.zeros(3), time.monotonic()
-    for step in range(1, params.n_steps + 1):
-        samples = [
-            render_sample(
-                backgrounds, fonts,
-                np.random.default_rng(derive_seed(params.seed, "marker", step, member)),
-            )
-            for member in range(params.batch_size)
-        ]  # fmt: skip
+    curve: list[tuple[int, float, float, float, float, float]] = []
+    sums, start = np.zeros(1 + N_MAPS), time.monotonic()
+    for step, samples in enumerate(batches, start=1):
         films, targets, weights = stack_samples(samples)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(films)
@@ -168,6 +174,52 @@ def _optimise(
     return curve
 
 
+def render_batches(
+    backgrounds: Sequence[Background],
+    fonts: Sequence[Path],
+    params: MarkerTrainingParams,
+    n_renderers: int = 0,
+) -> Iterator[list[Sample]]:
+    """Yield the samples of every step; they depend on the seed alone.
+
+    Args:
+        backgrounds: Films to plant on.
+        fonts: Font files to write with.
+        params: Steps, crops a step and seed.
+        n_renderers: Processes that render ahead; 0 renders in this one.
+    """
+    render = partial(_render_batch, params)
+    steps = range(1, params.n_steps + 1)
+    _materials[:] = [(backgrounds, fonts)]
+    if not n_renderers:
+        yield from map(render, steps)
+        return
+    # Forked processes share the films; with spawned ones every film would be read again.
+    context = multiprocessing.get_context("fork")
+    with context.Pool(n_renderers) as pool:
+        waiting: deque[AsyncResult[list[Sample]]] = deque()
+        for step in steps:
+            waiting.append(pool.apply_async(render, (step,)))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().get()
+        while waiting:
+            yield waiting.popleft().get()
+
+
+_materials: list[tuple[Sequence[Background], Sequence[Path]]] = []
+
+
+def _render_batch(params: MarkerTrainingParams, step: int) -> list[Sample]:
+    backgrounds, fonts = _materials[0]
+    return [
+        render_sample(
+            backgrounds, fonts,
+            np.random.default_rng(derive_seed(params.seed, "marker", step, member)),
+        )
+        for member in range(params.batch_size)
+    ]  # fmt: skip
+
+
 def _save(averaged: dict[str, Tensor], path: Path) -> None:
     partial = path.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in averaged.items()}, partial)
@@ -175,15 +227,17 @@ def _save(averaged: dict[str, Tensor], path: Path) -> None:
 
 
 def stack_samples(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return films ``(N, 1, H, W)`` in [0, 1], targets ``(N, 2, h, w)``, weights ``(N, h, w)``."""
+    """Return films ``(N, 1, H, W)`` in [0, 1], targets and weights ``(N, 3, h, w)``."""
     films = torch.from_numpy(np.stack([sample.pixels for sample in samples]))[:, None].float() / 255
-    targets = np.stack([np.stack([sample.characters, sample.areas]) for sample in samples])
+    targets = np.stack(
+        [np.stack([sample.characters, sample.areas, sample.annotations]) for sample in samples]
+    )
     weights = np.stack([sample.weights for sample in samples])
     films = films.contiguous(memory_format=torch.channels_last)
     return films, torch.from_numpy(targets), torch.from_numpy(weights)
 
 
-def compute_losses(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def compute_losses(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
     """Compare heat maps with their targets.
 
     Cross entropy on text pixels plus the three times as many hardest other pixels, as CRAFT mines
@@ -191,29 +245,31 @@ def compute_losses(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Te
     does not depend on how rare text is.
 
     Args:
-        logits: ``(N, 2, h, w)``.
-        targets: ``(N, 2, h, w)`` in [0, 1].
-        weights: ``(N, h, w)``; pixels with 0 do not count.
+        logits: ``(N, 3, h, w)``.
+        targets: ``(N, 3, h, w)`` in [0, 1].
+        weights: ``(N, 3, h, w)``, >= 0; pixels with 0 do not count, text counts by its weight.
 
     Returns:
-        Loss of the character map and of the area map, each >= 0.
+        Loss of the character map, the area map and the annotation map, each >= 0.
     """
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     # The least entropy of a soft target is its own entropy; without it a perfect map scores 0.
     soft = targets.clamp(1e-6, 1 - 1e-6)
     entropy = (entropy + soft * soft.log() + (1 - soft) * (1 - soft).log()).clamp_min(0)
     losses = []
-    for channel in range(2):
-        is_text = (targets[:, channel] > 0.05) & (weights > 0)
-        is_other = (targets[:, channel] <= 0.05) & (weights > 0)
+    for channel in range(N_MAPS):
+        counts = weights[:, channel] > 0
+        is_text = (targets[:, channel] > 0.05) & counts
+        is_other = (targets[:, channel] <= 0.05) & counts
         text, other = entropy[:, channel][is_text], entropy[:, channel][is_other]
         n_hard = min(max(3 * len(text), 1000), len(other))
         hard = other.topk(n_hard).values if n_hard else other
         loss = hard.mean() if len(hard) else entropy.sum() * 0
         if len(text):
-            loss = loss + text.mean()
+            importance = weights[:, channel][is_text]
+            loss = loss + (text * importance).sum() / importance.sum()
         losses.append(loss + other.mean() if len(other) else loss)
-    areas = torch.sigmoid(logits[:, 1]) * weights
-    truth = targets[:, 1] * weights
-    dice = 1 - (2 * (areas * truth).sum() + 1) / (areas.sum() + truth.sum() + 1)
-    return losses[0], losses[1] + dice
+    areas, truth, importance = torch.sigmoid(logits[:, 1]), targets[:, 1], weights[:, 1]
+    both, either = (importance * areas * truth).sum(), (importance * (areas + truth)).sum()
+    dice = 1 - (2 * both + 1) / (either + 1)
+    return losses[0], losses[1] + dice, _ANNOTATION_WEIGHT * losses[2]

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 import pytest
 
+from recipes.marker_detector.annotations import draw_annotation, to_target
 from recipes.marker_detector.backgrounds import Background, OwnText
+from recipes.marker_detector.blending import blend
 from recipes.marker_detector.clutter import draw_clutter
 from recipes.marker_detector.glyphs import draw_mark, find_fonts
-from recipes.marker_detector.synthesis import _crop, _hills, render_sample
+from recipes.marker_detector.synthesis import _crop, _emphasis, _hills, render_sample
 
 FLAT = Background(np.full((300, 320), 60, np.uint8), (), ())
 
@@ -107,3 +110,40 @@ def test_clutter_draws_something_and_stays_in_range() -> None:
         assert 0 <= layer.min() <= layer.max() <= 1
         seen += int(layer.any())
     assert seen > 45
+
+
+def test_target_of_a_circle_is_its_line_and_that_of_an_arrow_is_filled() -> None:
+    circle, arrow = np.zeros((128, 128), np.float32), np.zeros((128, 128), np.float32)
+    cv2.circle(circle, (64, 64), 40, 1.0, 1)
+    cv2.rectangle(arrow, (20, 20), (40, 30), 1.0, 1)
+
+    assert to_target(circle)[64, 64] == 0
+    assert to_target(circle)[64, 24] == 1
+    assert to_target(arrow)[25, 30] == 1
+
+
+def test_every_annotation_has_a_target_apart_from_text(fonts: list[Path]) -> None:
+    assert all(draw_annotation(np.random.default_rng(s), 256).any() for s in range(30))
+
+    samples = [render_sample([FLAT], fonts, np.random.default_rng(s)) for s in range(30)]
+
+    assert any(one.annotations.any() for one in samples)
+    assert not any((one.annotations * one.areas).any() for one in samples)
+
+
+@pytest.mark.parametrize("ground", [0, 90, 200, 235, 255])
+def test_ink_is_seen_on_any_ground(ground: int) -> None:
+    ink = np.zeros((64, 64), np.float32)
+    ink[20:40, 20:40] = 1
+    for seed in range(20):
+        film = blend(
+            np.full((64, 64), ground, np.float32), ink, np.random.default_rng(seed), dark_share=0.2
+        )
+        assert abs(film[30, 30] - ground) >= 5
+
+
+def test_small_text_counts_more_than_large() -> None:
+    line = np.array([(0, 0), (80, 0), (80, 8), (0, 8)], np.float32)
+
+    assert _emphasis(line) == pytest.approx(1.5)
+    assert _emphasis(line * np.array([1, 10], np.float32)) == pytest.approx(0.3)

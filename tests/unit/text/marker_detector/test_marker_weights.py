@@ -19,6 +19,7 @@ from recipes.marker_detector.backgrounds import LIST_PATH
 DATA = Path(__file__).resolve().parents[4] / "benchmarks" / "text" / "annotations"
 DEVELOPMENT = DATA / "markers_dev_films.txt"
 UNTOUCHED = DATA / "markers_test_films.txt"
+SECOND = DATA / "markers_second_films.txt"
 
 
 def _nih_patients(names: set[str]) -> set[str]:
@@ -46,6 +47,16 @@ def test_no_untouched_film_was_chosen_or_trained_on() -> None:
     assert not untouched & (development | listed)
 
 
+def test_no_film_or_patient_of_the_second_set_was_trained_on() -> None:
+    second = set(SECOND.read_text(encoding="utf-8").split())
+    earlier = set((DEVELOPMENT.read_text(encoding="utf-8") + UNTOUCHED.read_text()).split())
+    listed = set(json.loads(LIST_PATH.read_text(encoding="utf-8")))
+
+    assert len(second) == 200
+    assert not second & (earlier | listed)
+    assert not _nih_patients(second) & _nih_patients(listed)
+
+
 @pytest.mark.real_data
 def test_cohen_backgrounds_are_free_and_of_other_patients(shared_data: Path) -> None:
     table = shared_data / "covidx-sources" / "covid-chestxray-dataset" / "metadata.csv"
@@ -57,7 +68,10 @@ def test_cohen_backgrounds_are_free_and_of_other_patients(shared_data: Path) -> 
     used = {name: rows[name] for name in listed & set(rows)}
 
     assert {row["license"] for row in used.values()} <= {"CC BY", "CC BY 3.0", "CC BY 4.0", "CC0"}
-    seen = {rows[name]["patientid"] for name in development & set(rows)}
+    annotated = development | {
+        Path(name).name for name in SECOND.read_text(encoding="utf-8").split()
+    }
+    seen = {rows[name]["patientid"] for name in annotated & set(rows)}
     assert not seen & {row["patientid"] for row in used.values()}
 
 
