@@ -40,6 +40,7 @@ from covid_debug.saliency.catalog import build_explainer
 from covid_debug.stages import Means
 from covid_debug.text.base import check_gray_films
 from covid_debug.text.catalog import build_detector
+from covid_debug.text.contents import build_content_reader
 from covid_debug.text.scan import scan_films
 
 Place: TypeAlias = str | Path
@@ -93,14 +94,18 @@ def detect_text(
     films: DataSet | Sequence[OneFilm],
     *,
     detector: str = "default",
+    read_content: bool = True,
+    kinds: Path | None = None,
     n_workers: int = 1,
     **params: Any,  # noqa: ANN401
 ) -> list[FilmRegions]:
-    """Find the burned-in text of films.
+    """Find the burned-in text of films, and read it.
 
     Args:
         films: A data set, of which every film is looked at; or films.
         detector: Name in the catalogue of detectors.
+        read_content: Whether found text is read, so that its kind is known.
+        kinds: File of your own patterns that tell kinds.
         n_workers: Processes, for a data set; a script starts more than one only below
             ``if __name__ == "__main__":``.
         params: Parameters of the detector.
@@ -113,17 +118,21 @@ def detect_text(
     Raises:
         InputContractError: If there is no film.
         DataIntegrityError: If a file of a list cannot be read.
+        ConfigError: If a pattern is refused.
     """
+    contents = build_content_reader(read_content=read_content, kinds=kinds)
     if isinstance(films, FilmSet | str | Path):
         filmset = _open(films)
         pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
-        return list(scan_films(pairs, detector, params, n_workers=n_workers))
+        return list(scan_films(pairs, detector, params, contents=contents, n_workers=n_workers))
     images = [_read_gray(film) for film in _list(films, "detect_text")]
-    found = build_detector(detector, **params).inspect(images)
-    return [
-        FilmRegions(str(i), image.shape[1], image.shape[0], one.regions, rejected=one.rejected)
-        for i, (image, one) in enumerate(zip(images, found, strict=True))
-    ]
+    records = []
+    for i, (image, one) in enumerate(
+        zip(images, build_detector(detector, **params).inspect(images), strict=True)
+    ):
+        (height, width), said = image.shape, contents.complete(one.regions, image)
+        records.append(FilmRegions(str(i), width, height, said, rejected=one.rejected))
+    return records
 
 
 def audit(

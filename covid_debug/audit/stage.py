@@ -41,6 +41,7 @@ from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector
+from covid_debug.text.contents import build_content_reader
 from covid_debug.text.scan import scan_films
 
 
@@ -102,7 +103,12 @@ class AuditRequest(Request):
             return AuditSubject(model, filmset, films, regions, params, self.run_seed)
         pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         with means.listener.progress("text") as progress:
-            lines = scan_films(pairs, n_workers=means.n_workers, progress=progress)
+            lines = scan_films(
+                pairs,
+                contents=build_content_reader(),
+                n_workers=means.n_workers,
+                progress=progress,
+            )
             found = {line.image: line for line in lines}
         detect = build_detector().detect
         return AuditSubject(model, filmset, films, found, params, self.run_seed, detect)

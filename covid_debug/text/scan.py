@@ -20,8 +20,9 @@ from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
+from covid_debug.text.contents import ContentReader
 
-_worker: dict[str, RegionDetector] = {}
+_worker: dict[str, tuple[RegionDetector, ContentReader | None]] = {}
 
 
 def scan_films(
@@ -29,6 +30,7 @@ def scan_films(
     detector_name: str = "default",
     detector_params: Mapping[str, Any] | None = None,
     *,
+    contents: ContentReader | None = None,
     n_workers: int = 1,
     progress: Progress | None = None,
 ) -> Iterator[FilmRegions]:
@@ -42,6 +44,7 @@ def scan_films(
             :meth:`covid_debug.data.filmset.FilmSet.file_of` returns.
         detector_name: Name in the catalogue of detectors.
         detector_params: Parameters of that detector.
+        contents: Says what the regions say; None leaves them as the detector gave them.
         n_workers: Processes, each with its own network on one thread; 1 works in this process.
         progress: Called with (films done, films in total) after each film.
 
@@ -58,9 +61,9 @@ def scan_films(
     detector = build_detector(detector_name, **dict(detector_params or {}))
     n_workers = min(n_workers, max(len(films), 1))
     work, prepare = (
-        (partial(_scan_one, detector), None)
+        (partial(_scan_one, detector, contents), None)
         if n_workers == 1
-        else (_scan_in_worker, partial(_start_worker, detector))
+        else (_scan_in_worker, partial(_start_worker, detector, contents))
     )
     records = run_in_order(
         work, films, n_workers, where="text.scan", prepare=prepare, name=lambda film: film[0]
@@ -74,6 +77,7 @@ def scan_to_file(
     detector_name: str = "default",
     detector_params: Mapping[str, Any] | None = None,
     *,
+    contents: ContentReader | None = None,
     n_workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
@@ -87,6 +91,7 @@ def scan_to_file(
         out: File to write; replaced when the scan is complete and a film could be read.
         detector_name: As for :func:`scan_films`.
         detector_params: As for :func:`scan_films`.
+        contents: As for :func:`scan_films`.
         n_workers: As for :func:`scan_films`.
         progress: As for :func:`scan_films`; films of the first start are counted.
 
@@ -101,14 +106,17 @@ def scan_to_file(
     """
     params = build_detector(detector_name, **dict(detector_params or {})).params
     facts = [(image, *_identify(file)) for image, file in films]
-    key = artifact_key("scan", 2, [detector_name, params], facts)
+    said = None if contents is None else contents.params
+    key = artifact_key("scan", 3, [detector_name, params, said], facts)
     place = out.with_name(f".{out.name}.{key}.partial")
     for stale in out.parent.glob(f".{glob.escape(out.name)}.scan-*.partial"):
         if stale != place:
             stale.unlink(missing_ok=True)
     journal = Journal(place, "image")
     todo = [(image, file) for image, file in films if image not in journal]
-    records = scan_films(todo, detector_name, detector_params, n_workers=n_workers)
+    records = scan_films(
+        todo, detector_name, detector_params, contents=contents, n_workers=n_workers
+    )
     for record in _report(records, len(films), progress, n_before=len(films) - len(todo)):
         journal.add(to_line(record))
     if films and all("error" in journal[image] for image in journal):
@@ -138,23 +146,26 @@ def _report(
         yield record
 
 
-def _start_worker(detector: RegionDetector) -> None:
+def _start_worker(detector: RegionDetector, contents: ContentReader | None) -> None:
     import torch  # noqa: PLC0415 - only a worker limits the threads of its whole process
 
     torch.set_num_threads(1)
-    _worker["detector"] = detector
+    _worker["both"] = (detector, contents)
 
 
 def _scan_in_worker(film: tuple[str, Path | FilmFile]) -> FilmRegions:
-    return _scan_one(_worker["detector"], film)
+    return _scan_one(*_worker["both"], film)
 
 
-def _scan_one(detector: RegionDetector, film: tuple[str, Path | FilmFile]) -> FilmRegions:
+def _scan_one(
+    detector: RegionDetector, contents: ContentReader | None, film: tuple[str, Path | FilmFile]
+) -> FilmRegions:
     image, file = film
     try:
         pixels = read_film(file).to_uint8()
         found = detector.inspect([pixels])[0]
+        regions = found.regions if contents is None else contents.complete(found.regions, pixels)
     except FILM_OR_MODEL_ERRORS as error:
         return FilmRegions(image, 0, 0, (), error=str(error) or type(error).__name__)
     height, width = pixels.shape
-    return FilmRegions(image, width, height, found.regions, rejected=found.rejected)
+    return FilmRegions(image, width, height, regions, rejected=found.rejected)

@@ -1,8 +1,8 @@
-"""The stage that looks for burned-in text on every film."""
+"""The stage that looks for burned-in text on every film, and reads it."""
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,25 +13,38 @@ from covid_debug.records import FilmRegions
 from covid_debug.stages import Means, Request, name_input
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
+from covid_debug.text.contents import ContentReader, build_content_reader
 from covid_debug.text.scan import scan_to_file
 from covid_debug.text.statistics import count_by_group
 
 
 @dataclass(frozen=True)
 class TextParams:
-    """Which detector looks for text.
+    """Which detector looks for text, and whether what it finds is read.
 
     Attributes:
         detector: Name in :mod:`covid_debug.text.catalog`.
         params: Parameters of that detector.
+        read_content: Whether found text is read, so that what it says tells its kind.
+        kinds: File of your own patterns that tell kinds, asked before those of the package.
     """
 
     detector: str = "default"
     params: dict[str, Any] = field(default_factory=dict)
+    read_content: bool = True
+    kinds: Path | None = None
 
     def build(self) -> RegionDetector:
         """Return the detector; its network is loaded when it is first used."""
         return build_detector(self.detector, **self.params)
+
+    def named(self) -> dict[str, object]:
+        """Return the parameters for a manifest; a file of patterns counts by its content."""
+        return {**asdict(self), "kinds": None if self.kinds is None else name_input(self.kinds)}
+
+    def build_reader(self) -> ContentReader:
+        """Return what says what the regions say."""
+        return build_content_reader(read_content=self.read_content, kinds=self.kinds)
 
 
 def name_params(detector: RegionDetector) -> object:
@@ -58,11 +71,15 @@ class RegionsRequest(Request):
 
     stage: ClassVar[str] = "regions"
     makes: ClassVar[str] = "regions"
-    code_version: ClassVar[int] = 5
+    code_version: ClassVar[int] = 6
 
     def parameters(self) -> object:
         """Return the detector; the default one uses the members whose weights are there."""
-        return {"text": self.text, "resolved": name_params(self.text.build())}
+        return {
+            "text": self.text.named(),
+            "resolved": name_params(self.text.build()),
+            "contents": self.text.build_reader().params,
+        }
 
     def make(self, out: Path, means: Means) -> dict[str, FilmRegions]:
         """Scan the films; a killed scan goes on from its last film."""
@@ -70,7 +87,7 @@ class RegionsRequest(Request):
         pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
         with (
             write_artifact(
-                out, kind=self.makes, parameters=self.text, inputs=self.inputs()
+                out, kind=self.makes, parameters=self.text.named(), inputs=self.inputs()
             ) as draft,
             means.listener.progress("films") as progress,
         ):
@@ -80,6 +97,7 @@ class RegionsRequest(Request):
                 lines,
                 self.text.detector,
                 self.text.params,
+                contents=self.text.build_reader(),
                 n_workers=means.n_workers,
                 progress=progress,
             )

@@ -1,0 +1,60 @@
+"""What the regions of a film say: their characters, and the kind that these make them.
+
+Joins the second reader (:mod:`covid_debug.text.recognition`) and the patterns
+(:mod:`covid_debug.text.kinds`); owns neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covid_debug.records import TextRegion
+from covid_debug.text.kinds import Kinds, load_kinds
+from covid_debug.text.recognition import Reader
+from covid_debug.text.screening import Gray
+
+
+@dataclass(frozen=True, slots=True)
+class ContentReader:
+    """Says what regions say.
+
+    Attributes:
+        kinds: The patterns.
+        reader: The second reader; None leaves the content as the detector gave it.
+    """
+
+    kinds: Kinds
+    reader: Reader | None
+
+    @property
+    def params(self) -> tuple[object, ...]:
+        """Return what decides the answers."""
+        return (self.kinds, None if self.reader is None else self.reader.params)
+
+    def complete(self, regions: Sequence[TextRegion], image: Gray) -> tuple[TextRegion, ...]:
+        """Return the regions of one film with content, where legible, and kind.
+
+        Args:
+            regions: What a detector found.
+            image: The film, uint8 ``(H, W)`` in [0, 255].
+        """
+        height, width = image.shape
+        read = tuple(regions) if self.reader is None else self.reader.fill_in(regions, image)
+        return self.kinds.tell_all(read, width, height)
+
+
+def build_content_reader(*, read_content: bool = True, kinds: Path | None = None) -> ContentReader:
+    """Build what says what regions say; the network is loaded on first use.
+
+    Args:
+        read_content: Whether the characters are read; if not, only what a detector read itself
+            has a kind.
+        kinds: A user's own patterns, see :func:`covid_debug.text.kinds.load_kinds`.
+
+    Returns:
+        The reader of contents.
+
+    Raises:
+        ConfigError: If the patterns are refused.
+    """
+    return ContentReader(load_kinds(kinds), Reader() if read_content else None)
