@@ -17,6 +17,7 @@ from covid_debug.cleaning.decoys import plan_decoys
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.names import choose_file_names
 from covid_debug.cleaning.placebo import match_shapes, placebo_regions
+from covid_debug.cleaning.policy import needs_reading, without_kept
 from covid_debug.cleaning.provenance import compute_facts, write_decisions, write_provenance
 from covid_debug.cleaning.staging import Staging
 from covid_debug.cleaning.workers import Job, Record, Refusal, clean_to_file
@@ -84,8 +85,8 @@ def clean_filmset(
             dies; finished films are kept for the next start.
         FilmChangedError: If a film is not the one that ``filmset`` recorded.
         DataIntegrityError: If no film could be cleaned or a decision does not fit the regions.
-        InputContractError: If ``n_workers`` is less than 1, or a policy about side markers meets
-            regions of which none was read.
+        InputContractError: If ``n_workers`` is less than 1, or a policy about kinds of text meets
+            regions whose kinds are not known.
     """
     _check_places(filmset, out)
     revised = apply_decisions(regions, decisions)
@@ -146,18 +147,16 @@ def _check_places(filmset: FilmSet, out: Path) -> None:
 
 
 def _check_reading(regions: Mapping[str, FilmRegions], params: CleaningParams) -> None:
-    if params.policy in {"remove", "uniform"}:
-        return
     found = [region for film in regions.values() for region in film.regions]
-    # The default detector reads a few doubtful letters in any case, what RapidOCR sees on demand.
-    telling = [region for region in found if "rapidocr" in region.detector.split("+")] or found
-    if not found or any(region.content is not None for region in telling):
+    if not found or not needs_reading(params.policy):
         return
-    raise InputContractError(
-        f"cleaning with policy {params.policy!r}: no region was read ({len(found)} regions without"
-        " characters), so that no side marker could be told from other text; detect text with"
-        " --read (text.params.read_content: true in a configuration), or use policy 'remove'"
-    )
+    if all(region.kind in {"unknown", "annotation"} for region in found):
+        told = ", ".join(f"{kind}={action}" for kind, action in params.policy.items())
+        raise InputContractError(
+            f"cleaning with policy {told}: what the text says is not known of any of {len(found)}"
+            " regions, so that no kind could be told from another; detect text again with"
+            " text.read_content=true (detect-text --read), or remove all text"
+        )
 
 
 def _build_key(
@@ -184,7 +183,8 @@ def _plan_jobs(
 ) -> Iterator[Job]:
     # Films without usable regions go to the refusals as they come by.
     names = choose_file_names(filmset.films)
-    draw_decoys = plan_decoys(filmset.films, regions, params.decoy_sets, params.seed)
+    removed = {key: without_kept(found, params.policy) for key, found in regions.items()}
+    draw_decoys = plan_decoys(filmset.films, removed, params.decoy_sets, params.seed)
     for film in filmset.films:
         key = film.image_id
         if key in finished:

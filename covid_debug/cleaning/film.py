@@ -4,9 +4,9 @@ Owns what happens to each region of a film. Reading, writing and data sets belon
 :mod:`covid_debug.cleaning.build`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ from covid_debug.cleaning.grain import add_grain
 from covid_debug.cleaning.markers import (
     MarkerPlace,
     draw_marker,
-    is_side_marker,
     place_in_view,
     place_marker,
 )
+from covid_debug.cleaning.policy import Policy, RegionAction, check_policy, decide_actions
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
 from covid_debug.imaging.masks import PlacedMask
@@ -28,8 +28,12 @@ from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.ranges import check_choices, check_range
 from covid_debug.records import TextRegion
 
-Policy = Literal["remove", "keep", "replace", "uniform"]
 Action = Literal["removed", "kept", "replaced", "outside_film", "decoy"]
+_ACTIONS: Final[Mapping[RegionAction, Action]] = {
+    "remove": "removed",
+    "keep": "kept",
+    "replace": "replaced",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,10 @@ class CleaningParams:
         mask_shape: ``"glyphs"`` masks the letters of a region, ``"box"`` the whole region.
         dilation_px: Growth of letters or boxes in film pixels, so that anti-aliased edges and
             halos are covered.
-        policy: What happens to side markers (a region read as L or R): ``"remove"`` them like all
-            other text; ``"keep"`` them; ``"replace"`` them by one uniform marker, drawn on every
-            film of the set where models do not look; or ``"uniform"``: remove them too, and draw
-            the same letter at the same place *inside* the view on every film. Recorded for each
-            region.
+        policy: Kind of text -> ``"remove"``, ``"keep"`` or ``"replace"``; what is not named is
+            removed. Where a kind is replaced, one uniform marker is drawn on every film of the set
+            where models do not look. Recorded for each region.
+        uniform_marker: Draw the same letter at the same place *inside* the view on every film.
         max_changed_share: Budget: a film of which the masks cover a larger share, in (0, 1], is
             not cleaned but recorded as unusable.
         grain: Whether fine texture from beside a filled place is laid over the fill, so that its
@@ -61,7 +64,8 @@ class CleaningParams:
     radius_px: float = 10.0
     mask_shape: Literal["glyphs", "box"] = "glyphs"
     dilation_px: int = 3
-    policy: Policy = "remove"
+    policy: Policy = field(default_factory=dict)
+    uniform_marker: bool = False
     max_changed_share: float = 0.25
     grain: bool = False
     decoy_sets: int = 0
@@ -76,6 +80,7 @@ class CleaningParams:
         """
         METHODS[self.method]
         check_choices(self)
+        check_policy(self.policy, "CleaningParams: policy")
         check_range(self, "(0, inf)", "radius_px")
         check_range(self, "[0, inf)", "dilation_px", "decoy_sets")
         check_range(self, "(0, 1]", "max_changed_share")
@@ -83,6 +88,11 @@ class CleaningParams:
             raise InputContractError(
                 f"CleaningParams: decoy_sets is {self.decoy_sets} with mask_shape "
                 f"{self.mask_shape!r}; expected mask_shape 'box', or decoys differ from text"
+            )
+        if self.uniform_marker and "replace" in self.policy.values():
+            raise InputContractError(
+                "CleaningParams: policy 'replace' and uniform_marker draw two markers on every"
+                " film; expected one of them"
             )
 
 
@@ -150,7 +160,10 @@ def clean_film(
         DataIntegrityError: If the masks cover more of the film than the budget allows.
     """
     height, width = pixels.shape
-    actions = [_choose_action(region, width, height, params.policy) for region in regions]
+    actions = [
+        _choose_action(region, width, height, wanted)
+        for region, wanted in zip(regions, decide_actions(regions, params.policy), strict=True)
+    ]
     filled = [index for index, action in enumerate(actions) if action in {"removed", "replaced"}]
     sources = regions if shapes is None else shapes
     masks = _mask_text(pixels, [sources[index] for index in filled], params)
@@ -175,8 +188,8 @@ def clean_film(
     if params.grain:
         cleaned = add_grain(cleaned, mask)
     marker = None
-    if params.policy in {"replace", "uniform"}:
-        is_seen = params.policy == "uniform"
+    if params.uniform_marker or "replace" in params.policy.values():
+        is_seen = params.uniform_marker
         marker = place_in_view(width, height) if is_seen else place_marker(regions, width, height)
         cleaned = draw_marker(cleaned, marker)
         mask |= cleaned != pixels
@@ -231,10 +244,8 @@ def _is_clipped(region: TextRegion, width: int, height: int) -> bool:
     return x_min < 0 or y_min < 0 or x_max > width or y_max > height
 
 
-def _choose_action(region: TextRegion, width: int, height: int, policy: Policy) -> Action:
+def _choose_action(region: TextRegion, width: int, height: int, wanted: RegionAction) -> Action:
     x_min, y_min, x_max, y_max = region.box
     if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
         return "outside_film"
-    if policy in {"remove", "uniform"} or not is_side_marker(region):
-        return "removed"
-    return "kept" if policy == "keep" else "replaced"
+    return _ACTIONS[wanted]

@@ -1,9 +1,10 @@
-"""Side markers: which regions are one, and the uniform one that can replace them all.
+"""Side markers: the side that a region names, and the uniform marker that can replace them all.
 
 Owns the letter, its place and its drawing. Whether markers go, stay or are replaced is the policy
-of :mod:`covid_debug.cleaning.film`.
+of :mod:`covid_debug.cleaning.policy`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,8 +16,14 @@ from covid_debug.imaging.geometry import ViewSpec, compute_geometry
 from covid_debug.imaging.reading import Pixels
 from covid_debug.records import Box, TextRegion
 
-_RIGHT: Final = frozenset({"R", "RIGHT"})
-_LEFT: Final = frozenset({"L", "LEFT"})
+_RIGHT: Final = re.compile(
+    r"R|RT|RIGHT|DE?X?|DER|DCH[AO]|DTA|DIR|DERECH[AO]|DROITE?|DESTR[AO]|DIREIT[AO]|RECHT[SE]?"
+    r"|H[ÖO]GER|H[ØOÖ]YRE|H[ØO]JRE|OIKEA|PRA[WV]A"
+)
+_LEFT: Final = re.compile(
+    r"L|LT|LEFT|[EIGS]|SX|IZQ|IZQ?D[AO]|ESQ|IZQUIERD[AO]|GAUCHE|SINISTR[AO]|ESQUERD[AO]|LINK[SE]"
+    r"|V[ÄA]NSTER|VENSTRE|VASEN|LEWA"
+)
 
 _LETTER: Final = "R"
 _OFFSET_SHARE: Final = 0.02
@@ -50,9 +57,13 @@ class MarkerPlace:
         return (self.x, self.y, self.x + self.height, self.y + self.height)
 
 
-def is_side_marker(region: TextRegion) -> bool:
-    """Return whether the recognised characters are those of a side marker (L, R, LEFT, RIGHT)."""
-    return _word(region) in _RIGHT | _LEFT
+def tell_side(region: TextRegion) -> Literal["right", "left"] | None:
+    """Return the side of the patient that a side marker names; None for other text."""
+    if region.kind != "side_marker":
+        return None
+    if _RIGHT.fullmatch(_word(region)):
+        return "right"
+    return "left" if _LEFT.fullmatch(_word(region)) else None
 
 
 def place_marker(regions: Sequence[TextRegion], width: int, height: int) -> MarkerPlace:
@@ -72,9 +83,10 @@ def place_marker(regions: Sequence[TextRegion], width: int, height: int) -> Mark
     """
     votes = 0
     for region in regions:
-        if is_side_marker(region):
+        side_named = tell_side(region)
+        if side_named is not None:
             is_on_left = (region.box[0] + region.box[2]) / 2 < width / 2
-            votes += 1 if is_on_left == (_word(region) in _RIGHT) else -1
+            votes += 1 if is_on_left == (side_named == "right") else -1
     short_side = min(width, height)
     offset = round(_OFFSET_SHARE * short_side)
     letter_height = max(round(_HEIGHT_SHARE * short_side), 5)

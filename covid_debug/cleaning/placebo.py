@@ -166,7 +166,8 @@ def find_places(pixels: NDArray[np.uint8], found: FilmRegions, seed: int) -> Fil
         else:
             by_y, by_x = place.top - hole.top, place.left - hole.left
             polygon = tuple((x + by_x, y + by_y) for x, y in region.polygon)
-            moved.append(TextRegion(polygon, region.confidence, None, _PLACEBO_DETECTOR))
+            # Of the same kind, so that a policy treats both arms alike.
+            moved.append(replace(region, polygon=polygon, content=None, detector=_PLACEBO_DETECTOR))
     return FilmRegions(
         found.image, found.width, found.height, tuple(moved), rejected=tuple(rejected)
     )

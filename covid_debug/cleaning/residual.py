@@ -6,7 +6,7 @@ Owns the counting. The detector is whatever function the caller passes in.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from covid_debug.artifacts import read_manifest
 from covid_debug.cleaning.decisions import Decision, read_decisions
@@ -98,7 +98,7 @@ def scan_residual(
 ) -> ResidualScan:
     """Look for text on cleaned films with another detector.
 
-    Side markers that the policy kept or replaced are not residual: regions that touch a kept
+    Text that the policy kept is not residual, nor the uniform marker: regions that touch a kept
     region, or lie where the uniform marker is drawn, are not counted; nor are those at a box that
     a reviewer kept or called no text.
 
@@ -123,7 +123,7 @@ def scan_residual(
     actions = read_actions(cleaned.root)
     manifest = read_manifest(cleaned.root, kind="filmset")
     reviewed = _read_left_boxes(cleaned.root)
-    policy = str(manifest["parameters"].get("policy"))
+    markers = _find_markers(manifest["parameters"])
     pairs = [(film.image_id, cleaned.file_of(film)) for film in cleaned.films]
     if original is not None:
         ids = {image_id for image_id, _ in pairs}
@@ -137,7 +137,7 @@ def scan_residual(
         regions = [
             region
             for region in found[film.image_id].regions
-            if not _is_wanted(region, done, policy=policy)
+            if not _is_wanted(region, done, markers)
             and not any(do_overlap(region.box, box) for box in reviewed.get(film.image_id, ()))
         ]
         n_in = sum(_touches_filled(region, done) for region in regions)
@@ -254,17 +254,27 @@ def _raise_flags(
     return tuple(flags)
 
 
-def _is_wanted(region: TextRegion, done: FilmActions, *, policy: str) -> bool:
+def _find_markers(parameters: Mapping[str, Any]) -> frozenset[str]:
+    """Return where the uniform marker was drawn, ``"above"`` or ``"inside"`` the view.
+
+    Builds of older versions have one word for the policy.
+    """
+    policy = parameters.get("policy")
+    is_above = "replace" in (policy.values() if isinstance(policy, Mapping) else [policy])
+    is_inside = policy == "uniform" or bool(parameters.get("uniform_marker"))
+    return frozenset([*(["above"] if is_above else []), *(["inside"] if is_inside else [])])
+
+
+def _is_wanted(region: TextRegion, done: FilmActions, markers: Collection[str]) -> bool:
     kept = [
         other
         for other, action in zip(done.found.regions, done.actions, strict=True)
         if action == "kept"
     ]
-    is_marker = False
-    if policy == "replace":
-        is_marker = region.box[3] <= 0.08 * done.found.height
-    elif policy == "uniform":
-        is_marker = do_overlap(region.box, place_in_view(done.found.width, done.found.height).box)
+    seen = place_in_view(done.found.width, done.found.height).box
+    is_marker = ("above" in markers and region.box[3] <= 0.08 * done.found.height) or (
+        "inside" in markers and do_overlap(region.box, seen)
+    )
     return is_marker or any(do_overlap(region.box, other.box) for other in kept)
 
 

@@ -15,10 +15,10 @@ from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.stage import check_failures
-from covid_debug.imaging.regions import read_regions
 from covid_debug.progress import Listener
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector, choose_second, members_of
+from covid_debug.text.contents import read_named_regions
 from covid_debug.text.scan import scan_films
 from covid_debug.text.stage import describe_detection, name_params
 
@@ -49,7 +49,7 @@ class CleanRequest(Request):
 
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean; a killed build goes on from its last film."""
-        filmset, regions = load_filmset(self.filmset), read_regions(self.regions)
+        filmset, regions = load_filmset(self.filmset), read_named_regions(self.regions)
         decisions = () if self.decisions is None else read_decisions(self.decisions)
         with means.listener.progress("films") as progress:
             return clean_filmset(
@@ -93,8 +93,9 @@ class UniformMarkerRequest(CleanRequest):
     stage: ClassVar[str] = "uniform-marker"
 
     def __post_init__(self) -> None:
-        """Take the policy, whatever the parameters say."""
-        object.__setattr__(self, "params", replace(self.params, policy="uniform"))
+        """Remove all text, whatever the parameters say, and draw the marker."""
+        params = replace(self.params, policy={}, uniform_marker=True)
+        object.__setattr__(self, "params", params)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class PlaceboRequest(Request):
 
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean elsewhere."""
-        filmset, regions = load_filmset(self.filmset), read_regions(self.regions)
+        filmset, regions = load_filmset(self.filmset), read_named_regions(self.regions)
         with means.listener.progress("places") as progress:
             places = placebo_regions(
                 filmset, regions, self.seed, n_workers=means.n_workers, progress=progress

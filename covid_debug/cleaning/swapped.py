@@ -53,7 +53,7 @@ class SwapRequest(VersionRequest):
         """Draw the donors, who are named in ``swaps.csv``."""
         filmset = load_filmset(self.filmset)
         regions = read_regions(self.regions)
-        params = dataclasses.replace(self.params, policy="remove", decoy_sets=0)
+        params = dataclasses.replace(self.params, policy={}, uniform_marker=False, decoy_sets=0)
         donors = choose_donors(filmset, regions, self.seed)
         test = dataclasses.replace(
             filmset, films=filmset.select("test"), n_total=len(filmset.select("test"))

@@ -100,21 +100,25 @@ def detect_text(
     ),
     read: Annotated[
         bool,
-        typer.Option("--read", help="Also read the characters: for clean --policy keep, replace."),
-    ] = False,
+        typer.Option(help="Read what is found, so that what it says tells its kind."),
+    ] = True,
+    kinds: Annotated[
+        Path | None, typer.Option("--kinds", help="Your own patterns that tell kinds; YAML.")
+    ] = None,
     workers: WorkersOption = 2,
 ) -> None:
-    """Find burned-in text; writes one line an image, also for images that cannot be read."""
+    """Find burned-in text and read it; writes one line an image, also for unreadable images."""
     from covid_debug.data.listing import collect_films
     from covid_debug.imaging.regions import iter_regions
     from covid_debug.terminal import RunConsole
+    from covid_debug.text.contents import build_content_reader
     from covid_debug.text.scan import scan_to_file
 
     console = RunConsole()
     pairs = collect_films(images or [], data, console)
-    params = {"read_content": True} if read else {}
+    contents = build_content_reader(read_content=read, kinds=kinds)
     with console.progress("films") as progress:
-        scan_to_file(pairs, out, detector, params, n_workers=workers, progress=progress)
+        scan_to_file(pairs, out, detector, contents=contents, n_workers=workers, progress=progress)
     n_regions = n_failed = 0
     for film in iter_regions(out):
         n_regions += len(film.regions)
@@ -133,8 +137,16 @@ def clean(
         Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
     ] = None,
     policy: Annotated[
-        str, typer.Option(help="Side markers: remove, keep, replace, uniform.")
-    ] = "remove",
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            metavar="KIND=ACTION",
+            help="Remove (default), keep or replace text of a kind, e.g. side_marker=keep.",
+        ),
+    ] = None,
+    uniform_marker: Annotated[
+        bool, typer.Option("--uniform-marker", help="Draw the same letter into every view.")
+    ] = False,
     method: Annotated[
         str, typer.Option(help="Fill: telea, transplant, navier_stokes, ...")
     ] = "telea",
@@ -156,6 +168,7 @@ def clean(
 ) -> None:
     """Inpaint every text region of every film: COVIDx++."""
     from covid_debug.cleaning.film import CleaningParams
+    from covid_debug.cleaning.policy import find_risks, parse_policy
     from covid_debug.cleaning.stage import CleanRequest
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
@@ -170,13 +183,16 @@ def clean(
     if not regions.is_file():
         raise InputContractError(f"--regions {regions}: no such file; make it with detect-text")
     params = CleaningParams(
-        policy=policy,  # type: ignore[arg-type]
+        policy=parse_policy(policy or []),
+        uniform_marker=uniform_marker,
         method=method,
         mask_shape=mask_shape,  # type: ignore[arg-type]
         decoy_sets=decoy_sets,
         dilation_px=dilation,
         grain=grain,
     )
+    for risk in find_risks(params.policy):
+        means.listener.warn(risk)
     cleaned = CleanRequest(data, regions, params, decisions).make(out, means)
     means.listener.say(f"{len(cleaned.films)} of {cleaned.n_total} films cleaned: {out}")
     if len(cleaned.films) < cleaned.n_total:

@@ -162,10 +162,10 @@ class RunConfig:
             )
         recipes = {arm: arm_training(self.training, arm).mitigation for arm in self.arms}
         asking = [arm for arm, recipe in recipes.items() if recipe.needs_text_free]
-        if asking and (self.cleaning.decoy_sets or self.cleaning.policy == "uniform"):
+        if asking and (self.cleaning.decoy_sets or self.cleaning.uniform_marker):
             raise ConfigError(
                 f"arms: {', '.join(asking)} take what the cleaned films lack for text, and with"
-                " cleaning.decoy_sets or cleaning.policy 'uniform' they differ in more; leave"
+                " cleaning.decoy_sets or cleaning.uniform_marker they differ in more; leave"
                 " those out, or use the arms decoys and uniform_marker"
             )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from covid_debug.audit.planning import target_index
+from covid_debug.cleaning.policy import needs_reading
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
 from covid_debug.data.filmset import load_filmset
@@ -24,8 +25,8 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.devices import find_device
 from covid_debug.places import find_obstacle, nearest_folder
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector, choose_second, members_of
+from covid_debug.text.recognition import find_weights
 from covid_debug.tracking.mlflow_tracker import default_tracking_uri
 from covid_debug.tracking.reachability import check_reachable
 from covid_debug.training.checks import find_target_class, order_class_weights
@@ -253,18 +254,15 @@ def _check_text(config: RunConfig) -> None:
         ) from error
     if config.proof.max_films:
         build_detector(choose_second(members_of(detector)))
-    policy = config.cleaning.policy
-    if policy in {"keep", "replace"} and not _reads_content(detector):
+    text.build_reader()
+    if text.read_content:
+        find_weights()
+    elif needs_reading(config.cleaning.policy):
+        told = ", ".join(f"{kind}: {action}" for kind, action in config.cleaning.policy.items())
         raise ConfigError(
-            f"cleaning.policy is {policy!r} and text.detector {text.detector!r} reads no letters,"
-            " so no side marker would be known; use --set text.detector=default --set"
-            " text.params.read_content=true, or --set cleaning.policy=remove"
+            f"cleaning.policy is {{{told}}} and text.read_content is false, so that no kind of"
+            " text would be known; use --set text.read_content=true, or leave cleaning.policy out"
         )
-
-
-def _reads_content(detector: RegionDetector) -> bool:
-    is_asked = getattr(detector.params, "read_content", False)
-    return bool(is_asked) and "rapidocr" in members_of(detector)
 
 
 def _check_network(config: RunConfig, n_classes: int) -> None:

@@ -4,11 +4,12 @@ Joins the second reader (:mod:`covid_debug.text.recognition`) and the patterns
 (:mod:`covid_debug.text.kinds`); owns neither.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covid_debug.records import TextRegion
+from covid_debug.imaging.regions import read_regions
+from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.text.kinds import Kinds, load_kinds
 from covid_debug.text.recognition import Reader
 from covid_debug.text.screening import Gray
@@ -42,6 +43,19 @@ class ContentReader:
         read = tuple(regions) if self.reader is None else self.reader.fill_in(regions, image)
         return self.kinds.tell_all(read, width, height)
 
+    def name_kinds(self, films: Mapping[str, FilmRegions]) -> dict[str, FilmRegions]:
+        """Return films with the kinds of what was read but not named, as in older files.
+
+        Args:
+            films: Regions by film; a film of which any kind is known is left as it is.
+        """
+        return {
+            image: film
+            if any(region.kind != "unknown" for region in film.regions)
+            else replace(film, regions=self.kinds.tell_all(film.regions, film.width, film.height))
+            for image, film in films.items()
+        }
+
 
 def build_content_reader(*, read_content: bool = True, kinds: Path | None = None) -> ContentReader:
     """Build what says what regions say; the network is loaded on first use.
@@ -58,3 +72,18 @@ def build_content_reader(*, read_content: bool = True, kinds: Path | None = None
         ConfigError: If the patterns are refused.
     """
     return ContentReader(load_kinds(kinds), Reader() if read_content else None)
+
+
+def read_named_regions(place: Path) -> dict[str, FilmRegions]:
+    """Read text regions; where characters but no kinds are recorded, what they say names the kinds.
+
+    Args:
+        place: As for :func:`covid_debug.imaging.regions.read_regions`.
+
+    Returns:
+        Image id (or path) -> regions, in the order of the file.
+
+    Raises:
+        DataIntegrityError: As for :func:`covid_debug.imaging.regions.read_regions`.
+    """
+    return build_content_reader(read_content=False).name_kinds(read_regions(place))

@@ -105,14 +105,15 @@ def test_ingest_with_bad_films_names_the_list_and_an_option_allows_them(tmp_path
     assert len((tmp_path / "set-unusable.csv").read_text().splitlines()) == 3
 
 
-def test_detect_text_read_gives_what_policy_keep_needs(tmp_path):
+def test_detect_text_gives_what_a_policy_needs(tmp_path):
     film = np.tile(np.linspace(20, 90, 400).astype(np.uint8), (300, 1))
     cv2.putText(film, "RIGHT", (120, 66), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 255, 3)
     cv2.imwrite(str(tmp_path / "film.png"), film)
     out = tmp_path / "regions.jsonl"
     command = ("detect-text", tmp_path / "film.png", "--detector", "rapidocr", "--out", out)
 
-    outcome = call(*command, "--workers", 1, "--read")
+    outcome = call(*command, "--workers", 1)
 
     assert outcome.code == 0
-    assert json.loads(out.read_text())["regions"][0]["content"] == "RIGHT"
+    (region,) = json.loads(out.read_text())["regions"]
+    assert (region["content"], region["kind"]) == ("RIGHT", "side_marker")

@@ -197,12 +197,17 @@ STEPS = {
     "clean": Step(f"{CLEAN} --out cleaned", "cleaned", load_filmset, ("phantom",)),
     "clean, verified": Step("clean --data films --out cleaned --verify", needs=("clean",)),
     "clean, replaced": Step(
-        f"{CLEAN} --policy replace --method transplant --out replaced",
+        f"{CLEAN} --policy side_marker=replace --method transplant --out replaced",
         "replaced",
         load_filmset,
         ("phantom",),
     ),
-    "clean, kept": Step(f"{CLEAN} --policy keep --out kept", "kept", load_filmset, ("phantom",)),
+    "clean, kept": Step(
+        f"{CLEAN} --policy side_marker=keep --policy position=remove --out kept",
+        "kept",
+        load_filmset,
+        ("phantom",),
+    ),
     "clean, decided": Step(
         f"{CLEAN} --mask-shape box --decoy-sets 1 --decisions decisions.jsonl --out decided",
         "decided",

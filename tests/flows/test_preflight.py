@@ -81,7 +81,7 @@ def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
         ("audit__igos", {"n_iterations": "ten"}, "audit.igos = .*'ten'}: wrong type of a value"),
         ("audit__grid_size", 65, "grid_size is 65 .* 64 pixels"),
         ("audit__igos", {"grid_size": 8}, "igos holds grid_size"),
-        ("cleaning__policy", "keep", "'marker' reads no letters"),
+        ("text__kinds", "/no/kinds.yaml", "/no/kinds.yaml: cannot be read"),
         ("data__n_train", 4, "no val film of class"),
         ("data", {"kind": "sources", "sources": {"chen": "x"}}, "did you mean 'cohen'"),
         ("data", {"kind": "sources", "sources": {"nih": "/nope"}}, "no such folder /nope"),
@@ -112,13 +112,17 @@ def test_images_too_small_for_the_network_are_refused(tmp_path: Path) -> None:
         check_run(make_config(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("policy", ["keep", "replace"])
-def test_policy_for_markers_is_accepted_from_a_detector_that_reads(
-    tmp_path: Path, policy: str
-) -> None:
-    text = {"detector": "default", "params": {"read_content": True}}
+@pytest.mark.parametrize("action", ["keep", "replace"])
+def test_policy_for_markers_needs_found_text_to_be_read(tmp_path: Path, action: str) -> None:
+    policy = {"side_marker": action}
+    unread = {"detector": "marker", "read_content": False}
 
-    check_run(make_config(tmp_path, text=text, cleaning__policy=policy))
+    check_run(make_config(tmp_path, cleaning__policy=policy))
+    check_run(make_config(tmp_path, text=unread, cleaning__policy={"annotation": "keep"}))
+    with pytest.raises(
+        CovidDebugError, match=rf"side_marker: {action}.*text.read_content is false"
+    ):
+        check_run(make_config(tmp_path, text=unread, cleaning__policy=policy))
 
 
 def test_binary_lists_have_other_classes(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ FILMS = st.sampled_from([np.uint8, np.uint16]).flatmap(
 COORDINATES = st.floats(-20, 60, allow_nan=False)
 REGIONS = st.lists(
     st.builds(
-        lambda x, y, wide, high, content: TextRegion(
-            ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high)), 0.5, content, "made"
+        lambda x, y, wide, high, kind: TextRegion(
+            ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high)), 0.5, "L", "made", kind
         ),
         COORDINATES,
         COORDINATES,
         st.floats(0, 20),
         st.floats(0, 20),
-        st.sampled_from([None, "L", "R", "AP"]),
+        st.sampled_from(["unknown", "side_marker", "position"]),
     ),
     max_size=4,
 )
@@ -32,7 +32,7 @@ PARAMS = st.builds(
     radius_px=st.sampled_from([1.0, 10.0]),
     mask_shape=st.sampled_from(["glyphs", "box"]),
     dilation_px=st.integers(0, 4),
-    policy=st.sampled_from(["remove", "keep", "replace"]),
+    policy=st.sampled_from([{}, {"side_marker": "keep"}, {"side_marker": "replace"}]),
     max_changed_share=st.just(0.9),
     grain=st.booleans(),
 )

@@ -73,7 +73,7 @@ WRITERS = {
     low=st.floats(0.0, 0.4),
     high=st.floats(0.5, 1.0),
     text=st.floats(0.0, 1.0) | st.just(1.0),
-    policy=st.sampled_from(["remove", "replace"]),
+    policy=st.sampled_from([{}, {"side_marker": "replace"}]),
 )
 def test_views_of_film_and_cleaned_copy_are_equal_outside_the_mask(
     kind, bits, seed, low, high, text, policy

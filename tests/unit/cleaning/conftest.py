@@ -15,7 +15,7 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
-from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.records import Film, FilmRegions, RegionKind, TextRegion
 from tests.films import recorded
 
 CLASS_NAMES = ("normal", "COVID-19")
@@ -39,6 +39,7 @@ def make_set(tmp_path: Path) -> SetMaker:
         labels: list[str] | None = None,
         *,
         content: str = "L",
+        kind: RegionKind = "side_marker",
         name: str = "made",
     ) -> tuple[FilmSet, dict[str, FilmRegions]]:
         width, height = 96, 80
@@ -51,7 +52,7 @@ def make_set(tmp_path: Path) -> SetMaker:
                 for x, y, wide, high in film_boxes:
                     pixels[y + 2 : y + high - 2, x + 2 : x + wide - 2 : 3] = 255
                     polygon = ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high))
-                    found.append(TextRegion(polygon, 0.9, content, "made"))
+                    found.append(TextRegion(polygon, 0.9, content, "made", kind))
                 path = draft.path / f"train/{index:03d}.png"
                 cv2.imwrite(str(path), pixels)
                 image_id = hash_file(path)[:16]

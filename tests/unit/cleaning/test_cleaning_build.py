@@ -309,15 +309,14 @@ def test_clean_filmset_of_a_film_that_changed_since_ingest_raises(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("policy", ["keep", "replace"])
-def test_clean_filmset_with_a_marker_policy_and_unread_regions_raises(source, tmp_path, policy):
+@pytest.mark.parametrize("action", ["keep", "replace"])
+def test_clean_filmset_with_a_policy_and_unread_regions_raises(source, tmp_path, action):
     text = make_box(10, 10, 20, 10, None)
-    letter = replace(text, content="R", detector="marker")  # a doubtful letter, read in any case
-    seen = replace(text, detector="marker+rapidocr")
-    regions = {f.image_id: FilmRegions(f.image_id, *SIZE, (letter, seen)) for f in source.films}
+    regions = {f.image_id: FilmRegions(f.image_id, *SIZE, (text, text)) for f in source.films}
+    params = CleaningParams(policy={"side_marker": action})
 
-    with pytest.raises(InputContractError, match=r"no region was read \(12 regions .*--read"):
-        clean_filmset(source, regions, CleaningParams(policy=policy), tmp_path / "out")
+    with pytest.raises(InputContractError, match=r"not known of any of 12 regions.*read_content"):
+        clean_filmset(source, regions, params, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -442,8 +441,9 @@ def test_clean_film_over_budget_names_share_and_budget():
 def test_clean_film_policy_keep_keeps_side_markers_only():
     pixels = make_pixels(0)
     marker, date = make_box(10, 10, 20, 10, " l."), make_box(50, 40, 20, 10, "1999")
+    marker, date = replace(marker, kind="side_marker"), replace(date, kind="date")
 
-    cleaned = clean_film(pixels, [marker, date], CleaningParams(policy="keep"))
+    cleaned = clean_film(pixels, [marker, date], CleaningParams(policy={"side_marker": "keep"}))
 
     assert [record.action for record in cleaned.records] == ["kept", "removed"]
     np.testing.assert_array_equal(cleaned.pixels[10:20, 10:30], pixels[10:20, 10:30])
@@ -453,7 +453,7 @@ def test_clean_film_policy_keep_keeps_side_markers_only():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"policy": "shred"}, "policy is 'shred'"),
+        ({"mask_shape": "ring"}, "mask_shape is 'ring'"),
         ({"radius_px": 0.0}, "radius_px is 0.0"),
         ({"dilation_px": -1}, "dilation_px is -1"),
         ({"max_changed_share": 0.0}, "max_changed_share is 0.0"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,28 +7,51 @@ from covid_debug.cleaning.build import clean_filmset, placebo_regions
 from covid_debug.cleaning.decoys import plan_decoys
 from covid_debug.cleaning.film import CleaningParams, clean_film
 from covid_debug.cleaning.grain import add_grain
-from covid_debug.cleaning.markers import draw_marker, is_side_marker, place_marker
+from covid_debug.cleaning.markers import draw_marker, place_marker, tell_side
 from covid_debug.cleaning.placebo import find_places, match_shapes
+from covid_debug.cleaning.policy import (
+    decide_actions,
+    find_risks,
+    needs_reading,
+    parse_policy,
+)
 from covid_debug.cleaning.provenance import read_actions, read_provenance
+from covid_debug.cleaning.verify import verify_cleaned
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.reading import read_film
-from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.records import REGION_KINDS, Film, FilmRegions, TextRegion
 from tests.films import UNREAD
 
 
-def make_region(x: float, y: float, wide: float, high: float, content: str | None = None):
+def make_region(
+    x: float, y: float, wide: float, high: float, content: str | None = None, kind="unknown"
+):
     polygon = ((x, y), (x + wide, y), (x + wide, y + high), (x, y + high))
-    return TextRegion(polygon, 0.9, content, "made")
+    return TextRegion(polygon, 0.9, content, "made", kind)
 
 
-@pytest.mark.parametrize("content", ["L", " r. ", "(R)", "Left", "RIGHT"])
-def test_is_side_marker_knows_the_usual_spellings(content):
-    assert is_side_marker(make_region(0, 0, 9, 9, content))
+@pytest.mark.parametrize(
+    ("content", "side"),
+    [
+        ("L", "left"),
+        (" r. ", "right"),
+        ("(R)", "right"),
+        ("Left", "left"),
+        ("D", "right"),
+        ("DX", "right"),
+        ("Izq.", "left"),
+        ("gauche", "left"),
+        ("RECHTS", "right"),
+        ("R L", None),
+        (None, None),
+    ],
+)
+def test_tell_side_knows_the_words_of_several_languages(content, side):
+    assert tell_side(make_region(0, 0, 9, 9, content, "side_marker")) == side
 
 
-@pytest.mark.parametrize("content", [None, "", "LR", "AP", "PORTABLE", "1"])
-def test_is_side_marker_leaves_other_text_alone(content):
-    assert not is_side_marker(make_region(0, 0, 9, 9, content))
+def test_tell_side_of_a_panel_letter_is_none():
+    assert tell_side(make_region(0, 0, 9, 9, "D", "panel")) is None
 
 
 @pytest.mark.parametrize(
@@ -41,13 +66,14 @@ def test_is_side_marker_leaves_other_text_alone(content):
     ],
 )
 def test_place_marker_puts_r_on_the_side_that_the_film_says(content, x, side, is_assumed):
-    place = place_marker([make_region(x, 10, 9, 9, content)], 100, 100)
+    kind = "position" if content == "AP" else "side_marker"
+    place = place_marker([make_region(x, 10, 9, 9, content, kind)], 100, 100)
 
     assert (place.side, place.is_assumed) == (side, is_assumed)
 
 
 def test_place_marker_with_contradicting_markers_is_assumed():
-    both = [make_region(10, 10, 9, 9, "R"), make_region(20, 10, 9, 9, "L")]
+    both = [make_region(x, 10, 9, 9, side, "side_marker") for x, side in ((10, "R"), (20, "L"))]
 
     assert place_marker(both, 100, 100).is_assumed
 
@@ -66,9 +92,9 @@ def test_draw_marker_is_the_same_on_every_film_and_above_the_rows_models_see():
 
 def test_clean_film_policy_replace_marks_films_with_and_without_a_marker_alike():
     pixels = np.random.default_rng(0).integers(60, 120, (200, 200)).astype(np.uint8)
-    params = CleaningParams(policy="replace")
+    params = CleaningParams(policy={"side_marker": "replace"})
 
-    with_marker = clean_film(pixels, [make_region(20, 100, 20, 20, "R")], params)
+    with_marker = clean_film(pixels, [make_region(20, 100, 20, 20, "R", "side_marker")], params)
     without = clean_film(pixels, [], params)
 
     assert with_marker.records[0].action == "replaced"
@@ -81,10 +107,11 @@ def test_clean_film_policy_replace_marks_films_with_and_without_a_marker_alike()
 
 def test_clean_film_policy_keep_protects_a_marker_inside_another_region():
     pixels = np.random.default_rng(0).integers(60, 120, (100, 100)).astype(np.uint8)
-    marker = make_region(30, 30, 10, 10, "R")
+    marker = make_region(30, 30, 10, 10, "R", "side_marker")
+    params = CleaningParams(policy={"side_marker": "keep"}, mask_shape="box")
     line = make_region(20, 25, 50, 20, "R AP 1999")
 
-    cleaned = clean_film(pixels, [marker, line], CleaningParams(policy="keep", mask_shape="box"))
+    cleaned = clean_film(pixels, [marker, line], params)
 
     np.testing.assert_array_equal(cleaned.pixels[30:40, 30:40], pixels[30:40, 30:40])
     assert cleaned.mask[26:44, 50:60].all()
@@ -205,3 +232,105 @@ def test_match_shapes_of_other_regions_is_refused():
 
     with pytest.raises(InputContractError, match="film 'a' has 1 places for 0 text regions"):
         match_shapes(places, {"a": FilmRegions("a", 100, 100, ())})
+
+
+# ------------------------------------------------------------------------------ policy by kind
+
+
+def test_decide_actions_removes_what_is_not_named():
+    regions = [make_region(0, 0, 9, 9, kind=kind) for kind in REGION_KINDS]
+
+    actions = decide_actions(regions, {"side_marker": "keep", "position": "replace"})
+
+    assert dict(zip(REGION_KINDS, actions, strict=True)) == {
+        **dict.fromkeys(REGION_KINDS, "remove"),
+        "side_marker": "keep",
+        "position": "replace",
+    }
+
+
+def test_parse_policy_reads_pairs():
+    assert parse_policy(["side_marker=keep", " date = remove"]) == {
+        "side_marker": "keep",
+        "date": "remove",
+    }
+    assert parse_policy([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (["keep"], r"--policy 'keep': expected KIND=ACTION, such as --policy side_marker=keep"),
+        (["side=keep"], r"unknown kind 'side'.*known: side_marker, position"),
+        (["dates=keep"], r"unknown kind 'dates'; did you mean 'date'"),
+        (["date=shred"], r"date is 'shred'; expected one of remove, keep, replace"),
+        (["date=keep", "date=remove"], "the kind stands twice"),
+    ],
+)
+def test_parse_policy_refuses_what_it_does_not_know(items, message):
+    with pytest.raises(InputContractError, match=message):
+        parse_policy(items)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("keep", r"policy is 'keep'; expected kinds .*\{side_marker: keep\}"),
+        ({"date": "shred"}, "date is 'shred'"),
+    ],
+)
+def test_cleaning_params_refuse_what_is_no_policy(policy, message):
+    with pytest.raises(InputContractError, match=message):
+        CleaningParams(policy=policy)
+
+
+def test_cleaning_params_refuse_two_markers_on_a_film():
+    with pytest.raises(InputContractError, match="draw two markers"):
+        CleaningParams(policy={"date": "replace"}, uniform_marker=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "needs", "n_risks"),
+    [
+        ({}, False, 0),
+        ({"date": "remove"}, False, 0),
+        ({"annotation": "keep"}, False, 0),
+        ({"side_marker": "keep"}, True, 0),
+        ({"identity": "keep"}, True, 1),
+        ({"unknown": "keep"}, False, 1),
+    ],
+)
+def test_policy_says_what_it_needs_and_risks(policy, needs, n_risks):
+    assert needs_reading(policy) == needs
+    assert len(find_risks(policy)) == n_risks
+
+
+def test_clean_filmset_treats_kinds_differently_and_records_it(make_set, tmp_path):
+    films, regions = make_set([[(10, 10, 20, 14), (60, 50, 20, 14)], []])
+    key = films.films[0].image_id
+    first, second = regions[key].regions
+    regions[key] = replace(regions[key], regions=(first, replace(second, kind="date")))
+    params = CleaningParams(policy={"side_marker": "keep"})
+
+    cleaned = clean_filmset(films, regions, params, tmp_path / "out")
+
+    done = read_actions(cleaned.root)[key]
+    assert done.actions == ("kept", "removed")
+    assert [region.kind for region in done.found.regions] == ["side_marker", "date"]
+    row = read_provenance(cleaned.root)[key]
+    assert (row["n_kept"], row["n_removed"]) == ("1", "1")
+    assert verify_cleaned(cleaned.root, films).is_clean
+
+
+def test_decoys_and_placebo_do_as_little_as_the_policy_of_the_text(make_set, tmp_path):
+    films, regions = make_set([[(10, 10, 20, 14)], []])
+    params = CleaningParams(policy={"side_marker": "keep"}, mask_shape="box", decoy_sets=1)
+
+    decoyed = clean_filmset(films, regions, params, tmp_path / "decoys")
+    places = placebo_regions(films, regions, seed=1)
+    placebo = clean_filmset(
+        films, places, replace(params, decoy_sets=0), tmp_path / "placebo", shapes_from=regions
+    )
+
+    for made in (decoyed, placebo):
+        assert {row["changed_pixels"] for row in read_provenance(made.root).values()} == {"0"}

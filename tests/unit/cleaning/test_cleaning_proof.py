@@ -52,7 +52,7 @@ def scan_with(found):
     "params",
     [
         CleaningParams(),
-        CleaningParams(policy="replace"),
+        CleaningParams(policy={"side_marker": "replace"}),
         CleaningParams(method="transplant"),
         CleaningParams(mask_shape="box", decoy_sets=2, grain=True),
     ],
@@ -181,7 +181,9 @@ def test_scan_residual_by_the_same_detector_is_called_not_independent(built):
 
 def test_scan_residual_does_not_count_kept_markers(make_set, tmp_path):
     original, regions = make_set([[TEXT], []], content="R")
-    cleaned = clean_filmset(original, regions, CleaningParams(policy="keep"), tmp_path / "out")
+    cleaned = clean_filmset(
+        original, regions, CleaningParams(policy={"side_marker": "keep"}), tmp_path / "out"
+    )
     found = {cleaned.films[0].image_id: [make_region(TEXT)]}
 
     assert scan_residual(cleaned, scan_with(found), "second").films == ()

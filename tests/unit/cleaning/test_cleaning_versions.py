@@ -255,7 +255,7 @@ def test_a_version_without_a_film_is_refused(make_set, tmp_path):
 
 @pytest.mark.parametrize(("width", "height"), [(400, 400), (640, 420), (300, 500)])
 def test_uniform_marker_is_the_same_inside_every_view(width, height):
-    params = CleaningParams(policy="uniform")
+    params = CleaningParams(uniform_marker=True)
     drawn = [clean_film(np.full((height, width), gray, np.uint8), [], params) for gray in (40, 200)]
 
     place = place_in_view(width, height)

@@ -103,7 +103,7 @@ def test_covidx_data_section_is_read() -> None:
             "arms: right_reasons take what the cleaned films lack for text",
         ),
         (
-            {"arms": ["original", "random_text"], "cleaning": {"policy": "uniform"}},
+            {"arms": ["original", "random_text"], "cleaning": {"uniform_marker": True}},
             "arms: random_text take what the cleaned films lack",
         ),
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
