@@ -22,6 +22,7 @@ RegionKind = Literal[
     "unknown",
 ]
 REGION_KINDS: tuple[RegionKind, ...] = get_args(RegionKind)
+TEXT_KINDS: tuple[RegionKind, ...] = tuple(kind for kind in REGION_KINDS if kind != "annotation")
 Box = tuple[float, float, float, float]
 """``(x_min, y_min, x_max, y_max)``."""
 

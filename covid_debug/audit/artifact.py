@@ -18,6 +18,7 @@ from covid_debug.audit.groups import AuditGroups
 from covid_debug.audit.verdicts import VERDICTS, Direction, Verdict
 from covid_debug.errors import ArtifactError
 from covid_debug.evaluation.statistics import Estimate
+from covid_debug.records import RegionKind
 from covid_debug.records_json import Number, read_lines, read_record, write_lines, write_record
 
 AUDIT_KIND = "audit"
@@ -131,6 +132,7 @@ class AuditedFilm:
         reasons: Why the verdict, in sentences.
         error: Why the interventions failed, or None.
         contents: What was read in its text, see :func:`covid_debug.audit.groups.read_contents`.
+        kinds: Of what kinds its text is, see :func:`covid_debug.audit.groups.read_kinds`.
     """
 
     image_id: str
@@ -161,6 +163,7 @@ class AuditedFilm:
     reasons: tuple[str, ...]
     error: str | None
     contents: tuple[str, ...] = ()
+    kinds: tuple[RegionKind, ...] = ()
 
     @property
     def drop(self) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from covid_debug.audit.baselines import ChosenBaselines, choose_baselines
 from covid_debug.audit.case import Case, Explained
 from covid_debug.audit.explanations import explain_films
-from covid_debug.audit.inputs import check_size
+from covid_debug.audit.inputs import NOT_ASKED, check_size
 from covid_debug.audit.interventions import (
     Intervened,
     intervene,
@@ -155,6 +155,7 @@ class Auditor:
             radius_px=params.radius_px,
             seed=derive_seed(case.seed, "nulls"),
             baseline=make_baseline_views(case.view[None], case.baseline)[0],
+            others=[region for region, reason in found.rejected if reason == NOT_ASKED],
         )
 
     def _fill_in(self, case: Case, item: Intervened, rows: NDArray[np.float32]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import AuditedFilm, Chosen, Interventions, LogOdds, SaliencyEvidence
 from covid_debug.audit.verdicts import Conclusion, Evidence, Significance
-from covid_debug.records import Film
+from covid_debug.records import Film, RegionKind
 
 Explained = tuple[SaliencyEvidence, NDArray[np.float16]] | str
 """Evidence and map of a film, or why it has none."""
@@ -32,6 +32,7 @@ class Case:
         baseline: What stands for "nothing".
         margin: Least effect that is tested for, in log-odds.
         contents: What was read in its text.
+        kinds: Of what kinds its text is.
         text_area_share: Share of the view that text leaks into; NaN before the interventions.
         evidence: Predictions under the interventions; None before them or if they failed.
         n_border_matched: Nulls at the text's own distance to the border.
@@ -46,6 +47,7 @@ class Case:
     baseline: str
     margin: float = 0.0
     contents: tuple[str, ...] = ()
+    kinds: tuple[RegionKind, ...] = ()
     text_area_share: float = math.nan
     evidence: Evidence | None = None
     n_border_matched: int = 0
@@ -113,6 +115,7 @@ def to_audited_film(
         reasons=tuple(reasons),
         error=case.error,
         contents=case.contents,
+        kinds=case.kinds,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from covid_debug.audit.verdicts import Verdict
 from covid_debug.evaluation.statistics import bound_share_above
-from covid_debug.records import TextRegion
+from covid_debug.records import REGION_KINDS, RegionKind, TextRegion
 from covid_debug.records_json import Number
 
 NO_TEXT = "no text found"
@@ -54,18 +54,21 @@ class GroupCounts:
 
 @dataclass(frozen=True, slots=True)
 class AuditGroups:
-    """The predictions by predicted class, by source, and by recognised text.
+    """The predictions by predicted class, by source, by kind of text, and by recognised text.
 
     Attributes:
         by_class: Predicted class -> counts.
         by_source: Source -> counts.
         by_text: What was read in a film's text, the commonest ones -> counts over the audited films
             that carry it; empty where nothing was read.
+        by_kind: Kind of text -> counts over the audited films that carry it; empty where no kind
+            is known.
     """
 
     by_class: Mapping[str, GroupCounts] = field(default_factory=dict)
     by_source: Mapping[str, GroupCounts] = field(default_factory=dict)
     by_text: Mapping[str, GroupCounts] = field(default_factory=dict)
+    by_kind: Mapping[str, GroupCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Prediction:
         verdict: Verdict; None where the film was not audited.
         reason: Why it was not audited, ``""`` where it was.
         contents: What was read in its text.
+        kinds: Of what kinds its text is.
     """
 
     predicted_class: str
@@ -89,12 +93,19 @@ class Prediction:
     verdict: Verdict | None = None
     reason: str = ""
     contents: tuple[str, ...] = ()
+    kinds: tuple[RegionKind, ...] = ()
 
 
 def read_contents(regions: Iterable[TextRegion]) -> tuple[str, ...]:
     """Return what was read on a film: upper case, single spaces, sorted, each once."""
     read = {" ".join((region.content or "").upper().split()) for region in regions}
     return tuple(sorted(read - {""}))
+
+
+def read_kinds(regions: Iterable[TextRegion]) -> tuple[RegionKind, ...]:
+    """Return the kinds of the text on a film, in their order, each once."""
+    told = {region.kind for region in regions}
+    return tuple(kind for kind in REGION_KINDS if kind in told)
 
 
 def group_predictions(predictions: Sequence[Prediction]) -> AuditGroups:
@@ -115,6 +126,12 @@ def group_predictions(predictions: Sequence[Prediction]) -> AuditGroups:
         by_text={
             text: _count([each for each in audited if text in each.contents])
             for text in common[:_MAX_TEXTS]
+        },
+        by_kind={
+            kind: _count([each for each in audited if kind in each.kinds])
+            for kind in REGION_KINDS
+            if any(kind in each.kinds for each in audited)
+            and any(each.kinds != ("unknown",) for each in audited)
         },
     )
 

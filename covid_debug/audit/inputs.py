@@ -1,24 +1,48 @@
 """What the stages of the audit check first: models of one kind, text of these films."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel
-from covid_debug.records import Film, FilmRegions
+from covid_debug.records import TEXT_KINDS, Film, FilmRegions, RegionKind
+from covid_debug.text.contents import read_named_regions
+
+NOT_ASKED: Final = "of a kind that is not asked about"
 
 
-def read_text_of(films: Sequence[Film], place: Path) -> dict[str, FilmRegions]:
+def choose_kinds(
+    found: Mapping[str, FilmRegions], kinds: Collection[RegionKind]
+) -> dict[str, FilmRegions]:
+    """Return films with the regions of some kinds; the others stand under ``rejected``."""
+    return {
+        image: replace(
+            film,
+            regions=tuple(region for region in film.regions if region.kind in kinds),
+            rejected=(
+                *film.rejected,
+                *((region, NOT_ASKED) for region in film.regions if region.kind not in kinds),
+            ),
+        )
+        for image, film in found.items()
+    }
+
+
+def read_text_of(
+    films: Sequence[Film], place: Path, kinds: Collection[RegionKind] = TEXT_KINDS
+) -> dict[str, FilmRegions]:
     """Read the text of films, and refuse that of others.
 
     Args:
         films: Test films.
         place: Folder of kind ``"regions"``, or a file of JSON lines.
+        kinds: Regions of other kinds are put under ``rejected``.
 
     Returns:
         Image id -> regions; a single film may be missing.
@@ -26,7 +50,7 @@ def read_text_of(films: Sequence[Film], place: Path) -> dict[str, FilmRegions]:
     Raises:
         DataIntegrityError: If the file is missing or damaged, or none of the films is in it.
     """
-    found = read_regions(place)
+    found = choose_kinds(read_named_regions(place), kinds)
     if films and not any(film.image_id in found for film in films):
         raise DataIntegrityError(
             f"{place}: holds none of the {len(films)} test films (first: {films[0].image_id}); give"

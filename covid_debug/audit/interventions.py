@@ -95,6 +95,7 @@ def intervene(
     radius_px: float,
     seed: int,
     baseline: Views,
+    others: Sequence[TextRegion] = (),
 ) -> Intervened:
     """Make every intervened view of one film.
 
@@ -109,6 +110,7 @@ def intervene(
             that a fill never draws from it.
         seed: Seed of this film's patches.
         baseline: ``(S, S)`` view on which the text is revealed.
+        others: Regions that stay on the film; no patch is put on them.
 
     Returns:
         The views.
@@ -121,6 +123,7 @@ def intervene(
         n_nulls=n_nulls,
         gap_px=int(np.ceil(radius_px)),
         seed=seed,
+        closed=regions_to_mask(others, width, height, dilation_px=dilation_px) if others else None,
     )
 
     view = render_view(film, spec)

@@ -49,7 +49,13 @@ def clip_to_view(film_mask: Mask, geometry: ViewGeometry) -> Mask:
 
 
 def draw_matched_patches(
-    text_mask: Mask, geometry: ViewGeometry, *, n_nulls: int, gap_px: int, seed: int
+    text_mask: Mask,
+    geometry: ViewGeometry,
+    *,
+    n_nulls: int,
+    gap_px: int,
+    seed: int,
+    closed: Mask | None = None,
 ) -> MatchedPatches:
     """Move the text's shapes to random text-free places inside the view.
 
@@ -64,6 +70,7 @@ def draw_matched_patches(
         n_nulls: How many nulls are wanted.
         gap_px: Least distance between a patch and any text, in film pixels, >= 0.
         seed: Seed of this film's draws.
+        closed: ``(H, W)`` bool, what is no text and no place for a patch either.
 
     Returns:
         At most ``n_nulls`` patches, each with as many pixels as the text in the view.
@@ -74,6 +81,8 @@ def draw_matched_patches(
         side = 2 * gap_px + 1
         grown = cv2.dilate(text_mask.astype(np.uint8), np.ones((side, side), np.uint8))
         forbidden = grown.astype(np.bool_)
+    if closed is not None:
+        forbidden = forbidden | closed
     generator = np.random.default_rng(seed)
     patches: list[Patch] = []
     n_matched = 0

@@ -15,7 +15,7 @@ from covid_debug.artifacts import write_artifact
 from covid_debug.audit.artifact import AUDIT_KIND, Audit, NotAudited, write_audit
 from covid_debug.audit.auditor import GROUP, Auditor
 from covid_debug.audit.case import Case, Explained, to_audited_film
-from covid_debug.audit.groups import read_contents
+from covid_debug.audit.groups import read_contents, read_kinds
 from covid_debug.audit.planning import (
     AuditParams,
     AuditPlan,
@@ -98,6 +98,7 @@ def audit_filmset(
             baselines.by_class[int(predicted[row])],
             float(margins[predicted[row]]),
             read_contents(subject.regions[films[row].image_id].regions),
+            read_kinds(subject.regions[films[row].image_id].regions),
         )
         for row in rows
     ]

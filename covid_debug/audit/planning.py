@@ -19,7 +19,14 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.inpainting import FILLS
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.ranges import check_range
-from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.records import (
+    REGION_KINDS,
+    TEXT_KINDS,
+    Film,
+    FilmRegions,
+    RegionKind,
+    TextRegion,
+)
 from covid_debug.seeding import derive_seed
 
 Views = NDArray[np.uint8]
@@ -54,6 +61,8 @@ class AuditParams:
             that this model does not itself take for the class, see
             :func:`covid_debug.audit.baselines.choose_baselines`.
         max_batch: Most images in one model call.
+        kinds: Kinds of text that are removed together; all but annotations, which are no text.
+            What is of another kind stays on the film and is no place for a null.
     """
 
     target_class: str | None = None
@@ -70,6 +79,7 @@ class AuditParams:
     igos: Mapping[str, Any] = field(default_factory=dict)
     baselines: tuple[str, ...] = ("blur", "black", "white")
     max_batch: int = 64
+    kinds: tuple[RegionKind, ...] = TEXT_KINDS
 
     def __post_init__(self) -> None:
         """Check names and ranges.
@@ -90,6 +100,11 @@ class AuditParams:
         check_range(self, "[2, inf)", "grid_size")
         check_range(self, "[1, inf)", "max_batch")
         check_range(self, "[0, inf)", "max_explained", "dilation_px")
+        if not self.kinds or not set(self.kinds) <= set(REGION_KINDS):
+            raise InputContractError(
+                f"AuditParams: kinds are {', '.join(self.kinds) or 'empty'}; expected some of"
+                f" {', '.join(REGION_KINDS)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

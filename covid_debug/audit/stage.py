@@ -21,7 +21,7 @@ from covid_debug.audit.confounds import (
     compute_confounds,
     write_confounds,
 )
-from covid_debug.audit.inputs import read_text_of
+from covid_debug.audit.inputs import choose_kinds, read_text_of
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject, audited_classes
 from covid_debug.audit.planting import (
@@ -68,7 +68,7 @@ class AuditRequest(Request):
 
     stage: ClassVar[str] = AUDIT_KIND
     makes: ClassVar[str] = AUDIT_KIND
-    code_version: ClassVar[int] = 7
+    code_version: ClassVar[int] = 8
 
     def parameters(self) -> object:
         """Return how to audit and the seed; where they are used, the detector and the factory."""
@@ -99,7 +99,7 @@ class AuditRequest(Request):
         grid = min(self.params.grid_size, *model.classifier.image_size)
         params = replace(self.params, grid_size=grid)
         if self.regions is not None:
-            regions = read_text_of(films, self.regions)
+            regions = read_text_of(films, self.regions, params.kinds)
             return AuditSubject(model, filmset, films, regions, params, self.run_seed)
         pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         with means.listener.progress("text") as progress:
@@ -109,7 +109,7 @@ class AuditRequest(Request):
                 n_workers=means.n_workers,
                 progress=progress,
             )
-            found = {line.image: line for line in lines}
+            found = choose_kinds({line.image: line for line in lines}, params.kinds)
         detect = build_detector().detect
         return AuditSubject(model, filmset, films, found, params, self.run_seed, detect)
 

@@ -106,6 +106,7 @@ def _to_prediction(film: AuditedFilm, strong_drop: float) -> Prediction:
         or film.drop >= strong_drop,
         verdict=film.verdict,
         contents=film.contents,
+        kinds=film.kinds,
     )
 
 

@@ -105,6 +105,12 @@ def audit(
         str | None,
         typer.Option("--target", help="Audit one class; default: every film for its prediction."),
     ] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kinds", metavar="KIND", help="Remove text of this kind only, e.g. side_marker."
+        ),
+    ] = None,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -128,7 +134,8 @@ def audit(
     find_device(device)
     console = RunConsole()
     means = Means(console, out.parent / "views", n_workers=workers, device=device)
-    params = AuditParams(target_class=target)
+    chosen = {} if kinds is None else {"kinds": tuple(kinds)}
+    params = AuditParams(target_class=target, **chosen)  # type: ignore[arg-type]  # checked there
     request = AuditRequest(checkpoint, data, regions, params, seed, factory)
     subject = request.load(means)
     result = audit_filmset(subject, out, means, inputs=request.inputs())

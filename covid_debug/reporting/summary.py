@@ -13,6 +13,7 @@ from covid_debug.audit.calibration import FlagCalibration
 from covid_debug.audit.confounds import Confound
 from covid_debug.audit.groups import AuditGroups, GroupCounts
 from covid_debug.audit.shortcut_map import ShortcutMap
+from covid_debug.audit.telling import TellingText, tell_by_text
 from covid_debug.audit.verdicts import VERDICTS
 from covid_debug.cleaning.proof import CleaningProof
 from covid_debug.data.filmset import FilmSet
@@ -69,7 +70,10 @@ class FilmsSummary:
 
 @dataclass(frozen=True, slots=True)
 class TextSummary:
-    """What the scan for text found; the tables begin with all films."""
+    """What the scan for text found; the tables by group begin with all films.
+
+    ``telling`` says which kinds of text and which contents come with which class and source.
+    """
 
     n_scanned: int
     n_failed: int
@@ -77,6 +81,7 @@ class TextSummary:
     n_regions: int
     by_source: tuple[GroupStatistics, ...]
     by_class: tuple[GroupStatistics, ...]
+    telling: tuple[TellingText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +238,7 @@ def summarise(
             n_regions=sum(len(each.regions) for each in found),
             by_source=tuple(count_by_group(found, {f.image_id: f.source for f in films})),
             by_class=tuple(count_by_group(found, {f.image_id: f.label for f in films})),
+            telling=tell_by_text(films, regions),
         ),
         proof=None if proof is None else _summarise_proof(proof),
         audit=_count_audit(audit, n_cards),
