@@ -184,9 +184,7 @@ def clean_film(
         # No letter that stays, or that a mask might have missed, is copied into a fill.
         written = [*regions, *(shapes or ())]
         avoid = regions_to_mask(written, width, height, dilation_px=params.dilation_px)
-    cleaned = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px, avoid=avoid)
-    if params.grain:
-        cleaned = add_grain(cleaned, mask)
+    cleaned = fill_text(pixels, mask, params, avoid)
     marker = None
     if params.uniform_marker or "replace" in params.policy.values():
         is_seen = params.uniform_marker
@@ -208,6 +206,27 @@ def clean_film(
     ]
     n_changed = int(np.count_nonzero(cleaned != pixels))
     return CleanedFilm(cleaned, mask, tuple(records), n_changed, marker)
+
+
+def fill_text(
+    pixels: Pixels,
+    mask: NDArray[np.bool_],
+    params: CleaningParams,
+    avoid: NDArray[np.bool_] | None = None,
+) -> Pixels:
+    """Fill a mask as :func:`clean_film` does; for the channels of a film as they are stored.
+
+    Args:
+        pixels: ``(H, W)`` uint8 or uint16.
+        mask: ``(H, W)``, True where the film is filled.
+        params: How to clean.
+        avoid: ``(H, W)``, True where nothing is copied from.
+
+    Returns:
+        The filled channel; equal to ``pixels`` outside the mask.
+    """
+    filled = inpaint(pixels, mask, method=params.method, radius_px=params.radius_px, avoid=avoid)
+    return add_grain(filled, mask) if params.grain else filled
 
 
 def _mask_text(

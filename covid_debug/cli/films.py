@@ -20,7 +20,10 @@ from covid_debug.cli.options import (
 )
 from covid_debug.errors import DataIntegrityError, InputContractError
 
+_N_SHOWN = 20
+
 if TYPE_CHECKING:
+    from covid_debug.cleaning.archive_film import ArchiveParams, Finder
     from covid_debug.stages import Means
 
 
@@ -129,12 +132,19 @@ def detect_text(
 
 
 def clean(
-    data: DataOption,
+    films: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Films or folders, each film into a file of its kind; or --data."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set folder made by covid-debug.")
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder to create; with --verify, the COVIDx++ there.")
-    ],
+        Path | None,
+        typer.Option("--out", help="Folder to create; with --verify, the COVIDx++ there."),
+    ] = None,
     regions: Annotated[
-        Path | None, typer.Option("--regions", help="JSON lines from detect-text.")
+        Path | None, typer.Option("--regions", help="With --data: JSON lines from detect-text.")
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -164,24 +174,33 @@ def clean(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the COVIDx++ that stands at --out instead.")
     ] = False,
+    detector: Annotated[
+        str, typer.Option("--detector", help="With films: what finds the text.")
+    ] = "default",
+    overlays: Annotated[
+        str, typer.Option(help="With films: DICOM overlay planes: refuse, clear or keep.")
+    ] = "refuse",
+    kinds: Annotated[
+        Path | None,
+        typer.Option("--kinds", help="With films: your own patterns that tell kinds; YAML."),
+    ] = None,
+    jpeg: Annotated[
+        str, typer.Option(help="With films: JPEG becomes jpeg, or png, which changes no more.")
+    ] = "jpeg",
     workers: WorkersOption = 2,
 ) -> None:
-    """Inpaint every text region of every film: COVIDx++."""
+    """Inpaint every text region of a data set (COVIDx++), or of films, which stay what they are."""
+    from covid_debug.cleaning.archive_film import ArchiveParams, Finder
     from covid_debug.cleaning.film import CleaningParams
     from covid_debug.cleaning.policy import find_risks, parse_policy
     from covid_debug.cleaning.stage import CleanRequest
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
+    from covid_debug.text.catalog import build_detector
+    from covid_debug.text.contents import build_content_reader
 
-    means = Means(RunConsole(), n_workers=workers)
-    if verify:
-        _verify(data, out, means)
-        return
-    check_new_folder(out)
-    if regions is None:
-        raise typer.BadParameter("--regions is needed to clean; make it with detect-text")
-    if not regions.is_file():
-        raise InputContractError(f"--regions {regions}: no such file; make it with detect-text")
+    if out is None:
+        raise typer.BadParameter("--out is needed")
     params = CleaningParams(
         policy=parse_policy(policy or []),
         uniform_marker=uniform_marker,
@@ -191,12 +210,66 @@ def clean(
         dilation_px=dilation,
         grain=grain,
     )
+    if films and (data or regions or decisions or verify or decoy_sets):
+        raise typer.BadParameter(
+            "--data, --regions, --decisions, --decoy-sets and --verify are of data sets; name"
+            " either films or --data"
+        )
+    means = Means(RunConsole(), n_workers=workers)
     for risk in find_risks(params.policy):
         means.listener.warn(risk)
+    if films:
+        archive_params = ArchiveParams(params, overlays, jpeg)  # type: ignore[arg-type]
+        finder = Finder(build_detector(detector), build_content_reader(kinds=kinds))
+        _clean_films(films, out, archive_params, finder, means)
+        return
+    if data is None:
+        raise typer.BadParameter("name films or folders to clean, or a data set with --data")
+    if verify:
+        _verify(data, out, means)
+        return
+    check_new_folder(out)
+    if regions is None:
+        raise typer.BadParameter("--regions is needed to clean; make it with detect-text")
+    if not regions.is_file():
+        raise InputContractError(f"--regions {regions}: no such file; make it with detect-text")
     cleaned = CleanRequest(data, regions, params, decisions).make(out, means)
     means.listener.say(f"{len(cleaned.films)} of {cleaned.n_total} films cleaned: {out}")
     if len(cleaned.films) < cleaned.n_total:
         means.listener.warn(f"the others and the reasons are in {out / 'unusable.csv'}")
+
+
+def _clean_films(
+    films: list[Path],
+    out: Path,
+    params: "ArchiveParams",
+    finder: "Finder",
+    means: "Means",
+) -> None:
+    from covid_debug.cleaning.archive import MANIFEST_NAME, clean_archive
+
+    console = means.listener
+    result = clean_archive(films, out, finder, params, n_workers=means.n_workers, listener=console)
+    before = f" ({result.n_before} of an earlier start)" if result.n_before else ""
+    console.say(
+        f"{len(result.films)} films{before}: {result.count('cleaned')} cleaned,"
+        f" {result.count('copied')} without text copied, {result.count('refused')} not cleaned;"
+        f" {out / MANIFEST_NAME}"
+    )
+    lines = [film.reason for film in result.films if film.outcome == "refused"]
+    lines += [f"{film.film}: {warning}" for film in result.films for warning in film.warnings]
+    for line in lines[:_N_SHOWN]:
+        console.warn(line)
+    if len(lines) > _N_SHOWN:
+        console.warn(f"and {len(lines) - _N_SHOWN} more, all in the manifest")
+    moved = [film.max_change_outside for film in result.films if film.n_changed_outside]
+    if moved:
+        console.warn(
+            f"{len(moved)} JPEG films were coded again, which moved pixels outside the text by up"
+            f" to {max(moved)} levels; --jpeg png moves none"
+        )
+    if result.films and result.count("refused") == len(result.films):
+        raise DataIntegrityError(f"none of {len(result.films)} films could be cleaned")
 
 
 def _verify(data: Path, out: Path, means: "Means") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from covid_debug.artifacts import artifact_key
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.colour import read_tint
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, read_film
 from covid_debug.imaging.regions import to_line
 from covid_debug.journal import Journal
@@ -20,6 +21,7 @@ from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
+from covid_debug.text.coloured import inspect_in_colours
 from covid_debug.text.contents import ContentReader
 
 _worker: dict[str, tuple[RegionDetector, ContentReader | None]] = {}
@@ -107,7 +109,7 @@ def scan_to_file(
     params = build_detector(detector_name, **dict(detector_params or {})).params
     facts = [(image, *_identify(file)) for image, file in films]
     said = None if contents is None else contents.params
-    key = artifact_key("scan", 3, [detector_name, params, said], facts)
+    key = artifact_key("scan", 4, [detector_name, params, said], facts)
     place = out.with_name(f".{out.name}.{key}.partial")
     for stale in out.parent.glob(f".{glob.escape(out.name)}.scan-*.partial"):
         if stale != place:
@@ -146,10 +148,15 @@ def _report(
         yield record
 
 
-def _start_worker(detector: RegionDetector, contents: ContentReader | None) -> None:
-    import torch  # noqa: PLC0415 - only a worker limits the threads of its whole process
+def limit_threads() -> None:
+    """Let torch use one thread; only a worker limits the threads of its whole process."""
+    import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
+
+
+def _start_worker(detector: RegionDetector, contents: ContentReader | None) -> None:
+    limit_threads()
     _worker["both"] = (detector, contents)
 
 
@@ -163,7 +170,8 @@ def _scan_one(
     image, file = film
     try:
         pixels = read_film(file).to_uint8()
-        found = detector.inspect([pixels])[0]
+        path = file.path if isinstance(file, FilmFile) else file
+        found = inspect_in_colours(detector, pixels, read_tint(path))
         regions = found.regions if contents is None else contents.complete(found.regions, pixels)
     except FILM_OR_MODEL_ERRORS as error:
         return FilmRegions(image, 0, 0, (), error=str(error) or type(error).__name__)

@@ -1,0 +1,404 @@
+"""Films of a folder, each into a file of its kind; with a detector that sees bright boxes."""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from benchmarks.dicoms import ENCODINGS, change, make_dicom
+from covid_debug.cleaning import archive
+from covid_debug.cleaning.archive import (
+    MANIFEST_NAME,
+    SETTINGS_NAME,
+    clean_archive,
+    read_archive,
+)
+from covid_debug.cleaning.archive_film import ArchiveFilm, ArchiveParams, Finder
+from covid_debug.cleaning.film import CleaningParams
+from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.imaging.dicom import DicomFilm
+from covid_debug.imaging.pictures import PictureFilm
+from covid_debug.imaging.reading import read_film
+from covid_debug.records import TextRegion
+from covid_debug.text.base import RegionDetector
+from covid_debug.text.screening import Gray
+
+BOXES = CleaningParams(mask_shape="box", dilation_px=2)
+PLAIN = ArchiveParams(BOXES)
+
+
+@dataclass(frozen=True)
+class NoParams:
+    pass
+
+
+class BrightBoxes(RegionDetector):
+    """Takes every larger piece of film above 240 for text."""
+
+    name = "bright"
+    params = NoParams()
+    max_area_share = 1.0
+    min_edge = 0.0
+
+    def prepare(self) -> None:
+        """Nothing to load."""
+
+    def _find(self, image: Gray) -> Sequence[TextRegion]:
+        n_pieces, _, stats, _ = cv2.connectedComponentsWithStats((image > 240).astype(np.uint8))
+        found = []
+        for left, top, wide, high, area in stats[1:n_pieces]:
+            if area < 20:
+                continue
+            right, low = left + wide, top + high
+            corners = ((left, top), (right, top), (right, low), (left, low))
+            found.append(TextRegion(corners, 0.9, None, self.name))
+        return found
+
+
+def draw(*, text: bool = True) -> np.ndarray:
+    film = np.full((60, 70), 100, np.uint8)
+    film[20:50, 10:60] = 140
+    film[59, 69], film[59, 0] = 255, 0  # what is shown white and black stays so without text
+    if text:
+        film[5:12, 8:20] = 250
+    return film
+
+
+def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def run(place: Path, out: Path, params: ArchiveParams = PLAIN) -> dict[str, ArchiveFilm]:
+    result = clean_archive([place], out, Finder(BrightBoxes()), params)
+    assert read_archive(out) == result.films
+    return {film.film: film for film in result.films}
+
+
+def test_films_keep_place_and_format_and_what_has_no_text_its_bytes(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    save(place / "a b" / "ü.png", draw())
+    plain = save(place / "none.jpg", draw(text=False))
+    (place / "notes.txt").write_text("no film")
+    (place / "scan").write_bytes(make_dicom(draw(), ENCODINGS[1]))
+
+    films = run(place, tmp_path / "out")
+
+    assert {name: film.outcome for name, film in films.items()} == {
+        "a b/ü.png": "cleaned",
+        "none.jpg": "copied",
+        "scan": "cleaned",
+    }
+    assert (tmp_path / "out" / "none.jpg").read_bytes() == plain.read_bytes()
+    one = films["a b/ü.png"]
+    assert 7 * 12 <= one.n_changed <= one.n_masked <= 11 * 16
+    assert one.n_changed_outside == 0
+    assert one.regions[0].box == (8, 5, 20, 12)
+    assert one.regions[0].action == "removed"
+    assert read_film(tmp_path / "out" / "a b" / "ü.png").pixels[:50].max() == 140
+    assert one.sha256_out == read_film(tmp_path / "out" / "a b" / "ü.png").sha256
+    assert films["scan"].uid != films["scan"].uid_out
+    after = pydicom.dcmread(tmp_path / "out" / "scan")
+    assert after.BurnedInAnnotation == "NO"
+    assert after.SOPInstanceUID == films["scan"].uid_out
+    assert "1 regions of burned-in text replaced" in after.DerivationDescription
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda one: one.name)
+def test_dicom_of_every_encoding_differs_under_the_mask_alone(
+    tmp_path: Path, encoding: object
+) -> None:
+    data = make_dicom(draw(), encoding)  # type: ignore[arg-type]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(data)
+
+    film = run(tmp_path / "in", tmp_path / "out")["a.dcm"]
+
+    assert film.outcome == "cleaned", film.reason
+    written = (tmp_path / "out" / "a.dcm").read_bytes()
+    before, after = DicomFilm(data, "a").planes, DicomFilm(written, "b").planes
+    allowed = np.zeros(before.shape[:2], np.bool_)
+    allowed[2:15, 5:23] = True
+    np.testing.assert_array_equal(after[~allowed], before[~allowed])
+    shown = read_film(tmp_path / "out" / "a.dcm").to_uint8()
+    assert shown[5:12, 8:20].astype(int).max() - shown[16:18, 8:20].astype(int).max() < 40
+
+
+def test_colour_stays_and_every_channel_is_filled(tmp_path: Path) -> None:
+    rgb = np.dstack([draw(), draw() // 2, draw() // 4])
+    rgb[5:12, 8:20] = 250
+    save(tmp_path / "in" / "a.png", rgb)
+
+    film = run(tmp_path / "in", tmp_path / "out")["a.png"]
+
+    assert film.outcome == "cleaned"
+    filled = np.asarray(Image.open(tmp_path / "out" / "a.png"))[8, 12].astype(int)
+    np.testing.assert_allclose(filled, [100, 50, 25], atol=2)
+
+
+def test_a_letter_that_only_its_colour_shows_is_removed(tmp_path: Path) -> None:
+    rgb = np.full((60, 70, 3), 76, np.uint8)
+    rgb[20:50, 10:60] = 140
+    rgb[5:12, 8:20] = (255, 0, 0)  # as gray as what is around it
+    save(tmp_path / "in" / "a.png", rgb)
+
+    film = run(tmp_path / "in", tmp_path / "out")["a.png"]
+
+    assert [region.box for region in film.regions] == [(8, 5, 20, 12)]
+    after = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert np.ptp(after[..., 0].astype(int) - after[..., 1]) == 0
+
+
+def test_exif_orientation_turns_the_mask_with_the_film(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "in" / "a.png", draw(), exif=exif)
+
+    film = run(tmp_path / "in", tmp_path / "out")["a.png"]
+
+    assert film.regions[0].box == (48, 8, 55, 20)
+    after = Image.open(tmp_path / "out" / "a.png")
+    assert np.asarray(after)[:50].max() == 140
+    assert after.getexif()[0x0112] == 6
+
+
+def test_jpeg_keeps_its_format_and_says_what_moved_or_becomes_png(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.jpg", draw(), quality=60)
+
+    coded = run(tmp_path / "in", tmp_path / "out")["a.jpg"]
+    exact = run(tmp_path / "in", tmp_path / "png", ArchiveParams(BOXES, jpeg="png"))["a.jpg"]
+
+    assert (coded.output, coded.coding_out) == ("a.jpg", "JPEG")
+    before = PictureFilm((tmp_path / "in" / "a.jpg").read_bytes(), "a").planes
+    after = PictureFilm((tmp_path / "out" / "a.jpg").read_bytes(), "b").planes
+    assert coded.n_changed == np.count_nonzero(before != after)
+    assert (exact.output, exact.coding_out, exact.n_changed_outside) == ("a.png", "PNG", 0)
+
+
+def test_bad_films_are_refused_by_name_and_the_others_go_on(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    save(place / "good.png", draw())
+    dicom = make_dicom(draw(), ENCODINGS[1])
+    bad = {
+        "cut.png": (place / "good.png").read_bytes()[:-30],
+        "empty.png": b"",
+        "cut.dcm": dicom[:3000],
+        "frames.dcm": change(dicom, lambda one: setattr(one, "NumberOfFrames", 2)),
+        "palette.dcm": change(
+            dicom, lambda one: setattr(one, "PhotometricInterpretation", "PALETTE COLOR")
+        ),
+        "bare.dcm": change(dicom, lambda one: one.__delitem__("PixelData")),
+        "bits.dcm": change(dicom, lambda one: setattr(one, "HighBit", 15)),
+    }
+    for name, content in bad.items():
+        (place / name).write_bytes(content)
+    (place / "link.png").symlink_to(place / "nowhere.png")
+    (place / "latin\udce9.png").write_bytes((place / "good.png").read_bytes())
+
+    films = run(place, tmp_path / "out")
+
+    assert films.pop("good.png").outcome == "cleaned"
+    assert set(films) == {*bad, "link.png", "latin\\xe9.png"}
+    for film in films.values():
+        assert film.outcome == "refused"
+        assert film.reason
+        assert "\n" not in film.reason
+    written = [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."]
+    assert sorted(written) == [SETTINGS_NAME, "good.png", MANIFEST_NAME]
+
+
+def test_links_to_films_are_followed_and_the_film_stays_as_it_was(tmp_path: Path) -> None:
+    film = save(tmp_path / "else" / "a.png", draw())
+    content = film.read_bytes()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.png").symlink_to(film)
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+
+    assert set(run(tmp_path / "in", tmp_path / "out")) == {"b.png"}
+
+    assert not (tmp_path / "out" / "b.png").is_symlink()
+    assert film.read_bytes() == content
+
+
+def test_a_killed_run_goes_on_and_ends_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.png", draw())
+    whole = run(tmp_path / "in", tmp_path / "whole")
+    done = []
+
+    def die(job: archive.ArchiveJob) -> ArchiveFilm:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(job.name)
+        return work(job)
+
+    work = archive._work
+    monkeypatch.setattr(archive, "_work", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "in", tmp_path / "out")
+    with (tmp_path / "out" / MANIFEST_NAME).open("a") as stream:
+        stream.write('{"film": "c.png", "outco')  # torn by the kill
+    monkeypatch.setattr(archive, "_work", work)
+
+    result = clean_archive([tmp_path / "in"], tmp_path / "out", Finder(BrightBoxes()), PLAIN)
+
+    assert result.n_before == 2
+    assert {film.film: film for film in result.films} == whole
+    for name in ("a.png", "c.png", MANIFEST_NAME):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_second_start_takes_new_changed_lost_and_refused_films(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name, draw())
+    (tmp_path / "in" / "d.png").write_bytes(b"")
+    run(tmp_path / "in", tmp_path / "out")
+    save(tmp_path / "in" / "a.png", draw(text=False))
+    (tmp_path / "out" / "b.png").unlink()
+    save(tmp_path / "in" / "d.png", draw())
+    save(tmp_path / "in" / "e.png", draw())
+
+    result = clean_archive([tmp_path / "in"], tmp_path / "out", Finder(BrightBoxes()), PLAIN)
+
+    assert result.n_before == 1
+    assert [film.outcome for film in result.films] == ["copied", *["cleaned"] * 4]
+    assert len((tmp_path / "out" / MANIFEST_NAME).read_text().splitlines()) == 5
+
+
+def test_output_and_input_are_kept_apart(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", draw())
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+
+    for out in (tmp_path / "in", tmp_path / "in" / "x", tmp_path / "link" / "x"):
+        with pytest.raises(InputContractError, match="lies inside the input"):
+            run(tmp_path / "in", out)
+    with pytest.raises(InputContractError, match="holds the input"):
+        run(tmp_path / "in", tmp_path)
+    save(tmp_path / "other" / "a.png", draw())
+    with pytest.raises(ArtifactError, match="already exists; nothing is overwritten"):
+        run(tmp_path / "in", tmp_path / "other")
+
+
+def test_a_folder_cleaned_otherwise_is_not_mixed(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", draw())
+    run(tmp_path / "in", tmp_path / "out")
+
+    with pytest.raises(ArtifactError, match="were cleaned otherwise"):
+        run(tmp_path / "in", tmp_path / "out", ArchiveParams(BOXES, jpeg="png"))
+
+
+def test_several_folders_and_films_of_one_name(tmp_path: Path) -> None:
+    save(tmp_path / "x" / "a.png", draw())
+    save(tmp_path / "y" / "a.png", draw())
+    out = tmp_path / "out"
+
+    result = clean_archive([tmp_path / "x", tmp_path / "y"], out, Finder(BrightBoxes()), PLAIN)
+
+    assert [film.film for film in result.films] == ["x/a.png", "y/a.png"]
+    with pytest.raises(InputContractError, match=r"would both be written as a\.png"):
+        clean_archive(
+            [tmp_path / "x" / "a.png", tmp_path / "y" / "a.png"],
+            tmp_path / "two",
+            Finder(BrightBoxes()),
+            PLAIN,
+        )
+    save(tmp_path / "x" / "a.jpg", draw())
+    with pytest.raises(InputContractError, match=r"would both be written as a\.png"):
+        run(tmp_path / "x", tmp_path / "png", ArchiveParams(BOXES, jpeg="png"))
+
+
+def test_overlays_are_refused_or_cleared_even_without_text(tmp_path: Path) -> None:
+    def lay(one: pydicom.Dataset) -> None:
+        one.add_new(0x60000010, "US", 60)
+        one.add_new(0x60000011, "US", 70)
+        one.add_new(0x60003000, "OW", b"\1\0" * 263)
+
+    (tmp_path / "in").mkdir()
+    data = change(make_dicom(draw(text=False), ENCODINGS[1]), lay)
+    (tmp_path / "in" / "a.dcm").write_bytes(data)
+
+    refused = run(tmp_path / "in", tmp_path / "out")["a.dcm"]
+    cleared = run(tmp_path / "in", tmp_path / "clear", ArchiveParams(BOXES, "clear"))["a.dcm"]
+    kept = run(tmp_path / "in", tmp_path / "keep", ArchiveParams(BOXES, "keep"))["a.dcm"]
+
+    assert "--overlays clear" in refused.reason
+    assert (cleared.outcome, cleared.n_changed) == ("cleaned", 0)
+    after = pydicom.dcmread(tmp_path / "clear" / "a.dcm")
+    assert not any(element.tag.group == 0x6000 for element in after)
+    assert (kept.outcome, kept.warnings) == ("copied", ("an overlay plane stays",))
+
+
+def test_a_header_that_claims_text_is_a_warning_where_none_was_found(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    data = make_dicom(draw(text=False), ENCODINGS[1], BurnedInAnnotation="YES")
+    (tmp_path / "in" / "a.dcm").write_bytes(data)
+
+    film = run(tmp_path / "in", tmp_path / "out")["a.dcm"]
+
+    assert film.outcome == "copied"
+    assert "header says that annotation is burned in" in film.warnings[0]
+    assert (tmp_path / "out" / "a.dcm").read_bytes() == data
+
+
+def test_uniform_marker_is_drawn_in_the_values_shown_black_and_white(tmp_path: Path) -> None:
+    negative = next(one for one in ENCODINGS if one.photometric == "MONOCHROME1")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(make_dicom(draw(), negative))
+    params = ArchiveParams(CleaningParams(uniform_marker=True, mask_shape="box"))
+
+    film = run(tmp_path / "in", tmp_path / "out", params)["a.dcm"]
+
+    assert film.outcome == "cleaned"
+    shown = read_film(tmp_path / "out" / "a.dcm").to_uint8()
+    assert shown[5:12, 14:20].max() < 220
+    assert (shown[:12] == 255).any()
+
+
+def test_disk_errors_surface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "in" / "a.png", draw())
+
+    def fail(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        run(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_manifest_of_something_else_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps({"film": "a"}) + "\n")
+
+    with pytest.raises(ArtifactError, match=r"manifest\.jsonl: is not the manifest"):
+        read_archive(tmp_path)
+
+
+def test_what_is_read_back_must_be_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "in" / "a.png", draw())
+    wrong = io.BytesIO()
+    Image.fromarray(draw()).save(wrong, "PNG")
+    monkeypatch.setattr(PictureFilm, "encode", lambda *_: wrong.getvalue())
+
+    film = run(tmp_path / "in", tmp_path / "out")["a.png"]
+
+    assert film.outcome == "refused"
+    assert "read back" in film.reason
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
+def test_an_unknown_choice_is_named() -> None:
+    with pytest.raises(InputContractError, match="overlays is 'drop'"):
+        ArchiveParams(BOXES, "drop")  # type: ignore[arg-type]
