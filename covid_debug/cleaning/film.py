@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from covid_debug.cleaning.glyphs import MaskKind, mask_box, mask_glyphs
 from covid_debug.cleaning.grain import add_grain
+from covid_debug.cleaning.ink import follow_ink
 from covid_debug.cleaning.markers import (
     MarkerPlace,
     draw_marker,
@@ -106,6 +107,7 @@ class RegionRecord:
         clipped: Whether part of it lay outside the film.
         mask_kind: ``"glyphs"``, ``"box"``, or ``""`` where nothing was filled.
         shape_of: The region whose mask was stamped here (placebo arm), or None.
+        is_incomplete: Whether ink goes on outside the mask, further than it was followed.
     """
 
     region: TextRegion
@@ -113,6 +115,7 @@ class RegionRecord:
     clipped: bool
     mask_kind: str = ""
     shape_of: TextRegion | None = None
+    is_incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +171,10 @@ def clean_film(
     sources = regions if shapes is None else shapes
     masks = _mask_text(pixels, [sources[index] for index in filled], params)
     kinds = [""] * len(regions)
+    is_cut = [False] * len(regions)
     mask = np.zeros(pixels.shape, np.bool_)
-    for index, (placed, kind) in zip(filled, masks, strict=True):
-        kinds[index] = kind
+    for index, (placed, kind, goes_on) in zip(filled, masks, strict=True):
+        kinds[index], is_cut[index] = kind, goes_on
         _shift(placed, sources[index], regions[index]).stamp(mask)
     for decoy in decoys:
         mask_box(decoy, pixels.shape, params.dilation_px).stamp(mask)
@@ -198,6 +202,7 @@ def clean_film(
             _is_clipped(region, width, height),
             kind,
             None if shapes is None else shapes[index],
+            is_cut[index],
         )
         for index, (region, action, kind) in enumerate(zip(regions, actions, kinds, strict=True))
     ]
@@ -231,18 +236,33 @@ def fill_text(
 
 def _mask_text(
     pixels: Pixels, regions: Sequence[TextRegion], params: CleaningParams
-) -> list[tuple[PlacedMask, MaskKind]]:
-    boxes = [mask_box(region, pixels.shape, params.dilation_px) for region in regions]
-    if params.mask_shape == "box" or not regions:
-        return [(box, "box") for box in boxes]
-    hidden = np.zeros(pixels.shape, np.bool_)
-    for box in boxes:
-        box.stamp(hidden)
+) -> list[tuple[PlacedMask, MaskKind, bool]]:
+    """Return the mask of each region, its kind, and whether ink goes on outside."""
+    dilation_px = params.dilation_px
+    boxes = [mask_box(region, pixels.shape, dilation_px) for region in regions]
+    hidden = _stamp_all(boxes, pixels.shape)
     grey_range = 255.0 if pixels.dtype == np.uint8 else float(np.ptp(pixels))
-    return [
-        mask_glyphs(pixels, region, hidden, dilation_px=params.dilation_px, grey_range=grey_range)
-        for region in regions
-    ]
+    masks: list[tuple[PlacedMask, MaskKind]] = [(box, "box") for box in boxes]
+    if params.mask_shape == "glyphs":
+        masks = [
+            mask_glyphs(pixels, region, hidden, dilation_px=dilation_px, grey_range=grey_range)
+            for region in regions
+        ]
+    hidden = _stamp_all([placed for placed, _ in masks], pixels.shape)
+    found: list[tuple[PlacedMask, MaskKind, bool]] = []
+    for placed, kind in masks:
+        whole, goes_on = follow_ink(
+            pixels, placed, hidden, dilation_px=dilation_px, grey_range=grey_range
+        )
+        found.append((whole, kind, goes_on))
+    return found
+
+
+def _stamp_all(masks: Sequence[PlacedMask], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    hidden = np.zeros(shape, np.bool_)
+    for placed in masks:
+        placed.stamp(hidden)
+    return hidden
 
 
 def _shift(placed: PlacedMask, source: TextRegion, place: TextRegion) -> PlacedMask:

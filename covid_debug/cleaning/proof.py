@@ -78,7 +78,8 @@ class CleaningProof:
             f"{self.n_total} films: {_percent(residual.share)} of films"
             + (f" (before cleaning {_percent(before)})" if before.is_defined else "")
             + f"; at cleaned places {_percent(residual.share_in_filled)};"
-            f" {residual.n_failed} films could not be scanned",
+            f" {residual.n_failed} films could not be scanned;"
+            f" ink goes on outside a mask on {len(residual.incomplete)}",
             f"scar probe, AUC of filled against untouched patches: {_auc(scars.patch_auc)}"
             f" ({scars.n_filled} pairs of {scars.n_films} films; untouched against untouched, which"
             f" should be 0.5: {_auc(scars.calibration_auc)})",

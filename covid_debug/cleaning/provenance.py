@@ -34,6 +34,7 @@ PROVENANCE_COLUMNS: Final = (
     "n_outside",
     "n_clipped",
     "n_decoys",
+    "n_incomplete",
     "masked_pixels",
     "changed_pixels",
     "changed_share",
@@ -51,12 +52,14 @@ class FilmActions:
         actions: What happened to each region.
         shapes: Regions whose masks were stamped instead (placebo arm), or None.
         decoys: Further places that were filled.
+        incomplete: Whether ink of each region goes on outside its mask; False in older files.
     """
 
     found: FilmRegions
     actions: tuple[str, ...]
     shapes: tuple[TextRegion, ...] | None
     decoys: tuple[TextRegion, ...]
+    incomplete: tuple[bool, ...] = ()
 
 
 def write_provenance(
@@ -170,6 +173,7 @@ def _parse(line: Record) -> FilmActions:
         tuple(item["action"] for item in line["regions"]),
         tuple(_to_region(item) for item in shapes) if shapes and shapes[0] else None,
         tuple(_to_region(item) for item in line["decoys"]),
+        tuple(bool(item.get("incomplete")) for item in line["regions"]),
     )
 
 

@@ -61,8 +61,9 @@ class ResidualScan:
         n_scanned: Films that the second detector scanned.
         n_failed: Films that it could not scan.
         films: Films with residual text, in the order of the data set.
-        flags: A warning when more than 2 % of the films have residual text, and one when the
-            detector is not independent.
+        flags: A warning when more than 2 % of the films have residual text, one when the
+            detector is not independent, and one when ink was left beside a fill.
+        incomplete: Films on which ink goes on outside the mask of a region.
     """
 
     detector: str
@@ -77,6 +78,7 @@ class ResidualScan:
     n_failed: int
     films: tuple[ResidualFilm, ...]
     flags: tuple[Flag, ...]
+    incomplete: tuple[str, ...] = ()
 
     def to_decisions(self) -> tuple[Decision, ...]:
         """Return the residual text as ``add`` decisions, for a review or a second build."""
@@ -159,6 +161,7 @@ def scan_residual(
     per_class = {
         name: _by_class(films[name], which, cleaned.class_names) for name, which in counted.items()
     }
+    cut = tuple(f.image_id for f in cleaned.films if any(actions[f.image_id].incomplete))
     is_independent = not (set(members) or {detector}) & (find_makers(actions) | set(made_with))
     return ResidualScan(
         detector,
@@ -172,7 +175,8 @@ def scan_residual(
         len(scanned),
         len(cleaned.films) - len(scanned),
         tuple(residual),
-        _raise_flags(detector, total, is_independent=is_independent),
+        _raise_flags(detector, total, cut, is_independent=is_independent),
+        cut,
     )
 
 
@@ -218,7 +222,7 @@ def _by_class(
 
 
 def _raise_flags(
-    detector: str, total: Mapping[str, Estimate], *, is_independent: bool
+    detector: str, total: Mapping[str, Estimate], cut: Sequence[str], *, is_independent: bool
 ) -> tuple[Flag, ...]:
     flags = []
     share, in_filled = total["after"], total["in_filled"]
@@ -240,6 +244,18 @@ def _raise_flags(
                 "warning",
                 f"whether text is left could not be measured: {detector} could scan no film",
                 {},
+            )
+        )
+    if cut:
+        films = "1 film" if len(cut) == 1 else f"{len(cut)} films"
+        flags.append(
+            Flag(
+                "incomplete_regions",
+                "info",
+                f"on {films} (first: {cut[0]}) ink goes on outside a mask, further than it was"
+                " followed: a letter may be cut off, or film as bright lies beside it; n_incomplete"
+                " in provenance.csv names them",
+                {"n": len(cut)},
             )
         )
     if not is_independent:

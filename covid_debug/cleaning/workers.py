@@ -125,6 +125,7 @@ def _describe(job: Job, cleaned: CleanedFilm, image: FilmImage) -> Record:
         "n_outside": actions["outside_film"],
         "n_clipped": sum(record.clipped for record in cleaned.records),
         "n_decoys": actions["decoy"],
+        "n_incomplete": sum(record.is_incomplete for record in cleaned.records),
         "masked_pixels": int(cleaned.mask.sum()),
         "changed_pixels": cleaned.n_changed,
         "changed_share": cleaned.n_changed / cleaned.mask.size,
@@ -144,6 +145,7 @@ def _to_json(record: RegionRecord) -> Record:
         "action": record.action,
         "clipped": record.clipped,
         "mask": record.mask_kind,
+        "incomplete": record.is_incomplete,
     }
     if record.shape_of is not None:
         line["shape_of"] = dataclasses.asdict(record.shape_of)

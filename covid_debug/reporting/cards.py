@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import Audit, AuditedFilm
+from covid_debug.cleaning.provenance import read_actions
 from covid_debug.data.filmset import FilmSet
-from covid_debug.errors import CovidDebugError
+from covid_debug.errors import CovidDebugError, DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import Film, FilmRegions, TextRegion
@@ -118,6 +119,7 @@ def build_cards(
     """
     films = {film.image_id: film for film in filmset.films}
     copies = {} if cleaned is None else {film.image_id: film for film in cleaned.films}
+    cut = _find_cut(cleaned)
 
     def build(item: tuple[int, AuditedFilm]) -> Card:
         number, entry = item
@@ -135,7 +137,7 @@ def build_cards(
             frame=draw_frame(original, copy, _find_map(audit, entry), texts, view),
             bars=tuple(_bars(entry)),
             regions=tuple(_region_row(original, text) for text in texts),
-            facts=tuple(_facts(entry, film)),
+            facts=tuple(_facts(entry, film, cut.get(entry.image_id, 0))),
         )
 
     with ThreadPoolExecutor(n_workers) as pool:
@@ -187,12 +189,22 @@ def _bars(entry: AuditedFilm) -> list[Bar]:
     return [bar for bar in bars if not math.isnan(bar.value)]
 
 
-def _facts(entry: AuditedFilm, film: Film | None) -> list[tuple[str, str]]:
+def _find_cut(cleaned: FilmSet | None) -> dict[str, int]:
+    """Return how many regions of each film the cleaning calls incomplete."""
+    try:
+        actions = {} if cleaned is None else read_actions(cleaned.root)
+    except DataIntegrityError:  # no data set made by cleaning, or one that cannot be read
+        return {}
+    return {image_id: sum(done.incomplete) for image_id, done in actions.items()}
+
+
+def _facts(entry: AuditedFilm, film: Film | None, n_cut: int) -> list[tuple[str, str]]:
     saliency = entry.saliency
     mass, enrichment = (saliency.mass_in_text, saliency.enrichment) if saliency else (None, None)
     share, p, q = entry.text_area_share, entry.p_value, entry.q_value
     rows = [
         ("After cleaning", entry.cleaned_class),
+        ("Cleaned incompletely", f"ink goes on outside {n_cut} fills" if n_cut else None),
         ("Text, share of view", "" if math.isnan(share) else f"{100 * share:.1f} %"),
         ("Map mass in text", "" if mass is None else f"{100 * mass:.1f} %"),
         ("Enrichment in text", "" if enrichment is None else f"{enrichment:.1f} times chance"),

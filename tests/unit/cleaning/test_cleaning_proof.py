@@ -10,6 +10,7 @@ from covid_debug.cleaning.decisions import Decision, read_decisions
 from covid_debug.cleaning.film import clean_film
 from covid_debug.cleaning.patches import locate, measure_patch
 from covid_debug.cleaning.proof import ProofParams, load_proof, prove_cleaning
+from covid_debug.cleaning.provenance import read_actions, read_provenance
 from covid_debug.cleaning.residual import scan_residual
 from covid_debug.cleaning.scar import (
     ProbeParams,
@@ -153,6 +154,25 @@ def test_scan_residual_with_the_originals_tells_what_the_detector_can_see(built)
     assert residual.by_class_before["normal"].value == 0.5
     assert residual.by_class_in_filled["normal"].value == 0.0
     assert "on 0.0% at cleaned places" in residual.flags[0].message
+
+
+def test_a_region_that_cannot_be_completed_is_counted_everywhere(make_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "covid_debug.cleaning.film.follow_ink", lambda pixels, placed, hidden, **_: (placed, True)
+    )
+    original, regions = make_set([[TEXT], []])
+    cleaned = clean_filmset(original, regions, CleaningParams(), tmp_path / "out")
+    first = cleaned.films[0].image_id
+
+    residual = scan_residual(cleaned, scan_with({}), "second")
+
+    assert residual.incomplete == (first,)
+    assert [flag.rule for flag in residual.flags] == ["incomplete_regions"]
+    assert first in residual.flags[0].message
+    assert read_actions(cleaned.root)[first].incomplete == (True,)
+    assert read_provenance(cleaned.root)[first]["n_incomplete"] == "1"
+    facts = json.loads((cleaned.root / "manifest.json").read_text())["facts"]
+    assert facts["n_incomplete"] == 1
 
 
 @pytest.mark.parametrize(
