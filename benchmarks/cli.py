@@ -24,12 +24,13 @@ from covid_debug.cli.options import (
     SeedOption,
     TablesOption,
     WorkersOption,
+    check_new_folder,
     parse_pairs,
 )
 from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
-    help="Measure the parts: saliency, text, lungs, audit, transfer, plants, clean,"
+    help="Measure the parts: saliency, text, agreement, lungs, audit, transfer, plants, clean,"
     " comparison, shortcuts, mitigations, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
@@ -40,13 +41,17 @@ def bench_text_command(
     data: Annotated[Path, typer.Option("--data", help="Folder of the annotated films' sources.")],
     out: OutOption,
     annotations: Annotated[
-        Path | None, typer.Option("--annotations", help="Boxes; default: the development set.")
+        list[Path] | None,
+        typer.Option(
+            "--annotations",
+            help="File of boxes, ours or yours; repeatable; default: the development set.",
+        ),
     ] = None,
     detector: Annotated[
         list[str] | None, typer.Option("--detector", help="Repeatable; default: all there are.")
     ] = None,
 ) -> None:
-    """Score the text detectors on annotated films: recall, over-cleaning, seconds."""
+    """Score the text detectors on annotated films: recall, precision, over-cleaning, seconds."""
     from benchmarks.text.measure import ANNOTATIONS, bench_text, describe_results
     from covid_debug.terminal import RunConsole
 
@@ -54,9 +59,24 @@ def bench_text_command(
     if detector:
         wanted = {name: {} for name in detector}
     console = RunConsole()
-    results = bench_text(annotations or ANNOTATIONS, data, out, detectors=wanted, console=console)
+    results = bench_text(annotations or [ANNOTATIONS], data, out, detectors=wanted, console=console)
     typer.echo(describe_results(results))
     console.say(f"tables: {out}")
+
+
+@bench_app.command("agreement")
+def bench_agreement_command(
+    first: Annotated[Path, typer.Argument(help="File of boxes of one reader.")],
+    second: Annotated[Path, typer.Argument(help="File of boxes of the other, of the same films.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="New folder for the table and the list of disagreements."),
+    ] = None,
+) -> None:
+    """Compare two readers of text: boxes, kinds, contents, with intervals over films."""
+    from benchmarks.text.agreement import bench_agreement
+
+    typer.echo(bench_agreement(first, second, None if out is None else check_new_folder(out)))
 
 
 @bench_app.command("lungs")

@@ -1,7 +1,8 @@
-"""`covid-debug bench text`: every text detector on the same annotated films, in one table.
+"""`covid-debug bench text`: text detectors on the same annotated films, in one table.
 
 Runs the detectors one after another on one thread and writes the counts of
-:mod:`benchmarks.text.scoring` as CSV and Markdown.
+:mod:`benchmarks.text.counting`, a reliability curve, and what was missed and what was covered
+needlessly as tables and pictures.
 """
 
 import time
@@ -14,17 +15,16 @@ import cv2
 import torch
 
 from benchmarks.tables import to_markdown, write_csv
-from benchmarks.text.scoring import (
-    AnnotatedFilm,
-    FilmScore,
-    load_annotations,
-    score_film,
-    summarise,
-)
+from benchmarks.text.annotated import AnnotatedFilm, load_all_annotations
+from benchmarks.text.counting import Count, by_key, summarise
+from benchmarks.text.reliability import bin_confidences, calibration_error, draw_reliability
+from benchmarks.text.scoring import BoxScore, FilmScore, RegionScore, score_film
+from benchmarks.text.sheets import Case, write_sheet
 from covid_debug.artifacts import write_artifact
 from covid_debug.errors import CheckpointError, DataIntegrityError
 from covid_debug.imaging.reading import read_film
 from covid_debug.progress import Progress
+from covid_debug.records import Box
 from covid_debug.terminal import RunConsole
 from covid_debug.text.base import Gray, RegionDetector
 from covid_debug.text.catalog import build_detector
@@ -34,11 +34,17 @@ DETECTORS = ("rapidocr", "marker", "craft", "default")
 TABLE_NAME = "text.csv"
 SUMMARY_NAME = "text.md"
 MISSED_NAME = "missed.csv"
+NEEDLESS_NAME = "needless.csv"
+RELIABILITY_NAME = "reliability.csv"
+_CORNERS = ("x0", "y0", "x1", "y1")
 _HEADLINES = (
     ("all", "legible"),
+    ("case", "hard"),
     ("kind", "single_letter"),
     ("kind", "initial"),
     ("kind", "word"),
+    ("arrows", "found"),
+    ("regions", "on text"),
     ("excess area", "mean"),
     ("excess area", "worst film"),
     ("text-free films", "touched"),
@@ -59,9 +65,19 @@ class DetectorScores:
     scores: tuple[FilmScore, ...]
     seconds_per_film: float
 
+    @property
+    def missed(self) -> list[tuple[FilmScore, BoxScore]]:
+        """The legible boxes that were not found."""
+        return [(film, box) for film in self.scores for box in film.boxes if not box.is_found]
+
+    @property
+    def needless(self) -> list[tuple[FilmScore, RegionScore]]:
+        """The regions where nothing was annotated."""
+        return [(film, one) for film in self.scores for one in film.regions if not one.is_needed]
+
 
 def bench_text(
-    annotations: Path,
+    annotations: Sequence[Path],
     sources: Path,
     out: Path,
     *,
@@ -71,9 +87,9 @@ def bench_text(
     """Score detectors on annotated films.
 
     Args:
-        annotations: File of boxes, see :func:`benchmarks.text.scoring.load_annotations`.
-        sources: Folder that the film paths in it are relative to.
-        out: Folder to create, with ``text.csv``, ``text.md`` and ``missed.csv``.
+        annotations: Files of boxes, see :func:`benchmarks.text.annotated.load_annotations`.
+        sources: Folder that the film paths in them are relative to.
+        out: Folder to create, with tables, curve and contact sheets.
         detectors: Name -> parameters; None takes all of :data:`DETECTORS` whose weights are there.
         console: Where progress is shown.
 
@@ -86,9 +102,7 @@ def bench_text(
         CheckpointError: If the weights of a detector that was asked for are missing.
     """
     console = console or RunConsole()
-    films = load_annotations(annotations)
-    if not films:
-        raise DataIntegrityError(f"{annotations}: names no film; expected at least one")
+    films = load_all_annotations(annotations)
     ready = _build(detectors, console)
     pixels = _read(films, sources)
     results = []
@@ -101,7 +115,9 @@ def bench_text(
         parameters={name: detector.params for name, detector in ready.items()},
     ) as draft:
         _write_table(draft.path / TABLE_NAME, results)
-        _write_missed(draft.path / MISSED_NAME, results)
+        _write_reliability(draft.path, results)
+        _write_missed(draft.path, results, films, pixels)
+        _write_needless(draft.path, results, films, pixels)
         (draft.path / SUMMARY_NAME).write_text(describe_results(results), encoding="utf-8")
         draft.facts["n_films"] = len(films)
     return results
@@ -149,49 +165,110 @@ def _run(
     return DetectorScores(name, tuple(scores), seconds / max(len(films), 1))
 
 
-def _parts(result: DetectorScores) -> dict[str, Sequence[FilmScore]]:
-    """Split the films: thresholds were tuned on every second one, the others were held out.
-
-    Returns:
-        Scores of ``"all"``, ``"tuning half"`` (first, third, ... film) and ``"held-out half"``.
-    """
-    return {
-        "all": result.scores,
-        "tuning half": result.scores[::2],
-        "held-out half": result.scores[1::2],
-    }
-
-
 def _write_table(path: Path, results: Sequence[DetectorScores]) -> None:
-    columns = ("detector", "films", "group", "value", "n_found", "n_total", "share")
     rows = [
-        {"detector": result.name, "films": part, **row}
+        {"detector": result.name, **count.to_row()}
         for result in results
-        for part, scores in _parts(result).items()
-        for row in summarise(scores)
+        for count in summarise(result.scores)
     ]
-    write_csv(path, columns, rows)
+    write_csv(path, list(rows[0]), rows)
 
 
-def _write_missed(path: Path, results: Sequence[DetectorScores]) -> None:
-    corners = ("x0", "y0", "x1", "y1")
+def _write_reliability(folder: Path, results: Sequence[DetectorScores]) -> None:
+    curves = [(result.name, bin_confidences(result.scores)) for result in results]
     rows = [
         {
-            "detector": result.name,
-            "film": score.path,
-            **dict(zip(corners, found.box.box, strict=True)),
-            "kind": found.box.kind,
-            "content": found.box.content,
-            "marks": " ".join(found.box.marks),
-            "coverage": f"{found.coverage:.2f}",
+            "detector": name,
+            "confidence_from": one.low,
+            "confidence_to": one.high,
+            "n_regions": one.n,
+            "confidence": one.confidence,
+            "share_on_text": one.needed.value,
+            "low": one.needed.low,
+            "high": one.needed.high,
         }
-        for result in results
-        for score in result.scores
-        for found in score.boxes
-        if not found.is_found
+        for name, bins in curves
+        for one in bins
     ]
-    columns = ("detector", "film", *corners, "kind", "content", "marks", "coverage")
-    write_csv(path, columns, rows)
+    write_csv(folder / RELIABILITY_NAME, list(rows[0]), rows)
+    draw_reliability(curves).savefig(folder / "reliability.png", dpi=150)
+
+
+def _write_missed(
+    folder: Path,
+    results: Sequence[DetectorScores],
+    films: Sequence[AnnotatedFilm],
+    pixels: Sequence[Gray],
+) -> None:
+    places = {film.path: number for number, film in enumerate(films)}
+    rows = []
+    for result in results:
+        cases = []
+        for number, (film, found) in enumerate(result.missed, start=1):
+            box = found.box
+            rows.append(
+                {
+                    "detector": result.name,
+                    "number": number,
+                    "film": film.path,
+                    **dict(zip(_CORNERS, box.box, strict=True)),
+                    "kind": box.kind,
+                    "content": box.content,
+                    "marks": " ".join(box.marks),
+                    "is_hard": int(found.is_hard),
+                    "size_px": f"{box.size_px:g}",
+                    "contrast": f"{found.contrast:.0f}",
+                    "coverage": f"{found.coverage:.2f}",
+                }
+            )
+            said = f"{box.content or box.kind}: {box.size_px:g} px, contrast {found.contrast:.0f}"
+            place = places[film.path]
+            cases.append(_to_case(film, films[place], pixels[place], box.box, said))
+        write_sheet(folder / f"missed-{result.name}.png", cases)
+    columns = ("kind", "content", "marks", "is_hard", "size_px", "contrast", "coverage")
+    write_csv(folder / MISSED_NAME, ("detector", "number", "film", *_CORNERS, *columns), rows)
+
+
+def _write_needless(
+    folder: Path,
+    results: Sequence[DetectorScores],
+    films: Sequence[AnnotatedFilm],
+    pixels: Sequence[Gray],
+) -> None:
+    places = {film.path: number for number, film in enumerate(films)}
+    rows = []
+    for result in results:
+        cases = []
+        for number, (film, one) in enumerate(result.needless, start=1):
+            region = one.region
+            corners = tuple(round(value, 1) for value in region.box)
+            rows.append(
+                {
+                    "detector": result.name,
+                    "number": number,
+                    "film": film.path,
+                    **dict(zip(_CORNERS, corners, strict=True)),
+                    "kind": region.kind,
+                    "confidence": f"{region.confidence:.3f}",
+                    "is_text_free": int(film.is_text_free),
+                }
+            )
+            said = f"{region.kind} {region.confidence:.2f}"
+            place = places[film.path]
+            cases.append(_to_case(film, films[place], pixels[place], region.box, said))
+        write_sheet(folder / f"needless-{result.name}.png", cases)
+    columns = ("kind", "confidence", "is_text_free")
+    write_csv(folder / NEEDLESS_NAME, ("detector", "number", "film", *_CORNERS, *columns), rows)
+
+
+def _to_case(score: FilmScore, film: AnnotatedFilm, pixels: Gray, box: Box, said: str) -> Case:
+    return Case(
+        pixels=pixels,
+        box=box,
+        wanted=tuple(one.box for one in film.boxes),
+        seen=tuple(one.region for one in score.regions),
+        caption=(Path(film.path).name[:30], said[:38]),
+    )
 
 
 def describe_results(results: Sequence[DetectorScores]) -> str:
@@ -201,40 +278,36 @@ def describe_results(results: Sequence[DetectorScores]) -> str:
         results: At least one detector, all on the same films.
 
     Returns:
-        Two Markdown tables: headline numbers, with both halves of the films; recall by group.
+        Two Markdown tables: headline numbers with Wilson's intervals; recall by group.
     """
     names = [result.name for result in results]
+    counts = [by_key(summarise(result.scores)) for result in results]
 
     def line(head: str, what: str, cells: Sequence[str]) -> dict[str, str]:
         return {head: what, **dict(zip(names, cells, strict=True))}
 
-    lines = []
-    for part in ("all", "tuning half", "held-out half"):
-        counts = [_by_key(summarise(_parts(result)[part])) for result in results]
-        lines += [
-            line("", f"{part}: {group}, {value}", [_cell(c.get((group, value))) for c in counts])
-            for group, value in _HEADLINES
-            if any((group, value) in c for c in counts)
-        ]
+    lines = [
+        line("", f"{group}, {value}", [_cell(c[group, value]) for c in counts])
+        for group, value in _HEADLINES
+        if (group, value) in counts[0]
+    ]
+    errors = [calibration_error(bin_confidences(result.scores)) for result in results]
+    lines.append(line("", "calibration error", [f"{error:.3f}" for error in errors]))
     lines.append(line("", "s/film, one thread", [f"{r.seconds_per_film:.2f}" for r in results]))
-    counts = [_by_key(summarise(result.scores)) for result in results]
     groups = [
         line("legible boxes found", f"{group}: {value}", [_cell(c[group, value]) for c in counts])
         for group, value in counts[0]
         if (group, value) not in _HEADLINES
     ]
-    return f"{to_markdown(lines)}\n{to_markdown(groups)}"
+    return f"{to_markdown(lines)}\n{to_markdown(groups)}" if groups else to_markdown(lines)
 
 
-def _by_key(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    return {(row["group"], row["value"]): row for row in rows}
-
-
-def _cell(row: Mapping[str, Any] | None) -> str:
-    if row is None:
+def _cell(count: Count) -> str:
+    if count.group == "excess area":
+        return f"{count.share:.2%}"
+    if not count.n_total:
         return "-"
-    if row["group"] == "excess area":
-        return f"{row['share']:.2%}"
-    if row["group"] == "text-free films":
-        return f"{row['n_found']}/{row['n_total']}"
-    return f"{row['share']:.1%} ({row['n_found']}/{row['n_total']})"
+    if count.group == "text-free films":
+        return f"{count.n_found}/{count.n_total}"
+    low, high = (f"{100 * value:.0f}" for value in (count.wilson.low, count.wilson.high))
+    return f"{count.share:.1%} ({count.n_found}/{count.n_total}; {low} to {high})"

@@ -2,19 +2,21 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.text.scoring import (
+from benchmarks.text.annotated import (
     AnnotatedBox,
     AnnotatedFilm,
+    load_all_annotations,
     load_annotations,
-    measure_contrast,
-    score_film,
-    summarise,
 )
+from benchmarks.text.counting import by_key, summarise
+from benchmarks.text.reliability import bin_confidences, calibration_error
+from benchmarks.text.scoring import measure_contrast, score_film
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import TextRegion
 
@@ -100,23 +102,126 @@ def test_summary_counts_recall_excess_and_touched_films():
     missed = score_film(film(box(10, 10, 40, 50, kind="word", marks=("cut",))), [], BLANK)
     touched = score_film(film(path="nih/images/b.jpg"), [rectangle(0, 0, 10, 10)], BLANK)
 
-    rows = {(r["group"], r["value"]): r for r in summarise([found, missed, touched])}
+    rows = by_key(summarise([found, missed, touched]))
 
-    assert rows["all", "legible"]["share"] == 0.5
-    assert rows["kind", "single_letter"]["share"] == 1.0
-    assert rows["mark", "cut"]["share"] == 0.0
-    assert rows["size px", "from 20"]["n_total"] == 1
-    assert rows["source", "cohen"]["n_total"] == 2
-    assert rows["excess area", "mean"]["share"] == pytest.approx(0.01 / 3)
-    assert rows["excess area", "worst film"]["share"] == pytest.approx(0.01)
-    assert rows["text-free films", "touched"]["n_found"] == 1
-    assert rows["text-free films", "touched"]["n_total"] == 1
+    assert rows["all", "legible"].share == 0.5
+    assert rows["kind", "single_letter"].share == 1.0
+    assert rows["mark", "cut"].share == 0.0
+    assert rows["size px", "from 20"].n_total == 1
+    assert rows["source", "cohen"].n_total == 2
+    assert rows["excess area", "mean"].share == pytest.approx(0.01 / 3)
+    assert rows["excess area", "worst film"].share == pytest.approx(0.01)
+    assert rows["text-free films", "touched"].n_found == 1
+    assert rows["text-free films", "touched"].n_total == 1
 
 
 def test_summary_without_text_has_no_recall():
     rows = summarise([score_film(film(), [], BLANK)])
 
-    assert math.isnan(rows[0]["share"])
+    assert math.isnan(rows[0].share)
+
+
+def test_annotation_region_on_an_arrow_is_not_needless():
+    arrow = box(10, 10, 20, 20, kind="arrow_not_text", legible=False)
+    drawn = replace(rectangle(10, 10, 20, 20), kind="annotation")
+
+    score = score_film(film(arrow), [drawn], BLANK)
+
+    assert score.excess_share == 0
+    assert not score.is_touched
+    assert [one.is_found for one in score.arrows] == [True]
+
+
+def test_annotation_region_finds_no_text_and_counts_where_nothing_was_drawn():
+    drawn = replace(rectangle(10, 10, 20, 20), kind="annotation")
+
+    on_text = score_film(film(box(10, 10, 20, 20)), [drawn], BLANK)
+    on_nothing = score_film(film(), [drawn], BLANK)
+
+    assert not on_text.boxes[0].is_found
+    assert on_text.excess_share == 0
+    assert on_nothing.is_touched
+    assert on_nothing.excess_share == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("region", "is_needed"),
+    [
+        (rectangle(10, 10, 20, 20), True),
+        (rectangle(10, 10, 15, 20), True),  # half of the box
+        (rectangle(10, 10, 14, 20), True),  # all of it on the box
+        (rectangle(0, 0, 60, 60), True),  # covers the box
+        (rectangle(18, 10, 30, 20), False),
+        (rectangle(40, 40, 60, 60), False),
+    ],
+)
+def test_region_is_needed_where_it_and_a_box_share_half_of_one(region, is_needed):
+    score = score_film(film(box(10, 10, 20, 20)), [region], BLANK)
+
+    assert score.regions[0].is_needed is is_needed
+
+
+@pytest.mark.parametrize(
+    ("x1", "contrast", "marks", "is_hard"),
+    [(30, 60, (), False), (19, 60, (), True), (30, 30, (), True), (30, 60, ("cut",), True)],
+)
+def test_hard_boxes_are_low_faint_or_cut(x1, contrast, marks, is_hard):
+    pixels = BLANK.copy()
+    pixels[11:29, 11 : x1 - 1] = contrast
+
+    score = score_film(film(box(10, 10, x1, 30, marks=marks)), [], pixels)
+
+    assert score.boxes[0].is_hard is is_hard
+
+
+def test_intervals_over_films_are_wider_where_boxes_of_a_film_fall_together():
+    boxes = [box(10 * n, 10, 10 * n + 8, 20) for n in range(8)]
+    films = [film(*boxes, path=f"a/{n}.png") for n in range(6)]
+    scores = [
+        score_film(one, [rectangle(0, 0, 100, 30)] if n % 2 else [], BLANK)
+        for n, one in enumerate(films)
+    ]
+
+    count = by_key(summarise(scores))["all", "legible"]
+
+    assert count.share == count.wilson.value == 0.5
+    assert count.over_films.high - count.over_films.low > count.wilson.high - count.wilson.low
+
+
+def test_confidences_are_binned_with_what_they_came_to():
+    regions = [
+        replace(rectangle(10, 10, 20, 20), confidence=0.95),
+        replace(rectangle(10, 10, 20, 20), confidence=1.0),
+        replace(rectangle(50, 50, 60, 60), confidence=0.55),
+    ]
+
+    bins = bin_confidences([score_film(film(box(10, 10, 20, 20)), regions, BLANK)])
+
+    assert [one.n for one in bins] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+    assert bins[9].confidence == pytest.approx(0.975)
+    assert (bins[5].needed.value, bins[9].needed.value) == (0.0, 1.0)
+    assert calibration_error(bins) == pytest.approx((2 * 0.025 + 0.55) / 3)
+
+
+def test_a_film_is_annotated_once(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"a.jpg": {"width": 10, "height": 10, "boxes": []}}))
+
+    assert [film.source for film in load_all_annotations([path])] == ["."]
+    with pytest.raises(DataIntegrityError, match=r"a\.jpg is annotated in another file"):
+        load_all_annotations([path, path])
+
+
+def test_second_set_is_the_listed_films_in_two_halves():
+    halves = [load_annotations(DATA / f"markers_second_{half}.json") for half in ("choose", "test")]
+    readers = [load_annotations(DATA / f"markers_second_reader{n}.json") for n in (1, 2)]
+
+    listed = (DATA / "markers_second_films.txt").read_text(encoding="utf-8").split()
+    assert [len(half) for half in halves] == [70, 130]
+    assert [film.path for half in halves for film in half] == listed
+    assert [film.path for film in readers[0]] == [film.path for film in readers[1]] == listed
+    legible = [sum(box.legible for film in half for box in film.boxes) for half in halves]
+    assert legible == [159, 264]
 
 
 @pytest.mark.parametrize(

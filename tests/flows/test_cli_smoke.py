@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from benchmarks.text.scoring import load_annotations
+from benchmarks.text.annotated import load_annotations
 from covid_debug.artifacts import find_damage
 from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.audit.transfer_record import load_transfer
@@ -313,6 +313,7 @@ ELSEWHERE = {
     "ui",  # waits until it is interrupted: test_cli_ui.py
     "bench transfer",  # needs ten patients of a source: tests/benchmarks/test_bench_transfer.py
     "bench mitigations",  # tests/benchmarks/test_bench_mitigations.py
+    "bench agreement",  # tests/benchmarks/test_text_agreement.py
     "bench comparison",  # trains twelve networks, which takes minutes
     "bench lungs",  # needs the films that were annotated: tests/benchmarks/test_lungs.py
 }
