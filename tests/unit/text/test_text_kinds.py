@@ -63,6 +63,10 @@ def test_contents_of_a_pattern_are_of_its_kind_among_all_patterns(kinds, pattern
         ("PORTABLE AP SUPINE", "position"),
         ("85 kV 2.5 mAs", "position"),
         ("R AP", "position"),
+        ("SUPINE, AP", "position"),
+        ("Dx", "side_marker"),
+        ("SMITH, JOHN", "identity"),
+        ("W2108:L2723", "measurement"),
         ("2:30 PM PORTABLE", "date"),
         ("AP SUPINE 12/03/2020", "date"),
         ("SMITH, JOHN 12/03/2020", "identity"),
@@ -89,13 +93,16 @@ def test_line_is_of_the_kind_that_says_most_about_a_person(kinds, content, kind)
 @pytest.mark.parametrize(
     ("regions", "expected"),
     [
-        ([letter("D", 10, 10)], ["panel"]),  # alone in a corner
-        ([letter("D", 10, 10), letter("I", 370, 20)], ["side_marker", "side_marker"]),
-        ([letter("D", 10, 10), letter("e", 370, 250)], ["side_marker", "side_marker"]),
-        ([letter("D", 10, 200)], ["side_marker"]),  # no corner, where films show the right side
+        ([letter("D", 10, 10)], ["side_marker"]),  # where films show the right side
+        ([letter("d", 10, 10)], ["panel"]),
+        ([letter("D", 380, 10)], ["panel"]),
         ([letter("D", 380, 200)], ["unknown"]),
+        ([letter("D", 380, 10), letter("I", 10, 20)], ["side_marker", "side_marker"]),
         ([letter("E", 380, 200)], ["side_marker"]),
+        ([letter("E", 10, 10)], ["panel"]),
         ([letter("G", 10, 200)], ["unknown"]),
+        ([letter("S", 190, 10)], ["unknown"]),  # superior, in the middle
+        ([letter("I", 190, 470)], ["unknown"]),
         ([letter("A", 10, 470)], ["panel"]),
         ([letter("A", 10, 200)], ["unknown"]),
         ([letter("B", 370, 10), letter("JWS", 370, 35)], ["unknown", "unknown"]),  # initials
