@@ -43,7 +43,6 @@ NOT_RUN = {  # pattern of a command line -> why it is only checked, not run
     r"^prove\b": "trains classifiers; the smoke tests run it",
     r"^decisions\b": "needs films that were reviewed",
     r"--decisions proof/": "needs a person's decisions on a proof",
-    r"^detect-text .*--read\b": "reads every region by OCR, which takes a minute",
     r"\bDIR\b|\.\.\.": "holds a placeholder",
 }
 PICTURES = {  # first words of a block that is neither code nor a command -> what it is
