@@ -31,7 +31,7 @@ from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
     help="Measure the parts: saliency, text, agreement, lungs, audit, transfer, plants, clean,"
-    " comparison, shortcuts, mitigations, training, growth."
+    " films, comparison, shortcuts, mitigations, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -138,6 +138,29 @@ def bench_clean_command(
         n_workers=workers,
     )
     bench_clean(request, out, RunConsole())
+
+
+@bench_app.command("films")
+def bench_films_command(
+    out: OutOption,
+    films: Annotated[int, typer.Option("--films", min=1, help="Phantoms.")] = 200,
+    validator: Annotated[
+        Path | None, typer.Option("--validator", help="Program dciodvfy of dicom3tools.")
+    ] = None,
+    detector: Annotated[str, typer.Option("--detector", help="What finds the text.")] = "default",
+    seed: SeedOption = 0,
+    workers: WorkersOption = 1,
+) -> None:
+    """Clean DICOM films of every encoding and compare each with what it was."""
+    from benchmarks.archive import ArchiveBench, bench_archive
+    from covid_debug.cleaning.archive_film import Finder
+    from covid_debug.terminal import RunConsole
+    from covid_debug.text.catalog import build_detector
+    from covid_debug.text.contents import build_content_reader
+
+    bench = ArchiveBench(films, seed, validator, workers)
+    finder = Finder(build_detector(detector), build_content_reader())
+    typer.echo(bench_archive(bench, finder, out, RunConsole()))
 
 
 @bench_app.command("saliency")
