@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covid_debug.cli.options import (
-    DataOption,
     OutOption,
     SeedOption,
     WorkersOption,
@@ -21,9 +20,11 @@ from covid_debug.cli.options import (
 from covid_debug.errors import DataIntegrityError, InputContractError
 
 _N_SHOWN = 20
+_N_FOLDERS = 2
 
 if TYPE_CHECKING:
     from covid_debug.cleaning.archive_film import ArchiveParams, Finder
+    from covid_debug.cleaning.scar import ProbeParams
     from covid_debug.stages import Means
 
 
@@ -297,9 +298,17 @@ def diff(
 
 
 def prove(
-    data: DataOption,
-    cleaned: Annotated[Path, typer.Option("--cleaned", help="Folder of the COVIDx++ to prove.")],
     out: OutOption,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Two folders, before and after another tool's cleaning; or --data."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set folder made by covid-debug.")
+    ] = None,
+    cleaned: Annotated[
+        Path | None, typer.Option("--cleaned", help="Folder of the COVIDx++ to prove.")
+    ] = None,
     detector: Annotated[
         str | None,
         typer.Option("--detector", help="Second detector; by default one that took no part."),
@@ -307,12 +316,24 @@ def prove(
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
 ) -> None:
-    """Check a COVIDx++: make every film again, scan for text again, probe for inpainting scars."""
+    """Check a COVIDx++, or films that another tool cleaned: text that is left, changes, scars."""
     from covid_debug.cleaning.scar import ProbeParams
     from covid_debug.cleaning.stage import ProofRequest, tell_proof
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
 
+    if folders:
+        if data or cleaned or len(folders) != _N_FOLDERS:
+            raise typer.BadParameter(
+                "give two folders, the films before and after, or --data with --cleaned"
+            )
+        means = Means(RunConsole(), n_workers=workers)
+        _prove_foreign(folders, out, detector or "default", ProbeParams(seed=seed), means)
+        return
+    if data is None or cleaned is None:
+        raise typer.BadParameter(
+            "give --data with --cleaned, or two folders, the films before and after"
+        )
     console = RunConsole()
     request = ProofRequest(data, cleaned, ProbeParams(seed=seed), detector)
     proof = request.make(out, Means(console, n_workers=workers))
@@ -321,3 +342,22 @@ def prove(
     found = proof.verification
     if found is not None and not found.is_clean:
         raise DataIntegrityError(f"{cleaned}: {found.describe()}; see {out}")
+
+
+def _prove_foreign(
+    folders: list[Path], out: Path, detector: str, params: "ProbeParams", means: "Means"
+) -> None:
+    from covid_debug.cleaning.archive_film import Finder
+    from covid_debug.cleaning.foreign import FILMS_NAME, describe_films, prove_foreign, read_films
+    from covid_debug.text.catalog import build_detector
+
+    before, after = folders
+    console = means.listener
+    finder = Finder(build_detector(detector))
+    proof = prove_foreign(
+        before, after, out, finder, params, n_workers=means.n_workers, listener=console
+    )
+    console.say(proof.to_markdown())
+    for line in describe_films(read_films(out)):
+        console.warn(line)
+    console.say(f"every film: {out / FILMS_NAME}")

@@ -62,6 +62,7 @@ _LOSSY_METHODS: Final = {
     JPEGLSNearLossless: "ISO_14495_1",
 }
 _PIXEL_DATA: Final = 0x7FE00010
+_N_NAMED: Final = 3
 _RCT: Final = "YBR_RCT"
 _OFFSET_TABLES: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
@@ -136,6 +137,23 @@ class DicomFilm:
     def says_text(self) -> bool:
         """Whether the header says that annotation is burned in."""
         return str(self._dataset.get("BurnedInAnnotation", "")).upper() == "YES"
+
+    def note_changes(self, other: "DicomFilm") -> list[str]:
+        """Say what a person should know of the header of another version of this film."""
+        notes = []
+        if self.uid == other.uid and not np.array_equal(self.planes, other.planes):
+            notes.append("other pixels under the same SOP Instance UID")
+        gone = sorted(
+            element.keyword or str(element.tag)
+            for element in self._dataset
+            if element.tag not in other._dataset  # noqa: SLF001
+        )
+        if gone:
+            more = f" and {len(gone) - _N_NAMED} more" if len(gone) > _N_NAMED else ""
+            notes.append(f"lost {', '.join(gone[:_N_NAMED])}{more}")
+        if other.says_text:
+            notes.append("its header says that annotation is burned in")
+        return notes
 
     def turn(self, shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Return the mask: DICOM films are shown as they are stored."""

@@ -1,0 +1,144 @@
+"""Films that another tool cleaned: what is left, what changed, what can be seen."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.dicoms import ENCODINGS, change, make_dicom
+from covid_debug.artifacts import read_manifest
+from covid_debug.cleaning.archive import clean_archive
+from covid_debug.cleaning.archive_film import Finder
+from covid_debug.cleaning.foreign import (
+    ForeignProof,
+    describe_films,
+    prove_foreign,
+    read_films,
+)
+from covid_debug.cleaning.foreign_film import ForeignFilm
+from covid_debug.cleaning.scar import ProbeParams
+from covid_debug.errors import InputContractError
+from tests.unit.cleaning.test_cleaning_archive import PLAIN, BrightBoxes
+
+FINDER = Finder(BrightBoxes())
+QUICK = ProbeParams(n_trees=10, n_resamples=20)
+
+
+def draw(seed: int) -> np.ndarray:
+    film = np.random.default_rng(seed).normal(110, 12, (90, 100))
+    film[30:38, 40:52] = 250
+    return np.clip(film, 0, 255).astype(np.uint8)
+
+
+def blot(film: np.ndarray) -> np.ndarray:
+    cleaned = film.copy()
+    cleaned[28:40, 38:54] = 110
+    return cleaned
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def prove(tmp_path: Path) -> tuple[ForeignProof, dict[str, ForeignFilm]]:
+    proof = prove_foreign(tmp_path / "a", tmp_path / "b", tmp_path / "proof", FINDER, QUICK)
+    return proof, {film.film: film for film in read_films(tmp_path / "proof")}
+
+
+def test_text_that_is_left_and_changes_beside_it_are_found(tmp_path: Path) -> None:
+    for name in ("clean", "left", "beside", "same"):
+        save(tmp_path / "a" / f"{name}.png", draw(0))
+    beside = blot(draw(0))
+    beside[70:75, 5:9] ^= 64
+    half = blot(draw(0))
+    half[30:38, 46:52] = 250
+    save(tmp_path / "b" / "clean.png", blot(draw(0)))
+    save(tmp_path / "b" / "left.png", half)
+    save(tmp_path / "b" / "beside.png", beside)
+    save(tmp_path / "b" / "same.png", draw(0))
+
+    proof, films = prove(tmp_path)
+
+    assert (proof.n_films, proof.n_missing, proof.n_failed) == (4, 0, 0)
+    assert (proof.share_before.value, proof.share_after.value) == (1.0, 0.5)
+    assert proof.share_in_filled.value == 0.25
+    assert proof.share_untouched.value == 0.25
+    assert (films["clean.png"].text_after, films["clean.png"].n_changed_outside) == ((), 0)
+    assert films["left.png"].n_in_filled == 1
+    assert films["beside.png"].n_changed_outside == films["beside.png"].n_visible_outside == 20
+    assert films["beside.png"].max_change_outside == 64
+    assert films["same.png"].n_changed == 0
+    assert "| films with text after | 50.0%" in proof.to_markdown()
+    assert describe_films(films.values()) == [
+        "beside.png: 20 pixels changed beside the text",
+        "left.png: text at 1 places",
+        "same.png: text at 1 places",
+    ]
+    assert read_manifest(tmp_path / "proof", kind="foreign_proof")
+
+
+def test_flat_fills_are_seen(tmp_path: Path) -> None:
+    for seed in range(14):
+        save(tmp_path / "a" / f"{seed}.png", draw(seed))
+        save(tmp_path / "b" / f"{seed}.png", blot(draw(seed)))
+
+    proof, _ = prove(tmp_path)
+
+    assert proof.patch_auc.value > 0.9
+
+
+def test_what_has_no_counterpart_or_another_size_is_said(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png", "three.png"):
+        save(tmp_path / "a" / name, draw(0))
+    save(tmp_path / "b" / "one.jpg", blot(draw(0)))
+    save(tmp_path / "b" / "two.png", blot(draw(0))[:50])
+
+    proof, films = prove(tmp_path)
+
+    assert (proof.n_missing, proof.n_failed) == (1, 1)
+    assert "another size" in films["two.png"].error
+    assert films["three.png"].error == "has no counterpart"
+    assert "PNG became JPEG" in films["one.png"].notes
+
+
+def test_a_dicom_under_its_old_uid_and_lost_elements_are_noted(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "x.dcm").write_bytes(make_dicom(draw(0), ENCODINGS[1]))
+    data = make_dicom(blot(draw(0)), ENCODINGS[1], BurnedInAnnotation="YES")
+    data = change(data, lambda one: one.__delitem__("WindowWidth"))
+    (tmp_path / "b" / "x.dcm").write_bytes(data)
+
+    _, films = prove(tmp_path)
+
+    assert films["x.dcm"].notes == (
+        "other pixels under the same SOP Instance UID",
+        "lost WindowWidth",
+        "its header says that annotation is burned in",
+    )
+    assert films["x.dcm"].n_changed_outside == 0
+
+
+def test_our_own_cleaning_passes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.dcm").write_bytes(make_dicom(draw(0), ENCODINGS[7]))
+    save(tmp_path / "a" / "y.png", draw(1))
+    clean_archive([tmp_path / "a"], tmp_path / "b", FINDER, PLAIN)
+
+    proof, films = prove(tmp_path)
+
+    assert proof.share_after.value == 0
+    assert proof.n_changed_outside == 0
+    assert films["x.dcm"].notes == ()
+
+
+def test_folders_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "x.png", draw(0))
+    save(tmp_path / "b" / "y.png", draw(0))
+
+    with pytest.raises(InputContractError, match=r"no film of .* has one of the same place"):
+        prove(tmp_path)
+    with pytest.raises(InputContractError, match="is no folder"):
+        prove_foreign(tmp_path / "a" / "x.png", tmp_path / "b", tmp_path / "p", FINDER)
