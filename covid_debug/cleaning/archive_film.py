@@ -18,6 +18,7 @@ from covid_debug.cleaning.film import (
     Action,
     CleanedFilm,
     CleaningParams,
+    RegionRecord,
     clean_film,
     fill_text,
 )
@@ -107,7 +108,18 @@ class ArchiveJob:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRegion:
-    """A piece of text and what was done to it; coordinates in pixels of the film as shown."""
+    """A piece of text and what was done to it; coordinates in pixels of the film as shown.
+
+    Attributes:
+        box: ``(x_min, y_min, x_max, y_max)``.
+        polygon: Corner points ``(x, y)``.
+        kind: What the text is.
+        content: Recognised characters, or None.
+        confidence: Detector's confidence in [0, 1].
+        detector: What saw it.
+        action: What was done to it.
+        is_incomplete: Whether ink goes on outside the mask, further than it was followed.
+    """
 
     box: Box
     polygon: tuple[Point, ...]
@@ -116,6 +128,7 @@ class ArchiveRegion:
     confidence: float
     detector: str
     action: Action
+    is_incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +207,17 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
     tint = read_tint(job.source)
     found = finder.find(image, tint)
     cleaned = clean_film(image.pixels, found, params.cleaning)
+    is_cut = any(one.is_incomplete for one in cleaned.records)
     film = ArchiveFilm(
         job.name,
         "copied",
         output=_place(job.target, out),
         width=width,
         height=height,
-        regions=tuple(_describe(one.region, one.action) for one in cleaned.records),
+        regions=tuple(_describe(one) for one in cleaned.records),
         sha256=image.sha256,
         sha256_out=image.sha256,
+        warnings=("ink goes on outside a mask",) if is_cut else (),
     )
     dicom = (
         DicomFilm(data, str(job.source), overlays=params.overlays) if is_dicom(job.source) else None
@@ -211,7 +226,7 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
     if dicom is not None:
         film = dataclasses.replace(
             film,
-            warnings=_warn(dicom, is_cleaned=is_touched),
+            warnings=(*film.warnings, *_warn(dicom, is_cleaned=is_touched)),
             coding=dicom.coding,
             coding_out=dicom.coding,
             uid=dicom.uid,
@@ -263,7 +278,8 @@ def _place(target: Path, out: Path) -> str:
     return target.relative_to(out).as_posix()
 
 
-def _describe(region: TextRegion, action: Action) -> ArchiveRegion:
+def _describe(record: RegionRecord) -> ArchiveRegion:
+    region = record.region
     return ArchiveRegion(
         tuple(round(value, 2) for value in region.box),  # type: ignore[arg-type]
         tuple((round(x, 2), round(y, 2)) for x, y in region.polygon),
@@ -271,7 +287,8 @@ def _describe(region: TextRegion, action: Action) -> ArchiveRegion:
         region.content,
         round(region.confidence, 4),
         region.detector,
-        action,
+        record.action,
+        record.is_incomplete,
     )
 
 
