@@ -23,6 +23,7 @@ from covid_debug.cleaning.markers import (
 from covid_debug.cleaning.policy import Policy, RegionAction, check_policy, decide_actions
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
+from covid_debug.imaging.jpeg import Table, requantise
 from covid_debug.imaging.masks import PlacedMask
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
@@ -145,6 +146,7 @@ def clean_film(
     *,
     shapes: Sequence[TextRegion] | None = None,
     decoys: Sequence[TextRegion] = (),
+    table: Table | None = None,
 ) -> CleanedFilm:
     """Fill the text of a film.
 
@@ -155,6 +157,8 @@ def clean_film(
         shapes: For the placebo arm: the text regions whose masks are stamped at ``regions``, one
             for each, instead of masks made from what is there.
         decoys: Places without text that are filled as well.
+        table: Quantisation of the JPEG file that ``pixels`` come from: what ``"transplant"``
+            fills is coded in the same way. None leaves it as it is.
 
     Returns:
         The cleaned film; equal to the input when there is nothing to remove.
@@ -189,6 +193,8 @@ def clean_film(
         written = [*regions, *(shapes or ())]
         avoid = regions_to_mask(written, width, height, dilation_px=params.dilation_px)
     cleaned = fill_text(pixels, mask, params, avoid)
+    if table is not None and params.method == TRANSPLANT and pixels.dtype == np.uint8:
+        cleaned = requantise(cleaned, mask, table)
     marker = None
     if params.uniform_marker or "replace" in params.policy.values():
         is_seen = params.uniform_marker

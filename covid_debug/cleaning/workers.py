@@ -13,6 +13,8 @@ from typing import Any
 from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, RegionRecord, clean_film
 from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.imaging.inpainting import TRANSPLANT
+from covid_debug.imaging.jpeg import read_quantisation
 from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, FilmImage, read_film
 from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
@@ -75,7 +77,12 @@ def read_and_clean(job: Job) -> tuple[FilmImage, CleanedFilm]:
             f"the film has {width} x {height}"
         )
     cleaned = clean_film(
-        image.pixels, job.regions.regions, job.params, shapes=job.shapes, decoys=job.decoys
+        image.pixels,
+        job.regions.regions,
+        job.params,
+        shapes=job.shapes,
+        decoys=job.decoys,
+        table=read_quantisation(job.source.path) if job.params.method == TRANSPLANT else None,
     )
     return image, cleaned
 

@@ -74,7 +74,8 @@ def transplant(film: Pixels, mask: Mask, avoid: Mask | None = None) -> tuple[Pix
             for other in waiting:
                 if abs(other[0] - cell[0]) <= reach and abs(other[1] - cell[1]) <= reach:
                     waiting[other] = canvas.count_known(other)
-    filled: Pixels = canvas.values.astype(film.dtype)
+    filled = film.copy()
+    filled[mask] = canvas.values[mask]
     return filled, canvas.hidden
 
 
