@@ -1,4 +1,4 @@
-"""Fills holes of a film with film from beside them, cell by cell.
+"""Fills holes of a film with texture from beside them.
 
 Owns the choice of a donor place and the seamless transplantation. It does not decide what is
 masked, and it does not fill where no donor place is free.
@@ -10,22 +10,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.imaging.masks import Mask
+from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
 from covid_debug.imaging.reading import Pixels
 
 Layer = NDArray[np.float64]
 Places = NDArray[np.int64]
-Cell = tuple[int, int]
 
+_JOIN_PX: Final = 3
+_RING_PX: Final = 6
 _STEP_PX: Final = 8
 """Donor shifts are multiples of this, the block size of JPEG, so that its grid goes on."""
-_CELL_PX: Final = 2 * _STEP_PX
-_RING_PX: Final = 6
 _NEAR_PX: Final = 96
 _MIN_DONORS: Final = 12
-_MAX_DONORS: Final = 200
-_MAX_SAMPLES: Final = 150
-_MIN_RING: Final = 6
+_MAX_DONORS: Final = 400
+_MAX_SAMPLES: Final = 240
+_MIN_PIECE_PX: Final = 6
+_MAX_PIECE_PX: Final = 64
 _LEVELS: Final = 255.0
 _EPSILON: Final = 0.25  # grey levels
 _WEIGHTS: Final = (2.0, 1.0, 1 / 20, 1.0, 1 / 400)
@@ -35,24 +35,24 @@ _MAX_EXCESS: Final = (4.0, 2.0)
 _SLACK: Final = 4.0  # grey levels
 _N_LOOKED_AT: Final = 24
 _N_SWEEPS: Final = 40
-_NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
+_COARSE_PX: Final = 6.0
+_TINY: Final = 1e-12
 
 
 def transplant(film: Pixels, mask: Mask, avoid: Mask | None = None) -> tuple[Pixels, Mask]:
-    """Fill each hole with film from nearby places that look like its surroundings.
+    """Fill each hole with film from a nearby place that looks like its surroundings.
 
-    A hole is filled in cells of 16 px, laid on the grid of JPEG, the one with most film around it
-    first ([criminisi2004region]). A donor place of a cell is the same shape, shifted by multiples
-    of 8 px, that lies inside the film and shows nothing hidden. Of the nearby ones, that one is
-    taken whose own surroundings are most like those of the cell, of which cells filled before are
-    a part: in fine texture, spread, mean grey level, and pixel by pixel. So an edge that runs into
-    a hole goes on, and no object larger than a cell is copied. A place with finer detail or a
-    wider range inside than around the cell is passed over while there is another, for it may show
+    A donor place is the same shape, shifted by multiples of 8 px, that lies inside the film and
+    shows nothing hidden. Of the nearby ones, that one is taken whose own surroundings are most
+    like those of the hole: in fine texture, spread, mean grey level, and pixel by pixel. A place
+    with finer detail or a wider range inside than around the hole is passed over, for it may show
     text or an edge.
-    On the donor lies the harmonic function that makes it meet the film all around
-    ([perez2003poisson]).
+    Only the donor's texture is taken, what a Gaussian of 6 px removes, so that hardly any anatomy
+    comes along. Below it lies the harmonic function that makes it meet the film all around the
+    hole ([perez2003poisson]).
 
-    Nothing is random and all sums that decide are exact, so the result needs no seed.
+    Holes that are wider than 64 px or have no donor are halved and tried again. Nothing is random
+    and all sums that decide are exact, so the result needs no seed.
 
     Args:
         film: ``(H, W)``, 8 or 16 bit.
@@ -62,97 +62,63 @@ def transplant(film: Pixels, mask: Mask, avoid: Mask | None = None) -> tuple[Pix
     Returns:
         The filled film, equal to ``film`` outside the mask, and what is still to be filled.
     """
-    if not mask.any() or mask.all():
-        return film.copy(), mask.copy()
-    canvas = _Canvas(film, mask, mask if avoid is None else mask | avoid)
-    waiting = {cell: canvas.count_known(cell) for cell in canvas.list_cells()}
-    while waiting:
-        cell = max(waiting, key=lambda one: (waiting[one], -one[0], -one[1]))
-        del waiting[cell]
-        if canvas.fill(cell):
-            reach = _CELL_PX + _RING_PX
-            for other in waiting:
-                if abs(other[0] - cell[0]) <= reach and abs(other[1] - cell[1]) <= reach:
-                    waiting[other] = canvas.count_known(other)
     filled = film.copy()
-    filled[mask] = canvas.values[mask]
-    return filled, canvas.hidden
+    waiting = mask.copy()
+    if not mask.any():
+        return filled, waiting
+    donors = _Donors(film, mask, mask if avoid is None else mask | avoid)
+    for group in iter_groups(mask, _JOIN_PX):
+        piece = _trim(group)
+        if piece is not None:
+            _fill_piece(filled, waiting, piece, donors)
+    return filled, waiting
 
 
-class _Canvas:
-    """A film that is being filled: what is known by now, and what may be copied.
+class _Donors:
+    """What the search needs of a film: exact sums of the closed pixels and a layer of detail."""
 
-    Attributes:
-        values: Grey values, filled so far.
-        hidden: What is still to be filled.
-    """
-
-    def __init__(self, film: Pixels, mask: Mask, closed: Mask) -> None:
-        self.values = film.astype(np.int64)
-        self.hidden = mask.copy()
-        self._source = self.values.copy()
-        self._known = ~mask
-        self._top = int(np.iinfo(film.dtype).max)
-        spread = 0.0 if film.dtype == np.uint8 else float(np.ptp(film[~mask]))
-        self._unit = max(spread / _LEVELS, 1.0)
+    def __init__(self, film: Pixels, hidden: Mask, closed: Mask) -> None:
+        self.film = film
         # Detail beside a hidden pixel is made of that pixel, too.
-        self._closed_sums = cv2.integral(cv2.dilate(closed.astype(np.uint8), _NEIGHBOURS))
-        self._source_detail = _measure_detail(self.values)
-        self._detail = self._source_detail.copy()
-
-    def list_cells(self) -> list[Cell]:
-        """Return top and left of the cells in which something is hidden."""
-        height, width = self.hidden.shape
-        pad = ((0, -height % _CELL_PX), (0, -width % _CELL_PX))
-        padded = np.pad(self.hidden, pad)
-        blocks = padded.reshape(padded.shape[0] // _CELL_PX, _CELL_PX, -1, _CELL_PX)
-        rows, columns = np.nonzero(blocks.any(axis=(1, 3)))
-        return [
-            (int(row) * _CELL_PX, int(column) * _CELL_PX)
-            for row, column in zip(rows, columns, strict=True)
-        ]
-
-    def count_known(self, cell: Cell) -> int:
-        """Return how many pixels in and around a cell are known."""
-        top, left = max(cell[0] - _RING_PX, 0), max(cell[1] - _RING_PX, 0)
-        reach = _CELL_PX + _RING_PX
-        return int(np.count_nonzero(self._known[top : cell[0] + reach, left : cell[1] + reach]))
-
-    def fill(self, cell: Cell) -> bool:
-        """Fill what is hidden in a cell; False where it has no surroundings or no donor."""
-        window = (
-            slice(cell[0], cell[0] + _CELL_PX),
-            slice(cell[1], cell[1] + _CELL_PX),
+        grown = cv2.dilate(closed.astype(np.uint8), np.ones((3, 3), np.uint8))
+        self.closed = grown > 0
+        self.closed_sums = cv2.integral(grown)
+        spread = 0.0 if film.dtype == np.uint8 else float(np.ptp(film[~hidden]))
+        self.unit = max(spread / _LEVELS, 1.0)
+        values = np.pad(film.astype(np.int64), 1, mode="edge")
+        self.detail = np.abs(
+            4 * values[1:-1, 1:-1]
+            - values[:-2, 1:-1]
+            - values[2:, 1:-1]
+            - values[1:-1, :-2]
+            - values[1:-1, 2:]
         )
-        inside = np.stack(np.nonzero(self.hidden[window]), axis=1) + np.array(cell)
-        height, width = self.hidden.shape
-        top, left = (int(value) for value in np.maximum(inside.min(axis=0) - _RING_PX, 0))
-        low, right = (int(value) for value in inside.max(axis=0) + _RING_PX + 1)
-        box = (top, left, min(low, height), min(right, width))
-        # Detail is that of the film where all neighbours are film.
-        corner = (max(box[0] - 1, 0), max(box[1] - 1, 0))
-        near = self._known[corner[0] : box[2] + 1, corner[1] : box[3] + 1].astype(np.uint8)
-        sure = cv2.erode(near, _NEIGHBOURS, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-        at = (box[0] - corner[0], box[1] - corner[1])
-        sure = sure[at[0] :, at[1] :][: box[2] - box[0], : box[3] - box[1]]
-        ring = np.stack(np.nonzero(sure), axis=1) + np.array(box[:2])
-        if len(ring) < _MIN_RING:
-            return False
-        shift = self._find_donor(ring[:: -(-len(ring) // _MAX_SAMPLES)], inside, box)
-        if shift is None:
-            return False
-        self._copy(inside, shift)
-        return True
+        self.values = film.astype(np.int64)
 
-    def _find_donor(
-        self, ring: Places, inside: Places, box: tuple[int, int, int, int]
-    ) -> tuple[int, int] | None:
+    def find(self, piece: PlacedMask) -> tuple[int, int] | None:
         """Return rows and columns to the best donor place, or None."""
-        shifts = self._find_free(box)
+        height, width = self.film.shape
+        top, left = max(piece.top - _RING_PX, 0), max(piece.left - _RING_PX, 0)
+        bottom = min(piece.top + piece.high + _RING_PX, height)
+        right = min(piece.left + piece.wide + _RING_PX, width)
+        shape = np.zeros((bottom - top, right - left), np.uint8)
+        row, column = piece.top - top, piece.left - left
+        shape[row : row + piece.high, column : column + piece.wide] = piece.mask
+        kernel = np.ones((2 * _RING_PX + 1,) * 2, np.uint8)
+        around = (cv2.dilate(shape, kernel) > 0) & ~self.closed[top:bottom, left:right]
+        origin = np.array([top, left])
+        ring = np.stack(np.nonzero(around), axis=1) + origin
+        if len(ring) < _MIN_PIECE_PX:
+            return None
+        ring = ring[:: -(-len(ring) // _MAX_SAMPLES)]
+        inside = np.stack(np.nonzero(shape), axis=1) + origin
+
+        shifts = self._find_free((top, left, bottom, right))
         if not len(shifts):
             return None
-        here = self._describe(self.values, self._detail, ring, np.zeros((1, 2), np.int64))
-        there = self._describe(self._source, self._source_detail, ring, shifts)
+        sample = inside[:: -(-len(inside) // (2 * _MAX_SAMPLES))]
+        here = self._describe(ring, np.zeros((1, 2), np.int64))
+        there = self._describe(ring, shifts)
         cost = (
             _WEIGHTS[0] * np.abs(np.log(there[0] / here[0]))
             + _WEIGHTS[1] * np.abs(np.log(there[1] / here[1]))
@@ -161,112 +127,144 @@ class _Canvas:
             + _WEIGHTS[4] * np.hypot(shifts[:, 0], shifts[:, 1])
         )
         best = np.argsort(np.round(cost, 6), kind="stable")[:_N_LOOKED_AT]
-        is_calm = self._is_calm(ring, inside, shifts[best])
+        is_calm = self._is_calm(ring, sample, shifts[best])
         if not is_calm.any():
             return None
         chosen = best[int(np.argmax(is_calm))]
         return int(shifts[chosen, 0]), int(shifts[chosen, 1])
 
+    def cut_texture(self, window: tuple[slice, slice]) -> Layer:
+        """Return a window of the film less its coarse part, which is taken from open pixels."""
+        margin = int(3 * _COARSE_PX)
+        top, left = max(window[0].start - margin, 0), max(window[1].start - margin, 0)
+        wide = (slice(top, window[0].stop + margin), slice(left, window[1].stop + margin))
+        crop = self.film[wide].astype(np.float64)
+        weight = (~self.closed[wide]).astype(np.float64)
+        total = cv2.GaussianBlur(crop * weight, (0, 0), _COARSE_PX)
+        coarse = total / np.maximum(cv2.GaussianBlur(weight, (0, 0), _COARSE_PX), _TINY)
+        inner = (
+            slice(window[0].start - top, window[0].stop - top),
+            slice(window[1].start - left, window[1].stop - left),
+        )
+        texture: Layer = (crop - coarse)[inner]
+        return texture
+
     def _find_free(self, box: tuple[int, int, int, int]) -> Places:
         """Return the shifts that show nothing closed, the nearby ones where they suffice."""
-        height, width = self.hidden.shape
-        shifts: Places = np.empty((0, 2), np.int64)
-        for near in (_NEAR_PX, max(height, width)):
-            rows = _multiples(max(-box[0], -near), min(height - box[2], near))
-            columns = _multiples(max(-box[1], -near), min(width - box[3], near))
-            sums = self._closed_sums
-            free = (
-                sums[np.ix_(box[2] + rows, box[3] + columns)]
-                - sums[np.ix_(box[0] + rows, box[3] + columns)]
-                - sums[np.ix_(box[2] + rows, box[1] + columns)]
-                + sums[np.ix_(box[0] + rows, box[1] + columns)]
-            ) == 0
-            at = np.stack(np.nonzero(free), axis=1)
-            shifts = np.stack([rows[at[:, 0]], columns[at[:, 1]]], axis=1)
-            if len(shifts) >= _MIN_DONORS:
-                break
+        top, left, bottom, right = box
+        height, width = self.film.shape
+        rows = _multiples(-top, height - bottom)
+        columns = _multiples(-left, width - right)
+        sums = self.closed_sums
+        free = (
+            sums[np.ix_(bottom + rows, right + columns)]
+            - sums[np.ix_(top + rows, right + columns)]
+            - sums[np.ix_(bottom + rows, left + columns)]
+            + sums[np.ix_(top + rows, left + columns)]
+        ) == 0
+        at = np.stack(np.nonzero(free), axis=1)
+        shifts: Places = np.stack([rows[at[:, 0]], columns[at[:, 1]]], axis=1)
+        reach = (bottom - top + _NEAR_PX, right - left + _NEAR_PX)
+        is_near = (np.abs(shifts) <= reach).all(axis=1)
+        if is_near.sum() >= _MIN_DONORS:
+            shifts = shifts[is_near]
         distance = (shifts**2).sum(axis=1)
         return shifts[np.argsort(distance, kind="stable")[:_MAX_DONORS]]
 
-    def _describe(
-        self, values: Places, detail: Places, points: Places, shifts: Places
-    ) -> tuple[Layer, Layer, Layer]:
+    def _describe(self, points: Places, shifts: Places) -> tuple[Layer, Layer, Layer]:
         """Return mean detail, spread and mean of the points at each shift, in grey levels."""
         rows = shifts[:, :1] + points[:, 0]
         columns = shifts[:, 1:] + points[:, 1]
-        seen, fine = values[rows, columns], detail[rows, columns]
+        values, detail = self.values[rows, columns], self.detail[rows, columns]
         n = points.shape[0]
-        mean = seen.sum(axis=1) / n
-        variance = (seen**2).sum(axis=1) / n - mean**2
-        spread = np.sqrt(np.maximum(variance, 0.0)) / self._unit
+        mean = values.sum(axis=1) / n
+        variance = (values**2).sum(axis=1) / n - mean**2
+        spread = np.sqrt(np.maximum(variance, 0.0)) / self.unit
         return (
-            fine.sum(axis=1) / (4 * n * self._unit) + _EPSILON,
+            detail.sum(axis=1) / (4 * n * self.unit) + _EPSILON,
             spread + _EPSILON,
-            mean / self._unit,
+            mean / self.unit,
         )
 
     def _mismatch(self, points: Places, shifts: Places) -> Layer:
         """Return the spread of the difference between film and donor over the points."""
-        away = self._source[shifts[:, :1] + points[:, 0], shifts[:, 1:] + points[:, 1]]
+        away = self.values[shifts[:, :1] + points[:, 0], shifts[:, 1:] + points[:, 1]]
         difference = away - self.values[points[:, 0], points[:, 1]]
         n = len(points)
         mean = difference.sum(axis=1) / n
         variance = (difference**2).sum(axis=1) / n - mean**2
-        spread: Layer = np.sqrt(np.maximum(variance, 0.0)) / self._unit
+        spread: Layer = np.sqrt(np.maximum(variance, 0.0)) / self.unit
         return spread
 
     def _is_calm(self, ring: Places, inside: Places, shifts: Places) -> Mask:
-        """Say which places have inside no more detail and spread than there is around the cell."""
-        detail = self._detail[ring[:, 0], ring[:, 1]]
+        """Say which places have inside no more detail and spread than there is around the hole."""
+        detail = self.detail[ring[:, 0], ring[:, 1]]
         values = self.values[ring[:, 0], ring[:, 1]]
-        rows, columns = shifts[:, :1] + inside[:, 0], shifts[:, 1:] + inside[:, 1]
-        finest = self._source_detail[rows, columns].max(axis=1)
-        slack = _SLACK * self._unit
+        finest = self.detail[shifts[:, :1] + inside[:, 0], shifts[:, 1:] + inside[:, 1]].max(axis=1)
+        away = self.values[shifts[:, :1] + inside[:, 0], shifts[:, 1:] + inside[:, 1]]
+        slack = _SLACK * self.unit
         limit = _MAX_EXCESS[0] * np.percentile(detail, 90) + 4 * slack
         room = _MAX_EXCESS[1] * (np.percentile(values, 90) - np.percentile(values, 10)) + slack
-        calm: Mask = (finest <= limit) & (np.ptp(self._source[rows, columns], axis=1) <= room)
+        calm: Mask = (finest <= limit) & (np.ptp(away, axis=1) <= room)
         return calm
-
-    def _copy(self, inside: Places, shift: tuple[int, int]) -> None:
-        """Lay the donor into the hidden pixels and join it to all that is known around."""
-        height, width = self.hidden.shape
-        top, left = (int(value) for value in np.maximum(inside.min(axis=0) - 1, 0))
-        low, right = (int(value) for value in inside.max(axis=0) + 2)
-        low, right = min(low, height), min(right, width)
-        window = (slice(top, low), slice(left, right))
-        away = (slice(top + shift[0], low + shift[0]), slice(left + shift[1], right + shift[1]))
-        donor = self._source[away]
-        known = self._known[window]
-        offset = np.where(known, self.values[window] - donor, 0).astype(np.float64)
-        level = np.rint(donor + interpolate_membrane(offset, known))
-        rows, columns = inside[:, 0], inside[:, 1]
-        self.values[rows, columns] = np.clip(level[rows - top, columns - left], 0, self._top)
-        self.hidden[rows, columns] = False
-        self._known[rows, columns] = True
-        outer = (slice(max(top - 2, 0), low + 2), slice(max(left - 2, 0), right + 2))
-        inner = (slice(max(top - 1, 0), low + 1), slice(max(left - 1, 0), right + 1))
-        at = (inner[0].start - outer[0].start, inner[1].start - outer[1].start)
-        detail = _measure_detail(self.values[outer])[at[0] :, at[1] :]
-        target = self._detail[inner]
-        target[...] = detail[: target.shape[0], : target.shape[1]]
-
-
-def _measure_detail(values: Places) -> Places:
-    """Return the magnitude of the Laplacian, exactly."""
-    padded = np.pad(values, 1, mode="edge")
-    detail: Places = np.abs(
-        4 * padded[1:-1, 1:-1]
-        - padded[:-2, 1:-1]
-        - padded[2:, 1:-1]
-        - padded[1:-1, :-2]
-        - padded[1:-1, 2:]
-    )
-    return detail
 
 
 def _multiples(low: int, high: int) -> Places:
     """Return the multiples of the step in [low, high]."""
     return np.arange(-(-low // _STEP_PX), high // _STEP_PX + 1, dtype=np.int64) * _STEP_PX
+
+
+def _trim(piece: PlacedMask) -> PlacedMask | None:
+    """Cut empty rows and columns off."""
+    rows, columns = np.nonzero(piece.mask.any(axis=1))[0], np.nonzero(piece.mask.any(axis=0))[0]
+    if not len(rows):
+        return None
+    top, left = int(rows[0]), int(columns[0])
+    inner = piece.mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    return PlacedMask(piece.top + top, piece.left + left, inner)
+
+
+def _halve(piece: PlacedMask) -> list[PlacedMask]:
+    if max(piece.high, piece.wide) < 2 * _MIN_PIECE_PX:
+        return []
+    if piece.wide >= piece.high:
+        cut = piece.wide // 2
+        halves = [
+            PlacedMask(piece.top, piece.left, piece.mask[:, :cut]),
+            PlacedMask(piece.top, piece.left + cut, piece.mask[:, cut:]),
+        ]
+    else:
+        cut = piece.high // 2
+        halves = [
+            PlacedMask(piece.top, piece.left, piece.mask[:cut]),
+            PlacedMask(piece.top + cut, piece.left, piece.mask[cut:]),
+        ]
+    return [half for half in map(_trim, halves) if half is not None]
+
+
+def _fill_piece(filled: Pixels, waiting: Mask, piece: PlacedMask, donors: _Donors) -> None:
+    is_large = max(piece.high, piece.wide) > _MAX_PIECE_PX
+    shift = None if is_large else donors.find(piece)
+    if shift is None:
+        for half in _halve(piece):
+            _fill_piece(filled, waiting, half, donors)
+        return
+    height, width = filled.shape
+    top, left = max(piece.top - 1, 0), max(piece.left - 1, 0)
+    bottom = min(piece.top + piece.high + 1, height)
+    right = min(piece.left + piece.wide + 1, width)
+    window = (slice(top, bottom), slice(left, right))
+    away = (slice(top + shift[0], bottom + shift[0]), slice(left + shift[1], right + shift[1]))
+    hidden = np.zeros((bottom - top, right - left), np.bool_)
+    row, column = piece.top - top, piece.left - left
+    hidden[row : row + piece.high, column : column + piece.wide] = piece.mask
+    known = ~waiting[window]
+    texture = donors.cut_texture(away)
+    offset = np.where(known, filled[window] - texture, 0.0)
+    level = np.rint(texture + interpolate_membrane(offset, known))
+    target = filled[window]
+    target[hidden] = np.clip(level, 0, np.iinfo(filled.dtype).max).astype(filled.dtype)[hidden]
+    waiting[window] &= ~hidden
 
 
 def interpolate_membrane(values: Layer, known: Mask, n_sweeps: int = _N_SWEEPS) -> Layer:
