@@ -113,9 +113,29 @@ def bench_clean_command(
             help="Compare the fills of finished versions of --data instead.",
         ),
     ] = None,
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--annotations",
+            help="Score --cleaned, whoever cleaned it, against these boxes; repeatable. --data is"
+            " then the folder of the films as they were.",
+        ),
+    ] = None,
+    cleaned: Annotated[
+        Path | None, typer.Option("--cleaned", help="With --annotations: the cleaned films.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            metavar="KIND",
+            help="With --annotations, repeatable: text to be kept, such as side_marker.",
+        ),
+    ] = None,
     workers: WorkersOption = 2,
 ) -> None:
-    """Compare ways of cleaning: fill error, scars; or speed and memory; or fills that stand."""
+    """Compare ways of cleaning; or score films that any tool cleaned against annotations."""
+    from benchmarks.clean.annotated import CleanedFilms, bench_cleaned, parse_kinds
     from benchmarks.clean.fills import bench_fills
     from benchmarks.clean.throughput import bench_throughput
     from benchmarks.clean.variants import CleanBench, bench_clean
@@ -123,6 +143,15 @@ def bench_clean_command(
     from covid_debug.imaging.regions import read_regions
     from covid_debug.terminal import RunConsole
 
+    if annotations or cleaned or keep:
+        if not annotations or cleaned is None or data is None:
+            raise InputContractError(
+                "--annotations, --cleaned and --data: expected all three, to score cleaned films"
+            )
+        kinds = parse_kinds(keep or (), "--keep")
+        scored = CleanedFilms(tuple(annotations), data, cleaned, kinds)
+        typer.echo(bench_cleaned(scored, out, RunConsole()))
+        return
     if films:
         bench_throughput(films, side, workers, out, RunConsole())
         return

@@ -20,7 +20,7 @@ from covid_debug.evaluation.statistics import (
 
 SIZE_EDGES_PX = (10.0, 20.0)
 CONTRAST_EDGES = (40.0, 100.0)
-_GROUPS = ("case", "kind", "mark", "size px", "contrast", "polarity", "source")
+GROUPS = ("case", "kind", "mark", "size px", "contrast", "polarity", "source")
 _N_RESAMPLES = 1000
 
 
@@ -78,22 +78,29 @@ def summarise(scores: Sequence[FilmScore], *, seed: int = 0) -> list[Count]:
         touched. A share is NaN where nothing could be counted.
     """
     rows = [_count_boxes("all", "legible", [score.boxes for score in scores], seed)]
-    groups = {key for score in scores for box in score.boxes for key in _groups_of(box)}
-    for key in sorted(groups, key=lambda key: (_GROUPS.index(key[0]), key[1])):
-        mine = [[box for box in score.boxes if key in _groups_of(box)] for score in scores]
+    groups = {key for score in scores for box in score.boxes for key in groups_of(box)}
+    for key in sorted(groups, key=lambda key: (GROUPS.index(key[0]), key[1])):
+        mine = [[box for box in score.boxes if key in groups_of(box)] for score in scores]
         rows.append(_count_boxes(*key, mine, seed))
     if any(score.arrows for score in scores):
         rows.append(_count_boxes("arrows", "found", [score.arrows for score in scores], seed))
     regions = [[one.is_needed for one in score.regions if one.is_text] for score in scores]
-    excess = np.array([score.excess_share for score in scores])
     touched = [[score.is_touched] if score.is_text_free else [] for score in scores]
-    worst = float(excess.max())
     return [
         *rows,
-        _count("regions", "on text", regions, seed),
-        Count("excess area", "mean", 0, len(scores), _no_interval(), _mean(excess, seed)),
-        Count("excess area", "worst film", 0, len(scores), _no_interval(), _alone(worst)),
-        _count("text-free films", "touched", touched, seed),
+        count_hits("regions", "on text", regions, seed),
+        *count_areas("excess area", [score.excess_share for score in scores], seed),
+        count_hits("text-free films", "touched", touched, seed),
+    ]
+
+
+def count_areas(group: str, shares: Sequence[float], seed: int = 0) -> list[Count]:
+    """Return the mean and the largest of the films' shares."""
+    values, n = np.array(shares, np.float64), len(shares)
+    worst = float(values.max())
+    return [
+        Count(group, "mean", 0, n, _no_interval(), _mean(values, seed)),
+        Count(group, "worst film", 0, n, _no_interval(), _alone(worst)),
     ]
 
 
@@ -102,7 +109,8 @@ def by_key(counts: Iterable[Count]) -> dict[tuple[str, str], Count]:
     return {(one.group, one.value): one for one in counts}
 
 
-def _groups_of(box: BoxScore) -> set[tuple[str, str]]:
+def groups_of(box: BoxScore) -> set[tuple[str, str]]:
+    """Return all groups that a box is counted under, as ``(group, value)``."""
     return {
         ("case", "hard" if box.is_hard else "other"),
         ("kind", box.box.kind),
@@ -122,11 +130,21 @@ def _interval(value: float, edges: tuple[float, float]) -> str:
 
 
 def _count_boxes(group: str, value: str, boxes: Sequence[Sequence[BoxScore]], seed: int) -> Count:
-    return _count(group, value, [[box.is_found for box in mine] for mine in boxes], seed)
+    return count_hits(group, value, [[box.is_found for box in mine] for mine in boxes], seed)
 
 
-def _count(group: str, value: str, hits: Sequence[Sequence[bool]], seed: int) -> Count:
-    """Count hits that come film by film."""
+def count_hits(group: str, value: str, hits: Sequence[Sequence[bool]], seed: int = 0) -> Count:
+    """Count hits that come film by film.
+
+    Args:
+        group: See :class:`Count`.
+        value: See :class:`Count`.
+        hits: For each film what happened to each of its boxes.
+        seed: Seed of the interval over films.
+
+    Returns:
+        The count; its shares are undefined without boxes.
+    """
     n_found, n_total = sum(map(sum, hits)), sum(map(len, hits))
     if not n_total:
         nothing = Estimate.undefined(0, "nothing to count")
