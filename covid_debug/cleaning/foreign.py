@@ -151,7 +151,7 @@ def prove_foreign(
     return proof
 
 
-def read_films(out: Path) -> tuple[ForeignFilm, ...]:
+def read_foreign(out: Path) -> tuple[ForeignFilm, ...]:
     """Read what :func:`prove_foreign` wrote of each film.
 
     Args:

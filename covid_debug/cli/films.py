@@ -348,7 +348,7 @@ def _prove_foreign(
     folders: list[Path], out: Path, detector: str, params: "ProbeParams", means: "Means"
 ) -> None:
     from covid_debug.cleaning.archive_film import Finder
-    from covid_debug.cleaning.foreign import FILMS_NAME, describe_films, prove_foreign, read_films
+    from covid_debug.cleaning.foreign import FILMS_NAME, describe_films, prove_foreign, read_foreign
     from covid_debug.text.catalog import build_detector
 
     before, after = folders
@@ -358,6 +358,6 @@ def _prove_foreign(
         before, after, out, finder, params, n_workers=means.n_workers, listener=console
     )
     console.say(proof.to_markdown())
-    for line in describe_films(read_films(out)):
+    for line in describe_films(read_foreign(out)):
         console.warn(line)
     console.say(f"every film: {out / FILMS_NAME}")

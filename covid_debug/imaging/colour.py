@@ -5,6 +5,7 @@ what counts as colour; searching the picture belongs to :mod:`covid_debug.text`.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,18 +61,28 @@ def compute_tint(rgb: npt.NDArray[np.uint8]) -> Gray | None:
         ``(H, W)``, 0 where there is no colour of its own, 255 for pure ones; None for a film of
         which fewer than 20 pixels have some.
     """
-    luma, *chroma = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb))
+    luma, *chroma = np.moveaxis(cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb).astype(np.uint8), 2, 0)
     if max(int(np.abs(plane.astype(np.int16) - 128).max()) for plane in chroma) < _MIN_CHROMA:
         return None
-    counts = np.bincount(luma.ravel(), minlength=256)
+    strength = _measure(luma, chroma, np.ones(luma.shape, np.bool_))
+    # Again without what stands out, which bends the tone towards itself.
+    strength = _measure(luma, chroma, strength < INK)
+    tint: Gray = np.clip(strength, 0, 255).astype(np.uint8)
+    return tint if np.count_nonzero(tint >= INK) >= _MIN_PIXELS else None
+
+
+def _measure(
+    luma: Gray, chroma: Sequence[Gray], is_film: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Return twice the distance of each pixel from the tone of a part of the film."""
+    values = luma[is_film]
+    counts = np.bincount(values, minlength=256)
     grays = np.flatnonzero(counts)
-    strength = np.zeros(luma.shape, np.float32)
+    squares = np.zeros(luma.shape, np.float32)
     for plane in chroma:
-        sums = np.bincount(luma.ravel(), plane.ravel(), minlength=256)
+        sums = np.bincount(values, plane[is_film], minlength=256)
         means = sums[grays] / counts[grays]
         degree = min(2, len(grays) - 1)
         tone = np.polynomial.Polynomial.fit(grays, means, degree, w=np.sqrt(counts[grays]))
-        expected = tone(np.arange(256)).astype(np.float32)
-        strength += (plane - expected[luma]) ** 2
-    tint: Gray = np.clip(2 * np.sqrt(strength), 0, 255).astype(np.uint8)
-    return tint if np.count_nonzero(tint >= INK) >= _MIN_PIXELS else None
+        squares += (plane - tone(np.arange(256)).astype(np.float32)[luma]) ** 2
+    return np.asarray(2 * np.sqrt(squares), np.float32)

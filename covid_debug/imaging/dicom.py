@@ -36,9 +36,9 @@ from covid_debug.imaging.dicom_header import (
     shows_overlays,
     write_history,
 )
+from covid_debug.imaging.reading import DICOM_EXTRA
 from covid_debug.imaging.stored import Derivation, Planes
 
-DICOM_EXTRA: Final = "pip install 'covid_debug[dicom]'"
 _GRAY: Final = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR: Final = ("RGB", "YBR_FULL")
 _COLOUR_CODED: Final = (*_COLOUR, "YBR_FULL_422", "YBR_RCT", "YBR_ICT")

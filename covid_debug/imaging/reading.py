@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.errors import BytesLengthException
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from covid_debug.errors import (
@@ -41,6 +42,7 @@ FILM_SUFFIXES = frozenset(
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _SINGLE_PAGE_FORMATS = ("JPEG", "MPO", "BMP")
 _EXPECTED = "expected PNG, JPEG, TIFF, BMP, WebP or DICOM"
+DICOM_EXTRA = "pip install 'covid_debug[dicom]'"
 _REMEDY = "replace the file or take it off the list"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_DEEP_COLOURS = {2: 3, 4: 4, 6: 4}  # colour type -> channels that OpenCV decodes
@@ -359,11 +361,20 @@ def _read_dicom(data: bytes) -> tuple[Pixels, str]:
     n_bytes = int(dataset.get("SamplesPerPixel") or 1) * max(int(dataset.BitsAllocated) // 8, 1)
     _check_size(int(dataset.Columns), int(dataset.Rows), n_bytes)
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    if photometric == "PALETTE COLOR":
+        raise _RefusedError("has a colour palette; expected gray, RGB or YBR; convert it")
+    _check_coding(dataset)
     encoding = f"dicom-{photometric}-{int(dataset.BitsStored)}"
     stored = dataset.pixel_array
     if stored.ndim == 3:
         return np.asarray(Image.fromarray(stored).convert("L")), encoding
     return _apply_tables(stored, dataset, is_negative=photometric == "MONOCHROME1"), encoding
+
+
+def _check_coding(dataset: pydicom.Dataset) -> None:
+    syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_encapsulated and not get_decoder(syntax).is_available:
+        raise _RefusedError(f"is coded as {syntax.name}, which needs {DICOM_EXTRA}")
 
 
 def _apply_tables(

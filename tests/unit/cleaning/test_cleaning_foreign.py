@@ -14,7 +14,7 @@ from covid_debug.cleaning.foreign import (
     ForeignProof,
     describe_films,
     prove_foreign,
-    read_films,
+    read_foreign,
 )
 from covid_debug.cleaning.foreign_film import ForeignFilm
 from covid_debug.cleaning.scar import ProbeParams
@@ -44,7 +44,7 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 def prove(tmp_path: Path) -> tuple[ForeignProof, dict[str, ForeignFilm]]:
     proof = prove_foreign(tmp_path / "a", tmp_path / "b", tmp_path / "proof", FINDER, QUICK)
-    return proof, {film.film: film for film in read_films(tmp_path / "proof")}
+    return proof, {film.film: film for film in read_foreign(tmp_path / "proof")}
 
 
 def test_text_that_is_left_and_changes_beside_it_are_found(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
 from covid_debug.errors import DataIntegrityError, FilmChangedError
 from covid_debug.imaging import reading
@@ -347,6 +348,28 @@ def test_read_dicom_that_is_no_single_film_raises(
     path = write_dicom(tmp_path / "a.dcm", pixels, **tags)
 
     with pytest.raises(DataIntegrityError, match=f"a.dcm: .*{reason}"):
+        read_film(path)
+
+
+def test_read_dicom_with_a_palette_raises(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP8, PhotometricInterpretation="PALETTE COLOR")
+
+    with pytest.raises(DataIntegrityError, match="has a colour palette"):
+        read_film(path)
+
+
+@pytest.mark.skipif(
+    get_decoder(JPEGLosslessSV1).is_available, reason="the extra dicom is installed"
+)
+def test_read_dicom_of_a_coding_that_needs_the_extra_says_so(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP8)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    dataset.PixelData = pydicom.encaps.encapsulate([b"coded"])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+
+    with pytest.raises(DataIntegrityError, match=r"JPEG Lossless.*needs pip install .*\[dicom\]"):
         read_film(path)
 
 
