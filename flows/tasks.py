@@ -12,6 +12,7 @@ from covid_debug.audit.stage import AuditRequest, CalibrationRequest, ConfoundsR
 from covid_debug.audit.transfer import TransferParams
 from covid_debug.audit.transfer_record import conclude_transfer, load_transfer
 from covid_debug.audit.transfer_stage import TransferRequest
+from covid_debug.cleaning.policy import find_risks
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.cleaning.stage import ProofRequest, tell_proof
 from covid_debug.config.schema import RunConfig
@@ -23,7 +24,7 @@ from covid_debug.data.selection import (
     SelectTestRequest,
     TwinsRequest,
 )
-from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.reporting.stage import ReportRequest
 from covid_debug.stages import Means, Request, find_or_make
@@ -84,6 +85,9 @@ def make_version(run: Run, name: str, filmset: Path, regions: Path) -> Path:
     """Make a version of the films: COVIDx++, its placebo, or another one of the catalogue."""
     config = run.config
     make = VERSIONS[name].request
+    if name == CLEANED_ARM:
+        for risk in find_risks(config.cleaning.policy):
+            run.console.warn(risk)
     return run.find_or_make(make(filmset, regions, config.cleaning, config.run_seed))
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from covid_debug.arms import ARMS, VERSIONS
 from covid_debug.audit.shortcuts import ShortcutParams
+from covid_debug.cleaning.policy import find_risks
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.stage import PhantomData
@@ -55,6 +56,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     yield (
         f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
     )
+    yield from (f"warning: {risk}" for risk in find_risks(config.cleaning.policy))
     yield from describe_effect(config, facts)
     yield "measuring this machine ..."
     train_s, forward_s = _time_model(config)

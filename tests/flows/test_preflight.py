@@ -1,5 +1,6 @@
 """What can be known before the first stage is refused before it, in one clear line."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.preflight import checks as preflight
 from covid_debug.preflight.checks import check_run
-from covid_debug.preflight.costs import describe_effect
+from covid_debug.preflight.costs import describe_effect, describe_plan
 from tests.films import build_filmset, make_film
 
 BINARY = ("negative", "positive")
@@ -248,3 +249,11 @@ def test_plan_without_a_question_names_no_effect(tmp_path: Path) -> None:
     assert list(describe_effect(config, check_run(config))) == [
         "questions: none; not asked: dependence, text_free, unseen_source, beyond_placebo"
     ]
+
+
+def test_plan_warns_of_names_that_stay(tmp_path: Path) -> None:
+    config = make_config(tmp_path, cleaning__policy={"identity": "keep", "date": "remove"})
+
+    first = itertools.islice(describe_plan(config), 3)
+
+    assert any(line.startswith("warning: policy identity=keep leaves names") for line in first)
