@@ -30,8 +30,8 @@ from covid_debug.cli.options import (
 from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
-    help="Measure the parts: saliency, text, agreement, lungs, audit, transfer, plants, clean,"
-    " films, comparison, shortcuts, mitigations, training, growth."
+    help="Measure the parts: saliency, text, agreement, planted, lungs, audit, transfer, plants,"
+    " clean, films, comparison, shortcuts, mitigations, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -305,6 +305,24 @@ def bench_training_command(
     if threads:
         torch.set_num_threads(threads)
     bench_training(arch or ("covidnet", "resnet18_half"), size or (128, 224), batch, typer.echo)
+
+
+@bench_app.command("planted")
+def bench_planted_command(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the annotated films' sources.")],
+    out: OutOption,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", help="Boxes; default: the development set.")
+    ] = None,
+    detector: Annotated[
+        list[str] | None, typer.Option("--detector", help="Repeatable; default: default.")
+    ] = None,
+) -> None:
+    """Count the faint letters and words found that were set on text-free films."""
+    from benchmarks.text.measure import ANNOTATIONS
+    from benchmarks.text.planted import bench_planted
+
+    typer.echo(bench_planted(annotations or ANNOTATIONS, data, out, detector or ["default"]))
 
 
 bench_app.command("audit")(bench_audit_command)

@@ -4,7 +4,6 @@ Owns the detector protocol and the input contract; impossible regions are reject
 :mod:`covid_debug.text.screening`. It knows no network.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Protocol, final, runtime_checkable
@@ -62,7 +61,7 @@ class TextDetector(Protocol):
 class RegionDetector(ABC):
     """Base of the detectors here: checks the input, clips, and rejects what cannot be text.
 
-    A subclass sets ``name``, may set ``max_area_share``, ``min_edge`` and ``certain`` (see
+    A subclass sets ``name``, may set ``max_area_share`` and ``min_edge`` (see
     :func:`~covid_debug.text.screening.screen_regions`), and implements :meth:`_find`. Its
     constructor only checks its parameters; the network is loaded by :meth:`prepare`, so an unused
     detector is cheap and can be sent to another process.
@@ -72,7 +71,6 @@ class RegionDetector(ABC):
     params: object
     max_area_share: float = MAX_AREA_SHARE
     min_edge: float = MIN_EDGE
-    certain: float = math.inf
 
     @abstractmethod
     def prepare(self) -> None:
@@ -127,7 +125,6 @@ class RegionDetector(ABC):
                 image,
                 max_area_share=self.max_area_share,
                 min_edge=self.min_edge,
-                certain=self.certain,
                 edges=edges,
             )
             for regions in (found.regions, found.uncertain)

@@ -1,8 +1,10 @@
-"""The default detector: our marker detector, and what it agrees on with the others.
+"""The default detector: our marker detector, and CRAFT beside it where its weights are.
 
 What the marker detector reports is text, whatever the others see, and keeps its outline. Every
 other region needs a second detector that sees a part of it, too; one that RapidOCR alone sees is
-dropped. A single member is believed. What is dropped is recorded with the reason.
+dropped. A single member is believed. What is dropped is recorded with the reason. RapidOCR takes
+part by name only: it found nothing that the marker detector had missed, and it takes lung tissue
+for text (benchmarks/text.md).
 """
 
 import math
@@ -23,7 +25,7 @@ from covid_debug.text.base import (
 )
 from covid_debug.text.craft import CraftDetector, CraftParams, weights_path
 from covid_debug.text.heat_maps import attribute, group_regions
-from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetector, MarkerParams
+from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
 from covid_debug.text.refinement import refine_regions
 
@@ -36,8 +38,9 @@ class CombinedParams:
     """Parameters of :class:`CombinedDetector`.
 
     Attributes:
-        members: Detectors to use, of ``marker``, ``rapidocr`` and ``craft``; empty takes those
-            whose weights are there. The detector's own ``params`` name the ones that were taken.
+        members: Detectors to use, of ``marker``, ``rapidocr`` and ``craft``; empty takes
+            ``marker``, and ``craft`` where its weights are. The detector's own ``params`` name the
+            ones that were taken.
         support: Least share of an uncertain region that other members see, too, in (0, 1].
             Uncertain are all of RapidOCR's regions, those that our marker detector leaves to
             another one to confirm, and CRAFT's below ``craft_alone``.
@@ -45,7 +48,8 @@ class CombinedParams:
         craft_weights: CRAFT's weight file, see :class:`~covid_debug.text.craft.CraftParams`.
         read_content: Let RapidOCR recognise the characters (slower).
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
-        min_edge: Regions with weaker edges are rejected as anatomy; gray levels/px.
+        min_edge: Regions of RapidOCR and CRAFT with weaker edges are rejected as anatomy; gray
+            levels/px. The marker detector's probability has judged edges.
     """
 
     members: tuple[str, ...] = ()
@@ -74,7 +78,7 @@ class CombinedParams:
 
 
 class CombinedDetector(RegionDetector):
-    """Our marker detector, RapidOCR, and CRAFT when its weights are present."""
+    """Our marker detector, and CRAFT when its weights are present."""
 
     name: ClassVar[str] = "default"
     params: CombinedParams
@@ -170,17 +174,8 @@ def _share_seen(region: TextRegion, others: Sequence[TextRegion]) -> float:
 
 
 def _build_members(params: CombinedParams) -> dict[str, RegionDetector]:
-    wanted: Sequence[str] = params.members
-    if not wanted:
-        wanted = [
-            name
-            for name, is_there in (
-                ("marker", WEIGHTS_PATH.is_file()),
-                ("rapidocr", True),
-                ("craft", weights_path(params.craft_weights).is_file()),
-            )
-            if is_there
-        ]
+    has_craft = weights_path(params.craft_weights).is_file()
+    wanted = params.members or ("marker", *(("craft",) if has_craft else ()))
     return {name: _build_member(name, params) for name in wanted}
 
 
@@ -198,4 +193,4 @@ def _build_member(name: str, params: CombinedParams) -> RegionDetector:
                 weights=params.craft_weights, min_edge=params.min_edge, max_area_share=limit
             )
         )
-    return MarkerDetector(MarkerParams(min_edge=params.min_edge, max_area_share=limit))
+    return MarkerDetector(MarkerParams(max_area_share=limit))

@@ -176,4 +176,5 @@ def attribute(group: Sequence[TextRegion], polygon: tuple[Point, ...]) -> TextRe
         confidence=max(region.confidence for region in group),
         content=content,
         detector="+".join(names),
+        kind=group[0].kind,
     )

@@ -5,9 +5,8 @@ reason that is recorded. Anatomy is told from text by its edges: glyphs are burn
 lead, with edges far steeper than those of tissue and bone.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -84,7 +83,6 @@ def screen_regions(
     *,
     max_area_share: float = MAX_AREA_SHARE,
     min_edge: float = MIN_EDGE,
-    certain: float = math.inf,
     edges: EdgeMap | None = None,
 ) -> Detections:
     """Clip regions to the film and reject those that cannot be text.
@@ -94,7 +92,6 @@ def screen_regions(
         image: The film, ``(H, W)`` uint8.
         max_area_share: Largest bounding-box area of one region as a share of the film, in (0, 1].
         min_edge: Least :func:`edge_strength`; 0 keeps anatomy.
-        certain: Confidence from which weak edges are no reason to reject.
         edges: Edges of the film where they are known; None computes them.
 
     Returns:
@@ -108,7 +105,7 @@ def screen_regions(
     for region in regions:
         clipped = clip_region(region, width, height)
         reason = _reason_against(clipped, width, height, max_area_share)
-        if reason is None and edges is not None and clipped.confidence < certain:
+        if reason is None and edges is not None:
             strength = edge_strength(clipped, edges)
             if strength < min_edge:
                 reason = (
@@ -141,4 +138,4 @@ def clip_region(region: TextRegion, width: int, height: int) -> TextRegion:
         for x, y in region.polygon
     )
     confidence = min(max(float(region.confidence), 0.0), 1.0)
-    return TextRegion(polygon, confidence, region.content, region.detector)
+    return replace(region, polygon=polygon, confidence=confidence)

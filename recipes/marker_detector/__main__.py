@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from recipes.marker_detector.backgrounds import LIST_PATH
+from recipes.marker_detector.export import export_weights, quantize_weights
 from recipes.marker_detector.training import (
     FONT_FOLDERS,
     MarkerTrainingParams,
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(chosen.threads)
-    train_marker_detector(
+    weights = train_marker_detector(
         chosen.films,
         chosen.out,
         MarkerTrainingParams(n_steps=chosen.steps, seed=chosen.seed, exclude=tuple(chosen.exclude)),
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         font_folders=chosen.fonts,
         n_renderers=chosen.renderers,
     )
+    single = export_weights(weights, chosen.out / "single.onnx")
+    quantize_weights(single, chosen.out / "weights.onnx", chosen.films, chosen.listing)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def to_target(layer: Layer) -> NDArray[np.float32]:
     contours, _ = cv2.findContours(drawn, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     small = [line for line in contours if cv2.contourArea(line) < _MOST_FILLED_PX]
     cv2.drawContours(drawn, small, -1, 1, -1)
-    return drawn.astype(np.float32)
+    return np.asarray(drawn, np.float32)
 
 
 _MOST_FILLED_PX = 900  # a larger outline is a circle round a finding, which is no annotation

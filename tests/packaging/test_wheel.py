@@ -76,19 +76,20 @@ def test_holds_what_a_user_runs_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"covid_debug", "flows"}
     assert {Path(name).suffix for name in names if "dist-info" not in name} == {
         *(".py", ".typed"),
-        *(".safetensors", ".md", ".yaml"),  # the detector's weights, their card, the demo
+        *(".safetensors", ".onnx", ".json"),  # weights and their calibration
+        *(".md", ".yaml"),  # the model card, the demo
         *(".html", ".css", ".js"),
     }
     assert names >= {
         "covid_debug/py.typed",
         "covid_debug/cli/demo.yaml",
         "covid_debug/reporting/templates/report.html",
-        "covid_debug/text/marker_detector/weights.safetensors",
+        "covid_debug/text/marker_detector/weights.onnx",
     }
     assert not [name for name in names if "bench" in name or "recipe" in name or "test_" in name]
     assert {file.filename for file in files if file.file_size > 50_000} == {
         "covid_debug/imaging/lungs.safetensors",
-        "covid_debug/text/marker_detector/weights.safetensors",
+        "covid_debug/text/marker_detector/weights.onnx",
     }
 
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from covid_debug.errors import CheckpointError, DataIntegrityError
+from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.writing import write_png
-from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
 from recipes.marker_detector.backgrounds import load_backgrounds
 from recipes.marker_detector.glyphs import find_fonts
 from recipes.marker_detector.network import MarkerNet
@@ -100,16 +99,3 @@ def test_missing_film_is_named(films: Path) -> None:
 
     with pytest.raises(DataIntegrityError, match=r"absent\.png"):
         load_backgrounds(films, films / "listing.json")
-
-
-def test_missing_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"none\.safetensors does not exist"):
-        MarkerDetector(MarkerParams(weights=tmp_path / "none.safetensors"))
-
-
-def test_foreign_weights_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "bad.safetensors"
-    path.write_bytes(b"not weights")
-
-    with pytest.raises(CheckpointError, match="does not hold weights"):
-        MarkerDetector(MarkerParams(weights=path)).prepare()

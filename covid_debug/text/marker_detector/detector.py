@@ -1,26 +1,39 @@
 """Our own text detector for radiographs: strong on single letters, no download.
 
-Owns loading of the shipped weights and running the network on a film.
+Owns loading of the shipped weights and running the network on a film, by ONNX Runtime alone.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from covid_debug.errors import CheckpointError
 from covid_debug.ranges import check_range
-from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Detections, Gray, RegionDetector
-from covid_debug.text.marker_detector.postprocess import RegionThresholds, find_regions
+from covid_debug.text.base import MAX_AREA_SHARE, Detections, Gray, RegionDetector
+from covid_debug.text.marker_detector.calibration import (
+    CALIBRATION_PATH,
+    Calibration,
+    load_marker_calibration,
+)
+from covid_debug.text.marker_detector.candidates import (
+    Maps,
+    RegionThresholds,
+    find_candidates,
+    grow,
+)
+from covid_debug.text.marker_detector.postprocess import (
+    LineRules,
+    choose_text,
+    find_annotations,
+    join_lines,
+    to_region,
+)
 
-if TYPE_CHECKING:
-    from covid_debug.text.marker_detector.network import MarkerNet
-
-WEIGHTS_PATH = Path(__file__).with_name("weights.safetensors")
-_PAD_MULTIPLE = 16
+WEIGHTS_PATH = Path(__file__).with_name("weights.onnx")
+_PAD_MULTIPLE = 32
 _MIN_WORKING_SIDE_PX = 64
 
 
@@ -31,33 +44,35 @@ class MarkerParams:
     Attributes:
         max_side: Longest side of the film as the network sees it, in pixels, at least 64.
         max_enlargement: A smaller film is enlarged at most by this factor, >= 1.
-        thresholds: When heat becomes text.
-        uncertain: When heat becomes a region that is left to another detector to confirm.
+        thresholds: When heat becomes a candidate.
+        rules: When a candidate is text.
+        doubt: Least probability of a region that is left to another detector to confirm.
+        annotations: Whether drawn arrows, circles and lines are reported, too.
         max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
-        min_edge: Regions with weaker edges are rejected as anatomy, unless they are certain; gray
-            levels/px.
-        certain: Confidence of a certain region, in [0, 1]: lead letters over dense tissue are as
-            faint as anatomy.
-        weights: The network's weights.
+        min_edge: Regions with weaker edges are rejected as anatomy; gray levels/px. 0: the
+            probability has judged edges.
+        weights: The network.
+        calibration: From a candidate's features to its probability.
     """
 
     max_side: int = 896
     max_enlargement: float = 1.5
     thresholds: RegionThresholds = field(default_factory=RegionThresholds)
-    uncertain: RegionThresholds = field(
-        default_factory=lambda: RegionThresholds(character=0.25, area=0.6)
-    )
+    rules: LineRules = field(default_factory=LineRules)
+    doubt: float = 0.05
+    annotations: bool = True
     max_area_share: float = MAX_AREA_SHARE
-    min_edge: float = MIN_EDGE
-    certain: float = 0.92
+    min_edge: float = 0.0
     weights: Path = WEIGHTS_PATH
+    calibration: Path = CALIBRATION_PATH
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        object.__setattr__(self, "weights", Path(self.weights))  # a configuration holds text
+        for name in ("weights", "calibration"):  # a configuration holds text
+            object.__setattr__(self, name, Path(getattr(self, name)))
         check_range(self, f"[{_MIN_WORKING_SIDE_PX}, inf)", "max_side", where="text.marker")
         check_range(self, "[1, inf)", "max_enlargement", where="text.marker")
-        check_range(self, "(0, 1]", "max_area_share", where="text.marker")
+        check_range(self, "(0, 1]", "max_area_share", "doubt", where="text.marker")
 
 
 class MarkerDetector(RegionDetector):
@@ -76,76 +91,88 @@ class MarkerDetector(RegionDetector):
         self.params = params or MarkerParams()
         self.max_area_share = self.params.max_area_share
         self.min_edge = self.params.min_edge
-        self.certain = self.params.certain
         if not self.params.weights.is_file():
             raise CheckpointError(
                 f"text.marker: {self.params.weights} does not exist; expected weights made by"
                 " python -m recipes.marker_detector"
             )
-        self._network: MarkerNet | None = None
+        self._session: Any = None
+        self._calibration: Calibration | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: everything but the loaded network."""
-        return {**self.__dict__, "_network": None}
+        return {**self.__dict__, "_session": None}
 
     def prepare(self) -> None:
         """Load the network; later calls do nothing."""
         self._load()
 
-    def _load(self) -> "MarkerNet":
-        """Return the network, loaded once.
+    def _load(self) -> Any:  # noqa: ANN401
+        """Return the network's session, loaded once.
 
         Raises:
-            CheckpointError: If the weights cannot be read or do not fit the network.
+            CheckpointError: If the weights cannot be read.
         """
-        if self._network is not None:
-            return self._network
-        from safetensors import SafetensorError  # noqa: PLC0415 - torch only when used
-        from safetensors.torch import load_file  # noqa: PLC0415
+        if self._session is not None:
+            return self._session
+        import onnxruntime  # noqa: PLC0415 - only when used
 
-        from covid_debug.text.marker_detector.network import MarkerNet  # noqa: PLC0415
-
-        network = MarkerNet()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
         try:
-            network.load_state_dict(load_file(self.params.weights))
-        except (OSError, SafetensorError, RuntimeError) as error:
+            self._session = onnxruntime.InferenceSession(
+                str(self.params.weights), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own classes share no base but this
             raise CheckpointError(
                 f"text.marker: {self.params.weights} does not hold weights of this network"
                 f" ({str(error).splitlines()[0]})"
             ) from error
-        self._network = network.eval()
-        return self._network
+        return self._session
 
-    def compute_maps(self, image: Gray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def compute_maps(self, image: Gray) -> Maps:
         """Run the network on one film.
 
         Args:
             image: ``(H, W)`` uint8.
 
         Returns:
-            Character and area score, each ``(h, w)`` in [0, 1], covering the film exactly.
+            The network's maps, covering the film exactly.
         """
-        import torch  # noqa: PLC0415 - a second to import, only when used
-
-        network = self._load()
+        session = self._load()
         working = _resize(image, self.params.max_side, self.params.max_enlargement)
         height, width = working.shape
-        padding = ((0, -height % _PAD_MULTIPLE), (0, -width % _PAD_MULTIPLE))
-        padded = np.pad(working, padding, mode="edge").astype(np.float32) / np.float32(255)
-        with torch.inference_mode():
-            scores = torch.sigmoid(network(torch.from_numpy(padded)[None, None]))[0].numpy()
-        inside = scores[:, : (height + 1) // 2, : (width + 1) // 2]
-        return inside[0], inside[1]
+        below, right = -height % _PAD_MULTIPLE, -width % _PAD_MULTIPLE
+        padded = cv2.copyMakeBorder(working, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        films = (padded.astype(np.float32) / np.float32(255))[None, None]
+        scores = session.run(None, {"films": films})[0][0]
+        size = ((width + 1) // 2, (height + 1) // 2)
+        inside = scores[:, : size[1], : size[0]]
+        film = cv2.resize(working, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        scale = (2 * image.shape[1] / width, 2 * image.shape[0] / height)
+        return Maps(inside[0], inside[1], inside[2], film, scale)
 
     def _find(self, image: Gray) -> Detections:
-        maps = self.compute_maps(image)
-        working = _resize(image, self.params.max_side, self.params.max_enlargement).shape
-        scale = (2 * image.shape[1] / working[1], 2 * image.shape[0] / working[0])
-        regions, uncertain = (
-            tuple(find_regions(*maps, scale, thresholds, self.name))
-            for thresholds in (self.params.thresholds, self.params.uncertain)
-        )
-        return Detections(regions, uncertain=uncertain)
+        if self._calibration is None:
+            self._calibration = load_marker_calibration(self.params.calibration)
+        maps, thresholds = self.compute_maps(image), self.params.thresholds
+        candidates = find_candidates(maps, thresholds)
+        probabilities = self._calibration.rate(candidates)
+        chosen = choose_text(candidates, probabilities, self.params.rules)
+        lines = join_lines(candidates, probabilities, chosen, self.params.rules)
+        regions = [
+            to_region(grow(rectangle, thresholds), probability, maps.scale, self.name)
+            for rectangle, probability in lines
+        ]
+        uncertain = [
+            to_region(grow(one.rectangle, thresholds), probability, maps.scale, self.name)
+            for index, (one, probability) in enumerate(zip(candidates, probabilities, strict=True))
+            if index not in chosen and probability >= self.params.doubt
+        ]
+        if self.params.annotations:
+            regions += find_annotations(maps, [one for one, _ in lines], thresholds, self.name)
+        return Detections(tuple(regions), uncertain=tuple(uncertain))
 
 
 def _resize(image: Gray, max_side: int, max_enlargement: float) -> Gray:

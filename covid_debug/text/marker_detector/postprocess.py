@@ -1,9 +1,11 @@
-"""From the network's heat maps to text regions in film pixels.
+"""From candidates to regions: which are text, what belongs to the same line, what is drawn.
 
-Owns thresholds and geometry; a line of text is a connected patch of the area map that holds at
-least one clear character.
+A candidate is text when its probability says so. A found word then searches its neighbours along
+its line: what lies there needs less, because words rarely stand half alone. Regions of one line
+that touch become one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,86 +13,182 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.ranges import check_range
-from covid_debug.records import TextRegion
+from covid_debug.records import RegionKind, TextRegion
+from covid_debug.text.marker_detector.candidates import (
+    Candidate,
+    Maps,
+    RegionThresholds,
+    TurnedBox,
+    corner_points,
+    enclose_points,
+    grow,
+)
 
-Map = NDArray[np.float32]
+_ACROSS = 0.5  # of the line's height: how far the centre of a neighbour may lie beside the line
+_LIKE_HEIGHT = (0.4, 1.8)  # a neighbour's height over the line's
+_LONG = 1.5  # sides of a region that has a direction
+_JOINT_WASTE = 1.4  # area of a joined region over that of its parts
+_TILE = 24  # map pixels; a thin drawing is covered piece by piece, not by one large box
+_THIN = 0.35  # a drawing that fills less than this of its box is thin
+_LEAST_DRAWN = 40  # map pixels
 
 
 @dataclass(frozen=True, slots=True)
-class RegionThresholds:
-    """When heat becomes text.
+class LineRules:
+    """Which candidates are text.
 
     Attributes:
-        character: Least peak of the character map inside a region, in (0, 1).
-        area: Area score above which a pixel belongs to a region, in (0, 1).
-        growth: Margin added on every side, as a share of the region's shorter side, >= 0.
-        growth_px: Margin added on every side on top, in heat-map pixels, >= 0.
-        min_side: Regions with a shorter side below this are dropped, in heat-map pixels, >= 0.
+        probability: Least probability of a region that stands alone, in (0, 1).
+        in_line: Least probability of a neighbour of found text along its line, in (0, 1).
+        gap: Widest gap to such a neighbour, in heights of the line, >= 0.
+        joined_gap: Widest gap between parts of one region, in heights of the line, >= 0.
     """
 
-    character: float = 0.4
-    area: float = 0.5
-    growth: float = 0.04
-    growth_px: float = 0.1
-    min_side: float = 2.0
+    probability: float = 0.2
+    in_line: float = 0.05
+    gap: float = 1.6
+    joined_gap: float = 0.7
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range(self, "(0, 1)", "character", "area", where="text.marker")
-        check_range(self, "[0, inf)", "growth", "growth_px", "min_side", where="text.marker")
+        check_range(self, "(0, 1)", "probability", "in_line", where="text.marker")
+        check_range(self, "[0, inf)", "gap", "joined_gap", where="text.marker")
 
 
-def find_regions(
-    characters: Map,
-    areas: Map,
-    scale: tuple[float, float],
-    thresholds: RegionThresholds,
-    detector: str,
-) -> list[TextRegion]:
-    """Group heat into regions.
+def choose_text(
+    candidates: Sequence[Candidate], probabilities: Sequence[float], rules: LineRules
+) -> list[int]:
+    """Choose the candidates that are text: sure ones, and their neighbours along the line.
 
     Args:
-        characters: Character score ``(h, w)`` in [0, 1].
-        areas: Text-area score ``(h, w)`` in [0, 1].
-        scale: Film pixels in one heat-map pixel, along x and y.
-        thresholds: When heat becomes text.
+        candidates: Patches of heat.
+        probabilities: Of each, that it is text.
+        rules: What a candidate needs.
+
+    Returns:
+        Their indices, sorted.
+    """
+    found = [i for i, share in enumerate(probabilities) if share >= rules.probability]
+    open_ones = [
+        i for i, share in enumerate(probabilities) if rules.in_line <= share < rules.probability
+    ]
+    waiting = list(found)
+    while waiting and open_ones:
+        line = candidates[waiting.pop()].rectangle
+        near = [i for i in open_ones if _is_in_line(line, candidates[i].rectangle, rules.gap)]
+        open_ones = [i for i in open_ones if i not in near]
+        waiting += near
+        found += near
+    return sorted(found)
+
+
+def join_lines(
+    candidates: Sequence[Candidate],
+    probabilities: Sequence[float],
+    chosen: Sequence[int],
+    rules: LineRules,
+) -> list[tuple[TurnedBox, float]]:
+    """Join what touches along a line.
+
+    Returns:
+        TurnedBox and probability, the highest of its parts, of every region.
+    """
+    parts = [(candidates[i].points, candidates[i].rectangle, probabilities[i]) for i in chosen]
+    joined = True
+    while joined:
+        joined = False
+        for first in range(len(parts)):
+            for second in range(len(parts) - 1, first, -1):
+                merged = _join(parts[first], parts[second], rules.joined_gap)
+                if merged is not None:
+                    parts[first] = merged
+                    parts.pop(second)
+                    joined = True
+    return [(rectangle, share) for _, rectangle, share in parts]
+
+
+_Part = tuple[NDArray[np.float32], TurnedBox, float]
+
+
+def _join(first: _Part, second: _Part, gap: float) -> _Part | None:
+    if not _is_in_line(first[1], second[1], gap):
+        return None
+    points = np.concatenate([first[0], second[0]])
+    rectangle = enclose_points(points)
+    before, after = (one[1].half[0] * one[1].half[1] for one in (first, second))
+    if rectangle.half[0] * rectangle.half[1] > _JOINT_WASTE * (before + after):
+        return None
+    return points, rectangle, max(first[2], second[2])
+
+
+def _is_in_line(line: TurnedBox, other: TurnedBox, gap: float) -> bool:
+    """Return whether another rectangle lies on this one's line, at most ``gap`` heights away."""
+    height = 2 * line.half[1]
+    is_long = line.half[0] >= _LONG * line.half[1]
+    for ahead, aside in ((line.ahead, line.aside), (line.aside, line.ahead)):
+        if ahead is line.aside:
+            if is_long:
+                break
+            height = 2 * line.half[0]
+        way = other.center - line.center
+        low, high = (factor * height for factor in _LIKE_HEIGHT)
+        if abs(float(way @ aside)) > _ACROSS * height or not low <= 2 * other.reach(aside) <= high:
+            continue
+        if abs(float(way @ ahead)) - line.reach(ahead) - other.reach(ahead) <= gap * height:
+            return True
+    return False
+
+
+def find_annotations(
+    maps: Maps, text: Sequence[TurnedBox], thresholds: RegionThresholds, detector: str
+) -> list[TextRegion]:
+    """Group what a human hand drew: arrows, circles, lines.
+
+    Args:
+        maps: The network's answer.
+        text: What is text already.
+        thresholds: When heat becomes an annotation.
         detector: Name recorded in every region.
 
     Returns:
-        Rectangles (turned where the text is), in film pixels. The confidence is the median area
-        score inside, which tells text from look-alikes better than the peak of the character map
-        (benchmarks/text.md).
+        Regions of kind ``"annotation"`` in film pixels; a circle comes in pieces along its line.
     """
-    is_text = (areas > thresholds.area).astype(np.uint8)
-    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(is_text, connectivity=8)
+    drawn = (maps.annotations > thresholds.annotation).astype(np.uint8)
+    if not drawn.any():
+        return []
+    for one in text:
+        cv2.fillPoly(drawn, [np.round(one.corners() - 0.5).astype(np.int32)], 0)
+    n_labels, labels, stats, _ = cv2.connectedComponentsWithStats(drawn, connectivity=8)
     regions = []
     for label in range(1, n_labels):
-        x, y, width, height, _ = (int(value) for value in stats[label])
-        if min(width, height) < thresholds.min_side:
+        x, y, width, height, n_pixels = (int(value) for value in stats[label])
+        if n_pixels < _LEAST_DRAWN:
             continue
-        window = (slice(y, y + height), slice(x, x + width))
-        inside = labels[window] == label
-        if characters[window][inside].max() < thresholds.character:
+        inside = labels[y : y + height, x : x + width] == label
+        score = float(np.percentile(maps.annotations[y : y + height, x : x + width][inside], 90))
+        if score < thresholds.annotation_peak:
             continue
-        confidence = float(np.median(areas[window][inside]))
-        corners = _rectangle(inside, thresholds) + np.array([x, y])
-        polygon = tuple((float(px * scale[0]), float(py * scale[1])) for px, py in corners)
-        regions.append(TextRegion(polygon, min(confidence, 1.0), None, detector))
+        is_thin = n_pixels < _THIN * width * height and max(width, height) > _TILE
+        step = _TILE if is_thin else max(width, height)
+        for top in range(0, height, step):
+            for left in range(0, width, step):
+                piece = inside[top : top + step, left : left + step]
+                if piece.any():
+                    rectangle = enclose_points(corner_points(piece, x + left, y + top))
+                    grown = grow(rectangle, thresholds)
+                    regions.append(to_region(grown, score, maps.scale, detector, is_text=False))
     return regions
 
 
-def _rectangle(inside: NDArray[np.bool_], thresholds: RegionThresholds) -> NDArray[np.float64]:
-    """Return the least rectangle round the pixels; upright unless turning it saves a fifth."""
-    rows, columns = np.nonzero(inside)
-    corners = np.concatenate(
-        [np.stack([columns + dx, rows + dy], axis=1) for dx in (0, 1) for dy in (0, 1)]
-    ).astype(np.float32)
-    center, size, angle = cv2.minAreaRect(corners)
-    upright = inside.shape[0] * inside.shape[1]
-    if size[0] * size[1] > 0.8 * upright:
-        center = (inside.shape[1] / 2, inside.shape[0] / 2)
-        size, angle = (inside.shape[1], inside.shape[0]), 0.0
-    margin = 2 * (thresholds.growth * min(size) + thresholds.growth_px)
-    return np.asarray(
-        cv2.boxPoints((center, (size[0] + margin, size[1] + margin), angle)), np.float64
-    )
+def to_region(
+    rectangle: TurnedBox,
+    probability: float,
+    scale: tuple[float, float],
+    detector: str,
+    *,
+    is_text: bool = True,
+) -> TextRegion:
+    """Return a rectangle of the maps as a region in film pixels."""
+    polygon = tuple((float(x * scale[0]), float(y * scale[1])) for x, y in rectangle.corners())
+    kind: RegionKind = "unknown" if is_text else "annotation"
+    return TextRegion(polygon, min(probability, 1.0), None, detector, kind)

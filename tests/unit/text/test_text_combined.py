@@ -181,24 +181,21 @@ def test_rejections_of_members_are_kept(film):
     assert found.rejected[0][1].startswith("film scale")
 
 
-def test_default_takes_the_members_that_are_there(monkeypatch, tmp_path):
-    monkeypatch.setattr("covid_debug.text.combined.WEIGHTS_PATH", tmp_path / "none")
+def test_default_is_the_marker_detector_where_craft_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv("COVID_DEBUG_CRAFT_WEIGHTS", str(tmp_path / "none.pth"))
 
-    assert CombinedDetector().params.members == ("rapidocr",)
+    assert CombinedDetector().params.members == ("marker",)
 
 
-def test_craft_joins_when_its_weights_are_there(monkeypatch, tmp_path, craft_weights):
-    monkeypatch.setattr("covid_debug.text.combined.WEIGHTS_PATH", tmp_path / "none")
+def test_craft_joins_when_its_weights_are_there(monkeypatch, craft_weights):
     monkeypatch.setattr("covid_debug.text.craft.WEIGHTS_VARIABLE", "MADE_WEIGHTS")
     monkeypatch.setenv("MADE_WEIGHTS", str(craft_weights))
     monkeypatch.setattr("covid_debug.text.combined.CraftDetector", lambda _: Told("craft"))
 
-    assert CombinedDetector().params.members == ("rapidocr", "craft")
+    assert CombinedDetector().params.members == ("marker", "craft")
 
 
-def test_broken_craft_weights_are_an_error_and_not_skipped(monkeypatch, tmp_path, craft_weights):
-    monkeypatch.setattr("covid_debug.text.combined.WEIGHTS_PATH", tmp_path / "none")
+def test_broken_craft_weights_are_an_error_and_not_skipped(craft_weights):
 
     with pytest.raises(CheckpointError, match=r"MD5 is .*; expected 2f8227d2"):
         CombinedDetector(CombinedParams(craft_weights=str(craft_weights)))

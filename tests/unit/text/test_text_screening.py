@@ -43,16 +43,6 @@ def test_region_of_exactly_the_limit_is_kept(stripes):
     assert screen_regions([rectangle(0, 0, 5, 100)], stripes).rejected == ()
 
 
-def test_certain_region_is_kept_whatever_its_edges():
-    flat = np.full((100, 100), 90, np.uint8)
-    faint, certain = rectangle(10, 10, 30, 30, 0.91), rectangle(50, 10, 70, 30, 0.92)
-
-    found = screen_regions([faint, certain], flat, certain=0.92)
-
-    assert found.regions == (certain,)
-    assert found.rejected[0][1].startswith("anatomy: edges of 0.0")
-
-
 @pytest.mark.parametrize("region", [rectangle(150, 10, 170, 20), rectangle(10, 10, 30, 10.5)])
 def test_region_without_pixels_is_rejected(region, stripes):
     found = screen_regions([region], stripes)

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -13,7 +16,7 @@ from covid_debug.errors import CheckpointError
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.combined import CombinedDetector
-from covid_debug.text.marker_detector.detector import MarkerDetector
+from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
 from recipes.marker_detector.backgrounds import LIST_PATH
 
 DATA = Path(__file__).resolve().parents[4] / "benchmarks" / "text" / "annotations"
@@ -92,8 +95,35 @@ def test_shipped_weights_find_the_text_of_phantoms() -> None:
 
 
 def test_weights_of_a_configuration_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"own\.safetensors does not exist"):
-        build_detector("marker", weights=str(tmp_path / "own.safetensors"))
+    with pytest.raises(CheckpointError, match=r"own\.onnx does not exist"):
+        build_detector("marker", weights=str(tmp_path / "own.onnx"))
+
+
+def test_foreign_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(b"not weights")
+
+    with pytest.raises(CheckpointError, match="does not hold weights"):
+        MarkerDetector(MarkerParams(weights=path)).prepare()
+
+
+def test_the_detector_needs_no_torch() -> None:
+    code = (
+        "import sys, numpy; from covid_debug.text.marker_detector.detector import MarkerDetector;"
+        "MarkerDetector().detect([numpy.zeros((70, 90), 'uint8')]);"
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_detector_goes_to_another_process_without_its_session() -> None:
+    detector = MarkerDetector()
+    film = np.zeros((70, 90), np.uint8)
+    detector.detect([film])
+
+    other = pickle.loads(pickle.dumps(detector))  # noqa: S301 - our own
+    assert other.detect([film]) == [[]]
 
 
 def test_shipped_weights_see_nothing_on_flat_films() -> None:
