@@ -198,13 +198,18 @@ def _find_cut(cleaned: FilmSet | None) -> dict[str, int]:
     return {image_id: sum(done.incomplete) for image_id, done in actions.items()}
 
 
+def _say_cut(n_cut: int) -> str:
+    regions = "1 region" if n_cut == 1 else f"{n_cut} regions"
+    return f"ink goes on outside the fill of {regions}" if n_cut else ""
+
+
 def _facts(entry: AuditedFilm, film: Film | None, n_cut: int) -> list[tuple[str, str]]:
     saliency = entry.saliency
     mass, enrichment = (saliency.mass_in_text, saliency.enrichment) if saliency else (None, None)
     share, p, q = entry.text_area_share, entry.p_value, entry.q_value
     rows = [
         ("After cleaning", entry.cleaned_class),
-        ("Cleaned incompletely", f"ink goes on outside {n_cut} fills" if n_cut else None),
+        ("Cleaned incompletely", _say_cut(n_cut)),
         ("Text, share of view", "" if math.isnan(share) else f"{100 * share:.1f} %"),
         ("Map mass in text", "" if mass is None else f"{100 * mass:.1f} %"),
         ("Enrichment in text", "" if enrichment is None else f"{enrichment:.1f} times chance"),

@@ -26,6 +26,7 @@ REGIONS = st.lists(
     ),
     max_size=4,
 )
+TABLES = st.sampled_from([None, (1,) * 64, (16,) * 64])
 PARAMS = st.builds(
     CleaningParams,
     method=st.sampled_from(["telea", "navier_stokes", "local_median", "blur", "transplant"]),
@@ -39,11 +40,11 @@ PARAMS = st.builds(
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(pixels=FILMS, regions=REGIONS, params=PARAMS)
-def test_clean_film_never_changes_a_pixel_outside_its_mask(pixels, regions, params):
+@given(pixels=FILMS, regions=REGIONS, params=PARAMS, table=TABLES)
+def test_clean_film_never_changes_a_pixel_outside_its_mask(pixels, regions, params, table):
     before = pixels.copy()
     try:
-        cleaned = clean_film(pixels, regions, params)
+        cleaned = clean_film(pixels, regions, params, table=table)
     except DataIntegrityError:
         return
 

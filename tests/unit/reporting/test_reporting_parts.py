@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -302,6 +303,19 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
     assert card.thumbnail.startswith("data:image/jpeg;base64,")
     assert [bar.name for bar in card.bars][:2] == ["Film as it is", "Text removed"]
     assert card.bars[1].nulls == (0.94, 0.9, 0.93)
+
+
+def test_build_cards_say_which_film_was_cleaned_incompletely(tmp_path):
+    request = fakes.make_request(tmp_path, n=1)
+    filmset = fakes.load_filmset(request.filmset)
+    region = {"polygon": [], "confidence": 1.0, "content": None, "detector": "made"}
+    line = {"image": filmset.films[0].image_id, "width": 40, "height": 50, "decoys": []}
+    line["regions"] = [{**region, "action": "removed", "incomplete": cut} for cut in (True, False)]
+    (filmset.root / "regions.jsonl").write_text(json.dumps(line) + "\n")
+
+    (card,) = build_cards(load_audit(request.audit), filmset, filmset, {}, request.view, 200)
+
+    assert dict(card.facts)["Cleaned incompletely"] == "ink goes on outside the fill of 1 region"
 
 
 def test_build_cards_makes_thumbnails_for_the_first_screen_alone(tmp_path):
