@@ -74,8 +74,8 @@ def summarise(scores: Sequence[FilmScore], *, seed: int = 0) -> list[Count]:
     Returns:
         Recall of legible boxes: of all, of hard and of other cases, by kind, mark, size (px),
         contrast (gray levels), polarity and source; recall of arrows by annotation regions; text
-        regions that lie on text; excess area (mean and worst share of a film); text-free films
-        touched. A share is NaN where nothing could be counted.
+        regions that lie on text; excess area and area of needless regions (mean and worst share of
+        a film); text-free films touched. A share is NaN where nothing could be counted.
     """
     rows = [_count_boxes("all", "legible", [score.boxes for score in scores], seed)]
     groups = {key for score in scores for box in score.boxes for key in groups_of(box)}
@@ -90,6 +90,7 @@ def summarise(scores: Sequence[FilmScore], *, seed: int = 0) -> list[Count]:
         *rows,
         count_hits("regions", "on text", regions, seed),
         *count_areas("excess area", [score.excess_share for score in scores], seed),
+        *count_areas("needless area", [score.needless_share for score in scores], seed),
         count_hits("text-free films", "touched", touched, seed),
     ]
 

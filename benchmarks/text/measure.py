@@ -47,6 +47,8 @@ _HEADLINES = (
     ("regions", "on text"),
     ("excess area", "mean"),
     ("excess area", "worst film"),
+    ("needless area", "mean"),
+    ("needless area", "worst film"),
     ("text-free films", "touched"),
 )
 
@@ -303,7 +305,7 @@ def describe_results(results: Sequence[DetectorScores]) -> str:
 
 
 def _cell(count: Count) -> str:
-    if count.group == "excess area":
+    if count.group in {"excess area", "needless area"}:
         return f"{count.share:.2%}"
     if not count.n_total:
         return "-"

@@ -80,7 +80,8 @@ class FilmScore:
         arrows: The arrows and drawings of a human hand.
         regions: What the detector found.
         excess_share: Area covered needlessly, as a share of the film's area: outside every text
-            box, or for annotation regions outside every box.
+            box, or for annotation regions outside every box; margins round text are in it.
+        needless_share: Area of the regions that are not needed, as a share of the film's area.
         is_text_free: No box at all, or arrows only.
         is_touched: At least one region, other than annotation regions on arrows.
     """
@@ -91,6 +92,7 @@ class FilmScore:
     arrows: tuple[BoxScore, ...]
     regions: tuple[RegionScore, ...]
     excess_share: float
+    needless_share: float
     is_text_free: bool
     is_touched: bool
 
@@ -127,6 +129,8 @@ def score_film(film: AnnotatedFilm, regions: Sequence[TextRegion], pixels: Gray)
         allowed, boxes = (on_text, texts) if is_text else (on_any, film.boxes)
         scores.append(RegionScore(region, _is_needed(region, allowed, boxes)))
 
+    needless = regions_to_mask([one.region for one in scores if not one.is_needed], *shape)
+
     def score(box: AnnotatedBox, covered: NDArray[np.bool_]) -> BoxScore:
         coverage = _coverage(covered, box)
         return BoxScore(box, film.source, coverage, measure_contrast(pixels, box))
@@ -138,6 +142,7 @@ def score_film(film: AnnotatedFilm, regions: Sequence[TextRegion], pixels: Gray)
         arrows=tuple(score(box, by_hand) for box in arrows),
         regions=tuple(scores),
         excess_share=float(((by_text & ~on_text) | (by_hand & ~on_any)).mean()),
+        needless_share=float(needless.mean()),
         is_text_free=film.is_text_free,
         is_touched=any(one.is_text or not one.is_needed for one in scores),
     )

@@ -64,6 +64,7 @@ def test_excess_is_what_lies_outside_every_text_box():
     )
 
     assert score.excess_share == pytest.approx(100 / 10_000)
+    assert score.needless_share == 0
 
 
 def test_arrow_is_not_text():
@@ -110,6 +111,7 @@ def test_summary_counts_recall_excess_and_touched_films():
     assert rows["size px", "from 20"].n_total == 1
     assert rows["source", "cohen"].n_total == 2
     assert rows["excess area", "mean"].share == pytest.approx(0.01 / 3)
+    assert rows["needless area", "worst film"].share == pytest.approx(0.01)
     assert rows["excess area", "worst film"].share == pytest.approx(0.01)
     assert rows["text-free films", "touched"].n_found == 1
     assert rows["text-free films", "touched"].n_total == 1
