@@ -172,9 +172,9 @@ def read_foreign(out: Path) -> tuple[ForeignFilm, ...]:
 
 
 def describe_films(films: Iterable[ForeignFilm]) -> list[str]:
-    """Return a line for each film that a person should look at, at most 20."""
+    """Return a line for each film that a person should look at, the worst 20 first."""
     lines = []
-    for film in films:
+    for film in sorted(films, key=_rank):
         said = [film.error] if film.error else []
         if film.text_after:
             said.append(f"text at {len(film.text_after)} places")
@@ -185,6 +185,10 @@ def describe_films(films: Iterable[ForeignFilm]) -> list[str]:
             lines.append(f"{film.film}: {'; '.join(said)}")
     more = len(lines) - _N_SHOWN
     return [*lines[:_N_SHOWN], *([f"and {more} more films"] if more > 0 else [])]
+
+
+def _rank(film: ForeignFilm) -> tuple[int, int]:
+    return -len(film.text_after) if not film.error else -_N_SHOWN, -film.n_visible_outside
 
 
 def pair_films(
