@@ -25,7 +25,11 @@ from covid_debug.text.base import (
 )
 from covid_debug.text.craft import CraftDetector, CraftParams, weights_path
 from covid_debug.text.heat_maps import attribute, group_regions
-from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
+from covid_debug.text.marker_detector.detector import (
+    MOST_AREA_SHARE,
+    MarkerDetector,
+    MarkerParams,
+)
 from covid_debug.text.rapidocr import RapidOcrDetector, RapidOcrParams
 from covid_debug.text.refinement import refine_regions
 
@@ -47,7 +51,8 @@ class CombinedParams:
         craft_alone: Confidence from which CRAFT needs nobody, in [0, 1].
         craft_weights: CRAFT's weight file, see :class:`~covid_debug.text.craft.CraftParams`.
         read_content: Let RapidOCR recognise the characters (slower).
-        max_area_share: Larger regions are rejected; share of the film's area, in (0, 1].
+        max_area_share: Larger regions are rejected, of RapidOCR and CRAFT those over 0.05 at the
+            latest; share of the film's area, in (0, 1].
         min_edge: Regions of RapidOCR and CRAFT with weaker edges are rejected as anatomy; gray
             levels/px. The marker detector's probability has judged edges.
     """
@@ -57,7 +62,7 @@ class CombinedParams:
     craft_alone: float = 0.7
     craft_weights: str = ""
     read_content: bool = False
-    max_area_share: float = MAX_AREA_SHARE
+    max_area_share: float = MOST_AREA_SHARE
     min_edge: float = MIN_EDGE
 
     def __post_init__(self) -> None:
@@ -180,7 +185,7 @@ def _build_members(params: CombinedParams) -> dict[str, RegionDetector]:
 
 
 def _build_member(name: str, params: CombinedParams) -> RegionDetector:
-    limit = params.max_area_share
+    limit = min(params.max_area_share, MAX_AREA_SHARE)
     if name == "rapidocr":
         return RapidOcrDetector(
             RapidOcrParams(
@@ -193,4 +198,4 @@ def _build_member(name: str, params: CombinedParams) -> RegionDetector:
                 weights=params.craft_weights, min_edge=params.min_edge, max_area_share=limit
             )
         )
-    return MarkerDetector(MarkerParams(max_area_share=limit))
+    return MarkerDetector(MarkerParams(max_area_share=params.max_area_share))

@@ -12,7 +12,7 @@ import numpy as np
 
 from covid_debug.errors import CheckpointError
 from covid_debug.ranges import check_range
-from covid_debug.text.base import MAX_AREA_SHARE, Detections, Gray, RegionDetector
+from covid_debug.text.base import Detections, Gray, RegionDetector
 from covid_debug.text.marker_detector.calibration import (
     CALIBRATION_PATH,
     Calibration,
@@ -33,6 +33,7 @@ from covid_debug.text.marker_detector.postprocess import (
 )
 
 WEIGHTS_PATH = Path(__file__).with_name("weights.onnx")
+MOST_AREA_SHARE = 0.15  # a word of a twelfth of the film's height covers more than a twentieth
 _PAD_MULTIPLE = 32
 _MIN_WORKING_SIDE_PX = 64
 
@@ -61,7 +62,7 @@ class MarkerParams:
     rules: LineRules = field(default_factory=LineRules)
     doubt: float = 0.05
     annotations: bool = True
-    max_area_share: float = MAX_AREA_SHARE
+    max_area_share: float = MOST_AREA_SHARE
     min_edge: float = 0.0
     weights: Path = WEIGHTS_PATH
     calibration: Path = CALIBRATION_PATH
