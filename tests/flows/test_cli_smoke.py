@@ -297,6 +297,7 @@ STEPS = {
         "bench-clean",
         artifact("bench-clean"),
     ),
+    "bench films": Step("bench films --films 2 --detector marker --workers 1 --out bench-films"),
     "bench saliency": Step(
         "bench saliency --checkpoint model --data films --films 2 --grid 4 --method igos_pp"
         " --out bench-saliency",
@@ -313,6 +314,7 @@ ELSEWHERE = {
     "ui",  # waits until it is interrupted: test_cli_ui.py
     "bench transfer",  # needs ten patients of a source: tests/benchmarks/test_bench_transfer.py
     "bench mitigations",  # tests/benchmarks/test_bench_mitigations.py
+    "bench planted",  # needs films without text: tests/benchmarks/test_text_planted.py
     "bench agreement",  # tests/benchmarks/test_text_agreement.py
     "bench comparison",  # trains twelve networks, which takes minutes
     "bench lungs",  # needs the films that were annotated: tests/benchmarks/test_lungs.py
