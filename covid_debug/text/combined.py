@@ -3,8 +3,7 @@
 What the marker detector reports is text, whatever the others see, and keeps its outline. Every
 other region needs a second detector that sees a part of it, too; one that RapidOCR alone sees is
 dropped. A single member is believed. What is dropped is recorded with the reason. RapidOCR takes
-part by name only: it found nothing that the marker detector had missed, and it takes lung tissue
-for text (benchmarks/text.md).
+part by name only: it is weak on single letters, slow, and alone it takes lung tissue for text.
 """
 
 import math
