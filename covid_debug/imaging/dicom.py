@@ -63,6 +63,8 @@ _LOSSY_METHODS: Final = {
 }
 _PIXEL_DATA: Final = 0x7FE00010
 _N_NAMED: Final = 3
+# What elements of another type than the standard asks for raise.
+_HEADER_ERRORS: Final = (ValueError, TypeError, AttributeError, KeyError)
 _RCT: Final = "YBR_RCT"
 _OFFSET_TABLES: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
@@ -90,8 +92,11 @@ class DicomFilm:
         self._dataset = _parse(data)
         dataset = self._dataset
         self._syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
-        self._check()
-        self._clears = check_overlays(dataset, name, overlays)
+        try:
+            self._check()
+            self._clears = check_overlays(dataset, name, overlays)
+        except _HEADER_ERRORS as error:
+            raise DataIntegrityError(f"{name}: has a damaged header ({error}); mend it") from error
         self._bits = int(dataset.BitsStored)
         self._is_signed = bool(dataset.get("PixelRepresentation") or 0)
         self._photometric = str(dataset.PhotometricInterpretation)
@@ -184,15 +189,15 @@ class DicomFilm:
             values = high | planes[is_new]
         words[is_new] = values
         dataset = _parse(self._data)
-        write_history(dataset, words, derivation, self._lossy())
-        if self._clears:
-            drop_overlays(dataset)
-        self._write_words(dataset, words)
         try:
+            write_history(dataset, words, derivation, self._lossy())
+            if self._clears:
+                drop_overlays(dataset)
+            self._write_words(dataset, words)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # values that the file had already
                 return _to_bytes(dataset)
-        except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+        except (*_HEADER_ERRORS, OSError) as error:
             raise DataIntegrityError(
                 f"{self._name}: cannot be written as DICOM ({error}); mend its header"
             ) from error
@@ -219,7 +224,8 @@ class DicomFilm:
                 f" expected {', '.join(known)}; convert it"
             )
         allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-        high = int(dataset.get("HighBit", stored - 1))
+        found = dataset.get("HighBit")
+        high = stored - 1 if found is None else int(found)
         if allocated not in {8, 16} or not 1 <= stored <= allocated or high != stored - 1:
             raise DataIntegrityError(
                 f"{name}: has {stored} of {allocated} bits, the highest is {high}; expected 8 or"

@@ -130,6 +130,13 @@ def test_text_that_stays_leaves_the_burned_in_annotation_as_it_was() -> None:
     assert "BurnedInAnnotation" not in after
 
 
+def test_an_empty_high_bit_is_the_highest_one_stored() -> None:
+    data = change(make_dicom(GRAY, PLAIN), lambda one: setattr(one, "HighBit", None))
+    film = DicomFilm(data, "a.dcm")
+
+    assert DicomFilm(film.encode(refill(film), SAID), "b.dcm").planes.shape == film.planes.shape
+
+
 def test_icon_and_signature_of_the_old_pixels_go_and_extremes_are_true() -> None:
     icon = pydicom.Dataset()
     icon.Rows = 1
