@@ -33,7 +33,8 @@ from covid_debug.text.scan import limit_threads
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 SETTINGS_NAME: Final = "cleaning.json"
-_CODE_VERSION: Final = 1
+_CODE_VERSION: Final = 2
+_OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, ".run.lock"})
 _KEY: Final = "film"
 
 _worker: dict[str, Any] = {}
@@ -114,6 +115,8 @@ def clean_archive(
         )
         with listener.progress("films") as progress:
             for n_done, film in enumerate(films, start=len(done) + 1):
+                if film.outcome == "refused":
+                    _remove_outdated(todo[n_done - len(done) - 1], out, journal)
                 journal.add(to_plain(film))
                 progress(n_done, len(jobs))
         found = tuple(parse_plain(journal[job.name], ArchiveFilm) for job in jobs)
@@ -185,6 +188,11 @@ def list_jobs(
         for job in _iter_jobs(place, out, listener, is_alone=len(folders) == 1):
             is_jpeg = becomes_png and job.target.suffix.lower() in {".jpg", ".jpeg"}
             key = job.target.with_suffix(".png") if is_jpeg else job.target
+            if key.relative_to(out).as_posix() in _OWN_NAMES:
+                raise InputContractError(
+                    f"{to_printable(job.source)} would be written over {key.name} of the output;"
+                    " rename the film"
+                )
             if key in jobs:
                 raise InputContractError(
                     f"{to_printable(job.source)} and {to_printable(jobs[key].source)} would both be"
@@ -234,14 +242,28 @@ def _is_done(job: ArchiveJob, out: Path, journal: Journal) -> bool:
     """Return whether an earlier start finished a film and both files are as they were."""
     if job.name not in journal:
         return False
-    record = journal[job.name]
-    if record["outcome"] == "refused":
-        return False
     try:
-        found = hash_file(job.source), hash_file(out / record["output"])
-    except ArtifactError:
+        film = parse_plain(journal[job.name], ArchiveFilm)
+        if film.output not in _list_outputs(job, out):
+            return False
+        found = hash_file(job.source), hash_file(out / film.output)
+    except (ArtifactError, ValueError):
         return False
-    return found == (record["sha256"], record["sha256_out"])
+    return found == (film.sha256, film.sha256_out)
+
+
+def _list_outputs(job: ArchiveJob, out: Path) -> list[str]:
+    """Return where a film's output may lie below the output folder."""
+    return [
+        place.relative_to(out).as_posix() for place in (job.target, job.target.with_suffix(".png"))
+    ]
+
+
+def _remove_outdated(job: ArchiveJob, out: Path, journal: Journal) -> None:
+    """Remove what an earlier start wrote of a film that is now refused."""
+    before = journal.get(job.name, {}).get("output")
+    if before in _list_outputs(job, out):
+        (out / str(before)).unlink(missing_ok=True)
 
 
 def _start_worker(out: Path, finder: Finder, params: ArchiveParams) -> None:

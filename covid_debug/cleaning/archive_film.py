@@ -6,6 +6,7 @@ there are belongs to :mod:`covid_debug.cleaning.archive`.
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -48,6 +49,7 @@ Mask = NDArray[np.bool_]
 _HARMLESS: Final[frozenset[RegionKind]] = frozenset(
     {"side_marker", "position", "panel", "annotation"}
 )
+_FILLED: Final[frozenset[Action]] = frozenset({"removed", "replaced"})
 _INK_REACH_PX: Final = 2  # what a coloured letter blends into around it
 
 
@@ -114,7 +116,8 @@ class ArchiveRegion:
         box: ``(x_min, y_min, x_max, y_max)``.
         polygon: Corner points ``(x, y)``.
         kind: What the text is.
-        content: Recognised characters, or None.
+        content: Recognised characters, or None; None of every kind that may name a person, because
+            the manifest lies beside films that no longer say it.
         confidence: Detector's confidence in [0, 1].
         detector: What saw it.
         action: What was done to it.
@@ -237,11 +240,11 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
         return film
 
     stored: StoredFilm = dicom or PictureFilm(data, str(job.source), jpeg=params.jpeg)
-    mask = cleaned.mask | _mask_ink(tint, found, params.cleaning)
+    mask = cleaned.mask | _mask_ink(tint, cleaned.records, params.cleaning)
     planes = _fill(stored, image, cleaned, mask, params.cleaning)
     derivation = Derivation(
         _say(cleaned),
-        is_clean=all(_is_harmless(one) for one in film.regions if one.action == "kept"),
+        is_clean=all(map(_is_settled, film.regions)),
         overlays_cleared=dicom is not None and dicom.clears_overlays,
     )
     content = stored.encode(planes, derivation)
@@ -284,7 +287,7 @@ def _describe(record: RegionRecord) -> ArchiveRegion:
         tuple(round(value, 2) for value in region.box),  # type: ignore[arg-type]
         tuple((round(x, 2), round(y, 2)) for x, y in region.polygon),
         region.kind,
-        region.content,
+        region.content if region.kind in _HARMLESS else None,
         round(region.confidence, 4),
         region.detector,
         record.action,
@@ -292,9 +295,9 @@ def _describe(record: RegionRecord) -> ArchiveRegion:
     )
 
 
-def _is_harmless(region: ArchiveRegion) -> bool:
-    """Whether text that stays can name nobody."""
-    return region.kind in _HARMLESS
+def _is_settled(region: ArchiveRegion) -> bool:
+    """Whether nothing of a region is left that could name somebody."""
+    return region.kind in _HARMLESS or not (region.action == "kept" or region.is_incomplete)
 
 
 def _warn(dicom: DicomFilm, *, is_cleaned: bool) -> tuple[str, ...]:
@@ -317,23 +320,27 @@ def _say(cleaned: CleanedFilm) -> str:
         n_regions = sum(one.action == action for one in cleaned.records)
         if n_regions:
             parts.append(f"{n_regions} regions of burned-in text {words}")
+    if cleaned.marker is not None:
+        parts.append("a uniform marker drawn")
     said = ", ".join(parts) or "overlay planes cleared"
     return f"covid_debug: {said}; all other pixels unchanged"
 
 
 def _mask_ink(
-    tint: NDArray[np.uint8] | None, regions: tuple[TextRegion, ...], params: CleaningParams
+    tint: NDArray[np.uint8] | None, records: Sequence[RegionRecord], params: CleaningParams
 ) -> Mask:
-    """Return the coloured ink of the regions, which gray may not tell from the film."""
-    if tint is None or not regions:
+    """Return the coloured ink of what is filled, which gray may not tell from the film."""
+    filled = [one.region for one in records if one.action in _FILLED]
+    if tint is None or not filled:
         return np.zeros((1, 1), np.bool_)
     height, width = tint.shape
     reach = params.dilation_px
-    inside = regions_to_mask(regions, width, height, dilation_px=reach)
+    inside = regions_to_mask(filled, width, height, dilation_px=reach)
     ink = ((tint >= INK) & inside).astype(np.uint8)
     side = 2 * max(reach, _INK_REACH_PX) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return np.asarray(cv2.dilate(ink, kernel), np.bool_)
+    kept = [one.region for one in records if one.action == "kept"]
+    return np.asarray(cv2.dilate(ink, kernel), np.bool_) & ~regions_to_mask(kept, width, height)
 
 
 def _fill(

@@ -74,7 +74,7 @@ def write_history(
     dataset.DerivationDescription = text[-_MAX_TEXT:]
     if derivation.is_clean:
         dataset.BurnedInAnnotation = "NO"
-    methods = [("113101", "Clean Pixel Data Option")]
+    methods = [("113101", "Clean Pixel Data Option")] if derivation.is_clean else []
     if derivation.overlays_cleared:
         methods.append(("113103", "Clean Graphics Option"))
     known = {

@@ -1,5 +1,6 @@
 """Films of a folder, each into a file of its kind; with a detector that sees bright boxes."""
 
+import dataclasses
 import io
 import json
 import os
@@ -198,6 +199,8 @@ def test_bad_films_are_refused_by_name_and_the_others_go_on(tmp_path: Path) -> N
         ),
         "bare.dcm": change(dicom, lambda one: one.__delitem__("PixelData")),
         "bits.dcm": change(dicom, lambda one: setattr(one, "HighBit", 15)),
+        "codes.dcm": change(dicom, lambda one: one.add_new(0x00120064, "LO", "no sequence")),
+        "frames-2.dcm": change(dicom, lambda one: one.add_new(0x00280008, "IS", ["1", "1"])),
     }
     for name, content in bad.items():
         (place / name).write_bytes(content)
@@ -274,6 +277,146 @@ def test_a_second_start_takes_new_changed_lost_and_refused_films(tmp_path: Path)
     assert result.n_before == 1
     assert [film.outcome for film in result.films] == ["copied", *["cleaned"] * 4]
     assert len((tmp_path / "out" / MANIFEST_NAME).read_text().splitlines()) == 5
+
+
+def test_what_an_earlier_start_wrote_of_a_film_now_refused_goes(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", draw())
+    save(tmp_path / "in" / "b.png", draw())
+    run(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "a.png").write_bytes(b"damaged")
+
+    films = run(tmp_path / "in", tmp_path / "out")
+
+    assert films["a.png"].outcome == "refused"
+    assert not (tmp_path / "out" / "a.png").exists()
+    assert (tmp_path / "out" / "b.png").exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"film": "a.png"},
+        {"film": "a.png", "outcome": "copied", "output": "../in/a.png"},
+    ],
+    ids=["not a record", "another place"],
+)
+def test_a_manifest_that_was_edited_counts_for_nothing(
+    tmp_path: Path, record: dict[str, str]
+) -> None:
+    path = save(tmp_path / "in" / "a.png", draw())
+    run(tmp_path / "in", tmp_path / "out")
+    sha256 = read_film(path).sha256
+    line = json.dumps({**record, "sha256": sha256, "sha256_out": sha256})
+    (tmp_path / "out" / MANIFEST_NAME).write_text(f"{line}\n")
+
+    films = run(tmp_path / "in", tmp_path / "out")
+
+    assert films["a.png"].outcome == "cleaned"
+    assert films["a.png"].output == "a.png"
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, SETTINGS_NAME, ".run.lock"])
+def test_a_film_called_like_a_file_of_the_output_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(make_dicom(draw(), ENCODINGS[1]))
+
+    with pytest.raises(InputContractError, match="rename the film"):
+        run(tmp_path / "in", tmp_path / "out")
+
+
+def test_an_output_that_can_be_no_folder_is_one_line(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", draw())
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "below")
+
+    for out in (tmp_path / "file" / "out", tmp_path / "link"):
+        with pytest.raises(ArtifactError, match="cannot be a folder of results"):
+            run(tmp_path / "in", out)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Stands for the reader of contents: says what each region says, left to right."""
+
+    contents: tuple[tuple[str, str], ...]
+    params = ()
+
+    def complete(self, regions: Sequence[TextRegion], image: Gray) -> tuple[TextRegion, ...]:
+        """Return the regions with what they say."""
+        del image
+        said = zip(sorted(regions, key=lambda one: one.box), self.contents, strict=True)
+        return tuple(
+            dataclasses.replace(one, content=content, kind=kind)  # type: ignore[arg-type]
+            for one, (content, kind) in said
+        )
+
+
+class TwoBoxes(BrightBoxes):
+    """Takes two places of every picture for text."""
+
+    def _find(self, image: Gray) -> Sequence[TextRegion]:
+        del image
+        return [
+            TextRegion(((left, 5), (right, 5), (right, 12), (left, 12)), 0.9, None, self.name)
+            for left, right in ((8, 20), (40, 60))
+        ]
+
+
+def draw_two() -> np.ndarray:
+    film = draw(text=False)
+    film[5:12, 8:20] = film[5:12, 40:60] = 250
+    return film
+
+
+NAME = Named((("R", "side_marker"), ("DOE, JOHN", "identity")))
+
+
+def test_no_name_stands_in_the_manifest_or_the_header(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(make_dicom(draw_two(), ENCODINGS[1]))
+
+    finder = Finder(BrightBoxes(), NAME)  # type: ignore[arg-type]
+    film = clean_archive([tmp_path / "in"], tmp_path / "out", finder, PLAIN).films[0]
+
+    assert [(one.kind, one.content) for one in film.regions] == [
+        ("side_marker", "R"),
+        ("identity", None),
+    ]
+    for name in (MANIFEST_NAME, "a.dcm"):
+        assert b"DOE" not in (tmp_path / "out" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_clean"), [({"side_marker": "keep"}, True), ({"identity": "keep"}, False)]
+)
+def test_a_header_claims_clean_pixels_only_where_no_name_was_left(
+    tmp_path: Path, policy: dict[str, str], is_clean: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(make_dicom(draw_two(), ENCODINGS[1]))
+    params = ArchiveParams(CleaningParams(mask_shape="box", policy=policy))  # type: ignore[arg-type]
+
+    finder = Finder(BrightBoxes(), NAME)  # type: ignore[arg-type]
+    clean_archive([tmp_path / "in"], tmp_path / "out", finder, params)
+
+    after = pydicom.dcmread(tmp_path / "out" / "a.dcm")
+    assert ("BurnedInAnnotation" in after) == is_clean
+    assert ("DeidentificationMethodCodeSequence" in after) == is_clean
+
+
+def test_coloured_text_that_is_kept_keeps_its_colour(tmp_path: Path) -> None:
+    before = np.stack([draw_two()] * 3, axis=2)
+    before[5:12, 8:20] = (255, 0, 0)
+    save(tmp_path / "in" / "a.png", before)
+    keep = CleaningParams(mask_shape="box", dilation_px=2, policy={"side_marker": "keep"})
+
+    finder = Finder(TwoBoxes(), NAME)  # type: ignore[arg-type]
+    film = clean_archive([tmp_path / "in"], tmp_path / "out", finder, ArchiveParams(keep)).films[0]
+
+    after = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert [one.action for one in film.regions] == ["kept", "removed"]
+    np.testing.assert_array_equal(after[:, :30], before[:, :30])
+    assert (after[5:12, 40:60] < 200).all()
 
 
 def test_output_and_input_are_kept_apart(tmp_path: Path) -> None:
@@ -363,6 +506,17 @@ def test_uniform_marker_is_drawn_in_the_values_shown_black_and_white(tmp_path: P
     shown = read_film(tmp_path / "out" / "a.dcm").to_uint8()
     assert shown[5:12, 14:20].max() < 220
     assert (shown[:12] == 255).any()
+
+
+def test_a_marker_on_a_film_without_text_is_what_its_header_says(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(make_dicom(draw(text=False), ENCODINGS[1]))
+    marked = CleaningParams(mask_shape="box", policy={"side_marker": "replace"})
+
+    run(tmp_path / "in", tmp_path / "out", ArchiveParams(marked))
+
+    said = pydicom.dcmread(tmp_path / "out" / "a.dcm").DerivationDescription
+    assert said == "covid_debug: a uniform marker drawn; all other pixels unchanged"
 
 
 def test_disk_errors_surface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
