@@ -48,10 +48,15 @@ def hold_store(store: Path) -> Iterator[None]:
         Nothing; the run goes on inside.
 
     Raises:
-        ArtifactError: If another run is at work there.
+        ArtifactError: If another run is at work there, or it can be no folder.
     """
-    store.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(store / _LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(store / _LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise ArtifactError(
+            f"{store}: cannot be a folder of results ({error.strerror}); name another"
+        ) from error
     try:
         if not try_to_lock(descriptor):
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
