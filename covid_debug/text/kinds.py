@@ -30,10 +30,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from covid_debug.errors import ConfigError
 from covid_debug.records import RegionKind, TextRegion
+from covid_debug.text.pattern_cost import count_ways
 
 PATTERNS_PATH: Final = Path(__file__).with_name("kinds.yaml")
 MAX_CONTENT: Final = 120
 _MAX_PATTERN: Final = 1500
+_MAX_WAYS: Final = 13  # decimal logarithm
 _ORDER: Final[tuple[RegionKind, ...]] = (
     "identity",
     "unknown",
@@ -159,7 +161,7 @@ def _read_patterns(path: Path) -> tuple[Pattern, ...]:
         patterns: tuple[Pattern, ...] = _PATTERNS.validate_python(tree)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         first = str(error).replace("\n", " ")
         raise ConfigError(f"{path}: is not valid YAML ({first})") from error
     except ValidationError as error:
@@ -184,9 +186,15 @@ def _check_pattern(pattern: Pattern, path: Path) -> None:
             " expected at most a few times, such as {0,3}"
         )
     try:
+        ways = count_ways(pattern.pattern)  # alone: it must not end the brackets around it
         _compile(pattern.pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"{where} is no regular expression ({error})") from error
+    if ways > _MAX_WAYS:
+        raise ConfigError(
+            f"{where} can be tried in 10^{ways:.0f} ways, which can take hours on some text;"
+            f" expected at most 10^{_MAX_WAYS}: fewer or shorter repetitions"
+        )
     for case in pattern.must_match:
         if not _takes_all(pattern, case):
             raise ConfigError(f"{where} does not match {case!r}, which it must match")

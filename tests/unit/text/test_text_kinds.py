@@ -151,6 +151,13 @@ def test_own_patterns_are_asked_first(tmp_path):
         ({"pattern": "(W+A)+RD [0-9]"}, r"repeats a group by '\+', which can take hours"),
         ({"pattern": "(WARD ){1,}[0-9]"}, r"repeats a group by '\{1,\}'"),
         ({"pattern": "(WARD ){0,99}[0-9]"}, r"repeats a group by '\{0,99'"),
+        ({"pattern": "A*" * 8 + "WARD [0-9]"}, r"can be tried in 10\^17 ways"),
+        ({"pattern": "(?:(?:(?:A?){0,9}){0,9}){0,9}WARD [0-9]"}, "which can take hours"),
+        ({"pattern": "(?:A|AA){60}|WARD [0-9]"}, "which can take hours"),
+        ({"pattern": "(?x:(?:A|A) +)|WARD [0-9]"}, "which can take hours"),
+        ({"pattern": "A{99999999999}|WARD [0-9]"}, "the repetition number is too large"),
+        ({"pattern": "(" * 700 + "X" + ")" * 700}, "is no regular expression"),
+        ({"pattern": "WARD [0-9])|(?:B"}, "unbalanced parenthesis"),
         ({"place": "middle"}, "place: Input should be 'anywhere', 'side' or 'corner'"),
     ],
 )
