@@ -39,8 +39,11 @@ _UNTURN: Final = {
 _APP0, _APP1, _APP2, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE
 _THUMBNAIL_8BIM: Final = (b"8BIM\x04\x09", b"8BIM\x04\x0c")
 _LOSSLESS_TIFF: Final = frozenset({"raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"})
-# Of a TIFF file, what its writer says anew about its strips, and the orientation it has no more.
-_TIFF_REPLACED: Final = frozenset({256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 320})
+# Of a TIFF file, what its writer says anew about its strips, the orientation it has no more, and
+# where further pictures are.
+_TIFF_REPLACED: Final = frozenset(
+    {256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 320, 330}
+)
 _TIFF_TILES: Final = frozenset({322, 323, 324, 325, 338, 339, 347, 529, 530, 531, 532})
 
 
@@ -156,7 +159,9 @@ class PictureFilm:
         if self._format == "TIFF":
             tags = self._source.tag_v2  # type: ignore[attr-defined]
             kept = {
-                tag: value for tag, value in tags.items() if tag not in _TIFF_REPLACED | _TIFF_TILES
+                tag: value
+                for tag, value in tags.items()
+                if tag not in _TIFF_REPLACED | _TIFF_TILES and not _has_thumbnail(value)
             }
             compression = str(info.get("compression", "raw"))
             if compression not in _LOSSLESS_TIFF:
@@ -187,7 +192,8 @@ def _to_channels(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode == "I":
         return Image.fromarray(np.asarray(image).astype(np.uint16))
-    return image.convert("RGBA" if "transparency" in image.info or "A" in image.mode else "RGB")
+    is_clear = "transparency" in image.info or image.mode in {"PA", "La", "RGBa"}
+    return image.convert("RGBA" if is_clear else "RGB")
 
 
 def _to_planes(pixels: npt.NDArray[Any]) -> Planes:
@@ -286,8 +292,13 @@ def _is_thumbnail(marker: int, content: bytes) -> bool:
     return (
         (marker == _APP0 and content.startswith(b"JFXX"))
         or (marker == _APP2 and content.startswith(b"MPF\0"))
-        or (marker == _APP13 and any(kind in content for kind in _THUMBNAIL_8BIM))
+        or (marker == _APP13 and _has_thumbnail(content))
     )
+
+
+def _has_thumbnail(content: object) -> bool:
+    """Whether Photoshop's resources, of a JPEG segment or a TIFF tag, hold a small picture."""
+    return isinstance(content, bytes) and any(kind in content for kind in _THUMBNAIL_8BIM)
 
 
 def _without_exif_thumbnail(marker: int, content: bytes) -> bytes:

@@ -6,8 +6,9 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffTags
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from covid_debug.imaging.pictures import PictureFilm
 from covid_debug.imaging.reading import decode_film
@@ -168,3 +169,21 @@ def test_thumbnails_of_the_old_film_go() -> None:
     assert data.count(b"\xff\xd8\xff") == 2
     assert written.count(b"\xff\xd8\xff") == 1
     assert Image.open(io.BytesIO(written)).getexif()[0x010E] == "a film"
+
+
+def test_a_small_picture_in_a_tiff_tag_goes_and_other_tags_stay() -> None:
+    tags = ImageFileDirectory_v2()
+    tags[34377], tags.tagtype[34377] = b"8BIM\x04\x0c\0\0" + bytes(20), TiffTags.BYTE
+    tags[270] = "a film"
+    film = PictureFilm(save(Image.fromarray(GRAY), "TIFF", tiffinfo=tags), "a.tif")
+
+    written = Image.open(io.BytesIO(film.encode(film.planes, SAID)))
+
+    assert 34377 not in written.tag_v2
+    assert written.tag_v2[270] == "a film"
+
+
+def test_colours_without_transparency_get_none() -> None:
+    film = PictureFilm(save(Image.fromarray(RGB).convert("LAB"), "TIFF"), "a.tif")
+
+    assert film.planes.shape[2] == 3
