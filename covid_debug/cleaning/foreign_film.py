@@ -124,9 +124,9 @@ def _subtract(
     """
     before, after = stored
     is_alike = type(before) is type(after) and before.planes.shape == after.planes.shape
-    corner = np.zeros(shown[0].pixels.shape, np.bool_)
-    corner[0, 0] = True
-    is_upright = np.array_equal(before.turn(corner), corner)
+    mark = np.zeros(shown[0].pixels.shape, np.bool_)
+    mark[0, :2] = True
+    is_upright = all(np.array_equal(one.turn(mark), mark) for one in stored)
     if is_alike and before.top == after.top and is_upright:
         planes = [one.planes.astype(np.int32) for one in stored]
         return np.abs(planes[0] - planes[1]).max(axis=2), before.top

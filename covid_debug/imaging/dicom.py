@@ -63,6 +63,17 @@ _LOSSY_METHODS: Final = {
 }
 _PIXEL_DATA: Final = 0x7FE00010
 _N_NAMED: Final = 3
+_SHOWN_BY: Final = (
+    "PhotometricInterpretation",
+    "PresentationLUTShape",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "VOILUTFunction",
+    "WindowCenter",
+    "WindowWidth",
+)
 # What elements of another type than the standard asks for raise.
 _HEADER_ERRORS: Final = (ValueError, TypeError, AttributeError, KeyError)
 _RCT: Final = "YBR_RCT"
@@ -156,9 +167,17 @@ class DicomFilm:
         if gone:
             more = f" and {len(gone) - _N_NAMED} more" if len(gone) > _N_NAMED else ""
             notes.append(f"lost {', '.join(gone[:_N_NAMED])}{more}")
+        turned = [keyword for keyword in _SHOWN_BY if self._says_otherwise(other, keyword)]
+        if turned:
+            notes.append(f"is shown otherwise ({', '.join(turned)}), which may hide what is stored")
         if other.says_text:
             notes.append("its header says that annotation is burned in")
         return notes
+
+    def _says_otherwise(self, other: "DicomFilm", keyword: str) -> bool:
+        said = other._dataset.get(keyword)  # noqa: SLF001
+        is_colour = keyword == "PhotometricInterpretation" and said not in _GRAY
+        return said is not None and not is_colour and said != self._dataset.get(keyword)
 
     def turn(self, shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Return the mask: DICOM films are shown as they are stored."""

@@ -142,3 +142,39 @@ def test_folders_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         prove(tmp_path)
     with pytest.raises(InputContractError, match="is no folder"):
         prove_foreign(tmp_path / "a" / "x.png", tmp_path / "b", tmp_path / "p", FINDER)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("PhotometricInterpretation", "MONOCHROME1"), ("WindowWidth", "50")]
+)
+def test_a_dicom_that_is_only_shown_otherwise_is_noted(
+    tmp_path: Path, keyword: str, value: str
+) -> None:
+    data = make_dicom(draw(0), ENCODINGS[1])
+    for name, content in (
+        ("a", data),
+        ("b", change(data, lambda one: setattr(one, keyword, value))),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.dcm").write_bytes(content)
+
+    film = prove(tmp_path)[1]["a.dcm"]
+
+    assert film.n_changed == 0
+    assert film.notes == (f"is shown otherwise ({keyword}), which may hide what is stored",)
+
+
+@pytest.mark.parametrize("orientation", [5, 6])
+def test_a_film_stored_turned_and_shown_as_before_is_the_same(
+    tmp_path: Path, orientation: int
+) -> None:
+    pixels = draw(0)[:60, :60]
+    save(tmp_path / "a" / "a.png", pixels)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = pixels.T if orientation == 5 else np.rot90(pixels)
+    (tmp_path / "b").mkdir()
+    picture = Image.fromarray(np.ascontiguousarray(stored))
+    picture.save(tmp_path / "b" / "a.png", exif=exif.tobytes())
+
+    assert prove(tmp_path)[1]["a.png"].n_changed == 0
