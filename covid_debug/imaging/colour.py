@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageOps
 
-from covid_debug.imaging.reading import is_dicom
+from covid_debug.imaging.reading import is_dicom, parse_dicom
 
 Gray = npt.NDArray[np.uint8]
 
@@ -39,7 +39,7 @@ def read_tint(path: Path) -> Gray | None:
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
         if int(dataset.get("SamplesPerPixel") or 1) != 3:
             return None
-        pixels = pydicom.dcmread(path, force=True).pixel_array
+        pixels = parse_dicom(path.read_bytes()).pixel_array
         return compute_tint(pixels) if pixels.dtype == np.uint8 and pixels.ndim == 3 else None
     with Image.open(io.BytesIO(path.read_bytes())) as image:
         if image.mode in _GRAY_MODES or image.mode.startswith("I;16"):

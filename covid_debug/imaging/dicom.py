@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import (
@@ -36,7 +36,7 @@ from covid_debug.imaging.dicom_header import (
     shows_overlays,
     write_history,
 )
-from covid_debug.imaging.reading import DICOM_EXTRA
+from covid_debug.imaging.reading import DICOM_EXTRA, parse_dicom
 from covid_debug.imaging.stored import Derivation, Planes
 
 _GRAY: Final = ("MONOCHROME1", "MONOCHROME2")
@@ -339,17 +339,7 @@ class DicomFilm:
 def _parse(data: bytes) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-    if getattr(dataset, "file_meta", None) is None:
-        dataset.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        is_implicit, is_little = dataset.original_encoding
-        dataset.file_meta.TransferSyntaxUID = UID(
-            "1.2.840.10008.1.2"
-            if is_implicit
-            else (ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian)
-        )
-    return dataset
+        return parse_dicom(data)
 
 
 def _to_bytes(dataset: Dataset) -> bytes:

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from benchmarks.dicoms import ENCODINGS, change, make_dicom
+from benchmarks.dicoms import ENCODINGS, Encoding, change, make_dicom
 from covid_debug.cleaning import archive
 from covid_debug.cleaning.archive import (
     MANIFEST_NAME,
@@ -217,6 +217,24 @@ def test_bad_films_are_refused_by_name_and_the_others_go_on(tmp_path: Path) -> N
         assert "\n" not in film.reason
     written = [path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."]
     assert sorted(written) == [SETTINGS_NAME, "good.png", MANIFEST_NAME]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS[:7], ids=lambda one: one.name)
+def test_a_film_without_file_meta_information_gets_some(tmp_path: Path, encoding: Encoding) -> None:
+    whole = make_dicom(draw(), encoding)
+    meta = pydicom.dcmread(io.BytesIO(whole)).file_meta
+    if meta.TransferSyntaxUID.is_deflated:
+        pytest.skip("what is deflated needs its file meta information")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "scan").write_bytes(whole[144 + meta.FileMetaInformationGroupLength :])
+
+    film = run(tmp_path / "in", tmp_path / "out")["scan"]
+
+    assert film.outcome == "cleaned", film.reason
+    after = pydicom.dcmread(tmp_path / "out" / "scan")
+    assert after.file_meta.TransferSyntaxUID == meta.TransferSyntaxUID
+    before = pydicom.dcmread(io.BytesIO(whole)).pixel_array
+    np.testing.assert_array_equal(after.pixel_array[20:], before[20:])
 
 
 def test_links_to_films_are_followed_and_the_film_stays_as_it_was(tmp_path: Path) -> None:
