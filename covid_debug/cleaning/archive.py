@@ -84,12 +84,15 @@ def clean_archive(
         What became of each film; ``manifest.jsonl`` in ``out`` says the same.
 
     Raises:
-        InputContractError: If there is no film, two would get the same name, or input and output
-            lie in one another.
+        InputContractError: If there is no film, a named one does not exist, two would get the same
+            name, or input and output lie in one another.
         ArtifactError: If ``out`` holds something else or cannot be written, or another run is at
             work there.
     """
     params = params or ArchiveParams()
+    for place in places:
+        if not place.exists():
+            raise InputContractError(f"{to_printable(place)}: no such file or folder to clean")
     check_apart(places, out)
     jobs = list_jobs(places, out, listener, becomes_png=params.jpeg == "png")
     settings = to_plain(
@@ -145,6 +148,15 @@ def read_archive(out: Path) -> tuple[ArchiveFilm, ...]:
         broken="is not the manifest of cleaned films",
         remedy="give the folder that `clean FILES --out` wrote",
     )
+
+
+def find_own_detector(out: Path) -> str | None:
+    """Return the detector whose finds were cleaned; ``None`` where another tool cleaned."""
+    try:
+        settings = json.loads((out / SETTINGS_NAME).read_text(encoding="utf-8"))
+        return str(settings["detector"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_apart(places: Sequence[Path], out: Path) -> None:

@@ -177,9 +177,9 @@ def describe_films(films: Iterable[ForeignFilm]) -> list[str]:
     for film in sorted(films, key=_rank):
         said = [film.error] if film.error else []
         if film.text_after:
-            said.append(f"text at {len(film.text_after)} places")
+            said.append(f"places with text: {len(film.text_after)}")
         if film.n_visible_outside:
-            said.append(f"{film.n_visible_outside} pixels changed beside the text")
+            said.append(f"pixels visibly changed beside the text: {film.n_visible_outside}")
         said += film.notes
         if said:
             lines.append(f"{film.film}: {'; '.join(said)}")

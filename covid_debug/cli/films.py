@@ -252,10 +252,12 @@ def _clean_films(
     console = means.listener
     result = clean_archive(films, out, finder, params, n_workers=means.n_workers, listener=console)
     before = f" ({result.n_before} of an earlier start)" if result.n_before else ""
+    n_kept = sum(film.outcome == "copied" and bool(film.regions) for film in result.films)
+    kept = f" ({n_kept} with text that stays)" if n_kept else ""
     console.say(
         f"{len(result.films)} films{before}: {result.count('cleaned')} cleaned,"
-        f" {result.count('copied')} without text copied, {result.count('refused')} not cleaned;"
-        f" {out / MANIFEST_NAME}"
+        f" {result.count('copied')} copied as they are{kept},"
+        f" {result.count('refused')} not cleaned; {out / MANIFEST_NAME}"
     )
     lines = [film.reason for film in result.films if film.outcome == "refused"]
     lines += [f"{film.film}: {warning}" for film in result.films for warning in film.warnings]
@@ -347,6 +349,7 @@ def prove(
 def _prove_foreign(
     folders: list[Path], out: Path, detector: str, params: "ProbeParams", means: "Means"
 ) -> None:
+    from covid_debug.cleaning.archive import find_own_detector
     from covid_debug.cleaning.archive_film import Finder
     from covid_debug.cleaning.foreign import FILMS_NAME, describe_films, prove_foreign, read_foreign
     from covid_debug.text.catalog import build_detector
@@ -358,6 +361,11 @@ def _prove_foreign(
         before, after, out, finder, params, n_workers=means.n_workers, listener=console
     )
     console.say(proof.to_markdown())
+    if find_own_detector(after) == detector:
+        console.warn(
+            f"{detector} is what cleaned these films: text that it does not see counts as gone;"
+            " look again with another, such as --detector rapidocr"
+        )
     for line in describe_films(read_foreign(out)):
         console.warn(line)
     console.say(f"every film: {out / FILMS_NAME}")

@@ -72,9 +72,9 @@ def test_text_that_is_left_and_changes_beside_it_are_found(tmp_path: Path) -> No
     assert films["same.png"].n_changed == 0
     assert "| films with text after | 50.0%" in proof.to_markdown()
     assert describe_films(films.values()) == [
-        "left.png: text at 1 places",
-        "same.png: text at 1 places",
-        "beside.png: 20 pixels changed beside the text",
+        "left.png: places with text: 1",
+        "same.png: places with text: 1",
+        "beside.png: pixels visibly changed beside the text: 20",
     ]
     assert read_manifest(tmp_path / "proof", kind="foreign_proof")
 
