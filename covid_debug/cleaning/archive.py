@@ -246,7 +246,7 @@ def _check_settings(out: Path, settings: object) -> None:
     if before != settings:
         raise ArtifactError(
             f"--out {out}: holds films that were cleaned otherwise (see {SETTINGS_NAME} there);"
-            " name another folder, or start with the same options to go on"
+            " name another folder, or start with the same options and version to go on"
         )
 
 
