@@ -220,7 +220,10 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
         regions=tuple(_describe(one) for one in cleaned.records),
         sha256=image.sha256,
         sha256_out=image.sha256,
-        warnings=("ink goes on outside a mask",) if is_cut else (),
+        warnings=(
+            *(["ink goes on outside a mask"] if is_cut else []),
+            *_warn_of_side(cleaned.marker),
+        ),
     )
     dicom = (
         DicomFilm(data, str(job.source), overlays=params.overlays) if is_dicom(job.source) else None
@@ -298,6 +301,12 @@ def _describe(record: RegionRecord) -> ArchiveRegion:
 def _is_settled(region: ArchiveRegion) -> bool:
     """Whether nothing of a region is left that could name somebody."""
     return region.kind in _HARMLESS or not (region.action == "kept" or region.is_incomplete)
+
+
+def _warn_of_side(marker: MarkerPlace | None) -> tuple[str, ...]:
+    if marker is None or not marker.is_assumed:
+        return ()
+    return (f"R drawn on the {marker.side} by convention: the side was not read from the film",)
 
 
 def _warn(dicom: DicomFilm, *, is_cleaned: bool) -> tuple[str, ...]:

@@ -521,6 +521,7 @@ def test_uniform_marker_is_drawn_in_the_values_shown_black_and_white(tmp_path: P
     film = run(tmp_path / "in", tmp_path / "out", params)["a.dcm"]
 
     assert film.outcome == "cleaned"
+    assert any("by convention" in warning for warning in film.warnings)
     shown = read_film(tmp_path / "out" / "a.dcm").to_uint8()
     assert shown[5:12, 14:20].max() < 220
     assert (shown[:12] == 255).any()
