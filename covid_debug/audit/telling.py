@@ -10,6 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+from scipy import stats
+from scipy.special import rel_entr
+
 from covid_debug.audit.groups import read_contents
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.records import REGION_KINDS, Film, FilmRegions
@@ -27,7 +31,8 @@ class TellingText:
         what: ``"kind"`` or ``"content"``.
         name: The kind, or the characters.
         n_films: Films that carry it.
-        by_class: Class -> share of its films that carry it, with its 95 % interval (Wilson).
+        by_class: Class -> share of its films that carry it, with its 95 % interval (Wilson; films
+            are taken for independent, and those of one patient are not).
         by_source: Source -> the same.
         told_class: Class that its presence or absence tells best from the others.
         auc: How well: 0.5 is chance, 1 certainty.
@@ -93,7 +98,7 @@ def _count(
     inside = 0.0
     for source in set(sources):
         rows = [i for i, each in enumerate(sources) if each == source]
-        bits = measure_bits([labels[i] for i in rows], [carries[i] for i in rows])
+        bits = _measure_excess([labels[i] for i in rows], [carries[i] for i in rows])
         inside += bits * len(rows) / len(films)
     return TellingText(
         what=what,
@@ -104,7 +109,7 @@ def _count(
         told_class=told,
         auc=max(aucs[told], 1 - aucs[told]) if told else math.nan,
         bits=measure_bits(labels, carries),
-        bits_in_source=inside,
+        bits_in_source=max(inside, 0.0),
     )
 
 
@@ -122,10 +127,11 @@ def _auc_of_presence(is_class: Sequence[bool], carries: Sequence[bool]) -> float
 
 
 def measure_bits(labels: Sequence[str], carries: Sequence[bool]) -> float:
-    """Return the mutual information of class and presence in bits.
+    """Return the mutual information of class and presence in bits, less what chance gives.
 
-    Source: Miller (1955): the plain estimate is too large by about ``(rows - 1) (columns - 1) /
-    (2 n ln 2)`` bits, which is taken off.
+    Source: Vinh, Epps and Bailey (2010), "Information theoretic measures for clusterings
+    comparison": what is taken off is the mean over all ways of dealing the text to the films,
+    which is exact for few films, too.
 
     Args:
         labels: Class of each film.
@@ -134,12 +140,22 @@ def measure_bits(labels: Sequence[str], carries: Sequence[bool]) -> float:
     Returns:
         Bits, 0 or more; 0 where there is one class, or all films or none carry the text.
     """
-    n = len(labels)
-    classes, presence = Counter(labels), Counter(carries)
-    if len(classes) < 2 or len(presence) < 2:
+    return max(_measure_excess(labels, carries), 0.0)
+
+
+def _measure_excess(labels: Sequence[str], carries: Sequence[bool]) -> float:
+    """Return the bits less what chance gives, which are below 0 as often as chance has it."""
+    n, n_with = len(labels), sum(carries)
+    classes = Counter(labels)
+    if len(classes) < 2 or n_with in {0, n}:
         return 0.0
-    plain = sum(
-        both / n * math.log2(both * n / (classes[label] * presence[has]))
-        for (label, has), both in Counter(zip(labels, carries, strict=True)).items()
-    )
-    return max(plain - (len(classes) - 1) / (2 * n * math.log(2)), 0.0)
+    both = Counter(label for label, has in zip(labels, carries, strict=True) if has)
+    excess = 0.0
+    for label, size in classes.items():
+        possible = np.arange(max(0, size + n_with - n), min(size, n_with) + 1)
+        with_it = rel_entr(possible / n, size * n_with / n**2)
+        without = rel_entr((size - possible) / n, size * (n - n_with) / n**2)
+        bits = np.asarray((with_it + without) / math.log(2))
+        by_chance = stats.hypergeom.pmf(possible, n, size, n_with) @ bits
+        excess += float(bits[both[label] - int(possible[0])] - by_chance)
+    return excess

@@ -1,6 +1,8 @@
 """Which text tells the class: closed-form cases."""
 
+import itertools
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -44,7 +46,7 @@ def test_text_on_all_films_of_one_class_tells_it():
     assert kind.by_class["b"].value == 0.0
     assert kind.by_class["b"].high == pytest.approx(0.0713, abs=1e-3)  # Wilson, 0 of 50
     assert (kind.auc, kind.told_class) == (1.0, "a")
-    assert kind.bits == pytest.approx(1 - 1 / (200 * math.log(2)))
+    assert kind.bits == pytest.approx(1 - 1 / (200 * math.log(2)), abs=2e-4)  # Miller (1955)
 
 
 def test_text_that_comes_with_the_source_says_nothing_within_it():
@@ -91,6 +93,37 @@ def test_measure_bits_of_independent_text_is_about_zero():
 
     assert measure_bits(labels, list(generator.random(2000) < 0.3)) < 0.002
     assert measure_bits(["a", "b"], [True, True]) == 0.0
+
+
+def test_measure_bits_takes_off_the_mean_over_all_ways_of_dealing_the_text():
+    labels, presence = list("aaabbc"), (True, True, True, False, False, False)
+    plain = []
+    for carries in itertools.permutations(presence):
+        shares = Counter(zip(labels, carries, strict=True))
+        chances = {key: labels.count(key[0]) / 12 for key in shares}  # half of the films carry it
+        plain.append(sum(n / 6 * math.log2(n / 6 / chances[key]) for key, n in shares.items()))
+
+    told = measure_bits(labels, presence)
+
+    assert told == pytest.approx(1.0 - np.mean(plain))
+
+
+def test_chance_adds_no_bits_within_many_small_sources():
+    generator = np.random.default_rng(0)
+    bits = []
+    for _ in range(40):
+        films = [
+            film(str(i), "abc"[k], f"s{i % 20}")
+            for i, k in enumerate(generator.integers(0, 3, 200))
+        ]
+        regions = {
+            f.image_id: found(f.image_id, *[text(None, "date")] * int(generator.random() < 0.3))
+            for f in films
+        }
+        (row,) = tell_by_text(films, regions)
+        bits.append(row.bits_in_source)
+
+    assert np.mean(bits) < 0.02  # 0.08 where each source's chance is cut off at 0
 
 
 # ------------------------------------------------------------------------------ the audit by kind
