@@ -2,7 +2,9 @@
 
 A logistic regression on the features of candidates, text or not by the boxes of annotated films
 that are there for choosing. Its reliability is measured by source held out: fitted on all sources
-but one, judged on that one.
+but one, judged on that one. Only the regression is held out: the network was
+trained on other films of two of the sources (``backgrounds.json``), and the detector's thresholds
+were chosen on the same annotated films.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from covid_debug.text.marker_detector.calibration import CALIBRATION_PATH
 from covid_debug.text.marker_detector.candidates import FEATURES, find_candidates
 from covid_debug.text.marker_detector.detector import WEIGHTS_PATH, MarkerDetector, MarkerParams
 
+RELIABILITY_PATH = Path(__file__).with_name("reliability.csv")
 _TEXT_SHARE = 0.5  # of a candidate inside text boxes
 _OTHER_SHARE = 0.1  # at most, of a candidate that is no text
 _STRENGTH = 0.3  # of the regression's fit against its prior of small weights
@@ -140,15 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--annotations", type=Path, nargs="+", required=True)
     parser.add_argument("--weights", type=Path, default=WEIGHTS_PATH)
     parser.add_argument("--out", type=Path, default=CALIBRATION_PATH)
+    parser.add_argument("--reliability", type=Path, default=RELIABILITY_PATH)
     chosen = parser.parse_args(arguments)
     films: dict[str, Any] = {}
     for path in chosen.annotations:
         films |= json.loads(path.read_text(encoding="utf-8"))
     table = collect_candidates(films, chosen.data, chosen.weights)
     weights, intercept = fit(table.features, table.is_text)
-    error = write_reliability(
-        chosen.out.with_name("reliability.csv"), rate_held_out(table), table.is_text
-    )
+    error = write_reliability(chosen.reliability, rate_held_out(table), table.is_text)
     record = {
         "weights": dict(zip(FEATURES, (round(float(w), 5) for w in weights), strict=True)),
         "intercept": round(intercept, 5),

@@ -13,6 +13,7 @@ from covid_debug.imaging.writing import write_png
 from covid_debug.text.marker_detector.calibration import load_marker_calibration
 from covid_debug.text.marker_detector.candidates import FEATURES
 from covid_debug.text.marker_detector.detector import MarkerDetector, MarkerParams
+from recipes.marker_detector import calibrate
 from recipes.marker_detector.calibrate import CandidateTable, fit, rate_held_out, write_reliability
 from recipes.marker_detector.network import MarkerNet
 
@@ -82,6 +83,27 @@ def test_reliability_of_a_coin_that_is_known_to_be_one(tmp_path: Path) -> None:
 
     assert error == pytest.approx(0)
     assert (tmp_path / "r.csv").read_text().splitlines()[1] == "0.5,0.6,100,0.500,0.500"
+
+
+def test_calibrate_keeps_the_curve_out_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, len(FEATURES)))
+    table = CandidateTable(features, features[:, 0] > 0, np.array(["a", "b"] * 30))
+    monkeypatch.setattr(calibrate, "collect_candidates", lambda *_: table)
+    boxes, curve, out = (tmp_path / name for name in ("boxes.json", "curve.csv", "fitted.json"))
+    boxes.write_text("{}", encoding="utf-8")
+    paths = f"--data {tmp_path} --annotations {boxes} --reliability {curve} --out {out}"
+
+    calibrate.main(paths.split())
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "boxes.json",
+        "curve.csv",
+        "fitted.json",
+    ]
+    assert calibrate.RELIABILITY_PATH.parent == ROOT / "recipes" / "marker_detector"
 
 
 def test_shipped_calibration_names_the_shipped_network() -> None:
