@@ -49,7 +49,6 @@ class CombinedParams:
             another one to confirm, and CRAFT's below ``craft_alone``.
         craft_alone: Confidence from which CRAFT needs nobody, in [0, 1].
         craft_weights: CRAFT's weight file, see :class:`~covid_debug.text.craft.CraftParams`.
-        read_content: Let RapidOCR recognise the characters (slower).
         max_area_share: Larger regions are rejected, of RapidOCR and CRAFT those over 0.05 at the
             latest; share of the film's area, in (0, 1].
         min_edge: Regions of RapidOCR and CRAFT with weaker edges are rejected as anatomy; gray
@@ -60,7 +59,6 @@ class CombinedParams:
     support: float = 0.25
     craft_alone: float = 0.7
     craft_weights: str = ""
-    read_content: bool = False
     max_area_share: float = MOST_AREA_SHARE
     min_edge: float = MIN_EDGE
 
@@ -186,11 +184,7 @@ def _build_members(params: CombinedParams) -> dict[str, RegionDetector]:
 def _build_member(name: str, params: CombinedParams) -> RegionDetector:
     limit = min(params.max_area_share, MAX_AREA_SHARE)
     if name == "rapidocr":
-        return RapidOcrDetector(
-            RapidOcrParams(
-                read_content=params.read_content, min_edge=params.min_edge, max_area_share=limit
-            )
-        )
+        return RapidOcrDetector(RapidOcrParams(min_edge=params.min_edge, max_area_share=limit))
     if name == "craft":
         return CraftDetector(
             CraftParams(
