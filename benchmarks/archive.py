@@ -21,7 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from benchmarks.dicoms import CODEC_ENCODINGS, ENCODINGS, Encoding, make_dicom, to_bytes
 from benchmarks.tables import to_markdown, write_csv
 from covid_debug.cleaning.archive import ArchiveResult, clean_archive
-from covid_debug.cleaning.archive_film import ArchiveFilm, Finder
+from covid_debug.cleaning.archive_film import ArchiveFilm
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.imaging.boxes import do_overlap
@@ -29,6 +29,7 @@ from covid_debug.imaging.dicom import DicomFilm
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions
 from covid_debug.progress import Listener
+from covid_debug.text.finder import Finder
 
 TABLE_NAME: Final = "archive.csv"
 _REACH_PX: Final = 24  # from a found region, where a mask of its glyphs with frame may end

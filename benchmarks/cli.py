@@ -182,10 +182,10 @@ def bench_films_command(
 ) -> None:
     """Clean DICOM films of every encoding and compare each with what it was."""
     from benchmarks.archive import ArchiveBench, bench_archive
-    from covid_debug.cleaning.archive_film import Finder
     from covid_debug.terminal import RunConsole
     from covid_debug.text.catalog import build_detector
     from covid_debug.text.contents import build_content_reader
+    from covid_debug.text.finder import Finder
 
     bench = ArchiveBench(films, seed, validator, workers)
     finder = Finder(build_detector(detector), build_content_reader())

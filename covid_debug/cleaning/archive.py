@@ -17,7 +17,6 @@ from covid_debug.cleaning.archive_film import (
     ArchiveFilm,
     ArchiveJob,
     ArchiveParams,
-    Finder,
     Outcome,
     clean_file,
 )
@@ -29,6 +28,7 @@ from covid_debug.places import hold_store
 from covid_debug.pool import run_in_order
 from covid_debug.progress import SILENT, Listener
 from covid_debug.records_json import parse_plain, read_lines, to_plain
+from covid_debug.text.finder import Finder
 from covid_debug.text.scan import limit_threads
 
 MANIFEST_NAME: Final = "manifest.jsonl"

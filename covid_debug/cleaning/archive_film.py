@@ -27,21 +27,19 @@ from covid_debug.cleaning.markers import MarkerPlace, draw_marker
 from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.imaging.colour import INK, read_tint
 from covid_debug.imaging.dicom import DicomFilm
+from covid_debug.imaging.dicom_files import is_dicom
 from covid_debug.imaging.dicom_header import Overlays
 from covid_debug.imaging.pictures import JpegOutput, PictureFilm
 from covid_debug.imaging.reading import (
     FILM_OR_MODEL_ERRORS,
     FilmImage,
-    is_dicom,
     read_film,
 )
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.imaging.stored import Derivation, Planes, StoredFilm, count_outside
 from covid_debug.ranges import check_choices
-from covid_debug.records import Box, Point, RegionKind, TextRegion
-from covid_debug.text.base import RegionDetector
-from covid_debug.text.coloured import inspect_in_colours
-from covid_debug.text.contents import ContentReader
+from covid_debug.records import Box, Point, RegionKind
+from covid_debug.text.finder import Finder
 
 Outcome = Literal["cleaned", "copied", "refused"]
 Mask = NDArray[np.bool_]
@@ -72,25 +70,6 @@ class ArchiveParams:
     def __post_init__(self) -> None:
         """Check the names."""
         check_choices(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Finder:
-    """What finds the text of a film.
-
-    Attributes:
-        detector: Finds the regions.
-        contents: Says what they say; None leaves that as the detector gave it.
-    """
-
-    detector: RegionDetector
-    contents: ContentReader | None = None
-
-    def find(self, image: FilmImage, tint: NDArray[np.uint8] | None) -> tuple[TextRegion, ...]:
-        """Return the text of a film, in gray and in its colours."""
-        gray = image.to_uint8()
-        found = inspect_in_colours(self.detector, gray, tint).regions
-        return found if self.contents is None else self.contents.complete(found, gray)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from covid_debug.artifacts import write_artifact
-from covid_debug.cleaning.archive_film import Finder
 from covid_debug.cleaning.foreign_film import ForeignFilm, compare_film
 from covid_debug.cleaning.patches import Features
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
@@ -25,6 +24,7 @@ from covid_debug.imaging.reading import (
 from covid_debug.pool import run_in_order
 from covid_debug.progress import SILENT, Listener
 from covid_debug.records_json import read_lines, write_lines, write_record
+from covid_debug.text.finder import Finder
 from covid_debug.text.scan import limit_threads
 
 FILMS_NAME: Final = "films.jsonl"

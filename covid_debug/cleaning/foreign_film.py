@@ -12,19 +12,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.cleaning.archive_film import Finder
 from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.cleaning.patches import Features, locate, measure_patch
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.colour import read_tint
 from covid_debug.imaging.dicom import DicomFilm
+from covid_debug.imaging.dicom_files import is_dicom
 from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.pictures import PictureFilm
-from covid_debug.imaging.reading import FilmImage, is_dicom, read_film
+from covid_debug.imaging.reading import FilmImage, read_film
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.imaging.stored import StoredFilm
 from covid_debug.records import Box, TextRegion
 from covid_debug.seeding import derive_seed
+from covid_debug.text.finder import Finder
 
 _REACH_PX: Final = 12
 """How far from found text a change still belongs to it: boxes are drawn generously."""

@@ -23,9 +23,10 @@ _N_SHOWN = 20
 _N_FOLDERS = 2
 
 if TYPE_CHECKING:
-    from covid_debug.cleaning.archive_film import ArchiveParams, Finder
+    from covid_debug.cleaning.archive_film import ArchiveParams
     from covid_debug.cleaning.scar import ProbeParams
     from covid_debug.stages import Means
+    from covid_debug.text.finder import Finder
 
 
 def phantom(
@@ -191,7 +192,7 @@ def clean(
     workers: WorkersOption = 2,
 ) -> None:
     """Inpaint every text region of a data set (COVIDx++), or of films, which stay what they are."""
-    from covid_debug.cleaning.archive_film import ArchiveParams, Finder
+    from covid_debug.cleaning.archive_film import ArchiveParams
     from covid_debug.cleaning.film import CleaningParams
     from covid_debug.cleaning.policy import find_risks, parse_policy
     from covid_debug.cleaning.stage import CleanRequest
@@ -199,6 +200,7 @@ def clean(
     from covid_debug.terminal import RunConsole
     from covid_debug.text.catalog import build_detector
     from covid_debug.text.contents import build_content_reader
+    from covid_debug.text.finder import Finder
 
     if out is None:
         raise typer.BadParameter("--out is needed")
@@ -350,9 +352,9 @@ def _prove_foreign(
     folders: list[Path], out: Path, detector: str, params: "ProbeParams", means: "Means"
 ) -> None:
     from covid_debug.cleaning.archive import find_own_detector
-    from covid_debug.cleaning.archive_film import Finder
     from covid_debug.cleaning.foreign import FILMS_NAME, describe_films, prove_foreign, read_foreign
     from covid_debug.text.catalog import build_detector
+    from covid_debug.text.finder import Finder
 
     before, after = folders
     console = means.listener

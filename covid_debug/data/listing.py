@@ -6,7 +6,8 @@ from pathlib import Path
 from covid_debug.artifacts import is_complete
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import InputContractError
-from covid_debug.imaging.reading import FILM_SUFFIXES, FilmFile, is_dicom, to_printable
+from covid_debug.imaging.dicom_files import is_dicom
+from covid_debug.imaging.reading import FILM_SUFFIXES, FilmFile, to_printable
 from covid_debug.progress import Listener
 
 _DICOM_INDEX = "DICOMDIR"

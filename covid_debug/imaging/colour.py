@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageOps
 
-from covid_debug.imaging.reading import is_dicom, parse_dicom
+from covid_debug.imaging.dicom_files import is_dicom, parse_dicom
 
 Gray = npt.NDArray[np.uint8]
 

@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.dicom_files import parse_dicom
 from covid_debug.imaging.dicom_header import (
     Overlays,
     check_overlays,
@@ -36,7 +37,7 @@ from covid_debug.imaging.dicom_header import (
     shows_overlays,
     write_history,
 )
-from covid_debug.imaging.reading import DICOM_EXTRA, parse_dicom
+from covid_debug.imaging.reading import DICOM_EXTRA
 from covid_debug.imaging.stored import Derivation, Planes
 
 _GRAY: Final = ("MONOCHROME1", "MONOCHROME2")

@@ -21,7 +21,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from covid_debug.errors import (
     DataIntegrityError,
@@ -29,6 +28,7 @@ from covid_debug.errors import (
     FilmChangedError,
     InputContractError,
 )
+from covid_debug.imaging.dicom_files import parse_dicom, starts_dicom
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Window = tuple[int, int]
@@ -49,11 +49,6 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_DEEP_COLOURS = {2: 3, 4: 4, 6: 4}  # colour type -> channels that OpenCV decodes
 _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 _N_VALUES_16 = 1 << 16
-_N_ELEMENT_BYTES = 8
-_FIRST_GROUP = 0x0008
-_LAST_FIRST_ELEMENT = 0x0018
-_FIRST_VRS = {b"UL", b"CS", b"DA", b"TM", b"UI", b"SH"}
-_MAX_FIRST_BYTES = 256
 _STRIP_ROWS = 256  # rows of wide numbers in memory at once
 _ORIENTATION_TAG = 0x0112
 # What decoders raise on damaged input; anything else is a fault of ours and must surface.
@@ -188,25 +183,6 @@ def to_printable(path: Path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def is_dicom(path: Path) -> bool:
-    """Tell by its first bytes whether a file is DICOM; False where it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return _is_dicom(stream.read(132))
-    except OSError:
-        return False
-
-
-def parse_dicom(data: bytes) -> pydicom.Dataset:
-    """Read a DICOM file; one without file meta information gets the syntax it is written in."""
-    dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        is_implicit, is_little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
-    return dataset
-
-
 def _find_window(pixels: Pixels) -> Window:
     return (0, 255) if pixels.dtype == np.uint8 else (int(pixels.min()), int(pixels.max()))
 
@@ -246,7 +222,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _decode(data: bytes, name: str) -> tuple[Pixels, str]:
     try:
-        return _read_dicom(data) if _is_dicom(data) else _read_picture(data)
+        return _read_dicom(data) if starts_dicom(data) else _read_picture(data)
     except _RefusedError as error:
         raise DataIntegrityError(f"{name}: {error}") from error
     except _DECODER_ERRORS as error:
@@ -254,19 +230,6 @@ def _decode(data: bytes, name: str) -> tuple[Pixels, str]:
         raise DataIntegrityError(
             f"{name}: cannot be decoded ({reason}); expected a complete image; {_REMEDY}"
         ) from error
-
-
-def _is_dicom(data: bytes) -> bool:
-    if data[128:132] == b"DICM" or data[:4] == b"\x02\x00\x00\x00":
-        return True
-    # Old files lack preamble and file meta information and start with an element of group 0008.
-    for order in "<>":
-        if len(data) >= _N_ELEMENT_BYTES:
-            group, element, n_bytes = struct.unpack(f"{order}HHI", data[:_N_ELEMENT_BYTES])
-            is_first = group == _FIRST_GROUP and element <= _LAST_FIRST_ELEMENT
-            if is_first and (data[4:6] in _FIRST_VRS or n_bytes <= _MAX_FIRST_BYTES):
-                return True
-    return False
 
 
 def _check_size(width: int, height: int, n_bytes: int = 1) -> None:

@@ -67,7 +67,7 @@ def test_fit_finds_the_feature_that_tells_text() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, len(FEATURES)))
     is_text = features[:, 2] > 0
-    table = CandidateTable(features, is_text, np.array(["a", "b"] * 200))
+    table = CandidateTable(features, is_text, np.array(["a", "b"] * 200), np.zeros(400, np.bool_))
 
     weights, _ = fit(features, is_text)
     shares = rate_held_out(table)
@@ -90,8 +90,9 @@ def test_calibrate_keeps_the_curve_out_of_the_package(
 ) -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(60, len(FEATURES)))
-    table = CandidateTable(features, features[:, 0] > 0, np.array(["a", "b"] * 30))
-    monkeypatch.setattr(calibrate, "collect_candidates", lambda *_: table)
+    sources, learned = np.array(["a", "b"] * 30), np.zeros(60, np.bool_)
+    table = CandidateTable(features, features[:, 0] > 0, sources, learned)
+    monkeypatch.setattr(calibrate, "collect_candidates", lambda *_, **__: table)
     boxes, curve, out = (tmp_path / name for name in ("boxes.json", "curve.csv", "fitted.json"))
     boxes.write_text("{}", encoding="utf-8")
     paths = f"--data {tmp_path} --annotations {boxes} --reliability {curve} --out {out}"

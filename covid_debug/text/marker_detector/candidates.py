@@ -14,8 +14,8 @@ from covid_debug.ranges import check_range
 Map = NDArray[np.float32]
 Corners = NDArray[np.float64]
 FEATURES = (
-    "area", "area_spread", "character", "characters", "annotation", "log_side", "log_aspect",
-    "fill", "log_edge", "log_contrast", "at_border",
+    "area", "area_spread", "area_peak", "character", "characters", "annotation", "log_side",
+    "log_aspect", "fill", "log_edge", "log_contrast", "at_border",
 )  # fmt: skip
 _LEAST_SCORE = 1e-3
 
@@ -206,7 +206,7 @@ def _describe(
 ) -> NDArray[np.float64]:
     areas = maps.areas[window][inside]
     characters = maps.characters[window][inside]
-    low, middle = np.percentile(areas, (25, 50))
+    low, middle, high = np.percentile(areas, (25, 50, 95))
     levels = np.percentile(maps.film[window], (5, 95))
     height, width = maps.areas.shape
     rows, columns = window
@@ -217,6 +217,7 @@ def _describe(
         [
             _logit(middle),
             _logit(middle) - _logit(low),
+            _logit(high),
             _logit(characters.max()),
             _logit(characters.mean()),
             _logit(np.percentile(maps.annotations[window][inside], 75)),

@@ -22,7 +22,7 @@ from covid_debug.cleaning.archive import (
     clean_archive,
     read_archive,
 )
-from covid_debug.cleaning.archive_film import ArchiveFilm, ArchiveParams, Finder
+from covid_debug.cleaning.archive_film import ArchiveFilm, ArchiveParams
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.imaging.dicom import DicomFilm
@@ -30,6 +30,7 @@ from covid_debug.imaging.pictures import PictureFilm
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import TextRegion
 from covid_debug.text.base import RegionDetector
+from covid_debug.text.finder import Finder
 from covid_debug.text.screening import Gray
 
 BOXES = CleaningParams(mask_shape="box", dilation_px=2)

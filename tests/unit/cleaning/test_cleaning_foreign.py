@@ -9,7 +9,6 @@ from PIL import Image
 from benchmarks.dicoms import ENCODINGS, change, make_dicom
 from covid_debug.artifacts import read_manifest
 from covid_debug.cleaning.archive import clean_archive
-from covid_debug.cleaning.archive_film import Finder
 from covid_debug.cleaning.foreign import (
     ForeignProof,
     describe_films,
@@ -19,6 +18,7 @@ from covid_debug.cleaning.foreign import (
 from covid_debug.cleaning.foreign_film import ForeignFilm
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.errors import InputContractError
+from covid_debug.text.finder import Finder
 from tests.unit.cleaning.test_cleaning_archive import PLAIN, BrightBoxes
 
 FINDER = Finder(BrightBoxes())
