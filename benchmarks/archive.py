@@ -5,6 +5,7 @@ where there is one.
 """
 
 import io
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from covid_debug.cleaning.archive import ArchiveResult, clean_archive
 from covid_debug.cleaning.archive_film import ArchiveFilm
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.errors import InputContractError
 from covid_debug.imaging.boxes import do_overlap
 from covid_debug.imaging.dicom import DicomFilm
 from covid_debug.imaging.reading import read_film
@@ -50,6 +52,13 @@ class ArchiveBench:
     seed: int = 0
     validator: Path | None = None
     n_workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Check that the validator is a program."""
+        if self.validator is not None and shutil.which(self.validator) is None:
+            raise InputContractError(
+                f"{self.validator}: is no program; expected dciodvfy of dicom3tools"
+            )
 
 
 def bench_archive(bench: ArchiveBench, finder: Finder, out: Path, console: Listener) -> str:

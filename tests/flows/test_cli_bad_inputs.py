@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from tests.cli import call, commands, refusal
@@ -32,9 +30,6 @@ LINES = (
     " --workers 1 --out {out}",
     "clean --verify --data {films} --out {cleaned} --workers 1",
     "prove --data {films} --cleaned {cleaned} --detector marker --workers 1 --out {out}",
-    "clean {pictures} --detector marker --workers 1 --out {out}",
-    "prove {pictures} pictures --detector marker --workers 1 --out {out}",
-    "prove pictures {pictures} --detector marker --workers 1 --out {out}",
     "diff {cleaned} cleaned",
     "diff cleaned {cleaned}",
     "compare --arm original={model} --data original={films} --out {out}",
@@ -80,8 +75,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "full" / "kept").write_text("mine")
     (folder / "said.jsonl").write_text("")
     (folder / "boxes.json").write_text(BOXES)
-    (folder / "pictures").mkdir()
-    cv2.imwrite(str(folder / "pictures" / "a.png"), np.full((64, 64), 60, np.uint8))
     (folder / "list.txt").write_text("1 a.png normal here\n")
     films, model, cleaned = (folder / name for name in ("films", "model", "cleaned"))
     regions = films / "truth_regions.jsonl"
