@@ -39,26 +39,28 @@ class LineRules:
 
     Attributes:
         probability: Least probability of a region that stands alone, in (0, 1).
-        in_line: Least probability of a neighbour of found text along its line, in (0, 1).
+        in_line: Least probability of a neighbour of sure text along its line, in (0, 1).
+        sure: Least probability of text that searches its neighbours, in (0, 1).
         gap: Widest gap to such a neighbour, in heights of the line, >= 0.
         joined_gap: Widest gap between parts of one region, in heights of the line, >= 0.
     """
 
     probability: float = 0.2
     in_line: float = 0.05
+    sure: float = 0.5
     gap: float = 1.6
     joined_gap: float = 0.7
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range(self, "(0, 1)", "probability", "in_line", where="text.marker")
+        check_range(self, "(0, 1)", "probability", "in_line", "sure", where="text.marker")
         check_range(self, "[0, inf)", "gap", "joined_gap", where="text.marker")
 
 
 def choose_text(
     candidates: Sequence[Candidate], probabilities: Sequence[float], rules: LineRules
 ) -> list[int]:
-    """Choose the candidates that are text: sure ones, and their neighbours along the line.
+    """Choose the candidates that are text: likely ones, and neighbours of sure ones in line.
 
     Args:
         candidates: Patches of heat.
@@ -72,7 +74,7 @@ def choose_text(
     open_ones = [
         i for i, share in enumerate(probabilities) if rules.in_line <= share < rules.probability
     ]
-    waiting = list(found)
+    waiting = [i for i in found if probabilities[i] >= rules.sure]
     while waiting and open_ones:
         line = candidates[waiting.pop()].rectangle
         near = [i for i in open_ones if _is_in_line(line, candidates[i].rectangle, rules.gap)]
