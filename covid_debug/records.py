@@ -93,6 +93,11 @@ class TextRegion:
     kind: RegionKind = "unknown"
 
     @property
+    def is_text(self) -> bool:
+        """Whether it is text; an annotation is none."""
+        return self.kind in TEXT_KINDS
+
+    @property
     def box(self) -> Box:
         """Axis-aligned bounds ``(x_min, y_min, x_max, y_max)`` in film pixels."""
         xs = [x for x, _ in self.polygon]
@@ -119,6 +124,11 @@ class FilmRegions:
     regions: tuple[TextRegion, ...]
     error: str | None = None
     rejected: tuple[tuple[TextRegion, str], ...] = ()
+
+    @property
+    def texts(self) -> tuple[TextRegion, ...]:
+        """The regions that are text."""
+        return tuple(region for region in self.regions if region.is_text)
 
 
 @dataclass(frozen=True, slots=True)

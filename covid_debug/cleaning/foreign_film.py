@@ -88,6 +88,7 @@ def compare_film(
         finder.find(image, read_tint(path))
         for image, path in zip(shown, (first, second), strict=True)
     ]
+    before, after = ([region for region in one if region.is_text] for one in found)
     stored = [_open(path) for path in (first, second)]
     difference, top = _subtract(stored, shown)
     height, width = difference.shape
@@ -96,9 +97,9 @@ def compare_film(
     is_visible = difference > _VISIBLE_SHARE * top
     film = ForeignFilm(
         name,
-        text_before=tuple(region.box for region in found[0]),
-        text_after=tuple(region.box for region in found[1]),
-        n_in_filled=sum(_touches(region, is_visible) for region in found[1]),
+        text_before=tuple(region.box for region in before),
+        text_after=tuple(region.box for region in after),
+        n_in_filled=sum(_touches(region, is_visible) for region in after),
         n_changed=int(np.count_nonzero(difference)),
         n_changed_outside=int(np.count_nonzero(outside)),
         n_visible_outside=int(np.count_nonzero(is_visible & ~near)),

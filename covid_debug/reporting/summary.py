@@ -221,6 +221,7 @@ def summarise(
 ) -> RunSummary:
     """Return the content of ``summary.json``; ``n_cards`` films are shown as cards."""
     found, films = regions.values(), filmset.films
+    everything, *_ = by_source = count_by_group(found, {f.image_id: f.source for f in films})
     return RunSummary(
         schema_version=schema_version(REPORT_KIND),
         title=title,
@@ -232,11 +233,11 @@ def summarise(
             by_split={split: len(filmset.select(split)) for split in SPLITS},
         ),
         text=TextSummary(
-            n_scanned=len(regions),
-            n_failed=sum(each.error is not None for each in found),
-            n_films_with_text=sum(bool(each.regions) for each in found),
-            n_regions=sum(len(each.regions) for each in found),
-            by_source=tuple(count_by_group(found, {f.image_id: f.source for f in films})),
+            n_scanned=everything.n_total,
+            n_failed=everything.n_total - everything.n_ok,
+            n_films_with_text=everything.n_with_text,
+            n_regions=everything.n_regions,
+            by_source=tuple(by_source),
             by_class=tuple(count_by_group(found, {f.image_id: f.label for f in films})),
             telling=tell_by_text(films, regions),
         ),

@@ -26,9 +26,9 @@ class GroupStatistics:
         group: Name of the source or class, ``"all"`` for the total.
         n_total: Films that were scanned.
         n_ok: Films that could be read.
-        n_with_text: Readable films with at least one region.
-        n_regions: Accepted regions.
-        n_single_letters: Regions that hold one character, see :func:`is_single_letter`.
+        n_with_text: Readable films with at least one region of text; annotations count nowhere.
+        n_regions: Accepted regions of text.
+        n_single_letters: Those that hold one character, see :func:`is_single_letter`.
         mean_area_share: Mean over readable films of the regions' summed area, as a share of the
             film; 0 without readable films.
         seen_by: Accepted regions by the detectors that saw them, e.g. ``{"marker+rapidocr": 3}``.
@@ -98,18 +98,18 @@ def is_single_letter(region: TextRegion) -> bool:
 def _count(group: str, records: list[FilmRegions]) -> GroupStatistics:
     readable = [record for record in records if record.error is None]
     shares = [
-        sum(_area(region) for region in record.regions) / (record.width * record.height)
+        sum(_area(region) for region in record.texts) / (record.width * record.height)
         for record in readable
     ]
     return GroupStatistics(
         group=group,
         n_total=len(records),
         n_ok=len(readable),
-        n_with_text=sum(bool(record.regions) for record in readable),
-        n_regions=sum(len(record.regions) for record in readable),
-        n_single_letters=sum(is_single_letter(r) for record in readable for r in record.regions),
+        n_with_text=sum(bool(record.texts) for record in readable),
+        n_regions=sum(len(record.texts) for record in readable),
+        n_single_letters=sum(is_single_letter(r) for record in readable for r in record.texts),
         mean_area_share=float(np.mean(shares)) if shares else 0.0,
-        seen_by=_tally(region.detector for record in readable for region in record.regions),
+        seen_by=_tally(region.detector for record in readable for region in record.texts),
         rejected=_tally(
             reason.split(":", 1)[0] for record in readable for _, reason in record.rejected
         ),

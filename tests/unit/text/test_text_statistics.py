@@ -55,3 +55,17 @@ def test_empty_scan_counts_nothing():
     (total,) = count_by_group([], {})
 
     assert (total.n_total, total.mean_area_share, total.seen_by) == (0, 0.0, {})
+
+
+def test_an_annotation_is_no_text():
+    corners = ((0, 0), (5, 0), (5, 5), (0, 5))
+    arrow = TextRegion(corners, 0.9, None, "marker", "annotation")
+    letter = TextRegion(corners, 0.9, "R", "marker", "side_marker")
+
+    (total, *_) = count_by_group(
+        [FilmRegions("a", 10, 10, (arrow,)), FilmRegions("b", 10, 10, (arrow, letter))], {}
+    )
+
+    assert (total.n_ok, total.n_with_text, total.n_regions) == (2, 1, 1)
+    assert (total.n_single_letters, dict(total.seen_by)) == (1, {"marker": 1})
+    assert total.mean_area_share == pytest.approx(0.125)
