@@ -202,7 +202,6 @@ def _write_missed(
     films: Sequence[AnnotatedFilm],
     pixels: Sequence[Gray],
 ) -> None:
-    places = {film.path: number for number, film in enumerate(films)}
     rows = []
     for result in results:
         cases = []
@@ -224,9 +223,8 @@ def _write_missed(
                 }
             )
             said = f"{box.content or box.kind}: {box.size_px:g} px, contrast {found.contrast:.0f}"
-            place = places[film.path]
-            cases.append(_to_case(film, films[place], pixels[place], box.box, said))
-        write_sheet(folder / f"missed-{result.name}.png", cases)
+            cases.append((film, box.box, said))
+        _draw_cases(folder / f"missed-{result.name}.png", cases, films, pixels)
     columns = ("kind", "content", "marks", "is_hard", "size_px", "contrast", "coverage")
     write_csv(folder / MISSED_NAME, ("detector", "number", "film", *_CORNERS, *columns), rows)
 
@@ -237,7 +235,6 @@ def _write_needless(
     films: Sequence[AnnotatedFilm],
     pixels: Sequence[Gray],
 ) -> None:
-    places = {film.path: number for number, film in enumerate(films)}
     rows = []
     for result in results:
         cases = []
@@ -255,22 +252,27 @@ def _write_needless(
                     "is_text_free": int(film.is_text_free),
                 }
             )
-            said = f"{region.kind} {region.confidence:.2f}"
-            place = places[film.path]
-            cases.append(_to_case(film, films[place], pixels[place], region.box, said))
-        write_sheet(folder / f"needless-{result.name}.png", cases)
+            cases.append((film, region.box, f"{region.kind} {region.confidence:.2f}"))
+        _draw_cases(folder / f"needless-{result.name}.png", cases, films, pixels)
     columns = ("kind", "confidence", "is_text_free")
     write_csv(folder / NEEDLESS_NAME, ("detector", "number", "film", *_CORNERS, *columns), rows)
 
 
-def _to_case(score: FilmScore, film: AnnotatedFilm, pixels: Gray, box: Box, said: str) -> Case:
-    return Case(
-        pixels=pixels,
-        box=box,
-        wanted=tuple(one.box for one in film.boxes),
-        seen=tuple(one.region for one in score.regions),
-        caption=(Path(film.path).name[:30], said[:38]),
-    )
+def _draw_cases(
+    path: Path,
+    cases: Sequence[tuple[FilmScore, Box, str]],
+    films: Sequence[AnnotatedFilm],
+    pixels: Sequence[Gray],
+) -> None:
+    """Draw a contact sheet of places: score of the film, place, what is said below."""
+    shown = {film.path: (film, image) for film, image in zip(films, pixels, strict=True)}
+    drawn = []
+    for score, box, said in cases:
+        film, image = shown[score.path]
+        wanted = tuple(one.box for one in film.boxes)
+        seen = tuple(one.region for one in score.regions)
+        drawn.append(Case(image, box, wanted, seen, (Path(film.path).name[:30], said[:38])))
+    write_sheet(path, drawn)
 
 
 def describe_results(results: Sequence[DetectorScores]) -> str:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.tables import to_markdown, write_csv
 from benchmarks.text.annotated import load_annotations
+from benchmarks.text.scoring import MIN_COVERAGE, measure_coverage
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import regions_to_mask
@@ -26,7 +27,6 @@ from covid_debug.text.catalog import build_detector
 SIZES = (0.03, 0.05, 0.08)  # cap height over the film's height
 CONTRASTS = (15, 25, 40, 60)  # gray levels
 TEXTS = ("R", "L", "D", "PORTABLE", "AP ERECT", "12.03.2020")
-MIN_COVERAGE = 0.7
 _BRIGHT_LEVEL = 110  # median of the place, at least
 _MOST_LEVEL = 225  # bright ink needs room above
 _TRIES = 60
@@ -64,15 +64,11 @@ def score_planted(
                 planted = plant_text(film, text, size, contrast, rng)
                 if planted is None:
                     continue
-                pixels, (x0, y0, x1, y1) = planted
+                pixels, box = planted
+                regions = [region for region in detector.detect([pixels])[0] if region.is_text]
                 height, width = film.shape
-                regions = [r for r in detector.detect([pixels])[0] if r.kind != "annotation"]
-                covered = regions_to_mask(regions, width, height)[
-                    int(y0) : int(y1), int(x0) : int(x1)
-                ]
-                scores.append(
-                    PlantedScore(text, size, contrast, bool(covered.mean() >= MIN_COVERAGE))
-                )
+                coverage = measure_coverage(regions_to_mask(regions, width, height), box)
+                scores.append(PlantedScore(text, size, contrast, coverage >= MIN_COVERAGE))
     return scores
 
 

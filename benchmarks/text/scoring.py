@@ -16,7 +16,7 @@ from benchmarks.text.annotated import AnnotatedBox, AnnotatedFilm
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.boxes import to_polygon
 from covid_debug.imaging.regions import regions_to_mask
-from covid_debug.records import TextRegion
+from covid_debug.records import Box, TextRegion
 from covid_debug.text.base import Gray
 
 MIN_COVERAGE = 0.7
@@ -68,7 +68,7 @@ class RegionScore:
     @property
     def is_text(self) -> bool:
         """Whether it says that it is text."""
-        return self.region.kind != "annotation"
+        return self.region.is_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +121,17 @@ def score_film(film: AnnotatedFilm, regions: Sequence[TextRegion], pixels: Gray)
     arrows = [box for box in film.boxes if not box.is_text]
     on_text = regions_to_mask([_as_region(box) for box in texts], *shape)
     on_any = regions_to_mask([_as_region(box) for box in film.boxes], *shape)
-    by_text = regions_to_mask([one for one in regions if one.kind != "annotation"], *shape)
-    by_hand = regions_to_mask([one for one in regions if one.kind == "annotation"], *shape)
+    by_text = regions_to_mask([one for one in regions if one.is_text], *shape)
+    by_hand = regions_to_mask([one for one in regions if not one.is_text], *shape)
     scores = []
     for region in regions:
-        is_text = region.kind != "annotation"
-        allowed, boxes = (on_text, texts) if is_text else (on_any, film.boxes)
+        allowed, boxes = (on_text, texts) if region.is_text else (on_any, film.boxes)
         scores.append(RegionScore(region, _is_needed(region, allowed, boxes)))
 
     needless = regions_to_mask([one.region for one in scores if not one.is_needed], *shape)
 
     def score(box: AnnotatedBox, covered: NDArray[np.bool_]) -> BoxScore:
-        coverage = _coverage(covered, box)
+        coverage = measure_coverage(covered, box.box)
         return BoxScore(box, film.source, coverage, measure_contrast(pixels, box))
 
     return FilmScore(
@@ -159,12 +158,12 @@ def _is_needed(
     mine = regions_to_mask([region], width, height)
     if (mine & allowed).sum() >= MIN_SHARED * max(int(mine.sum()), 1):
         return True
-    return any(_coverage(mine, box) >= MIN_SHARED for box in boxes)
+    return any(measure_coverage(mine, box.box) >= MIN_SHARED for box in boxes)
 
 
-def _coverage(covered: NDArray[np.bool_], box: AnnotatedBox) -> float:
+def measure_coverage(covered: NDArray[np.bool_], box: Box) -> float:
     """Return the covered share of a box whose edges may cut pixels."""
-    x0, y0, x1, y1 = box.box
+    x0, y0, x1, y1 = box
     columns, rows = np.arange(covered.shape[1]), np.arange(covered.shape[0])
     in_x = np.clip(np.minimum(columns + 1, x1) - np.maximum(columns, x0), 0, 1)
     in_y = np.clip(np.minimum(rows + 1, y1) - np.maximum(rows, y0), 0, 1)

@@ -4,7 +4,6 @@ Coloured letters may have the gray of the film behind them, so that the gray fil
 what counts as colour; searching the picture belongs to :mod:`covid_debug.text`.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -41,7 +40,7 @@ def read_tint(path: Path) -> Gray | None:
             return None
         pixels = parse_dicom(path.read_bytes()).pixel_array
         return compute_tint(pixels) if pixels.dtype == np.uint8 and pixels.ndim == 3 else None
-    with Image.open(io.BytesIO(path.read_bytes())) as image:
+    with Image.open(path) as image:
         if image.mode in _GRAY_MODES or image.mode.startswith("I;16"):
             return None
         image.load()

@@ -6,6 +6,7 @@ Owns how both searches are joined; a film without colour costs nothing more.
 import dataclasses
 from typing import Final
 
+from covid_debug.imaging.boxes import area_of, intersect
 from covid_debug.records import Box, TextRegion
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.screening import Detections, Gray
@@ -39,10 +40,5 @@ def inspect_in_colours(detector: RegionDetector, gray: Gray, tint: Gray | None) 
 
 
 def _is_known(region: TextRegion, known: list[Box]) -> bool:
-    x_min, y_min, x_max, y_max = region.box
-    area = max((x_max - x_min) * (y_max - y_min), 1e-9)
-    return any(
-        max(min(x_max, right) - max(x_min, left), 0) * max(min(y_max, low) - max(y_min, top), 0)
-        >= _SAME * area
-        for left, top, right, low in known
-    )
+    least = _SAME * max(area_of(region.box), 1e-9)
+    return any(intersect(region.box, box) >= least for box in known)

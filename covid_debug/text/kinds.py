@@ -125,7 +125,7 @@ class Kinds:
         """
         told = []
         for region in regions:
-            if region.kind != "annotation":
+            if region.is_text:
                 places = _places_of(region, regions, width, height)
                 region = replace(region, kind=self.tell(region.content, places))  # noqa: PLW2901
             told.append(region)

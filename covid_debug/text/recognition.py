@@ -122,7 +122,7 @@ class Reader:
         Returns:
             The regions in their order; ``content`` is None where nothing could be read.
         """
-        wanted = [index for index, region in enumerate(regions) if region.kind != "annotation"]
+        wanted = [index for index, region in enumerate(regions) if region.is_text]
         found = list(regions)
         readings = self.read([regions[index] for index in wanted], image)
         for index, reading in zip(wanted, readings, strict=True):
