@@ -74,7 +74,7 @@ class OverlapRequest(Request):
 
     stage: ClassVar[str] = "plant-overlap"
     makes: ClassVar[str] = "plant_overlap"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     def make(self, out: Path, means: Means) -> None:
         """Write one line a film; films without text in the view need no map."""

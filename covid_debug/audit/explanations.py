@@ -16,11 +16,19 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.perturbation.compose import compose
 from covid_debug.saliency.base import Explainer, explain_void_reason
+from covid_debug.saliency.ranking import Ranking
 
 INSERTED_SHARE = 0.06
 """Most salient pixels that restore the class in the case study's Fig. 6."""
 DELETED_SHARE = 0.12
 """Most salient pixels whose removal loses the class in the case study's Fig. 6."""
+REGION_RANKING: Ranking = "mask_then_gradient"
+"""What chooses these pixels.
+
+Many masks move fewer than 12 % of them. The rest of the region is then taken where the search's
+gradient is largest: raster order would take it from the top of the film, where markers stand. Mass
+and enrichment measure the mask alone.
+"""
 
 
 def explain_films(
@@ -55,7 +63,9 @@ def explain_films(
     explanation = explainer.explain(
         classifier, images, classes, seeds=seeds, baseline=baseline, max_batch=max_batch
     )
-    ranks = rank_units(explanation.saliency.flatten(1)).view(images.shape)
+    has_mask = explanation.keep_mask is not None and explanation.path_gradient is not None
+    region = explanation.rank(REGION_RANKING) if has_mask else explanation.saliency
+    ranks = rank_units(region.flatten(1)).view(images.shape)
     n_pixels = images.shape[-2] * images.shape[-1]
     is_top6 = (ranks < round(INSERTED_SHARE * n_pixels)).to(images.dtype)
     is_top12 = (ranks < round(DELETED_SHARE * n_pixels)).to(images.dtype)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from covid_debug.errors import InputContractError
@@ -23,6 +23,10 @@ Direction = Literal["lower_is_better", "higher_is_better"]
 _DELETION_DIRECTION: Direction = "lower_is_better"
 _INSERTION_DIRECTION: Direction = "higher_is_better"
 Resolution = Literal["image", "grid"]
+Ties = Literal["expected", "raster"]
+
+_LEVELS = 2**19
+"""Values of a projected map that are told apart: the projection's rounding must not order ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,12 @@ class PerturbationProtocol:
         resolution: Rank and perturb single pixels (``"image"``), or the nodes of a grid that is
             upsampled bilinearly (``"grid"``).
         grid_size: Cells in both directions, for ``"grid"``.
-        ties: Equal saliency is ranked in raster order.
+        ties: How units of equal saliency are ordered. ``"expected"``: the score is the mean over
+            random orders of them; ``"raster"``: by rows, top first, which favours whatever lies
+            at the top of a film.
+        n_order_pairs: For ``"expected"``: random orders, the same for every film; each is taken
+            forwards and backwards. A model that adds its units has the exact expected area from
+            one pair; for any other the mean over the pairs estimates it.
     """
 
     n_steps: int = 50
@@ -47,12 +56,20 @@ class PerturbationProtocol:
     scale: OutputScale = "probability"
     resolution: Resolution = "grid"
     grid_size: int = 28
-    ties: Literal["raster"] = "raster"
+    ties: Ties = "expected"
+    n_order_pairs: int = 2
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check_choices(self, "evaluation.deletion_insertion")
-        check_range(self, "[1, inf)", "n_steps", "grid_size", where="evaluation.deletion_insertion")
+        check_range(
+            self,
+            "[1, inf)",
+            "n_steps",
+            "grid_size",
+            "n_order_pairs",
+            where="evaluation.deletion_insertion",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +111,49 @@ class DeletionInsertion:
 
 def rank_units(saliency: Float[Tensor, "N U"]) -> Float[Tensor, "N U"]:
     """Return each unit's rank, 0 = most salient; ties in raster order, as floats."""
-    order = saliency.argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(saliency.shape[1], device=saliency.device, dtype=torch.float64)
+    return _rank(saliency, torch.arange(saliency.shape[1], device=saliency.device))
+
+
+def average_ranks(saliency: Float[Tensor, "N U"]) -> Float[Tensor, "N U"]:
+    """Return each unit's rank, 0 = most salient; tied units share their mean rank."""
+    ordered = (-saliency).sort(dim=1).values
+    first = torch.searchsorted(ordered, -saliency)
+    last = torch.searchsorted(ordered, -saliency, right=True) - 1
+    return (first + last).double() / 2
+
+
+def _rank(values: Tensor, tie_order: Int64[Tensor, " U"]) -> Tensor:
+    """Return ranks, most salient first; ties in the order in which ``tie_order`` lists units."""
+    order = tie_order[values[:, tie_order].argsort(dim=1, descending=True, stable=True)]
+    places = torch.arange(values.shape[1], device=values.device, dtype=torch.float64)
     ranks = torch.empty_like(order, dtype=torch.float64)
     return ranks.scatter_(1, order, places.expand_as(ranks))
+
+
+def _tie_orders(protocol: PerturbationProtocol, n_units: int) -> list[Tensor]:
+    if protocol.ties == "raster":
+        return [torch.arange(n_units, device="cpu")]
+    generator = torch.Generator("cpu").manual_seed(0)
+    forwards = [
+        torch.randperm(n_units, generator=generator, device="cpu")
+        for _ in range(protocol.n_order_pairs)
+    ]
+    return [order for forward in forwards for order in (forward, forward.flip(0))]
+
+
+def _cuts_ties(values: Tensor, n_perturbed: Int64[Tensor, " T"]) -> Bool[Tensor, "N T"]:
+    """Return where the units before a cut and after it are of equal value at the cut."""
+    ordered = values.sort(dim=1, descending=True).values
+    inside = (n_perturbed > 0) & (n_perturbed < values.shape[1])
+    last = (n_perturbed - 1).clamp(min=0)
+    following = n_perturbed.clamp(max=values.shape[1] - 1)
+    return inside & (ordered[:, last] == ordered[:, following])
+
+
+def _round_to_levels(values: Tensor) -> Tensor:
+    least, most = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
+    scale = _LEVELS / (most - least).double().clamp(min=torch.finfo(torch.float64).tiny)
+    return ((values - least) * scale).round()
 
 
 def area_under_curve(
@@ -115,10 +171,11 @@ def compute_deletion_insertion(
     """Measure how fast the score falls when salient units go and rises when they come.
 
     Units are ranked by saliency, most salient first, and perturbed in ``n_steps`` equal
-    fractions. On a grid, the saliency of a node is its least-squares value (exact for maps that
-    were upsampled from that grid). For an additive model with one baseline,
-    ``deletion_score + insertion_score = f(I) + f(B)`` exactly; for a constant model both scores
-    are the constant.
+    fractions. Where a fraction ends among units of equal saliency, the score there is the mean
+    over random orders of them (``protocol.ties``). On a grid, the saliency of a node is its
+    least-squares value (exact for maps that were upsampled from that grid). For an additive model
+    with one baseline, ``deletion_score + insertion_score = f(I) + f(B)`` exactly; for a constant
+    model both scores are the constant.
 
     Args:
         score: Reads the model, on the protocol's scale.
@@ -149,10 +206,18 @@ def compute_deletion_insertion(
     upsampler = GridUpsampler(units, image_size, images)
     finite = saliency.flatten(1).isfinite().all(dim=1)
     clean = torch.where(finite.view(-1, 1, 1, 1), saliency, torch.zeros_like(saliency))
-    ranks = rank_units(upsampler.project(clean).flatten(1))
+    values = upsampler.project(clean).flatten(1)
+    if on_grid:
+        values = _round_to_levels(values)
     n_units = units[0] * units[1]
     steps = torch.arange(protocol.n_steps + 1, device=images.device, dtype=torch.float64)
     n_perturbed = (steps * n_units / protocol.n_steps).round()
+    orders = _tie_orders(protocol, n_units)
+    ranks = torch.stack([_rank(values, order.to(values.device)) for order in orders])
+    is_open = _cuts_ties(values, n_perturbed.long()) & finite[:, None]
+    n_orders = torch.where(is_open, len(orders), 1)
+    whole = torch.ones_like(is_open)  # the first order at every point, the others where they count
+    places = torch.stack([whole, *[is_open] * (len(orders) - 1)]).nonzero()
     deletion_baseline = make_baseline(images, protocol.deletion_baseline)
     insertion_baseline = (
         deletion_baseline
@@ -162,18 +227,14 @@ def compute_deletion_insertion(
 
     def curve(start: Tensor, end: Tensor) -> Tensor:
         """Return scores on the way from ``start`` to ``end``, most salient units first."""
-        points = len(n_perturbed)
-        scores = images.new_empty(n_images * points)
-        for first in range(0, n_images * points, score.max_batch):
-            item = torch.arange(
-                first, min(first + score.max_batch, n_images * points), device=images.device
-            )
-            image, point = item // points, item % points
-            is_kept = ranks[image] >= n_perturbed[point][:, None]
+        total = images.new_zeros(n_images, len(n_perturbed))
+        for first in range(0, len(places), score.max_batch):
+            order, image, point = places[first : first + score.max_batch].T
+            is_kept = ranks[order, image] >= n_perturbed[point][:, None]
             keep = is_kept.to(images.dtype).view(-1, 1, *units)
             perturbed = compose(start[image], end[image], upsampler.upsample(keep))
-            scores[item] = score(perturbed, image)
-        return scores.view(n_images, points)
+            total.index_put_((image, point), score(perturbed, image), accumulate=True)
+        return total / n_orders
 
     deletion_curve = curve(images, deletion_baseline)
     insertion_curve = curve(insertion_baseline, images)

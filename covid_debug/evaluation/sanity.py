@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from covid_debug.errors import InputContractError
-from covid_debug.evaluation.deletion_insertion import rank_units
+from covid_debug.evaluation.deletion_insertion import average_ranks
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.scoring import TargetScore
 from covid_debug.shapes import Images, Saliency
@@ -54,9 +54,9 @@ class RandomisationStep:
 def rank_correlation(first: Saliency, second: Saliency) -> Float[Tensor, " N"]:
     """Return Spearman's correlation of two maps over pixels, NaN where one is constant.
 
-    Ties are ranked in raster order on both sides; a map and itself give 1.
+    Tied pixels share their mean rank.
     """
-    a, b = rank_units(first.flatten(1)), rank_units(second.flatten(1))
+    a, b = average_ranks(first.flatten(1)), average_ranks(second.flatten(1))
     a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
     correlation = (a * b).sum(dim=1) / (a.square().sum(dim=1) * b.square().sum(dim=1)).sqrt()
     for maps in (first.flatten(1), second.flatten(1)):

@@ -7,7 +7,7 @@ computed is each leaf's business; how it is shown is nobody's here.
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, final
 
@@ -20,7 +20,9 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.models.fast_copy import make_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.saliency.inputs import preserved, require_canonical, require_targets
+from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 
 MIN_SCORE_GAP = 0.05
@@ -76,6 +78,8 @@ class Explanation:
         scale: What was read from the model.
         seeds: One per image.
         n_evaluations: Images passed through the model for the whole batch.
+        path_gradient: Gradient on the mask grid, averaged along the method's path, larger = more
+            evidence; None if the method has none.
     """
 
     saliency: Float[Tensor, "N 1 H W"]
@@ -88,6 +92,25 @@ class Explanation:
     scale: OutputScale
     seeds: tuple[int, ...]
     n_evaluations: int
+    path_gradient: Float[Tensor, "N 1 h w"] | None = None
+
+    def rank(self, ranking: Ranking) -> Saliency:
+        """Return the map that another ranking of the same search gives, at image size.
+
+        Args:
+            ranking: See :func:`covid_debug.saliency.ranking.rank_cells`.
+
+        Raises:
+            InputContractError: If the method found no mask.
+        """
+        if self.keep_mask is None or self.path_gradient is None:
+            raise InputContractError(
+                f"{self.method}: found no mask that ranking {ranking!r} could use; take saliency"
+            )
+        cells = rank_cells(self.keep_mask, self.path_gradient, ranking)
+        grid_size = (cells.shape[-2], cells.shape[-1])
+        image_size = (self.saliency.shape[-2], self.saliency.shape[-1])
+        return GridUpsampler(grid_size, image_size, self.saliency).upsample(cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +122,13 @@ class RawExplanation:
         keep_mask: As in :class:`Explanation`.
         diagnostics: The leaf's own tensors, first axis ``N``. A leaf may report a reason of its
             own as ``void_reason``.
+        path_gradient: As in :class:`Explanation`.
     """
 
     saliency: Saliency
     keep_mask: KeepMask | None = None
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+    path_gradient: Float[Tensor, "N 1 h w"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,19 +292,20 @@ class Explainer(ABC, Generic[P]):
                 group = ImageGroup(score, images[part], baseline[part], generators)
                 parts.append(self._explain_group(group, offset=start))
                 n_evaluations += score.n_evaluations
-        saliency, keep_mask, diagnostics = _join(parts)
+        diagnostics = _join_diagnostics(parts)
         target_score = diagnostics.pop("target_score")
         return Explanation(
-            saliency=saliency,
+            saliency=torch.cat([part.saliency for part in parts]).detach(),
             targets=targets.clone(),
             target_score=target_score,
-            keep_mask=keep_mask,
+            keep_mask=_join_grids([part.keep_mask for part in parts]),
             diagnostics=diagnostics,
             method=self.name,
             params=dataclasses.asdict(self.params),  # type: ignore[call-overload]
             scale=scale,
             seeds=tuple(int(seed) for seed in seeds),
             n_evaluations=n_evaluations,
+            path_gradient=_join_grids([part.path_gradient for part in parts]),
         )
 
     @abstractmethod
@@ -337,13 +363,13 @@ class Explainer(ABC, Generic[P]):
             )
 
 
-def _join(
-    parts: Sequence[RawExplanation],
-) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-    pick: Callable[[str], Tensor] = lambda key: torch.cat([p.diagnostics[key] for p in parts])  # noqa: E731
-    masks = [part.keep_mask for part in parts if part.keep_mask is not None]
-    return (
-        torch.cat([part.saliency for part in parts]).detach(),
-        torch.cat(masks).detach() if masks else None,
-        {key: pick(key).detach() for key in parts[0].diagnostics},
-    )
+def _join_grids(parts: Sequence[Tensor | None]) -> Tensor | None:
+    grids = [part for part in parts if part is not None]
+    return torch.cat(grids).detach() if grids else None
+
+
+def _join_diagnostics(parts: Sequence[RawExplanation]) -> dict[str, Tensor]:
+    return {
+        key: torch.cat([part.diagnostics[key] for part in parts]).detach()
+        for key in parts[0].diagnostics
+    }

@@ -29,6 +29,7 @@ from covid_debug.saliency.igos_plus import IGOSPlus, IGOSPlusParams
 from covid_debug.saliency.igos_pp import IGOSPP, IGOSPPParams
 from covid_debug.saliency.leg import LEG, LEGTV, LEGParams, LEGTVParams
 from covid_debug.saliency.mask import Mask, MaskParams
+from covid_debug.saliency.path_gradient import PathGradient, PathGradientParams
 from covid_debug.saliency.rise import RISE, RISEParams
 
 
@@ -54,7 +55,6 @@ _PUBLISHED_SEARCH: Mapping[str, Any] = {
     "n_steps": 20,
     "n_iterations": 15,
     "noise_rule": "fixed",
-    "tie_break": "none",
 }
 """The papers' search, shared by I-GOS and iGOS++."""
 
@@ -69,6 +69,7 @@ EXPLAINERS: Catalog[Entry] = Catalog(
             IGOS, IGOSParams, {**_PUBLISHED_SEARCH, "search_objective": "mask"}
         ),
         "mask": Entry(Mask, MaskParams),
+        "path_gradient": Entry(PathGradient, PathGradientParams),
         "rise": Entry(RISE, RISEParams),
         "leg": Entry(LEG, LEGParams),
         "leg_tv": Entry(LEGTV, LEGTVParams),

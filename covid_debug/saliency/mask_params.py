@@ -5,13 +5,13 @@ from typing import Literal
 
 from covid_debug.errors import InputContractError
 from covid_debug.ranges import check_choices, check_range
+from covid_debug.saliency.ranking import Ranking
 
 Quadrature = Literal["riemann", "rotating", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
 NoiseRule = Literal["fixed", "survive"]
 SearchObjective = Literal["path", "mask"]
 TermOrder = Literal["joint", "alternating"]
-TieBreak = Literal["gradient", "none"]
 OptimizerName = Literal["line_search", "adam", "fixed"]
 
 
@@ -44,10 +44,9 @@ class MaskSearchParams:
         noise_rule: ``"fixed"`` uses ``noise_std`` (published); ``"survive"`` halves it per image,
             down to none, until noise moves neither the film's nor the baseline's score by more
             than a tenth of their gap.
-        tie_break: How cells of equal mask value are ordered in the map. ``"gradient"``: by their
-            mean integrated gradient over the search, in a hundredth of the map's range; more than
-            half of the cells end at exactly 1, where the mask alone leaves their order to chance.
-            ``"none"``: not at all (published).
+        ranking: What ranks the cells of the map: ``"mask"`` (published), ``"mask_then_gradient"``
+            or ``"gradient"``; see :func:`covid_debug.saliency.ranking.rank_cells`. Mask and
+            gradient are results of their own whatever is chosen here.
         search_objective: Line search: measure the decrease over the path (iGOS++) or at the mask
             itself (I-GOS).
     """
@@ -66,7 +65,7 @@ class MaskSearchParams:
     edge_sigma: float = 5e-4
     noise_std: float = 0.045
     noise_rule: NoiseRule = "survive"
-    tie_break: TieBreak = "gradient"
+    ranking: Ranking = "mask"
     search_objective: SearchObjective = "path"
 
     def __post_init__(self) -> None:

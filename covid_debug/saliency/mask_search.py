@@ -11,12 +11,11 @@ from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.saliency.base import VOID_NOISE, ImageGroup, RawExplanation
 from covid_debug.saliency.mask_objective import MaskObjective, Term
-from covid_debug.saliency.mask_params import MaskSearchParams, TieBreak, resolve_step_size
+from covid_debug.saliency.mask_params import MaskSearchParams, resolve_step_size
 from covid_debug.saliency.optimizers import minimise
+from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images
 
-TIE_SHARE = 0.01
-"""Share of the map's range in which ``tie_break="gradient"`` orders equal mask values."""
 _NOISE_TOLERANCE = 0.1
 """Share of the score gap that noise may move the film's or the baseline's score."""
 
@@ -87,30 +86,25 @@ class SearchResult:
             that removing the cell lowers the score.
         diagnostics: Noise, loss trace, steps, and the reason where a map is void.
         upsampler: Carries grids to image size.
-        tie_break: See ``MaskSearchParams``.
+        ranking: What ranks the cells of the map.
     """
 
     masks: Float[Tensor, "N m h w"]
     mean_gradient: Float[Tensor, "N m h w"]
     diagnostics: dict[str, Tensor]
     upsampler: GridUpsampler
-    tie_break: TieBreak
+    ranking: Ranking
 
     def explain(self, *picked: int) -> RawExplanation:
-        """Return the map of the product of some masks: ``1 - M``, upsampled, in [0, 1].
+        """Return the map of the product of some masks, upsampled, in [0, 1].
 
         Args:
             picked: Which of the searched masks are multiplied.
         """
         keep = self.masks[:, picked].prod(dim=1, keepdim=True)
-        removed = 1 - keep
-        if self.tie_break == "gradient":
-            evidence = self.mean_gradient[:, picked].sum(dim=1, keepdim=True)
-            least, most = evidence.amin((2, 3), keepdim=True), evidence.amax((2, 3), keepdim=True)
-            order = (evidence - least) / (most - least).clamp(min=torch.finfo(most.dtype).tiny)
-            moved = removed.amax((2, 3), keepdim=True) > 0  # else the map stays 0: void
-            removed = (1 - TIE_SHARE) * removed + TIE_SHARE * order * moved
-        return RawExplanation(self.upsampler.upsample(removed), keep, self.diagnostics)
+        gradient = self.mean_gradient[:, picked].sum(dim=1, keepdim=True)
+        cells = rank_cells(keep, gradient, self.ranking)
+        return RawExplanation(self.upsampler.upsample(cells), keep, self.diagnostics, gradient)
 
 
 def search_masks(
@@ -155,5 +149,5 @@ def search_masks(
         mean_gradient,
         {**diagnostics, **trace, **extra},
         objective.upsampler,
-        params.tie_break,
+        params.ranking,
     )

@@ -12,6 +12,7 @@ CASES: dict[str, Mapping[str, Any]] = {
     "igos": SEARCH,
     "igos_published": {**SEARCH, "n_steps": 3, "n_iterations": 2},
     "mask": {**SEARCH, "area_weight": 0.01},
+    "path_gradient": {"grid_size": 6, "n_steps": 5},
     "rise": {"n_masks": 20, "mask_grid": 4},
     "leg": {"grid_size": 5, "n_samples": 20},
     "leg_tv": {"grid_size": 5, "n_samples": 20},

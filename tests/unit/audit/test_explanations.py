@@ -1,6 +1,6 @@
 """What is read from a map: the top shares, text's share, and whose film it was."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -91,3 +91,26 @@ def test_the_target_decides_whose_probability_is_read() -> None:
     assert evidence.insertion_top6 == pytest.approx(0.94, abs=1e-6)
     assert evidence.deletion_top12 == pytest.approx(0.12, abs=1e-6)
     assert (evidence.insertion_restores, evidence.deletion_loses) == (True, True)
+
+
+class Masked(Ready):
+    """A mask that moved three pixels of the last row, and a gradient that falls from the top."""
+
+    def explain(self, *args, **kwargs) -> Explanation:
+        keep = torch.ones(1, 1, SIDE, SIDE)
+        keep[..., -1, :3] = 0.0
+        found = super().explain(*args, **kwargs)
+        return replace(found, saliency=1 - keep, keep_mask=keep, path_gradient=-falling())
+
+
+def test_text_is_measured_by_the_mask_and_the_region_goes_on_by_the_gradient(monkeypatch) -> None:
+    weights = torch.zeros(1, 1, SIDE, SIDE)
+    weights[..., -1, 3:] = 1.0  # what the mask left alone and the gradient says
+    monkeypatch.setitem(globals(), "Ready", Masked)
+
+    (evidence,) = read(weights, falling())
+
+    # Raster order would go on in the first row, in the text, and reveal nothing.
+    assert evidence.mass_in_text == 0
+    assert evidence.insertion_top6 == pytest.approx(3 / 7, abs=1e-6)
+    assert evidence.deletion_loses is True

@@ -7,11 +7,13 @@ from covid_debug.errors import InputContractError
 from covid_debug.evaluation.deletion_insertion import (
     PerturbationProtocol,
     area_under_curve,
+    average_ranks,
     compute_deletion_insertion,
     rank_units,
 )
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import BaselineSpec, blur_baseline
+from covid_debug.perturbation.upsampling import GridUpsampler
 from tests.toys import Additive, Constant, Patch, bright_patch_images, formula, wrap
 
 BLACK = BaselineSpec("constant", 0.0)
@@ -175,3 +177,79 @@ def test_deletion_and_insertion_have_baselines_of_their_own() -> None:
 
     assert result.deletion_curve[0].tolist() == pytest.approx([0.5, 0.25])
     assert result.insertion_curve[0].tolist() == pytest.approx([0.75, 0.5])
+
+
+def test_expected_area_of_an_additive_model_is_exact_from_one_pair_of_orders() -> None:
+    # Units 0 and 3 go first, then four tied units, then three more: in expectation the tied ones
+    # go in equal parts.
+    images = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    weights = formula((1, 1, 3, 3), seed=3)
+    saliency = torch.tensor([3.0, 1, 1, 2, 0, 1, 1, -1, -2]).double().view(1, 1, 3, 3)
+    protocol = PerturbationProtocol(
+        n_steps=9, resolution="image", deletion_baseline=BLACK, insertion_baseline=BLACK,
+        n_order_pairs=1,
+    )  # fmt: skip
+
+    result = compute_deletion_insertion(scorer(Additive(weights), 1, 3), images, saliency, protocol)
+
+    share = (weights / weights.sum()).flatten().tolist()
+    tied = sum(share[k] for k in (1, 2, 5, 6)) / 4
+    parts = [share[0], share[3], tied, tied, tied, tied, share[4], share[7], share[8]]
+    left = [1 - sum(parts[:k]) for k in range(10)]
+    expected = sum(a + b for a, b in itertools.pairwise(left)) / 18
+    assert float(result.deletion_score) == pytest.approx(expected, abs=1e-12)
+    assert float(result.insertion_score) == pytest.approx(1 - expected, abs=1e-12)
+
+
+def test_expected_score_is_the_mean_over_all_orders_of_the_ties() -> None:
+    images = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+    saliency = torch.tensor([[[[0.5, 0.5], [0.5, 0.9]]]]).double()
+    score = scorer(Patch(0, 0, 1, steepness=9.0), 1, 2)  # reads the first pixel alone
+    blacks = {"deletion_baseline": BLACK, "insertion_baseline": BLACK, "resolution": "image"}
+
+    def deletion(order: tuple[float, ...]) -> float:
+        ranked = torch.tensor([*order, 9.0]).double().view(1, 1, 2, 2)
+        protocol = PerturbationProtocol(n_steps=4, **blacks)
+        return float(compute_deletion_insertion(score, images, ranked, protocol).deletion_score)
+
+    every = [deletion(order) for order in itertools.permutations([1.0, 2.0, 3.0])]
+    protocol = PerturbationProtocol(n_steps=4, n_order_pairs=400, **blacks)
+    result = compute_deletion_insertion(score, images, saliency, protocol)
+
+    assert max(every) - min(every) > 0.2
+    assert float(result.deletion_score) == pytest.approx(sum(every) / 6, abs=0.01)
+
+
+def test_cells_that_a_mask_left_alone_are_ties_also_after_projection() -> None:
+    grid = torch.zeros(1, 1, 6, 6)
+    grid[0, 0, 2, 3], grid[0, 0, 4, 1] = 1.0, 0.4
+    images = bright_patch_images(1)
+    saliency = GridUpsampler((6, 6), (16, 16), images).upsample(grid)
+    score = TargetScore(wrap(Patch(4, 4, 6)), torch.ones(1, dtype=torch.int64))
+    protocol = PerturbationProtocol(n_steps=9, grid_size=6, n_order_pairs=3)
+
+    result = compute_deletion_insertion(score, images, saliency, protocol)
+
+    # Nine cuts: none at the two ends, eight among the 34 tied cells.
+    assert score.n_evaluations == 2 * (2 + 8 * 6)
+    assert result.n_scored == 1
+
+
+def test_a_ranking_without_ties_needs_one_order() -> None:
+    images = formula((2, 1, 8, 8))
+    saliency = formula((2, 1, 8, 8), seed=5)
+    score = scorer(Patch(1, 1, 3), 2, 8)
+    found = compute_deletion_insertion(score, images, saliency, PerturbationProtocol(grid_size=4))
+    evaluations = score.n_evaluations
+    raster = compute_deletion_insertion(
+        score, images, saliency, PerturbationProtocol(grid_size=4, ties="raster")
+    )
+
+    assert evaluations < 2 * 2 * 51 * 1.2  # 16 units in 50 steps: a cut may repeat, none is open
+    torch.testing.assert_close(found.deletion_curve, raster.deletion_curve)
+
+
+def test_average_ranks_are_shared_by_ties() -> None:
+    ranks = average_ranks(torch.tensor([[1.0, 2.0, 1.0, 2.0, 1.0], [5.0, 4.0, 3.0, 2.0, 1.0]]))
+
+    assert ranks.tolist() == [[3.0, 0.5, 3.0, 0.5, 3.0], [0.0, 1.0, 2.0, 3.0, 4.0]]

@@ -10,8 +10,9 @@ from covid_debug.saliency.catalog import build_explainer
 from covid_debug.saliency.igos_pp import IGOSPP
 from covid_debug.saliency.mask_objective import MaskObjective, Term, path_nodes
 from covid_debug.saliency.mask_params import MaskSearchParams, resolve_step_size
-from covid_debug.saliency.mask_search import TIE_SHARE, SearchResult, choose_noise
+from covid_debug.saliency.mask_search import SearchResult, choose_noise
 from covid_debug.saliency.optimizers import minimise
+from covid_debug.saliency.ranking import TIE_SHARE, rank_cells
 from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unchecked, wrap
 
 ONES = torch.ones(1, dtype=torch.int64)
@@ -100,24 +101,85 @@ def test_alternating_terms_average_to_the_joint_objective(search_objective: str)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_cells_that_the_search_leaves_alone_are_ordered_by_their_evidence() -> None:
+def test_the_map_ranks_by_the_mask_and_the_gradient_is_a_result_of_its_own() -> None:
     images = bright_patch_images(1)
     classifier = wrap(Patch(4, 4, 6))
     options = {"grid_size": 6, "n_iterations": 8, "noise_std": 0.0, "area_weight": 2.0}
 
-    plain = build_explainer("igos", tie_break="none", **options)
-    ordered = build_explainer("igos", **options)
+    by_mask, by_both, by_gradient = (
+        build_explainer("igos", ranking=ranking, **options).explain(
+            classifier, images, ONES, seeds=[1]
+        )
+        for ranking in ("mask", "mask_then_gradient", "gradient")
+    )
 
-    without = plain.explain(classifier, images, ONES, seeds=[1])
-    with_order = ordered.explain(classifier, images, ONES, seeds=[1])
-    assert torch.equal(without.keep_mask, with_order.keep_mask)
-    assert float((without.saliency - with_order.saliency).abs().max()) <= TIE_SHARE
-    untouched = with_order.keep_mask == 1
     nodes = [0, 3, 6, 9, 12, 15]  # pixels on which the grid's nodes lie
-    at_nodes = with_order.saliency[:, :, nodes][..., nodes]
+    at_nodes = [r.saliency[:, :, nodes][..., nodes] for r in (by_mask, by_both, by_gradient)]
+    keep, gradient = by_mask.keep_mask, by_mask.path_gradient
+    torch.testing.assert_close(at_nodes[0], 1 - keep)
+    untouched = keep == 1
     assert untouched.sum() > 4
-    assert len(at_nodes[untouched].unique()) > 4
-    assert float(at_nodes[untouched].max()) < float(at_nodes[~untouched].max())
+    assert len(at_nodes[0][untouched].unique()) == 1
+    assert float((by_mask.saliency - by_both.saliency).abs().max()) <= TIE_SHARE
+    assert len(at_nodes[1][untouched].unique()) > 4
+    assert float(at_nodes[1][untouched].max()) < float(at_nodes[1][~untouched].max())
+    scaled = (gradient - gradient.min()) / (gradient.max() - gradient.min())
+    torch.testing.assert_close(at_nodes[2], scaled)
+    for other in (by_both, by_gradient):
+        assert torch.equal(other.keep_mask, keep)
+        assert torch.equal(other.path_gradient, gradient)
+
+
+def test_a_mask_that_did_not_move_is_not_made_an_explanation_by_its_gradient() -> None:
+    keep, gradient = torch.ones(1, 1, 2, 2), torch.tensor([[[[0.0, 1.0], [2.0, 4.0]]]])
+
+    assert torch.equal(rank_cells(keep, gradient, "mask_then_gradient"), torch.zeros(1, 1, 2, 2))
+    assert torch.equal(rank_cells(keep, gradient, "gradient"), gradient / 4)
+
+
+def test_bad_rankings_and_grids_are_refused() -> None:
+    keep = torch.ones(1, 1, 2, 2)
+    with unchecked(), pytest.raises(InputContractError, match="ranking is 'ties'; expected one"):
+        rank_cells(keep, keep, "ties")
+    with unchecked(), pytest.raises(InputContractError, match="expected the same grid"):
+        rank_cells(keep, torch.ones(1, 1, 3, 3), "mask")
+
+
+def test_path_gradient_of_an_additive_score_is_exact_and_complete() -> None:
+    images, weights = formula((1, 1, SIDE, SIDE)).float(), formula((1, 1, SIDE, SIDE), seed=4)
+    classifier = wrap(Additive(weights.float()), SIDE)
+    baseline = torch.full_like(images, 0.25)
+
+    result = build_explainer("path_gradient", grid_size=6, n_steps=3).explain(
+        classifier, images, ONES, seeds=[0], baseline=baseline
+    )
+
+    gap = result.diagnostics["score_gap"]
+    torch.testing.assert_close(result.path_gradient.sum(dim=(1, 2, 3)), gap, rtol=1e-4, atol=1e-6)
+    upsampler = GridUpsampler((6, 6), (SIDE, SIDE), images)
+    share = (weights / weights.sum()).float() * (images - baseline)
+    expected = upsampler._rows.T @ share @ upsampler._columns
+    torch.testing.assert_close(result.path_gradient, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.saliency, upsampler.upsample(result.path_gradient))
+    assert result.keep_mask is None
+    assert result.n_evaluations == 3 + 2
+
+
+def test_path_gradient_is_the_search_at_a_frozen_mask() -> None:
+    images, classifier = bright_patch_images(1), wrap(Patch(4, 4, 6))
+    n_steps = 64
+
+    frozen = build_explainer(
+        "igos_plus", grid_size=6, n_iterations=1, optimizer="fixed", step_size=1e-9,
+        n_steps=n_steps, quadrature="riemann", noise_std=0.0, area_weight=0.0, tv_weight=0.0,
+    ).explain(classifier, images, ONES, seeds=[0])  # fmt: skip
+    found = build_explainer("path_gradient", grid_size=6, n_steps=n_steps).explain(
+        classifier, images, ONES, seeds=[0]
+    )
+
+    # Deletion weighs a point of the path by t, insertion by 1 - t: together every point alike.
+    scale = float(found.path_gradient.abs().max())
+    torch.testing.assert_close(found.path_gradient, frozen.path_gradient, rtol=0, atol=0.03 * scale)
 
 
 class Bowl:
@@ -388,7 +450,7 @@ def test_result_of_igos_pp_is_the_mask_that_its_terms_name(monkeypatch, result, 
     masks = values.view(1, 2, 1, 1).expand(1, 2, 4, 4)
     images = bright_patch_images(1)
     upsampler = GridUpsampler((4, 4), (SIDE, SIDE), images)
-    found = SearchResult(masks, torch.zeros_like(masks), {}, upsampler, "none")
+    found = SearchResult(masks, torch.zeros_like(masks), {}, upsampler, "mask")
     monkeypatch.setattr("covid_debug.saliency.igos_pp.search_masks", lambda *_: found)
     score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
 
