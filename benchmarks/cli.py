@@ -224,6 +224,15 @@ def bench_saliency_command(
         ),
     ] = None,
     yardstick_films: Annotated[int, typer.Option("--yardstick-films", min=1)] = 24,
+    rankings: Annotated[
+        int,
+        typer.Option(
+            "--rankings",
+            min=0,
+            help="Films of the table search x ranking, published searches among them (minutes a"
+            " film); without --method nothing else is measured.",
+        ),
+    ] = 0,
     paper: Annotated[bool, typer.Option("--paper", help="The papers' tables beside ours.")] = False,
     sanity: Annotated[bool, typer.Option("--sanity", help="Sanity checks of iGOS++.")] = False,
     control: Annotated[
@@ -257,6 +266,7 @@ def bench_saliency_command(
         methods=tuple(method or ()),
         yardstick_grids=tuple(yardstick or ()),
         yardstick_films=yardstick_films,
+        ranking_films=rankings,
         seed=seed,
         paper=paper,
         sanity=sanity,

@@ -15,6 +15,7 @@ from benchmarks.saliency.figures import write_figures, write_gallery
 from benchmarks.saliency.films import FilmChoice, ModelChoice, describe_weights
 from benchmarks.saliency.measure import GROUP, run_saliency_benchmark
 from benchmarks.saliency.paper import paper_markdown
+from benchmarks.saliency.rankings import SEARCHES, rank_searches
 from benchmarks.saliency.runs import MAX_BATCH, BenchFilms, BenchPlan
 from benchmarks.saliency.sanity import check_igos_pp
 from benchmarks.saliency.tables import summarise, write_tables
@@ -26,7 +27,8 @@ from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
 from covid_debug.saliency.grad_cam import find_target_layer
 from covid_debug.terminal import RunConsole
 
-PRESETS = ("igos_pp_published", "igos_published")
+PRESETS = ("igos_pp_published", "igos_plus_published", "igos_published", "mask_published")
+"""Entries that run only where they are named: each map takes minutes, or is another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,11 @@ class SaliencyBench:
         model: The classifier.
         films: What is explained.
         grids: Cells a side.
-        methods: Catalogue names; all but the slow presets where empty.
+        methods: Catalogue names; all but the slow presets where empty, and none where only
+            rankings are asked for.
         yardstick_grids: Grids at which the plain published algorithm runs, too.
         yardstick_films: At most so many films for it.
+        ranking_films: Films of the table of searches and rankings; 0 leaves it out.
         seed: Run seed.
         paper: Lay the papers' numbers beside ours.
         sanity: Run the sanity checks of iGOS++.
@@ -53,6 +57,7 @@ class SaliencyBench:
     methods: tuple[str, ...] = ()
     yardstick_grids: tuple[int, ...] = ()
     yardstick_films: int = 24
+    ranking_films: int = 0
     seed: int = 0
     paper: bool = False
     sanity: bool = False
@@ -83,6 +88,11 @@ def bench_saliency(request: SaliencyBench, out: Path, console: RunConsole) -> st
     classifier = model.classifier
     films, views = request.films.load(model, out, request.seed, console)
     console.say(f"{len(films.names)} films")
+    with torch.no_grad():
+        classifier(films.images[:1])  # warm up
+    table = _rank(request, classifier, films, out, console) if request.ranking_films else ""
+    if table and not request.methods:
+        return table
     defaults = default_methods(classifier)
     plan = BenchPlan(
         methods={name: defaults.get(name, {}) for name in (request.methods or defaults)},
@@ -93,12 +103,11 @@ def bench_saliency(request: SaliencyBench, out: Path, console: RunConsole) -> st
         model_key=describe_weights(classifier),
         parts=out / "parts",
     )
-    with torch.no_grad():
-        classifier(films.images[:1])  # warm up
     runs = run_saliency_benchmark(classifier, films, plan, console.say)
     rows = summarise(runs, films, seed=request.seed)
     write_tables(rows, out, facts=_describe(request, plan, films))
     text = (out / "saliency.md").read_text(encoding="utf-8")
+    text += f"\n{table}" if table else ""
     if request.paper:
         text += "\n" + paper_markdown(rows)
     write_figures(runs, films, views, classifier.class_names, out)
@@ -120,6 +129,29 @@ def default_methods(classifier: Classifier) -> dict[str, dict[str, Any]]:
     side = min(classifier.image_size)
     methods["occlusion"] = {"window_px": max(side // 7, 2), "stride_px": max(side // 14, 1)}
     return methods
+
+
+def _rank(
+    request: SaliencyBench,
+    classifier: Classifier,
+    films: BenchFilms,
+    out: Path,
+    console: RunConsole,
+) -> str:
+    sections = [
+        rank_searches(
+            classifier,
+            films.pick(0, request.ranking_films),
+            out / f"rankings-{grid}",
+            searches=tuple(SEARCHES),
+            grid=grid,
+            seed=request.seed,
+            model_key=describe_weights(classifier),
+            say=console.say,
+        )
+        for grid in request.grids
+    ]
+    return "\n".join(sections)
 
 
 def _with_phantoms(request: SaliencyBench, folder: Path, console: RunConsole) -> SaliencyBench:

@@ -25,8 +25,8 @@ class PublishedConstants:
         n_steps: Path points ``S``.
         n_iterations: Mask updates.
         tv_weight: ``l2``.
-        tv_power: ``b`` of the bilateral term; its sigma is ``edge_sigma``.
-        edge_sigma: 0.01 of ImageNet-normalised images.
+        tv_power: ``b`` of both smoothness terms, which are averaged (supplement C).
+        edge_sigma: Of the bilateral term; 0.01 of ImageNet-normalised images.
         noise_std: 0.2 of ImageNet-normalised images.
         max_step: ``a_u``.
         min_step: ``a_l``.
@@ -65,7 +65,7 @@ def explain_plainly(
         baseline: What replaces removed pixels, same shape.
         target: Class index.
         grid_size: Cells of the masks in both directions.
-        noise_std: Noise added to the film at each path point.
+        noise_std: Noise added to the perturbed image at each path point.
         generator: Source of the noise.
         constants: The paper's where None.
 
@@ -93,16 +93,17 @@ def explain_plainly(
         """Return the sum of scores over the path points of one mask."""
         keep = upsample(fractions * mask)
         keep = 1 - keep if insertion else keep
-        return score((image + noise) * keep + baseline * (1 - keep)).sum()
+        return score(image * keep + baseline * (1 - keep) + noise).sum()
 
     def price(mask: Tensor) -> Tensor:
         area = (1 - mask).mean()  # |1 - M|_1 on [0, 1]
         full = upsample(mask)
-        smooth = torch.zeros_like(area)
+        plain, bilateral = torch.zeros_like(area), torch.zeros_like(area)
         for axis in (-2, -1):
+            plain = plain + (mask.diff(dim=axis).abs() ** c.tv_power).mean()
             discount = torch.exp(-(image.diff(dim=axis) ** 2) / c.edge_sigma)
-            smooth = smooth + (discount * full.diff(dim=axis).abs() ** c.tv_power).mean()
-        return area_weight * area + c.tv_weight * smooth
+            bilateral = bilateral + (discount * full.diff(dim=axis).abs() ** c.tv_power).mean()
+        return area_weight * area + c.tv_weight * (plain + bilateral) / 2
 
     def objective(mx: Tensor, my: Tensor, noise: Tensor) -> Tensor:
         data = (

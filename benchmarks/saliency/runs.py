@@ -16,7 +16,7 @@ from torch import Tensor
 from covid_debug.artifacts import artifact_key
 
 MAX_BATCH = 64
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,18 +57,33 @@ _PUBLISHED_SEARCH: Mapping[str, Any] = {
     "noise_rule": "fixed",
 }
 """The papers' search, shared by I-GOS and iGOS++."""
+_PUBLISHED_PP: Mapping[str, Any] = {**_PUBLISHED_SEARCH, "smoothness": "both"}
+"""The form of iGOS++ that its authors run: plain and bilateral total variation averaged."""
+_PUBLISHED_MASK: Mapping[str, Any] = {
+    "optimizer": "adam",
+    "step_size": 0.1,
+    "quadrature": "end",
+    "n_iterations": 500,
+    "smoothness": "plain",
+    "area_weight": 0.01,
+    "tv_weight": 0.2,
+    "noise_std": 0.0,
+}
+"""Mask as it is compared with I-GOS."""
 
 EXPLAINERS: Catalog[Entry] = Catalog(
     "saliency.catalog",
     {
         "igos_pp": Entry(IGOSPP, IGOSPPParams),
-        "igos_pp_published": Entry(IGOSPP, IGOSPPParams, _PUBLISHED_SEARCH),
+        "igos_pp_published": Entry(IGOSPP, IGOSPPParams, _PUBLISHED_PP),
         "igos_plus": Entry(IGOSPlus, IGOSPlusParams),
+        "igos_plus_published": Entry(IGOSPlus, IGOSPlusParams, _PUBLISHED_PP),
         "igos": Entry(IGOS, IGOSParams),
         "igos_published": Entry(
             IGOS, IGOSParams, {**_PUBLISHED_SEARCH, "search_objective": "mask"}
         ),
         "mask": Entry(Mask, MaskParams),
+        "mask_published": Entry(Mask, MaskParams, _PUBLISHED_MASK),
         "path_gradient": Entry(PathGradient, PathGradientParams),
         "rise": Entry(RISE, RISEParams),
         "leg": Entry(LEG, LEGParams),

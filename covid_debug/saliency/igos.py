@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from covid_debug.saliency.base import Source
-from covid_debug.saliency.mask_params import Smoothness
+from covid_debug.saliency.mask_params import NoisePlace, Smoothness
+from covid_debug.saliency.mask_search import SHARED_DEVIATIONS
 from covid_debug.saliency.single_mask import SingleMaskExplainer, SingleMaskParams
 
 
 @dataclass(frozen=True)
 class IGOSParams(SingleMaskParams):
-    """Parameters of I-GOS, with the paper's plain total variation."""
+    """Parameters of I-GOS, with the paper's plain total variation and noise on the film."""
 
     smoothness: Smoothness = "plain"
+    noise_on: NoisePlace = "film"
 
 
 class IGOS(SingleMaskExplainer[IGOSParams]):
@@ -25,7 +27,7 @@ class IGOS(SingleMaskExplainer[IGOSParams]):
     source: ClassVar[Source] = Source(
         paper="qi2020igos",
         equations="objective (2), integrated gradient (4), total gradient (6), revised Armijo (8)",
-        deviations="default optimiser is Adam on one rotating path point; preset igos_published is"
-        " the paper's",
+        deviations="Default: Adam on one rotating path point, fifty iterations, noise only as large"
+        f" as the scores survive. Preset igos_published is the paper's search. {SHARED_DEVIATIONS}",
     )
     params: IGOSParams

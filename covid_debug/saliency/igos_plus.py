@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from covid_debug.saliency.base import Source
+from covid_debug.saliency.mask_search import SHARED_DEVIATIONS
 from covid_debug.saliency.single_mask import Losses, SingleMaskExplainer, SingleMaskParams
 
 
@@ -25,6 +26,9 @@ class IGOSPlus(SingleMaskExplainer[IGOSPlusParams]):
     source: ClassVar[Source] = Source(
         paper="khorram2021igospp",
         equations="the naive extension of section 3.2: an insertion loss added to I-GOS",
-        deviations="default optimiser is Adam on one rotating path point",
+        deviations="Default: Adam on one rotating path point, fifty iterations, bilateral total"
+        " variation alone, noise only as large as the scores survive. Preset igos_plus_published"
+        " has the search of igos_pp_published; losses='insertion' is the insertion-only row."
+        f" {SHARED_DEVIATIONS}",
     )
     params: IGOSPlusParams

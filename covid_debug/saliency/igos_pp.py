@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 from covid_debug.saliency.mask_objective import Term
 from covid_debug.saliency.mask_params import MaskSearchParams
-from covid_debug.saliency.mask_search import search_masks
+from covid_debug.saliency.mask_search import SHARED_DEVIATIONS, search_masks
 
 Result = Literal["product", "deletion_mask", "insertion_mask"]
 
@@ -42,8 +42,13 @@ class IGOSPP(Explainer[IGOSPPParams]):
         paper="khorram2021igospp",
         equations="objective (4), integrated gradients of deletion and insertion, bilateral TV,"
         " line search over the path intervals",
-        deviations="default optimiser is Adam on one rotating path point; preset igos_pp_published"
-        " is the paper's. Noise draws are common to both sides of the line search.",
+        deviations="Default: Adam on one rotating path point, fifty iterations, the terms of single"
+        " masks and of their product in turn at twice the weight, bilateral total variation alone,"
+        " noise only as large as the scores survive. Preset igos_pp_published is the paper's search"
+        " with the mean of plain and bilateral total variation (supplement C). The four scores are"
+        " halved, as in the authors' total gradient. The line search compares means over the path"
+        " instead of sums, takes the price at the mask instead of along the path, and has the same"
+        f" noise draws on both sides. {SHARED_DEVIATIONS}",
     )
     needs_gradient: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from covid_debug.saliency.base import Source
 from covid_debug.saliency.mask_params import Quadrature, Smoothness
+from covid_debug.saliency.mask_search import SHARED_DEVIATIONS
 from covid_debug.saliency.single_mask import SingleMaskExplainer, SingleMaskParams
 
 
@@ -31,6 +32,9 @@ class Mask(SingleMaskExplainer[MaskParams]):
     source: ClassVar[Source] = Source(
         paper="fong2017mask",
         equations="the deletion objective with total variation",
-        deviations="starts from a mask of ones and needs no jitter, as in the I-GOS comparison",
+        deviations="Starts from a mask of ones instead of the best blurred disc, without jitter and"
+        " with total variation of power 2, as in the comparison of [qi2020igos]. Preset"
+        " mask_published pins the constants that are compared there; the default has the same."
+        f" {SHARED_DEVIATIONS}",
     )
     params: MaskParams

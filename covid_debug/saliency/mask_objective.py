@@ -79,10 +79,11 @@ class MaskObjective:
     With keep masks ``V`` of shape ``(N, n_masks, h, w)``, path points ``t_s`` with weights
     ``w_s`` and terms ``k`` over products ``M_k`` of masks::
 
-        J(V) = sum_k weight_k * sum_s w_s * (+-) f(Phi(I + noise_s, B, t_s * M_k))
+        J(V) = sum_k weight_k * sum_s w_s * (+-) f(Phi(I, B, t_s * M_k) + noise_s)
                + l1 * mean|1 - M| + l2 * TV(M),      M = product of all masks,
 
-    where an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign. The gradient of the
+    where an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign; under
+    ``noise_on="film"`` the noise is added to ``I`` instead. The gradient of the
     first line is the integrated gradient of the papers. Under ``search_objective="mask"`` the
     *value* takes the last path point alone, the mask itself, and the gradient stays integrated.
     Everything is per image: ``J`` of one image never depends on another.
@@ -249,10 +250,13 @@ class MaskObjective:
         grids = products[row, self._product_of_item[point]] * fraction
         keep = self.upsampler.upsample(grids).unsqueeze(1)
         keep = torch.where(self._is_insertion[point].view(-1, 1, 1, 1), 1 - keep, keep)
-        images = self.images[image_index]
-        if self.noise is not None:
-            images = images + self.noise[image_index, step]
-        return compose(images, self.baseline[image_index], keep), image_index
+        images, baseline = self.images[image_index], self.baseline[image_index]
+        if self.noise is None:
+            return compose(images, baseline, keep), image_index
+        noise = self.noise[image_index, step]
+        if self.params.noise_on == "film":
+            return compose(images + noise, baseline, keep), image_index
+        return compose(images, baseline, keep) + noise, image_index
 
     def _price(self, masks: Tensor, rows: Tensor) -> Tensor:
         keep = masks.prod(dim=1, keepdim=True) if masks.shape[1] > 1 else masks

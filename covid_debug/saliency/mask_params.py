@@ -10,6 +10,7 @@ from covid_debug.saliency.ranking import Ranking
 Quadrature = Literal["riemann", "rotating", "end"]
 Smoothness = Literal["plain", "bilateral", "both"]
 NoiseRule = Literal["fixed", "survive"]
+NoisePlace = Literal["perturbed", "film"]
 SearchObjective = Literal["path", "mask"]
 TermOrder = Literal["joint", "alternating"]
 OptimizerName = Literal["line_search", "adam", "fixed"]
@@ -39,8 +40,10 @@ class MaskSearchParams:
         tv_power: Exponent ``b`` of the mask differences.
         smoothness: Plain TV of the grid, bilateral TV of the upsampled mask, or their mean.
         edge_sigma: Edge scale of the bilateral term, squared intensity units.
-        noise_std: Standard deviation of the noise added to the film at each path point, in
-            [0, 1] intensities; 0.045 is the published 0.2 of ImageNet-normalised images.
+        noise_std: Standard deviation of the noise added at each path point, in [0, 1]
+            intensities; 0.045 is the published 0.2 of ImageNet-normalised images.
+        noise_on: What it is added to: the ``"perturbed"`` image (iGOS++), or the ``"film"`` before
+            it is perturbed (I-GOS), where it vanishes with what the mask removes.
         noise_rule: ``"fixed"`` uses ``noise_std`` (published); ``"survive"`` halves it per image,
             down to none, until noise moves neither the film's nor the baseline's score by more
             than a tenth of their gap.
@@ -64,6 +67,7 @@ class MaskSearchParams:
     smoothness: Smoothness = "bilateral"
     edge_sigma: float = 5e-4
     noise_std: float = 0.045
+    noise_on: NoisePlace = "perturbed"
     noise_rule: NoiseRule = "survive"
     ranking: Ranking = "mask"
     search_objective: SearchObjective = "path"

@@ -16,6 +16,13 @@ from covid_debug.saliency.optimizers import minimise
 from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images
 
+SHARED_DEVIATIONS = (
+    "Films are gray in [0, 1], so noise and edge scale are the published ones divided by the"
+    " deviation of ImageNet intensities. Area and total variation are means, not sums; the area is"
+    " mean(1 - M), whose slope at M = 1 is the price itself. The result has the mean gradient of"
+    " the search beside the mask."
+)
+"""What every mask method of this package has in common and no paper has."""
 _NOISE_TOLERANCE = 0.1
 """Share of the score gap that noise may move the film's or the baseline's score."""
 

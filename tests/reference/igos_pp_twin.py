@@ -63,25 +63,24 @@ def price(mask, image, area_weight, tv_weight, sigma, smoothness):
 
 
 def path_objective(f, image, baseline, noise, mx, my, nodes, weights, own=0.5, joint=0.5):
-    """The four scores along the path; ``noise[s]`` is added to the film at point s.
+    """The four scores along the path; ``noise[s]`` is added to what is perturbed at point s.
 
     ``own`` weighs the scores of the single masks, ``joint`` those of the product.
     """
     height, width = image.shape
     total = 0.0
     for s, t in enumerate(nodes):
-        noisy = image + noise[s]
         mxy = mx * my
         value = 0.0
         if own:
             value = own * (
-                f(phi(noisy, baseline, upsample(t * mx, height, width)))
-                - f(phi(noisy, baseline, 1 - upsample(t * my, height, width)))
+                f(phi(image, baseline, upsample(t * mx, height, width)) + noise[s])
+                - f(phi(image, baseline, 1 - upsample(t * my, height, width)) + noise[s])
             )
         if joint:
             value = value + joint * (
-                f(phi(noisy, baseline, upsample(t * mxy, height, width)))
-                - f(phi(noisy, baseline, 1 - upsample(t * mxy, height, width)))
+                f(phi(image, baseline, upsample(t * mxy, height, width)) + noise[s])
+                - f(phi(image, baseline, 1 - upsample(t * mxy, height, width)) + noise[s])
             )
         total = total + weights[s] * value
     return total

@@ -4,20 +4,23 @@ import torch
 from igos_pp_twin import phi, price, upsample
 
 
-def scores_along_path(f, image, baseline, noise, mask, nodes, weights, losses):
+def scores_along_path(f, image, baseline, noise, mask, nodes, weights, losses, on_film):
+    """``on_film``: the noise is added to the film and not to what is perturbed."""
     height, width = image.shape
     total = 0.0
     for s, t in enumerate(nodes):
         keep = upsample(t * mask, height, width)
+        film, extra = (image + noise[s], 0.0) if on_film else (image, noise[s])
         if losses in {"deletion", "both"}:
-            total = total + weights[s] * f(phi(image + noise[s], baseline, keep))
+            total = total + weights[s] * f(phi(film, baseline, keep) + extra)
         if losses in {"insertion", "both"}:
-            total = total - weights[s] * f(phi(image + noise[s], baseline, 1 - keep))
+            total = total - weights[s] * f(phi(film, baseline, 1 - keep) + extra)
     return total
 
 
 def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, prices,
-            step_size=0.1, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4, at_mask=False):  # fmt: skip
+            step_size=0.1, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4, at_mask=False,
+            on_film=False):  # fmt: skip
     """Return the keep mask after ``len(noises)`` iterations.
 
     ``at_mask``: the line search compares ``F`` at the masks themselves (the last path point).
@@ -27,7 +30,7 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, p
 
     def total_gradient(point, noise):
         leaf = point.detach().requires_grad_()
-        value = scores_along_path(f, image, baseline, noise, leaf, nodes, weights, losses)
+        value = scores_along_path(f, image, baseline, noise, leaf, nodes, weights, losses, on_film)
         value = value + price(leaf, image, **prices)
         (gradient,) = torch.autograd.grad(value, leaf)
         return gradient
@@ -37,7 +40,9 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, p
             some, shares, draws = nodes, weights, noise
             if at_mask:
                 some, shares, draws = nodes[-1:], [1.0], noise[-1:]
-            data = scores_along_path(f, image, baseline, draws, point, some, shares, losses)
+            data = scores_along_path(
+                f, image, baseline, draws, point, some, shares, losses, on_film
+            )
             return float(data + price(point, image, **prices))
 
     for k, noise in enumerate(noises, start=1):

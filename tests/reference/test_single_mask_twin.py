@@ -78,6 +78,7 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
         },
         step_size=extra.get("step_size", ADAM_STEP),
         at_mask=used.search_objective == "mask",
+        on_film=name == "igos",
     )
     assert float((1 - expected).max()) > 1e-3
     torch.testing.assert_close(raw.keep_mask[0, 0], expected, rtol=1e-9, atol=1e-12)
