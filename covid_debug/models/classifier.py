@@ -4,6 +4,7 @@ Owns normalisation, channel expansion and the check that a network returns logit
 architectures, files or scores.
 """
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -111,34 +112,25 @@ class Classifier(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the network's weights; single precision where it has none."""
-        tensors = [*self.module.parameters(), *self.module.buffers()]
-        floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
-        return floats[0] if floats else torch.float32
+        """Type of the network's first weights; single precision where it has none."""
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        return next((x.dtype for x in tensors if x.is_floating_point()), torch.float32)
 
-    def require_single_precision(self) -> None:
-        """Refuse a network of double, or a classifier moved to half precision.
-
-        Raises:
-            InputContractError: If images of single precision would fail, with the remedy.
-        """
-        own = self.get_buffer("_mean").dtype
-        wrong = own if own != torch.float32 else self.dtype
-        # A network of half precision that takes single images was probed with them.
-        if wrong == torch.float64 or own != torch.float32:
-            raise InputContractError(
-                f"models.classifier: the weights are {wrong} and the images torch.float32;"
-                " call .float() on the classifier"
-            )
+    def normalise(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
+        """Return what the network sees of canonical images, in their precision."""
+        planes: Tensor = (images - self.get_buffer("_mean")) / self.get_buffer("_std")
+        return planes
 
     def forward(self, images: Tensor) -> Float[Tensor, "N K"]:
         """Return logits of canonical images.
+
+        The network gets its planes in the precision of its first weights.
 
         Args:
             images: ``(N, 1, H, W)``; the range [0, 1] is not checked in this inner loop.
 
         Returns:
-            One row per image, one unbounded number per class.
+            One row per image, one unbounded number per class, in single precision at least.
 
         Raises:
             InputContractError: If the images are not ``(N, 1, H, W)`` of ``image_size``.
@@ -148,16 +140,15 @@ class Classifier(nn.Module):
                 f"models.classifier: images have shape {tuple(images.shape)}; expected"
                 f" (N, 1, {self.image_size[0]}, {self.image_size[1]}); render views of that size"
             )
-        mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
-        logits: Tensor = self.module((images - mean) / std)
+        logits: Tensor = self.module(self.normalise(images).to(self.dtype))
+        if isinstance(logits, Tensor) and logits.dtype in {torch.bfloat16, torch.float16}:
+            return logits.float()  # softmax and differences of scores need more digits
         return logits
 
     def _refuse_probabilities(self) -> None:
         if self.device.type == "meta":
             return
-        # Half precision is probed as it will be used: on images of single precision.
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        probes = make_probes(*self.image_size, dtype=dtype, device=self.device)
+        probes = make_probes(*self.image_size, dtype=torch.float32, device=self.device)
         reason = find_probabilities(self._run(probes), probes, self._run)
         if reason is not None:
             raise InputContractError(
@@ -184,15 +175,11 @@ class Classifier(nn.Module):
             with evaluating(self), torch.set_grad_enabled(has_graph):
                 logits = self(images.requires_grad_(has_graph))
         except (RuntimeError, TypeError, IndexError) as error:
-            if self.dtype != images.dtype:
-                raise InputContractError(
-                    f"models.classifier: the network's weights are {self.dtype} and it fails on"
-                    f" images of {images.dtype}; call .float() on it first"
-                ) from error
+            single = "" if self.dtype == torch.float32 else ", or call .float() on the network"
             raise InputContractError(
                 f"models.classifier: the network fails on an input of shape"
-                f" ({n}, {self.channels}, {height}, {width}): {str(error).splitlines()[0]};"
-                " check image_size and channels"
+                f" ({n}, {self.channels}, {height}, {width}) and {self.dtype}:"
+                f" {str(error).splitlines()[0]}; check image_size and channels{single}"
             ) from error
         if not isinstance(logits, Tensor) or logits.shape != (n, self.n_classes):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

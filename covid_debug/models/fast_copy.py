@@ -39,9 +39,9 @@ def make_fast_copy(classifier: Classifier) -> Classifier:
 
     Only networks made of torch's, torchvision's and this package's modules, without hooks and
     without patched methods, are rewritten: a module of somebody else's may count, log or fail when
-    it is called. The copy is compared with the model on two probe images; where logits or gradients
-    differ by more than the tolerances, the model itself is returned, with one logged warning a
-    classifier.
+    it is called. Nor are weights of half precision, where folding would round them again. The copy
+    is compared with the model on two probe images; where logits or gradients differ by more than
+    the tolerances, the model itself is returned, with one logged warning a classifier.
 
     Args:
         classifier: In evaluation mode; left as it is. The copy does not follow later changes.
@@ -51,7 +51,8 @@ def make_fast_copy(classifier: Classifier) -> Classifier:
     """
     weights = (*classifier.parameters(), *classifier.buffers())
     if not all(is_known(module) for module in classifier.modules()) or any(
-        tensor.is_inference() for tensor in weights
+        tensor.is_inference() or tensor.dtype in {torch.float16, torch.bfloat16}
+        for tensor in weights
     ):
         return classifier
     with torch.inference_mode(mode=False):  # the copy is compared by its gradients, too
@@ -184,7 +185,8 @@ class _ThinConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
-        (weight,), (gradient,) = ctx.saved_tensors, gradients
+        (weight,) = ctx.saved_tensors
+        gradient = gradients[0].to(weight.dtype)  # under autocast it is of half precision
         (down, right), (top, left), (height, width) = ctx.stride, ctx.padding, ctx.size
         n, n_out, h, w = gradient.shape
         n_rows, n_columns = weight.shape[-2:]

@@ -50,17 +50,16 @@ def predict_probabilities(
         ``(N, K)``, each row sums to 1; ``(0, K)`` for no views.
 
     Raises:
-        InputContractError: If the views have another shape or type, ``max_batch < 1``, the
-            classifier is not of single precision, or a probability is not finite.
+        InputContractError: If the views have another shape or type, ``max_batch < 1``, or a
+            probability is not finite.
     """
     if max_batch < 1:
         raise InputContractError(f"models.inference: max_batch is {max_batch}; expected >= 1")
-    classifier.require_single_precision()
     probabilities = np.empty((len(views), classifier.n_classes), dtype=np.float32)
     with evaluating(classifier), torch.inference_mode():
         for start in range(0, len(views), max_batch):
             images = to_canonical(views[start : start + max_batch], classifier.device)
-            rows = classifier(images).float().softmax(dim=1)
+            rows = classifier(images).softmax(dim=1)
             probabilities[start : start + len(rows)] = rows.cpu().numpy()
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):

@@ -5,6 +5,7 @@ know how the perturbed images are made.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal, get_args
 
 import torch
@@ -31,6 +32,7 @@ class TargetScore:
         targets: Class index of each explained image, ``(N,)``.
         scale: What is read: the raw logit, the softmax probability in [0, 1], or its logarithm.
         max_batch: Most images in one model call.
+        autocast: Lower precision in which the model runs; None: as the caller has it.
         n_evaluations: Images passed forward so far.
     """
 
@@ -41,6 +43,7 @@ class TargetScore:
         *,
         scale: OutputScale = "probability",
         max_batch: int = 64,
+        autocast: torch.dtype | None = None,
     ) -> None:
         """Bind a classifier to the classes to explain.
 
@@ -49,6 +52,8 @@ class TargetScore:
             targets: Class index per image, on the classifier's device.
             scale: What is read from the model.
             max_batch: Most images in one model call; bounds memory.
+            autocast: Precision for the model's automatic mixed precision, where the caller
+                switched that off for everything else.
 
         Raises:
             InputContractError: If the classifier is in training mode, a target is not one of its
@@ -80,6 +85,7 @@ class TargetScore:
         self.targets = targets
         self.scale: OutputScale = scale
         self.max_batch = max_batch
+        self.autocast = autocast
         self.n_evaluations = 0
 
     def __call__(
@@ -94,7 +100,7 @@ class TargetScore:
             image_index: Which explained image (row of ``targets``) each one was made from.
 
         Returns:
-            One score per perturbed image, on ``scale``.
+            One score per perturbed image, on ``scale``, in the images' precision.
 
         Raises:
             InputContractError: If the two arguments differ in length.
@@ -161,7 +167,9 @@ class TargetScore:
         return torch.cat(scores) if scores else wrt.new_empty(0), gradient
 
     def _score(self, perturbed: Tensor, image_index: Tensor) -> Tensor:
-        logits = self.classifier(perturbed)
+        device = perturbed.device.type
+        with nullcontext() if self.autocast is None else torch.autocast(device, self.autocast):
+            logits = self.classifier(perturbed)
         self.n_evaluations += len(perturbed)
         if self.scale == "probability":
             outputs = logits.softmax(dim=1)
@@ -170,7 +178,7 @@ class TargetScore:
         else:
             outputs = logits
         scores: Tensor = outputs.gather(1, self.targets[image_index][:, None]).squeeze(1)
-        return scores
+        return scores.to(perturbed.dtype)
 
     @staticmethod
     def _check_lengths(perturbed: Tensor, image_index: Tensor, expected: int) -> None:

@@ -21,7 +21,12 @@ from covid_debug.models.fast_copy import make_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.inputs import preserved, require_canonical, require_targets
+from covid_debug.saliency.inputs import (
+    preserved,
+    require_canonical,
+    require_targets,
+    single_precision,
+)
 from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 
@@ -230,6 +235,8 @@ class Explainer(ABC, Generic[P]):
         ``max_batch``, up to floating-point rounding. The classifier comes back as it was
         (training flags, ``requires_grad``, ``.grad``, hooks), also after an error; inputs and the
         global random state are not touched. Threads that explain by one network take turns.
+        Under ``torch.autocast`` the model runs as it would, the method's own arithmetic in single
+        precision; methods with rules on layers work on a copy of the network in single precision.
 
         Args:
             classifier: The model; run in evaluation mode.
@@ -255,7 +262,6 @@ class Explainer(ABC, Generic[P]):
                 f"{self.name}: classifier is a {type(classifier).__name__}; expected a Classifier;"
                 " wrap your network in covid_debug.models.classifier.Classifier"
             )
-        classifier.require_single_precision()
         require_canonical(self.name, "images", images, classifier)
         require_targets(self.name, targets, images, classifier)
         if baseline is not None:
@@ -281,11 +287,13 @@ class Explainer(ABC, Generic[P]):
         baseline = blur_baseline(images) if baseline is None else baseline.detach()
         parts = []
         n_evaluations = 0
-        with preserved(classifier), torch.no_grad():
+        with preserved(classifier), torch.no_grad(), single_precision(images) as autocast:
             model = make_fast_copy(classifier) if self.repeats_model else classifier
             for start in range(0, len(images), max_batch):
                 part = slice(start, start + max_batch)
-                score = TargetScore(model, targets[part], scale=scale, max_batch=max_batch)
+                score = TargetScore(
+                    model, targets[part], scale=scale, max_batch=max_batch, autocast=autocast
+                )
                 generators = [
                     torch.Generator(images.device).manual_seed(int(seed)) for seed in seeds[part]
                 ]

@@ -20,7 +20,11 @@ from covid_debug.saliency.captum_adapter import (
     CaptumExplainer,
     ContributionParams,
 )
-from covid_debug.saliency.captum_network import replace_max_pooling, trace_with_modules
+from covid_debug.saliency.captum_network import (
+    copy_without_inplace,
+    replace_max_pooling,
+    trace_with_modules,
+)
 from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
 
 _MAX_COMPLETENESS_GAP = 0.01
@@ -36,10 +40,8 @@ class LayerRule(CaptumExplainer[Q], Generic[Q]):
 
     def planes(self, score: TargetScore, images: Tensor) -> Tensor:
         """Return what the network itself sees, ``(N, channels, H, W)``; counts an evaluation."""
-        classifier = score.classifier
-        mean, std = classifier.get_buffer("_mean"), classifier.get_buffer("_std")
         score.n_evaluations += len(images)
-        return (images - mean) / std
+        return score.classifier.normalise(images).float()
 
     def _attribute_planes(
         self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor
@@ -108,8 +110,10 @@ class DeepLIFT(LayerRule[ContributionParams]):
     def _explain(self, group: ImageGroup) -> RawExplanation:
         raw = super()._explain(group)
         signed = raw.diagnostics["signed"].flatten(1)
-        score, index = group.score, group.index
-        change = score(group.images, index) - score(group.baseline, index)
+        score = group.score
+        network = copy_without_inplace(score.classifier.module)
+        ends = [network(self.planes(score, x)) for x in (group.images, group.baseline)]
+        change = (ends[0] - ends[1]).gather(1, score.targets[:, None])[:, 0]
         gap = signed.sum(dim=1) - change
         bad = (gap.abs() > _MAX_COMPLETENESS_GAP * signed.abs().sum(dim=1) + 1e-6).nonzero()
         if len(bad):

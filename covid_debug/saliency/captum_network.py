@@ -87,8 +87,8 @@ class MaxByReLU(nn.Module):
 
 
 def copy_without_inplace(network: nn.Module) -> nn.Module:
-    """Return a deep copy whose activations do not overwrite their inputs."""
-    private = copy.deepcopy(network)
+    """Return a deep copy in single precision whose activations do not overwrite their inputs."""
+    private = copy.deepcopy(network).float()
     for module in private.modules():
         if isinstance(getattr(module, "inplace", None), bool):
             module.inplace = False  # type: ignore[assignment]

@@ -76,6 +76,24 @@ def preserved(classifier: Classifier) -> Iterator[None]:
 
 
 @contextmanager
+def single_precision(images: Tensor) -> Iterator[torch.dtype | None]:
+    """Switch the caller's automatic mixed precision off.
+
+    Only the model is to run in lower precision: masks, sums over samples and prices are not.
+
+    Args:
+        images: On the device of which the precision is meant.
+
+    Yields:
+        The lower precision that the caller asked for, or None.
+    """
+    device = images.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    with torch.autocast(device, enabled=False):
+        yield dtype
+
+
+@contextmanager
 def _frozen(classifier: Classifier) -> Iterator[None]:
     modules = [
         (module, {table: dict(getattr(module, table)) for table in HOOK_TABLES})

@@ -159,10 +159,23 @@ def test_logarithm_of_a_sigmoid_is_accepted():
     build(Ending(lambda z: torch.sigmoid(z).log()))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_network_is_refused_by_its_type(dtype):
-    with pytest.raises(InputContractError, match=rf"weights are {dtype}.*call \.float\(\)"):
-        build(nn.Sequential(nn.Flatten(), nn.Linear(32, 2)).to(dtype))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_gets_its_planes_in_its_own_precision(dtype):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32, 2)).to(dtype)
+    images = torch.rand(3, 1, 4, 4)
+
+    logits = build(network, mean=0.25)(images)
+
+    expected = network((images - 0.25).expand(-1, 2, -1, -1).to(dtype))
+    assert logits.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(logits, expected, check_dtype=False)
+
+
+def test_a_network_of_half_precision_that_fails_is_told_so():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(31, 2)).half()
+
+    with pytest.raises(InputContractError, match=r"torch.float16.*or call \.float\(\)"):
+        build(network)
 
 
 @pytest.mark.parametrize(

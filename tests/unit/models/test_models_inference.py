@@ -75,12 +75,18 @@ def test_non_finite_output_is_refused():
         predict_probabilities(build(float("inf")), views)
 
 
-def test_network_of_double_precision_is_refused_by_its_type():
-    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_give_the_same_probabilities(dtype):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     classifier = Classifier(network, class_names=("a", "b"), image_size=(2, 2))
+    views = np.arange(12, dtype=np.uint8).reshape(3, 2, 2) * 20
+    expected = predict_probabilities(classifier, views)
 
-    with pytest.raises(InputContractError, match=r"weights are torch.float64.*call \.float\(\)"):
-        predict_probabilities(classifier, np.zeros((1, 2, 2), np.uint8))
+    found = predict_probabilities(classifier.to(dtype), views)
+
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_two_threads_leave_the_training_flags_as_they_were():
