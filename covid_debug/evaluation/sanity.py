@@ -70,8 +70,10 @@ def randomise_cascading(
     """Draw the layers anew one after another, from the output to the input.
 
     Implements the cascading parameter randomisation of [adebayo2018sanity]: each layer with
-    parameters gets normal weights of its own standard deviation; biases, scales and statistics of
-    normalisation become those of an untrained layer. The caller's classifier is not touched.
+    parameters gets normal weights of its own standard deviation, or, where its weights are all
+    alike (a single one, ConvNeXt's layer scale), of their size with a random sign; biases, scales
+    and statistics of normalisation become those of an untrained layer. The caller's classifier is
+    not touched.
 
     Args:
         classifier: The trained model.
@@ -112,13 +114,16 @@ def randomise_cascading(
 def _draw_anew(module: torch.nn.Module, generator: torch.Generator) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.ndim < 2:  # a bias, or the scale of a normalisation
-                parameter.fill_(0.0 if "bias" in name else 1.0)
+            if name.endswith("bias") or (parameter.ndim < 2 and name == "weight"):
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                 continue
             noise = torch.randn(
-                parameter.shape, generator=generator, device=parameter.device, dtype=parameter.dtype
+                parameter.shape, generator=generator, device=parameter.device, dtype=torch.float32
             )
-            parameter.copy_(noise * parameter.std())
+            spread = parameter.float().std(correction=0)
+            size = parameter.float().square().mean().sqrt()
+            drawn = noise * spread if spread > 1e-3 * size else noise.sign() * size
+            parameter.copy_(drawn)
         for name, statistic in module.named_buffers(recurse=False):
             if name == "running_mean":
                 statistic.zero_()

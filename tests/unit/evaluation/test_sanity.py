@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from covid_debug.errors import InputContractError
 from covid_debug.evaluation.sanity import (
@@ -79,6 +80,40 @@ def test_cascading_randomisation_is_decided_by_its_seed() -> None:
 
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
+
+
+class Scaled(nn.Module):
+    """A kernel of one element, a layer scale in ConvNeXt's shape, a table of biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1, bias=False)
+        self.layer_scale = nn.Parameter(torch.full((1, 1, 1), 1e-6))
+        self.gamma = nn.Parameter(torch.full((1,), -0.5))
+        self.bias_table = nn.Parameter(formula((9, 2)).float())
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        mean = (self.gamma + self.layer_scale * self.conv(planes)).mean(dim=(1, 2, 3))
+        return torch.stack([mean, self.bias_table.sum() - mean], dim=1)
+
+
+def test_what_has_no_spread_is_drawn_with_its_own_size() -> None:
+    classifier = wrap(Scaled())
+    kernel = float(classifier.module.conv.weight.detach())
+    drawn = []
+
+    def explain(model) -> MapSample:
+        drawn.append({k: p.detach().clone() for k, p in model.module.named_parameters()})
+        return sample(formula((1, 1, 6, 6)))
+
+    randomise_cascading(classifier, explain, seed=2)
+
+    last = drawn[-1]
+    assert all(bool(p.isfinite().all()) for p in last.values())
+    assert float(last["conv.weight"].abs()) == pytest.approx(abs(kernel))
+    assert float(last["layer_scale"].abs()) == pytest.approx(1e-6)
+    assert float(last["gamma"].abs()) == pytest.approx(0.5)
+    assert float(last["bias_table"].std()) > 0.1
 
 
 def test_label_randomisation_compares_the_maps_of_the_two_models() -> None:
