@@ -9,7 +9,7 @@ from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.captum_network import trace_with_modules
 from covid_debug.saliency.catalog import build_explainer
-from tests.toys import SIDE, SmallNet, bright_patch_images, formula, unchecked, wrap
+from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, formula, unchecked, wrap
 
 SIDE4 = 4
 
@@ -54,6 +54,23 @@ def test_integrated_gradients_of_a_linear_model_is_weight_times_difference() -> 
     torch.testing.assert_close(
         result.saliency, weight * (images - blur(images)), rtol=1e-4, atol=1e-6
     )
+
+
+def test_integrated_gradients_say_what_their_quadrature_misses() -> None:
+    images = bright_patch_images(2)
+    targets = torch.ones(2, dtype=torch.int64)
+    gaps = []
+    for n_steps in (1, 30):
+        result = build_explainer("integrated_gradients", n_steps=n_steps).explain(
+            wrap(Patch(4, 4, 6)), images, targets, seeds=[0, 0]
+        )
+        gap = result.diagnostics["completeness_gap"]
+        total = result.saliency.sum(dim=(1, 2, 3))
+        torch.testing.assert_close(gap, total - result.diagnostics["score_gap"])
+        gaps.append(float(gap.abs().max()))
+
+    assert gaps[0] > 0.05
+    assert gaps[1] < 1e-4
 
 
 def test_smooth_grad_without_noise_is_the_gradient() -> None:
