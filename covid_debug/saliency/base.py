@@ -9,6 +9,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
@@ -31,7 +32,7 @@ from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 
 MIN_SCORE_GAP = 0.05
-"""Least ``f(I) - f(B)`` for a map to mean anything, in units of the output scale."""
+"""Least ``f(I) - f(B)`` for a map to mean anything, as a probability; see :func:`least_gap`."""
 
 _MIN_MASK_MOVE = 1e-3
 """Least ``max(1 - M)`` of a keep mask that is said to have moved."""
@@ -145,17 +146,38 @@ class ImageGroup:
         images: Canonical images.
         baseline: What replaces their removed pixels.
         generators: One per image; decides that image's random draws alone.
+        neutral: Intensity that the classifier's normalisation makes 0, over its planes.
     """
 
     score: TargetScore
     images: Images
     baseline: Images
     generators: Sequence[torch.Generator]
+    neutral: float = 0.0
 
     @property
     def index(self) -> Tensor:
         """``0, ..., N - 1`` on the images' device."""
         return torch.arange(len(self.images), device=self.images.device)
+
+
+def least_gap(scale: OutputScale, first: Tensor, second: Tensor) -> Tensor:
+    """Return the least difference of two scores that means anything.
+
+    Logits have no unit of their own: there it is a share of the larger score's size, so that a
+    network whose logits are a multiple of another's has the same maps.
+
+    Args:
+        scale: What the scores are.
+        first: Scores.
+        second: Scores of the same shape.
+
+    Returns:
+        A positive number for each pair, 0 where both logits are 0.
+    """
+    if scale != "logit":
+        return torch.full_like(first, MIN_SCORE_GAP)
+    return MIN_SCORE_GAP * torch.maximum(first.abs(), second.abs())
 
 
 def explain_void_reason(explanation: Explanation, index: int) -> str | None:
@@ -297,7 +319,9 @@ class Explainer(ABC, Generic[P]):
                 generators = [
                     torch.Generator(images.device).manual_seed(int(seed)) for seed in seeds[part]
                 ]
-                group = ImageGroup(score, images[part], baseline[part], generators)
+                group = ImageGroup(
+                    score, images[part], baseline[part], generators, fmean(classifier.mean)
+                )
                 parts.append(self._explain_group(group, offset=start))
                 n_evaluations += score.n_evaluations
         diagnostics = _join_diagnostics(parts)
@@ -340,7 +364,8 @@ class Explainer(ABC, Generic[P]):
         if raw.keep_mask is not None:
             reason[(1 - raw.keep_mask).flatten(1).amax(1) < _MIN_MASK_MOVE] = VOID_UNMOVED
         if self.uses_baseline:
-            reason[gap < MIN_SCORE_GAP] = VOID_GAP
+            too_small = gap < least_gap(group.score.scale, on_film, on_baseline)
+            reason[too_small | (gap == 0)] = VOID_GAP
         return dataclasses.replace(
             raw,
             diagnostics={

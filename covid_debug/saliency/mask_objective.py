@@ -80,9 +80,10 @@ class MaskObjective:
     ``w_s`` and terms ``k`` over products ``M_k`` of masks::
 
         J(V) = sum_k weight_k * sum_s w_s * (+-) f(Phi(I, B, t_s * M_k) + noise_s)
-               + l1 * mean|1 - M| + l2 * TV(M),      M = product of all masks,
+               + (l1 * mean|1 - M| + l2 * TV(M)) * u,      M = product of all masks,
 
-    where an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign; under
+    where ``u`` is 1, and on logits, which have no unit of their own, the image's ``|f(I) - f(B)|``;
+    an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign; under
     ``noise_on="film"`` the noise is added to ``I`` instead. The gradient of the
     first line is the integrated gradient of the papers. Under ``search_objective="mask"`` the
     *value* takes the last path point alone, the mask itself, and the gradient stays integrated.
@@ -131,6 +132,10 @@ class MaskObjective:
         self._groups = [self._make_group(one, len(listed), path_weights) for one in listed]
         self._group = self._groups[0]
         self._n_draws = 0
+        self._unit = images.new_ones(len(images))
+        if score.scale == "logit":
+            index = torch.arange(len(images), device=images.device)
+            self._unit = (score(images, index) - score(baseline, index)).detach().abs()
         self.noise: Tensor | None = None
         self._shift: Tensor | None = None
 
@@ -273,4 +278,4 @@ class MaskObjective:
             )
         if p.smoothness == "both":
             smooth = smooth / 2
-        return self.area_weight * removed_area(keep) + p.tv_weight * smooth
+        return (self.area_weight * removed_area(keep) + p.tv_weight * smooth) * self._unit[rows]

@@ -12,15 +12,15 @@ from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import upsampling_matrix
 from covid_debug.ranges import check_choices, check_range
 from covid_debug.saliency.base import (
-    MIN_SCORE_GAP,
     VOID_INSENSITIVE,
     Explainer,
     ImageGroup,
     RawExplanation,
     Source,
+    least_gap,
 )
 
-Fill = Literal["zeros", "baseline"]
+Fill = Literal["mean", "black", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class RISEParams:
         n_masks: Random masks per image.
         mask_grid: Cells of a mask in both directions.
         p_keep: Probability that a cell is kept.
-        fill: What hidden pixels show: black (published) or the baseline.
+        fill: What hidden pixels show: the gray that the classifier's normalisation makes 0
+            (published: masks multiply the normalised film), black, or the baseline.
     """
 
     n_masks: int = 4000
     mask_grid: int = 7
     p_keep: float = 0.5
-    fill: Fill = "zeros"
+    fill: Fill = "mean"
 
     def __post_init__(self) -> None:
         """Check the choices and the ranges."""
@@ -58,7 +59,8 @@ class RISE(Explainer[RISEParams]):
     source: ClassVar[Source] = Source(
         paper="petsiuk2018rise",
         equations="Monte-Carlo estimate (6), with the constant p of (4)",
-        deviations="always divided by n_masks * p_keep",
+        deviations="always divided by n_masks * p_keep; a network with a mean for each plane has"
+        " their mean as fill, because films are gray",
     )
     needs_gradient: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
@@ -68,21 +70,24 @@ class RISE(Explainer[RISEParams]):
 
     def _explain(self, group: ImageGroup) -> RawExplanation:
         p, score, images = self.params, group.score, group.images
-        hidden = group.baseline if p.fill == "baseline" else torch.zeros_like(images)
+        gray = group.neutral if p.fill == "mean" else 0.0
+        hidden = group.baseline if p.fill == "baseline" else torch.full_like(images, gray)
         parts = [
             self._explain_one(score, images[i : i + 1], hidden[i : i + 1], i, generator)
             for i, generator in enumerate(group.generators)
         ]
         saliency = torch.stack([total for total, _ in parts]) / (p.n_masks * p.p_keep)
-        spread = torch.stack([spread for _, spread in parts])
-        reason = VOID_INSENSITIVE * (spread < MIN_SCORE_GAP).to(torch.int64)
+        low, high = torch.stack([ends for _, ends in parts]).unbind(dim=1)
+        spread = high - low
+        is_flat = (spread < least_gap(score.scale, low, high)) | (spread == 0)
+        reason = VOID_INSENSITIVE * is_flat.to(torch.int64)
         return RawExplanation(saliency, None, {"score_range": spread, "void_reason": reason})
 
     def _explain_one(
         self, score: TargetScore, image: Tensor, hidden: Tensor, index: int,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return the weighted sum of masks of one image, ``(1, H, W)``, and the scores' range."""
+        """Return the weighted sum of masks of one image, ``(1, H, W)``, and the scores' ends."""
         p = self.params
         height, width = image.shape[-2:]
         cell = (math.ceil(height / p.mask_grid), math.ceil(width / p.mask_grid))
@@ -111,4 +116,4 @@ class RISE(Explainer[RISEParams]):
             scores = score(perturbed, torch.full_like(shifts[0, part], index))
             total += torch.tensordot(scores, keep, dims=1)
             low, high = torch.minimum(low, scores.amin()), torch.maximum(high, scores.amax())
-        return total, high - low
+        return total, torch.stack([low, high])

@@ -363,6 +363,31 @@ def test_a_bare_network_is_refused_with_the_remedy(images, targets) -> None:
         explain("igos_pp", SmallNet(3), images, targets)
 
 
+class Louder(nn.Module):
+    """A network whose logits are a multiple of another's."""
+
+    def __init__(self, module: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.module, self.factor = module, factor
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.module(planes)
+
+
+@pytest.mark.parametrize("factor", [1 / 64, 64.0])
+@pytest.mark.parametrize("name", ["igos_pp", "igos_plus", "igos", "mask", "rise", "gradient"])
+def test_maps_of_logits_do_not_depend_on_their_unit(name, factor, images, targets) -> None:
+    expected = explain(name, wrap(SmallNet(3), SIDE, 3), images, targets)
+    found = explain(name, wrap(Louder(SmallNet(3), factor), SIDE, 3), images, targets)
+
+    is_mask = found.keep_mask is not None
+    scaled = found.saliency / (1 if is_mask else factor)
+    largest = float(expected.saliency.abs().max())
+    torch.testing.assert_close(scaled, expected.saliency, rtol=1e-3, atol=0.01 * largest)
+    for key in ("void", "void_reason"):
+        assert torch.equal(found.diagnostics[key], expected.diagnostics[key])
+
+
 def is_near(found: Explanation, expected: Explanation, least_correlation: float) -> bool:
     if expected.params.get("optimizer") == "line_search":
         return True  # where a line search from 1000 stops is decided by rounding

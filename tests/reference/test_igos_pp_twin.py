@@ -44,7 +44,6 @@ def test_igos_pp_equals_its_slow_twin(
         "area_weight": 0.05,
         "tv_weight": 0.2,
     }
-    prices = {"area_weight": 0.05, "tv_weight": 0.2, "sigma": 5e-4, "smoothness": smoothness}
     explainer = build_explainer("igos_pp", **params)
     score = TargetScore(classifier, targets, scale="logit", max_batch=5)
 
@@ -68,6 +67,10 @@ def test_igos_pp_equals_its_slow_twin(
         def f(image, target=int(targets[i])):
             return classifier(image[None, None])[0, target]
 
+        with torch.no_grad():  # on logits the price is in units of the gap
+            unit = abs(float(f(images[i, 0]) - f(baseline[i, 0])))
+        weighted = {"area_weight": 0.05 * unit, "tv_weight": 0.2 * unit}
+        prices = {**weighted, "sigma": 5e-4, "smoothness": smoothness}
         expected = explain(
             f, images[i, 0], baseline[i, 0], noises, grid=GRID, nodes=path, weights=weights,
             rule=optimizer, prices=prices, alternate=order == "alternating",

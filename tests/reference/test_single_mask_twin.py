@@ -60,6 +60,8 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
     def f(image):
         return classifier(image[None, None])[0, int(targets[0])]
 
+    with torch.no_grad():  # on logits the price is in units of the gap
+        unit = abs(float(f(images[0, 0]) - f(baseline[0, 0])))
     expected = explain(
         f,
         images[0, 0],
@@ -71,8 +73,8 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
         rule=used.optimizer,
         losses=losses,
         prices={
-            "area_weight": 0.05,
-            "tv_weight": 0.2,
+            "area_weight": 0.05 * unit,
+            "tv_weight": 0.2 * unit,
             "sigma": 5e-4,
             "smoothness": used.smoothness,
         },

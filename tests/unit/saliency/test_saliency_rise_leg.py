@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from covid_debug.errors import InputContractError
+from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.base import VOID_INSENSITIVE
 from covid_debug.saliency.catalog import build_explainer
 from tests.toys import Constant, Patch, bright_patch_images, unchecked, wrap
@@ -25,6 +27,38 @@ def test_rise_of_a_constant_score_is_void_for_that_reason() -> None:
     )
 
     assert int(result.diagnostics["void_reason"][0]) == VOID_INSENSITIVE
+
+
+class MeanOfFilm(nn.Module):
+    """Logits (0, mean of the normalised planes)."""
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        mean = planes.mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(mean), mean], dim=1)
+
+
+@pytest.mark.parametrize(("params", "hidden"), [({}, 0.3), ({"fill": "black"}, 0.0)])
+def test_rise_hides_as_masks_on_the_normalised_film_do(params: dict, hidden: float) -> None:
+    """A convolution in front makes the method work on the fast copy, which has no mean."""
+    conv = nn.Conv2d(3, 1, 1, bias=False)
+    nn.init.constant_(conv.weight, 1 / 3)
+    classifier = Classifier(
+        nn.Sequential(conv, MeanOfFilm()),
+        class_names=("a", "b"),
+        image_size=(16, 16),
+        mean=(0.2, 0.3, 0.4),
+        std=0.1,
+        channels=3,
+    ).eval()
+    film = torch.full((1, 1, 16, 16), 0.7)
+
+    # A single cell: every mask keeps the whole film or hides it.
+    result = build_explainer("rise", n_masks=40, mask_grid=1, **params).explain(
+        classifier, film, ONES, seeds=[1], scale="logit"
+    )
+
+    seen = (0.7 - 0.3) / 0.1
+    assert float(result.diagnostics["score_range"]) == pytest.approx(seen - (hidden - 0.3) / 0.1)
 
 
 def test_rise_marks_the_patch() -> None:
@@ -51,7 +85,7 @@ def test_leg_marks_the_patch(name: str) -> None:
     [
         ("rise", {"n_masks": 0}, "n_masks is 0"),
         ("rise", {"p_keep": 0.0}, "p_keep is 0.0"),
-        ("rise", {"fill": "white"}, "fill is 'white'"),
+        ("rise", {"fill": "zeros"}, "fill is 'zeros'"),
         ("leg", {"grid_size": 1}, "grid_size is 1"),
         ("leg_tv", {"tolerance": 2.0}, "tolerance is 2.0"),
     ],
