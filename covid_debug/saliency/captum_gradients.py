@@ -120,14 +120,13 @@ class SmoothGrad(CaptumExplainer[SmoothGradParams]):
         method = captum.attr.Saliency(score)
         maps = []
         for i, generator in enumerate(group.generators):
-            shape = (self.params.n_samples, *images.shape[1:])
-            noise = torch.randn(
-                shape, generator=generator, device=images.device, dtype=images.dtype
-            )
             total = torch.zeros_like(images[i])
-            for part in torch.split(noise, score.max_batch):
-                noisy = images[i] + self.params.noise_std * part
-                index = torch.full((len(part),), i, device=images.device)
+            for start in range(0, self.params.n_samples, score.max_batch):
+                n = min(score.max_batch, self.params.n_samples - start)
+                # One by one, so that the draws do not depend on max_batch.
+                draws = [torch.empty_like(images[i]).normal_(generator=generator) for _ in range(n)]
+                noisy = images[i] + self.params.noise_std * torch.stack(draws)
+                index = torch.full((n,), i, device=images.device)
                 gradient = method.attribute(noisy, abs=False, additional_forward_args=index)
                 total += gradient.detach().sum(dim=0)
             maps.append(total / self.params.n_samples)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import captum.attr
+import torch
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, fx, nn
 
@@ -53,8 +54,14 @@ class LayerRule(CaptumExplainer[Q], Generic[Q]):
         network = trace_with_modules(self.name, score.classifier.module)
         planes = self.planes(score, group.images)
         replaced = self.planes(score, group.baseline) if self.uses_baseline else planes
-        signed = self._attribute_planes(network, planes, replaced, score.targets)
-        return signed.sum(dim=1, keepdim=True)
+        # A method with a baseline passes film and baseline through the network together.
+        n = max(1, score.max_batch // 2) if self.uses_baseline else score.max_batch
+        some = [slice(start, start + n) for start in range(0, len(planes), n)]
+        parts = [
+            self._attribute_planes(network, planes[part], replaced[part], score.targets[part])
+            for part in some
+        ]
+        return torch.cat(parts).sum(dim=1, keepdim=True)
 
 
 class _ReLURule(LayerRule[AttributionParams]):

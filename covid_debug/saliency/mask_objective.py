@@ -18,6 +18,7 @@ from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.saliency.mask_params import MaskSearchParams, Quadrature
+from covid_debug.saliency.path_noise import PathNoise
 from covid_debug.saliency.regularizers import (
     bilateral_total_variation,
     removed_area,
@@ -136,7 +137,7 @@ class MaskObjective:
         if score.scale == "logit":
             index = torch.arange(len(images), device=images.device)
             self._unit = (score(images, index) - score(baseline, index)).detach().abs()
-        self.noise: Tensor | None = None
+        self.noise: PathNoise | None = None
         self._shift: Tensor | None = None
 
     def _list_groups(self) -> list[list[int]]:
@@ -187,9 +188,9 @@ class MaskObjective:
         if not bool((noise_std > 0).any()):
             self.noise = None
             return
-        shape = (self.n_path, *self.images.shape[1:])
-        draws = [torch.randn(shape, generator=g, device=device, dtype=dtype) for g in generators]
-        self.noise = torch.stack(draws) * noise_std.view(-1, 1, 1, 1, 1)
+        self.noise = PathNoise(
+            generators, noise_std, self.n_path, self.images, max_kept=self._score.max_batch
+        )
 
     def value(
         self, masks: Float[Tensor, "A m h w"], rows: Int64[Tensor, " A"]
@@ -258,7 +259,7 @@ class MaskObjective:
         images, baseline = self.images[image_index], self.baseline[image_index]
         if self.noise is None:
             return compose(images, baseline, keep), image_index
-        noise = self.noise[image_index, step]
+        noise = self.noise.at(image_index, step)
         if self.params.noise_on == "film":
             return compose(images + noise, baseline, keep), image_index
         return compose(images, baseline, keep) + noise, image_index

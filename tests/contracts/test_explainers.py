@@ -12,6 +12,7 @@ import pytest
 import torch
 from cases import CASES
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from covid_debug import saliency
 from covid_debug.errors import ConfigError, ExplanationError, InputContractError
@@ -135,6 +136,42 @@ def test_max_batch_does_not_change_the_map(name, classifier, images, targets) ->
 
     scale = float(expected.abs().max())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that was made."""
+
+    n_numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:
+        made = func(*args, **(kwargs or {}))
+        for part in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(part, torch.Tensor) and part.dtype == torch.float32:
+                self.n_numbers = max(self.n_numbers, part.untyped_storage().nbytes() // 4)
+        return made
+
+
+MANY = {
+    "igos_pp_published": {"n_steps": 30},
+    "igos_published": {"n_steps": 30},
+    "integrated_gradients": {"n_steps": 50},
+    "smooth_grad": {"n_samples": 50},
+    "rise": {"n_masks": 60},
+    "leg": {"n_samples": 60},
+    "lime": {"n_samples": 60},
+    "kernel_shap": {"n_samples": 60},
+    "occlusion": {"window_px": 4, "stride_px": 1},
+}
+
+
+@every_method
+def test_max_batch_bounds_every_tensor(name, classifier, images, targets) -> None:
+    """However many samples or path points: nothing is as large as three model calls' images."""
+    with unchecked(), Largest() as largest:
+        explain(name, classifier, images, targets, max_batch=4, params=MANY.get(name))
+
+    activations = 6 * (SIDE // 2) ** 2  # of the first convolution, more than an image has
+    assert largest.n_numbers <= 3 * 4 * activations
 
 
 @every_method
