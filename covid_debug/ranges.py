@@ -8,7 +8,7 @@ from covid_debug.errors import InputContractError
 
 
 def check_range(params: object, interval: str, *names: str, where: str = "") -> None:
-    """Check that parameters lie in an interval; None, for what is left open, passes.
+    """Check that parameters lie in an interval; of several numbers each, and None passes.
 
     Args:
         params: Holds the parameters.
@@ -24,8 +24,9 @@ def check_range(params: object, interval: str, *names: str, where: str = "") -> 
         value = getattr(params, name)
         if value is None:
             continue
-        is_above = value > low if interval[0] == "(" else value >= low
-        is_below = value < high if interval[-1] == ")" else value <= high
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        is_above = all(x > low if interval[0] == "(" else x >= low for x in numbers)
+        is_below = all(x < high if interval[-1] == ")" else x <= high for x in numbers)
         if not (is_above and is_below):
             expected = f"in {interval}"
             if math.isinf(high):

@@ -10,6 +10,24 @@ from torch import Tensor
 
 from covid_debug.errors import InputContractError
 
+GridSize = int | tuple[int, int]
+"""Cells in both directions, or rows and columns."""
+
+
+def as_grid(size: GridSize) -> tuple[int, int]:
+    """Return rows and columns; one number stands for both.
+
+    Raises:
+        InputContractError: If there are not two numbers.
+    """
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2:
+        raise InputContractError(
+            f"perturbation.upsampling: a grid of {len(sides)} sides {sides}; expected one number,"
+            " or rows and columns"
+        )
+    return sides
+
 
 def upsampling_matrix(n_cells: int, n_pixels: int, like: Tensor) -> Float[Tensor, "P G"]:
     """Return the matrix of bilinear interpolation in one direction (``align_corners=True``).

@@ -16,6 +16,8 @@ from captum._utils.models.linear_model import SkLearnLinearRegression, SkLearnRi
 from torch import Tensor
 
 from covid_debug.errors import InputContractError
+from covid_debug.perturbation.upsampling import GridSize, as_grid
+from covid_debug.ranges import check_range
 from covid_debug.saliency.base import ImageGroup, Source
 from covid_debug.saliency.captum_adapter import CaptumExplainer, ContributionParams, score_of
 
@@ -38,12 +40,19 @@ class SurrogateParams(ContributionParams):
     """Parameters of LIME and kernel SHAP.
 
     Attributes:
-        segment_grid: Cells in both directions; each is one interpretable feature.
+        segment_grid: Cells in both directions, or rows and columns; each is one interpretable
+            feature.
         n_samples: Perturbed images per film.
     """
 
-    segment_grid: int = 7
+    segment_grid: GridSize = 7
     n_samples: int = 500
+
+    def __post_init__(self) -> None:
+        """Check the choices and the ranges."""
+        super().__post_init__()
+        as_grid(self.segment_grid)
+        check_range(self, "[1, inf)", "segment_grid")
 
 
 @contextmanager
@@ -108,15 +117,15 @@ class _Surrogate(CaptumExplainer[SurrogateParams]):
     def _attribute(self, group: ImageGroup) -> Tensor:
         score, images = group.score, group.images
         height, width = images.shape[-2:]
-        side = self.params.segment_grid
-        if side > min(height, width):
+        down, right = as_grid(self.params.segment_grid)
+        if down > height or right > width:
             raise InputContractError(
-                f"{self.name}: segment_grid is {side} on images of {(height, width)};"
-                " expected no more cells than pixels"
+                f"{self.name}: segment_grid is {self.params.segment_grid} on images of"
+                f" {(height, width)}; expected no more cells than pixels"
             )
-        rows = torch.arange(height, device=images.device) * side // height
-        columns = torch.arange(width, device=images.device) * side // width
-        cells = (rows[:, None] * side + columns)[None, None]
+        rows = torch.arange(height, device=images.device) * down // height
+        columns = torch.arange(width, device=images.device) * right // width
+        cells = (rows[:, None] * right + columns)[None, None]
         maps = []
         for i, generator in enumerate(group.generators):
             with _seeded(generator, images.device):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covid_debug.errors import ExplanationError
-from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.perturbation.upsampling import GridSize, GridUpsampler, as_grid
 from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 
@@ -27,18 +27,19 @@ class LEGParams:
     """Parameters of LEG.
 
     Attributes:
-        grid_size: Cells of the perturbation in both directions.
+        grid_size: Cells of the perturbation in both directions, or rows and columns.
         n_samples: Perturbed images per film.
         variance: ``s2`` of the covariance, squared intensity units; 0.005 is the paper's 0.10 of
             ImageNet-normalised images (times 0.225 squared).
     """
 
-    grid_size: int = 28
+    grid_size: GridSize = 28
     n_samples: int = 500
     variance: float = 0.005
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        as_grid(self.grid_size)
         check_range(self, "[2, inf)", "grid_size")
         check_range(self, "[1, inf)", "n_samples")
         check_range(self, "(0, inf)", "variance")
@@ -74,13 +75,13 @@ class _LEGBase(Explainer[LEGParams]):
 
     def _explain(self, group: ImageGroup) -> RawExplanation:
         score, images = group.score, group.images
-        side = self.params.grid_size
+        grid_size = as_grid(self.params.grid_size)
         size = (images.shape[-2], images.shape[-1])
-        upsampler = GridUpsampler((side, side), size, images)
+        upsampler = GridUpsampler(grid_size, size, images)
         on_film = score(images, group.index)
         grids = []
         for i, generator in enumerate(group.generators):
-            moment = torch.zeros(side, side, dtype=torch.float64, device=images.device)
+            moment = torch.zeros(grid_size, dtype=torch.float64, device=images.device)
             noise = _draw_perturbations(self.params, generator, images)
             for part in torch.split(noise, score.max_batch):
                 perturbed = (images[i] + upsampler.upsample(part).unsqueeze(1)).clamp(0, 1)
@@ -107,13 +108,13 @@ def _draw_perturbations(params: LEGParams, generator: torch.Generator, like: Ten
     Returns:
         ``(n_samples, h, w)``.
     """
-    n, side = params.n_samples, params.grid_size
+    n, (h, w) = params.n_samples, as_grid(params.grid_size)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
-    vertical, horizontal = normal(n, side - 1, side), normal(n, side, side - 1)
-    z = normal(n, 1, 1).expand(n, side, side) / side
+    vertical, horizontal = normal(n, h - 1, w), normal(n, h, w - 1)
+    z = normal(n, 1, 1).expand(n, h, w) / (h * w) ** 0.5
     z = z + torch.nn.functional.pad(vertical, (0, 0, 1, 0))
     z = z - torch.nn.functional.pad(vertical, (0, 0, 0, 1))
     z = z + torch.nn.functional.pad(horizontal, (1, 0, 0, 0))
@@ -122,10 +123,10 @@ def _draw_perturbations(params: LEGParams, generator: torch.Generator, like: Ten
     return scaled
 
 
-def _laplacian_eigenvalues(side: int) -> Grid:
+def _laplacian_eigenvalues(shape: tuple[int, ...]) -> Grid:
     """Return the eigenvalues of ``D^T D``, which the cosine transform diagonalises."""
-    one = 2 - 2 * np.cos(np.pi * np.arange(side) / side)
-    eigenvalues: Grid = one[:, None] + one[None, :]
+    h, w = (2 - 2 * np.cos(np.pi * np.arange(side) / side) for side in shape)
+    eigenvalues: Grid = h[:, None] + w[None, :]
     return eigenvalues
 
 
@@ -151,7 +152,7 @@ class LEG(_LEGBase):
     params: LEGParams
 
     def _estimate(self, moment: Grid) -> Grid:
-        eigenvalues = _laplacian_eigenvalues(len(moment))
+        eigenvalues = _laplacian_eigenvalues(moment.shape)
         eigenvalues[0, 0] = 1.0  # the 11^T / p direction
         return _apply_spectrum(moment, 1 / (self.params.variance * eigenvalues))
 
@@ -173,9 +174,8 @@ class LEGTV(_LEGBase):
     params: LEGTVParams
 
     def _estimate(self, moment: Grid) -> Grid:
-        side = len(moment)
-        differences = _difference_matrix(side)
-        eigenvalues = _laplacian_eigenvalues(side)
+        differences = _difference_matrix(*moment.shape)
+        eigenvalues = _laplacian_eigenvalues(moment.shape)
         inverse = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=eigenvalues > 0)
         inverse[0, 0] = 0.0
         edges = differences @ _apply_spectrum(moment, inverse).ravel()
@@ -210,15 +210,16 @@ class LEGTV(_LEGBase):
                 f"leg_tv: the linear program was not solved ({solution.message});"
                 " raise tolerance or n_samples"
             )
-        grid = solution.x[:n_cells].reshape(side, side) * unit
+        grid = solution.x[:n_cells].reshape(moment.shape) * unit
         result: Grid = grid - grid.mean() + mean
         return result
 
 
-def _difference_matrix(side: int) -> scipy.sparse.csr_matrix:
+def _difference_matrix(h: int, w: int) -> scipy.sparse.csr_matrix:
     """Return ``D``: one row per pair of neighbours on the grid, vertical pairs first."""
-    step = scipy.sparse.diags([-1.0, 1.0], [0, 1], shape=(side - 1, side))
-    identity = scipy.sparse.identity(side)
-    return scipy.sparse.csr_matrix(
-        scipy.sparse.vstack([scipy.sparse.kron(step, identity), scipy.sparse.kron(identity, step)])
+    down, right = (
+        scipy.sparse.diags([-1.0, 1.0], [0, 1], shape=(side - 1, side)) for side in (h, w)
     )
+    vertical = scipy.sparse.kron(down, scipy.sparse.identity(w))
+    horizontal = scipy.sparse.kron(scipy.sparse.identity(h), right)
+    return scipy.sparse.csr_matrix(scipy.sparse.vstack([vertical, horizontal]))

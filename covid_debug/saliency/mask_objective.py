@@ -16,7 +16,7 @@ from torch import Tensor
 
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
-from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.perturbation.upsampling import GridUpsampler, as_grid
 from covid_debug.saliency.mask_params import MaskSearchParams, Quadrature
 from covid_debug.saliency.path_noise import PathNoise
 from covid_debug.saliency.regularizers import (
@@ -111,7 +111,7 @@ class MaskObjective:
         self.images, self.baseline, self.params = images, baseline, params
         self._score, self._terms = score, tuple(terms)
         image_size = (images.shape[-2], images.shape[-1])
-        grid_size = (params.grid_size, params.grid_size)
+        grid_size = as_grid(params.grid_size)
         self.upsampler = GridUpsampler(grid_size, image_size, images)
         self.is_pixel_mask = grid_size == image_size
         default_area = 10.0 if self.is_pixel_mask else 1.0

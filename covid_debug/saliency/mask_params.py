@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from covid_debug.errors import InputContractError
+from covid_debug.perturbation.upsampling import GridSize, as_grid
 from covid_debug.ranges import check_choices, check_range
 from covid_debug.saliency.ranking import Ranking
 
@@ -21,7 +22,8 @@ class MaskSearchParams:
     """Parameters of every mask method; the leaves override defaults.
 
     Attributes:
-        grid_size: Cells of the mask in both directions; the image size for a pixel mask.
+        grid_size: Cells of the mask in both directions, or rows and columns; the image size for a
+            pixel mask.
         n_iterations: Steps of the optimiser.
         n_steps: Points of the integrated gradient's path.
         quadrature: ``"riemann"``: ``s/S`` for s = 1..S (published); ``"rotating"``: one point in
@@ -54,7 +56,7 @@ class MaskSearchParams:
             itself (I-GOS).
     """
 
-    grid_size: int = 28
+    grid_size: GridSize = 28
     n_iterations: int = 50
     n_steps: int = 1
     quadrature: Quadrature = "rotating"
@@ -79,6 +81,7 @@ class MaskSearchParams:
             InputContractError: If a number is out of range or a choice is unknown.
         """
         check_choices(self)
+        as_grid(self.grid_size)
         check_range(self, "[1, inf)", "grid_size", "n_iterations", "n_steps")
         check_range(self, "(0, inf)", "step_size", "edge_sigma", "tv_power")
         check_range(self, "[0, inf)", "tv_weight", "noise_std", "area_weight")

@@ -134,7 +134,7 @@ def search_masks(
     score, images, baseline = group.score, group.images, group.baseline
     objective = MaskObjective(score, images, baseline, params, terms)
     noise_std, diagnostics = choose_noise(score, images, baseline, group.generators, params)
-    start = images.new_ones((len(images), n_masks, params.grid_size, params.grid_size))
+    start = images.new_ones((len(images), n_masks, *objective.upsampler.grid_size))
     step_size = resolve_step_size(params, is_pixel_mask=objective.is_pixel_mask)
     masks, mean_gradient, trace = minimise(
         objective,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
-from covid_debug.perturbation.upsampling import upsampling_matrix
+from covid_debug.perturbation.upsampling import GridSize, as_grid, upsampling_matrix
 from covid_debug.ranges import check_choices, check_range
 from covid_debug.saliency.base import (
     VOID_INSENSITIVE,
@@ -29,20 +29,21 @@ class RISEParams:
 
     Attributes:
         n_masks: Random masks per image.
-        mask_grid: Cells of a mask in both directions.
+        mask_grid: Cells of a mask in both directions, or rows and columns.
         p_keep: Probability that a cell is kept.
         fill: What hidden pixels show: the gray that the classifier's normalisation makes 0
             (published: masks multiply the normalised film), black, or the baseline.
     """
 
     n_masks: int = 4000
-    mask_grid: int = 7
+    mask_grid: GridSize = 7
     p_keep: float = 0.5
     fill: Fill = "mean"
 
     def __post_init__(self) -> None:
         """Check the choices and the ranges."""
         check_choices(self)
+        as_grid(self.mask_grid)
         check_range(self, "[1, inf)", "n_masks", "mask_grid")
         check_range(self, "(0, 1]", "p_keep")
 
@@ -90,12 +91,11 @@ class RISE(Explainer[RISEParams]):
         """Return the weighted sum of masks of one image, ``(1, H, W)``, and the scores' ends."""
         p = self.params
         height, width = image.shape[-2:]
-        cell = (math.ceil(height / p.mask_grid), math.ceil(width / p.mask_grid))
-        rows = upsampling_matrix(p.mask_grid, (p.mask_grid + 1) * cell[0], image)
-        columns = upsampling_matrix(p.mask_grid, (p.mask_grid + 1) * cell[1], image)
-        draws = torch.rand(
-            (p.n_masks, p.mask_grid, p.mask_grid), generator=generator, device=image.device
-        )
+        down, right = as_grid(p.mask_grid)
+        cell = (math.ceil(height / down), math.ceil(width / right))
+        rows = upsampling_matrix(down, (down + 1) * cell[0], image)
+        columns = upsampling_matrix(right, (right + 1) * cell[1], image)
+        draws = torch.rand((p.n_masks, down, right), generator=generator, device=image.device)
         grids = (draws < p.p_keep).to(image.dtype)
         shifts = torch.stack(
             [

@@ -19,7 +19,7 @@ from covid_debug.errors import ConfigError, ExplanationError, InputContractError
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.base import Explainer, Explanation, explain_void_reason
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
-from tests.toys import SIDE, SmallNet, bright_patch_images, unchecked, wrap
+from tests.toys import SIDE, SmallNet, bright_patch_images, formula, unchecked, wrap
 
 N = 3
 SEEDS = [5, 6, 7]
@@ -398,6 +398,62 @@ def test_wrong_number_of_seeds_bad_baseline_and_bad_batch_are_refused(
 def test_a_bare_network_is_refused_with_the_remedy(images, targets) -> None:
     with unchecked(), pytest.raises(TypeError, match="wrap your network in"):
         explain("igos_pp", SmallNet(3), images, targets)
+
+
+class Turned(nn.Module):
+    """A convolutional network that sees the film on its side."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        return self.module(planes.mT)
+
+
+def wide_network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d((2, 4))]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3))
+
+
+@every_method
+def test_films_and_grids_that_are_not_square_are_explained(name) -> None:
+    """A method without draws gives the film on its side the map on its side."""
+    params: dict = {**CASES[name]}
+    for key in ("grid_size", "mask_grid", "segment_grid"):
+        if key in params:
+            params[key] = (4, 6)
+    if name == "grad_cam":
+        params["target_layer"] = "1"
+    film = 0.2 + 0.6 * formula((1, 1, 12, 20), seed=5).float()
+    names = ("a", "b", "c")
+    target = torch.tensor([2])
+
+    wide = Classifier(wide_network(), class_names=names, image_size=(12, 20)).eval()
+    found = build_explainer(name, **params).explain(wide, film, target, seeds=[1], scale="logit")
+
+    assert found.saliency.shape == film.shape
+    if found.keep_mask is not None:
+        assert found.keep_mask.shape == (1, 1, 4, 6)
+    if build_explainer(name).stochastic or name == "grad_cam":
+        return  # grad_cam's layer lies the other way in both
+    tall = Classifier(Turned(wide_network()), class_names=names, image_size=(20, 12)).eval()
+    turned = build_explainer(name, **params).explain(
+        tall, film.mT.contiguous(), target, seeds=[1], scale="logit"
+    )
+    largest = float(found.saliency.abs().max())
+    torch.testing.assert_close(turned.saliency.mT, found.saliency, rtol=1e-3, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("igos_pp", "grid_size"), ("rise", "mask_grid"), ("lime", "segment_grid")]
+)
+def test_a_grid_of_three_sides_or_of_none_is_refused(name, key) -> None:
+    with unchecked(), pytest.raises(InputContractError, match="grid of 3 sides"):
+        build_explainer(name, **{key: (3, 4, 5)})
+    with pytest.raises(InputContractError, match=rf"{key} is \(0, 4\)"):
+        build_explainer(name, **{key: (0, 4)})
 
 
 class Louder(nn.Module):
