@@ -34,6 +34,7 @@ from covid_debug.seeding import derive_seed
 SURVIVE: Mapping[str, Any] = {"noise_rule": "survive"}
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "path_gradient": {},
+    "area_path": {},
     "igos_pp": {},
     "igos_plus": {},
     "mask": {},

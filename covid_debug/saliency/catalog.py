@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from covid_debug.catalog import Catalog, check_fields
+from covid_debug.saliency.area_path import AreaPath, AreaPathParams
 from covid_debug.saliency.base import Explainer
 from covid_debug.saliency.captum_adapter import AttributionParams, ContributionParams
 from covid_debug.saliency.captum_gradients import (
@@ -84,6 +85,7 @@ EXPLAINERS: Catalog[Entry] = Catalog(
         ),
         "mask": Entry(Mask, MaskParams),
         "mask_published": Entry(Mask, MaskParams, _PUBLISHED_MASK),
+        "area_path": Entry(AreaPath, AreaPathParams),
         "path_gradient": Entry(PathGradient, PathGradientParams),
         "rise": Entry(RISE, RISEParams),
         "leg": Entry(LEG, LEGParams),

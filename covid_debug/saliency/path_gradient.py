@@ -6,6 +6,8 @@ What a mask search knows before it moves; the yardstick for what moving the mask
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from covid_debug.perturbation.compose import compose
@@ -50,22 +52,35 @@ class PathGradient(Explainer[PathGradientParams]):
     params: PathGradientParams
 
     def _explain(self, group: ImageGroup) -> RawExplanation:
-        images, baseline, n_steps = group.images, group.baseline, self.params.n_steps
-        side = self.params.grid_size
+        side, images = self.params.grid_size, group.images
         upsampler = GridUpsampler((side, side), (images.shape[-2], images.shape[-1]), images)
-        keep = images.new_ones((len(images), 1, side, side)).requires_grad_()
-        image_of = group.index.repeat_interleave(n_steps)
-        fractions = (group.index.new_tensor(range(n_steps)) + 0.5) / n_steps
-        fractions = fractions.to(images.dtype).repeat(len(images))
-
-        def make_chunk(items: slice) -> tuple[Tensor, Tensor]:
-            rows = image_of[items]
-            grids = keep[rows] * fractions[items].view(-1, 1, 1, 1)
-            mixed = compose(images[rows], baseline[rows], upsampler.upsample(grids))
-            return mixed, rows
-
-        # d/dM at t * M is t times d/d(t * M); dividing by t gives the integrand of the paper.
-        _, gradient = group.score.accumulate_gradient(
-            make_chunk, len(image_of), keep, weights=1 / (n_steps * fractions)
-        )
+        gradient = integrate_path(group, upsampler, self.params.n_steps)
         return RawExplanation(upsampler.upsample(gradient), path_gradient=gradient)
+
+
+def integrate_path(
+    group: ImageGroup, upsampler: GridUpsampler, n_steps: int
+) -> Float[Tensor, "N 1 h w"]:
+    """Return the path gradient on the upsampler's grid, see :class:`PathGradient`.
+
+    Args:
+        group: The images.
+        upsampler: From the grid to the images.
+        n_steps: Midpoints of the path; so many evaluations an image.
+    """
+    images, baseline = group.images, group.baseline
+    keep = images.new_ones((len(images), 1, *upsampler.grid_size)).requires_grad_()
+    image_of = group.index.repeat_interleave(n_steps)
+    fractions = (torch.arange(n_steps, device=images.device, dtype=images.dtype) + 0.5) / n_steps
+    fractions = fractions.repeat(len(images))
+
+    def make_chunk(items: slice) -> tuple[Tensor, Tensor]:
+        rows = image_of[items]
+        grids = keep[rows] * fractions[items].view(-1, 1, 1, 1)
+        return compose(images[rows], baseline[rows], upsampler.upsample(grids)), rows
+
+    # d/dM at t * M is t times d/d(t * M); dividing by t gives the integrand of the paper.
+    _, gradient = group.score.accumulate_gradient(
+        make_chunk, len(image_of), keep, weights=1 / (n_steps * fractions)
+    )
+    return gradient

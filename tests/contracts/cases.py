@@ -14,6 +14,7 @@ CASES: dict[str, Mapping[str, Any]] = {
     "igos_published": {**SEARCH, "n_steps": 3, "n_iterations": 2},
     "mask": {**SEARCH, "area_weight": 0.01},
     "mask_published": {**SEARCH, "area_weight": 0.01},
+    "area_path": {"grid_size": 6, "n_start": 3, "n_iterations": 4},
     "path_gradient": {"grid_size": 6, "n_steps": 5},
     "rise": {"n_masks": 20, "mask_grid": 4},
     "leg": {"grid_size": 5, "n_samples": 20},

@@ -1,0 +1,146 @@
+"""Area path: one map, each of whose areas is asked to delete and to insert the class.
+
+A path from film to baseline that removes the most salient cells first, instead of fading all cells
+alike: what deletion and insertion measure, searched by gradients. There is no price of the area, so
+no cell is left out of the order.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from covid_debug.perturbation.compose import compose
+from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.ranges import check_range
+from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
+from covid_debug.saliency.mask_objective import GOLDEN_RATIO
+from covid_debug.saliency.path_gradient import integrate_path
+from covid_debug.saliency.regularizers import total_variation
+
+_DECAY, _DECAY_SQUARED = 0.9, 0.999
+_LEAST_SPREAD = 1e-12
+
+
+@dataclass(frozen=True)
+class AreaPathParams:
+    """Parameters of the area path.
+
+    Attributes:
+        grid_size: Cells in both directions; the image size for single pixels.
+        n_start: Points of the path gradient from which the search starts.
+        n_iterations: Areas that are asked; two evaluations each.
+        step_size: Step of the search, in standard deviations of the map.
+        softness: Width of a mask's border between kept and removed cells, in standard deviations
+            of the map.
+        tv_weight: Price of the map's total variation, in standard deviations of the map.
+    """
+
+    grid_size: int = 28
+    n_start: int = 8
+    n_iterations: int = 16
+    step_size: float = 0.1
+    softness: float = 0.1
+    tv_weight: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range(self, "[1, inf)", "grid_size", "n_start", "n_iterations")
+        check_range(self, "(0, inf)", "step_size", "softness")
+        check_range(self, "[0, inf)", "tv_weight")
+
+
+class AreaPath(Explainer[AreaPathParams]):
+    """Find an order of the cells in which the class is lost and regained soonest.
+
+    Minimises over a map ``s`` on a grid, with ``q`` the value that a share ``a`` of its cells
+    exceeds and ``M_a = sigmoid((q - s) / softness)``::
+
+        mean over a in (0, 1) of  f(Phi(I, B, M_a)) - f(Phi(I, B, 1 - M_a))  +  l2 * TV(s)
+
+    One area a time, moved on by the golden ratio; the map starts as the path gradient. The keep
+    mask is ``1 - max(s, 0) / max(s)``: cells that speak against the class are kept whole.
+    """
+
+    name: ClassVar[str] = "area_path"
+    source: ClassVar[Source] = Source(
+        paper="fong2019extremal",
+        equations="masks of fixed area instead of a price of the area, all areas in one map;"
+        " deletion and insertion losses of [khorram2021igospp]",
+        deviations="The published method searches one area, with a smooth-maximum filter and a"
+        " ranked penalty of the area; here a soft threshold makes a mask of every area from one"
+        " map, bilinear upsampling makes it smooth, and the map starts as the path gradient.",
+    )
+    needs_gradient: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+    repeats_model: ClassVar[bool] = True
+    params: AreaPathParams
+
+    def _explain(self, group: ImageGroup) -> RawExplanation:
+        p, images = self.params, group.images
+        side = p.grid_size
+        upsampler = GridUpsampler((side, side), (images.shape[-2], images.shape[-1]), images)
+        start = integrate_path(group, upsampler, p.n_start)
+        cells = start / _spread(start)
+        first, second = torch.zeros_like(cells), images.new_zeros(len(images), 1, 1, 1)
+        losses = []
+        for iteration in range(1, p.n_iterations + 1):
+            area = (0.5 + iteration * GOLDEN_RATIO) % 1
+            loss, gradient = self._ask(group, upsampler, cells, area)
+            losses.append(loss)
+            # Adam with one scale an image: cells keep their proportions.
+            first = _DECAY * first + (1 - _DECAY) * gradient
+            square = gradient.square().mean(dim=(1, 2, 3), keepdim=True)
+            second = _DECAY_SQUARED * second + (1 - _DECAY_SQUARED) * square
+            mean = first / (1 - _DECAY**iteration)
+            scale = (second / (1 - _DECAY_SQUARED**iteration)).sqrt()
+            cells = cells - p.step_size * mean / scale.clamp(min=_LEAST_SPREAD)
+        positive = cells.clamp(min=0)
+        most = positive.amax(dim=(1, 2, 3), keepdim=True)
+        removed = positive / most.clamp(min=_LEAST_SPREAD)
+        return RawExplanation(
+            upsampler.upsample(removed),
+            1 - removed,
+            {"loss": torch.stack(losses, dim=1)},
+            start,
+        )
+
+    def _ask(
+        self,
+        group: ImageGroup,
+        upsampler: GridUpsampler,
+        cells: Float[Tensor, "N 1 h w"],
+        area: float,
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 1 h w"]]:
+        """Return the loss at one area and its gradient with respect to the map."""
+        p, images, baseline = self.params, group.images, group.baseline
+        leaf = cells.detach().requires_grad_()
+        spread = _spread(cells)
+        border = torch.quantile(cells.flatten(1), 1 - area, dim=1).view(-1, 1, 1, 1)
+        image_of = group.index.repeat_interleave(2)
+
+        def make_chunk(items: slice) -> tuple[Tensor, Tensor]:
+            rows = image_of[items]
+            keep = torch.sigmoid((border[rows] - leaf[rows]) / (p.softness * spread[rows]))
+            is_insertion = torch.arange(items.start, items.stop, device=images.device) % 2 == 1
+            keep = torch.where(is_insertion.view(-1, 1, 1, 1), 1 - keep, keep)
+            return compose(images[rows], baseline[rows], upsampler.upsample(keep)), rows
+
+        signs = images.new_tensor([1.0, -1.0]).repeat(len(images))
+        scores, gradient = group.score.accumulate_gradient(
+            make_chunk, len(image_of), leaf, weights=signs
+        )
+        with torch.enable_grad():
+            price = p.tv_weight * total_variation(leaf / spread)
+            (slope,) = torch.autograd.grad(price.sum(), leaf)
+        loss = (scores * signs).view(-1, 2).sum(dim=1) + price.detach()
+        return loss, gradient + slope
+
+
+def _spread(cells: Tensor) -> Tensor:
+    """Return each map's standard deviation; a constant map has next to none, but not 0."""
+    flat = cells.flatten(1)
+    spread = (flat - flat.mean(dim=1, keepdim=True)).square().mean(dim=1).sqrt()
+    return spread.clamp(min=_LEAST_SPREAD).view(-1, 1, 1, 1)
