@@ -24,7 +24,9 @@ from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.upsampling import GridUpsampler
 from covid_debug.saliency.inputs import (
     preserved,
+    require_baseline,
     require_canonical,
+    require_run,
     require_targets,
     single_precision,
 )
@@ -287,23 +289,19 @@ class Explainer(ABC, Generic[P]):
         require_canonical(self.name, "images", images, classifier)
         require_targets(self.name, targets, images, classifier)
         if baseline is not None:
-            require_canonical(self.name, "baseline", baseline, classifier)
-            if baseline.shape != images.shape:
-                raise InputContractError(
-                    f"{self.name}: baseline has shape {tuple(baseline.shape)}; expected the"
-                    f" images' {tuple(images.shape)}"
-                )
-        if len(seeds) != len(images):
-            raise InputContractError(
-                f"{self.name}: {len(seeds)} seeds for {len(images)} images; expected one per image"
-            )
-        if max_batch < 1:
-            raise InputContractError(f"{self.name}: max_batch is {max_batch}; expected >= 1")
+            require_baseline(self.name, baseline, images, classifier)
+        require_run(self.name, len(seeds), len(images), max_batch)
         if self.needs_gradient and torch.is_inference_mode_enabled():
             raise InputContractError(
                 f"{self.name}: needs gradients and cannot run under torch.inference_mode();"
                 " leave that context first"
             )
+        settled = self._settle(classifier)
+        if settled != self.params:
+            return type(self)(settled).explain(
+                classifier, images, targets, seeds=seeds, baseline=baseline, scale=scale,
+                max_batch=max_batch,
+            )  # fmt: skip
         scale = self.fixed_scale or scale
         images, targets = images.detach(), targets.detach()
         baseline = blur_baseline(images) if baseline is None else baseline.detach()
@@ -339,6 +337,10 @@ class Explainer(ABC, Generic[P]):
             n_evaluations=n_evaluations,
             path_gradient=_join_grids([part.path_gradient for part in parts]),
         )
+
+    def _settle(self, classifier: Classifier) -> P:  # noqa: ARG002
+        """Return the parameters with what a classifier decides; most methods leave nothing open."""
+        return self.params
 
     @abstractmethod
     def _explain(self, group: ImageGroup) -> RawExplanation:

@@ -4,14 +4,14 @@ Owns where a layer's maps lie in its output, and which layer is the last one wit
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from covid_debug.errors import InputContractError
-from covid_debug.models.classifier import Classifier
+from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.saliency.base import ImageGroup, Source
 from covid_debug.saliency.captum_adapter import AttributionParams, Sign
 from covid_debug.saliency.captum_layers import LayerRule
@@ -23,12 +23,12 @@ class GradCAMParams(AttributionParams):
     """Parameters of Grad-CAM.
 
     Attributes:
-        target_layer: Dotted name of a layer of the classifier's network; required, never guessed
-            (:func:`find_target_layer` proposes one).
+        target_layer: Dotted name of a layer of the classifier's network; None: what
+            :func:`find_target_layer` finds, which the explanation's ``params`` name.
         sign: The published map is the positive part.
     """
 
-    target_layer: str = ""
+    target_layer: str | None = None
     sign: Sign = "positive"
 
 
@@ -43,10 +43,15 @@ class GradCAM(LayerRule[GradCAMParams]):
     )
     params: GradCAMParams
 
+    def _settle(self, classifier: Classifier) -> GradCAMParams:
+        if self.params.target_layer is not None:
+            return self.params
+        return replace(self.params, target_layer=find_target_layer(classifier))
+
     def _attribute(self, group: ImageGroup) -> Tensor:
         score, images = group.score, group.images
         network = copy_without_inplace(score.classifier.module)
-        name = self.params.target_layer
+        name = str(self.params.target_layer)
         layer = _find_module(network, name)
         seen: list[Tensor] = []
         layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
@@ -111,7 +116,7 @@ def find_target_layer(classifier: Classifier) -> str:
     """Return the last layer with maps, where the network makes clear that it is the right one.
 
     Args:
-        classifier: In evaluation mode.
+        classifier: Runs once, in evaluation mode.
 
     Returns:
         Name of the last layer whose output has rows and columns.
@@ -133,15 +138,15 @@ def find_target_layer(classifier: Classifier) -> str:
 
         return hook
 
-    for name, module in classifier.module.named_modules():
-        if name:
-            handles.append(module.register_forward_hook(note(name)))
-    try:
-        with torch.no_grad():
+    with evaluating(classifier), torch.no_grad():
+        try:
+            for name, module in classifier.module.named_modules():
+                if name:
+                    handles.append(module.register_forward_hook(note(name)))
             classifier(torch.zeros((1, 1, *classifier.image_size), device=classifier.device))
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            for handle in handles:
+                handle.remove()
     if not found:
         raise InputContractError("grad_cam: the network has no layer with a spatial output")
     if last_tokens:

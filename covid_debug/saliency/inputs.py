@@ -49,6 +49,26 @@ def require_canonical(name: str, argument: str, images: Tensor, classifier: Clas
         )
 
 
+def require_baseline(name: str, baseline: Tensor, images: Tensor, classifier: Classifier) -> None:
+    """Refuse a baseline that is not canonical or not one image for each."""
+    require_canonical(name, "baseline", baseline, classifier)
+    if baseline.shape != images.shape:
+        raise InputContractError(
+            f"{name}: baseline has shape {tuple(baseline.shape)}; expected the images'"
+            f" {tuple(images.shape)}"
+        )
+
+
+def require_run(name: str, n_seeds: int, n_images: int, max_batch: int) -> None:
+    """Refuse another number of seeds than of images, and batches of nothing."""
+    if n_seeds != n_images:
+        raise InputContractError(
+            f"{name}: {n_seeds} seeds for {n_images} images; expected one per image"
+        )
+    if max_batch < 1:
+        raise InputContractError(f"{name}: max_batch is {max_batch}; expected >= 1")
+
+
 def require_targets(name: str, targets: Tensor, images: Tensor, classifier: Classifier) -> None:
     """Refuse targets that are not one class index per image."""
     if not isinstance(targets, Tensor) or targets.dtype != torch.int64:

@@ -161,6 +161,21 @@ def test_the_last_layer_with_maps_is_found(name: str, layer: str) -> None:
     assert find_target_layer(make_classifier(name)) == layer
 
 
+def test_left_out_the_layer_is_found_and_said() -> None:
+    classifier, image = make_classifier("resnet18").train(), formula((1, 1, 64, 64)).float()
+    before = [buffer.clone() for buffer in classifier.buffers()]
+    target = torch.ones(1, dtype=torch.int64)
+
+    found = build_explainer("grad_cam").explain(classifier, image, target, seeds=[0])
+
+    named = build_explainer("grad_cam", target_layer="layer4")
+    assert found.params["target_layer"] == "layer4"
+    assert torch.equal(found.saliency, named.explain(classifier, image, target, seeds=[0]).saliency)
+    assert all(torch.equal(a, b) for a, b in zip(classifier.buffers(), before, strict=True))
+    with pytest.raises(InputContractError, match=r"works on tokens"):
+        build_explainer("grad_cam").explain(make_classifier("vit"), image, target, seeds=[0])
+
+
 def test_no_layer_is_found_where_none_is_right() -> None:
     with pytest.raises(InputContractError, match="no layer with a spatial output"):
         find_target_layer(wrap(Patch(4, 4, 6)))
