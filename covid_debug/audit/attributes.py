@@ -148,7 +148,7 @@ def read_attributes(
     pixels = read_film(file).to_uint8()
     height, width = pixels.shape
     view = render_view(pixels, spec)
-    text = regions_to_mask(regions.regions, width, height, dilation_px=_GROWTH_PX)
+    text = regions_to_mask(regions.texts, width, height, dilation_px=_GROWTH_PX)
     text_free = _fill(pixels, text)
     marks = find_marks(pixels, regions, text)
     drawn = regions_to_mask(marks, width, height, dilation_px=_GROWTH_PX)
@@ -159,10 +159,10 @@ def read_attributes(
     n_levels = len(np.unique(pixels))
     side = compute_geometry(width, height, spec).side
     features: dict[str, Features] = {
-        "text": describe_layout(regions),
+        "text": describe_layout(regions.texts, width, height),
         "border": np.concatenate([describe_border(clean[None])[0], np.array(margins, np.float64)]),
         "corners": describe_image(np.where(_corners(spec.image_size), clean, 0)),
-        "marks": describe_layout(FilmRegions(regions.image, width, height, marks)),
+        "marks": describe_layout(marks, width, height),
         "size": np.array([np.log(width), np.log(height), width == height, np.log(side)]),
         "jpeg": _describe_quantization(quantization),
         "bit_depth": np.array([np.log2(n_levels)]),
@@ -189,8 +189,8 @@ def read_attributes(
 def find_marks(pixels: View, regions: FilmRegions, text: Mask) -> tuple[TextRegion, ...]:
     """Find marks without letters: arrows, electrodes, clips, fasteners.
 
-    They are what the detector of strokes sees beside the known text, and what the scan for text
-    left out as uncertain. Long wires and tubes are in neither.
+    They are what the detector of strokes sees beside the known text, the annotations, and what the
+    scan for text left out as uncertain. Long wires and tubes are in neither.
 
     Args:
         pixels: The film, ``(H, W)``.
@@ -201,6 +201,7 @@ def find_marks(pixels: View, regions: FilmRegions, text: Mask) -> tuple[TextRegi
         The marks, in film pixels.
     """
     found = list(StrokeDetector().detect([pixels])[0])
+    found += [region for region in regions.regions if not region.is_text]
     found += [region for region, reason in regions.rejected if reason.startswith(_UNCERTAIN)]
     height, width = pixels.shape
     return tuple(

@@ -86,7 +86,12 @@ def compute_confounds(
     }
 
     def text_layout(films: Sequence[Film]) -> Features:
-        return np.stack([describe_layout(regions[film.image_id]) for film in films])
+        return np.stack(
+            [
+                describe_layout(found.texts, found.width, found.height)
+                for found in (regions[film.image_id] for film in films)
+            ]
+        )
 
     def text_presence(films: Sequence[Film]) -> Features:
         return text_layout(films)[:, :1]

@@ -3,12 +3,14 @@
 Owns the numbers of text, border and view; which model gets them is decided elsewhere.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.exchange import measure_spectrum
-from covid_debug.records import FilmRegions
+from covid_debug.records import TextRegion
 
 Features = NDArray[np.float64]
 
@@ -19,11 +21,13 @@ _THUMBNAIL = 8
 _N_GRAY_BINS = 16
 
 
-def describe_layout(found: FilmRegions) -> Features:
+def describe_layout(regions: Sequence[TextRegion], width: int, height: int) -> Features:
     """Describe how much there is and where.
 
     Args:
-        found: Regions of one film.
+        regions: Regions of one film, all of which count.
+        width: The film's width in pixels.
+        height: Its height.
 
     Returns:
         ``(19,)``: whether there are any, the logarithm of their number, the square root of their
@@ -31,13 +35,13 @@ def describe_layout(found: FilmRegions) -> Features:
     """
     grid = np.zeros((_GRID, _GRID))
     area = 0.0
-    for region in found.regions:
+    for region in regions:
         x0, y0, x1, y1 = region.box
-        column = int(np.clip(_GRID * (x0 + x1) / 2 / found.width, 0, _GRID - 1))
-        row = int(np.clip(_GRID * (y0 + y1) / 2 / found.height, 0, _GRID - 1))
+        column = int(np.clip(_GRID * (x0 + x1) / 2 / width, 0, _GRID - 1))
+        row = int(np.clip(_GRID * (y0 + y1) / 2 / height, 0, _GRID - 1))
         grid[row, column] += 1
-        area += (x1 - x0) * (y1 - y0) / (found.width * found.height)
-    n = len(found.regions)
+        area += (x1 - x0) * (y1 - y0) / (width * height)
+    n = len(regions)
     return np.array([float(n > 0), np.log1p(n), np.sqrt(area), *np.sqrt(grid.ravel())])
 
 

@@ -90,7 +90,8 @@ def take_apart(
 
     Args:
         film: ``(H, W)`` uint8.
-        found: Its text; at least one region must reach into the view.
+        found: Its regions; at least one of text must reach into the view. Annotations stay on the
+            film.
         spec: How views are made.
         dilation_px: Growth of the text regions in film pixels.
         method: Fill of the text, see :func:`covid_debug.imaging.inpainting.inpaint`.
@@ -104,7 +105,7 @@ def take_apart(
     """
     check_size(found.image, film, found)
     height, width = film.shape
-    _, inside = text_in_view(found.regions, width, height, spec, dilation_px=dilation_px)
+    _, inside = text_in_view(found.texts, width, height, spec, dilation_px=dilation_px)
     filled = np.asarray(inpaint(film, inside, method=method, radius_px=radius_px), np.uint8)
     view, text_free = render_view(film, spec), render_view(filled, spec)
     gains = view.astype(np.int16) - text_free
@@ -123,7 +124,7 @@ def _name(
 ) -> str:
     geometry = compute_geometry(found.width, found.height, spec)
     read = set()
-    for region in found.regions:
+    for region in found.texts:
         x0, y0, x1, y1 = region.box
         ((x, y),) = geometry.to_view([((x0 + x1) / 2, (y0 + y1) / 2)])
         if region.content and 0 <= x < spec.image_size and 0 <= y < spec.image_size:

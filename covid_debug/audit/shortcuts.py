@@ -95,7 +95,7 @@ class ShortcutsRequest(Request):
 
     stage: ClassVar[str] = SHORTCUTS_KIND
     makes: ClassVar[str] = SHORTCUTS_KIND
-    code_version: ClassVar[int] = 4
+    code_version: ClassVar[int] = 5
 
     def parameters(self) -> object:
         """Return how many films and donors, the seed and, where used, the factory."""

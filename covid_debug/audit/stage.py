@@ -213,7 +213,7 @@ class ConfoundsRequest(Request):
 
     stage: ClassVar[str] = CONFOUNDS_KIND
     makes: ClassVar[str] = CONFOUNDS_KIND
-    code_version: ClassVar[int] = 2
+    code_version: ClassVar[int] = 3
 
     def make(self, out: Path, means: Means) -> tuple[Confound, ...]:
         """Fit every baseline on the training films and test it on the test films."""

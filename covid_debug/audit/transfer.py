@@ -182,8 +182,8 @@ class _Transfer:
             return False
         size = (film.width, film.height)
         return bool(
-            found.regions
-            and text_in_view(found.regions, *size, self._spec, dilation_px=params.dilation_px)[
+            found.texts
+            and text_in_view(found.texts, *size, self._spec, dilation_px=params.dilation_px)[
                 1
             ].any()
         )

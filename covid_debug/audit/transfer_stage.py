@@ -39,7 +39,7 @@ class TransferRequest(Request):
 
     stage: ClassVar[str] = TRANSFER_KIND
     makes: ClassVar[str] = TRANSFER_KIND
-    code_version: ClassVar[int] = 3
+    code_version: ClassVar[int] = 4
 
     def parameters(self) -> object:
         """Return how markers are laid, the seed, the order of the models and their factory."""

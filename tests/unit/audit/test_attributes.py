@@ -1,5 +1,7 @@
 """What is read from a film, and what one film gives another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,6 +96,20 @@ def test_what_is_text_is_no_mark(read):
 
     assert reading.features["marks"][0] == 0
     assert reading.features["text"][0] == 1
+
+
+def test_an_annotation_is_a_mark_and_no_text(tmp_path):
+    pixels = np.full((SIDE, SIDE), 90, np.uint8)
+    pixels[MARK[1] : MARK[3], MARK[0] : MARK[2]] = 230
+    write_png(tmp_path / "0.png", pixels)
+    found = FilmRegions("0", SIDE, SIDE, (replace(box(*MARK), kind="annotation"),))
+
+    reading = read_attributes(FilmFile(tmp_path / "0.png"), make_film(0), found, SPEC, no_lungs)
+
+    assert reading.features["text"][0] == 0
+    assert reading.features["marks"][0] == 1
+    assert np.all(reading.text_free[inside(MARK)] == 230)
+    np.testing.assert_allclose(reading.mark_free[inside(MARK)], 90, atol=3)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_border_baseline_reads_the_border_of_the_view(tmp_path):
 def test_text_features_are_presence_count_area_and_quarters_of_the_film():
     box = TextRegion(((90, 60), (120, 60), (120, 80), (90, 80)), 0.9, None, "made")
 
-    features = describe_layout(FilmRegions("a", 200, 100, (box,)))
+    features = describe_layout([box], 200, 100)
 
     quarters = np.zeros((4, 4))
     quarters[2, 2] = 1  # the box's centre is (105, 70) of 200 x 100
@@ -124,7 +124,20 @@ def test_text_features_are_presence_count_area_and_quarters_of_the_film():
         features, [1, np.log(2), np.sqrt(30 * 20 / 20_000), *quarters.ravel()]
     )
     above = TextRegion(((90, 10), (120, 10), (120, 20), (90, 20)), 0.9, None, "made")
-    assert describe_layout(FilmRegions("a", 200, 100, (above,)))[3:].argmax() == 2
+    assert describe_layout([above], 200, 100)[3:].argmax() == 2
+
+
+def test_annotations_are_no_text(tmp_path):
+    filmset = _filmset(tmp_path)
+    arrow = replace(_region(*CORNERS[0]), kind="annotation")
+    regions = {
+        film.image_id: FilmRegions(film.image_id, 100, 100, (arrow,) * (film.label == CLASSES[1]))
+        for film in filmset.films
+    }
+
+    rows = _by_name(compute_confounds(filmset, regions, seed=0))
+
+    assert rows["text presence"].value == rows["text layout"].value == 0.5
 
 
 def test_border_features_are_top_bottom_left_and_right():

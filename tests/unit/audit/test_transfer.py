@@ -193,6 +193,20 @@ def test_a_marker_is_named_by_its_letters_else_by_its_place(content, box, name):
     assert apart.marker.name == name
 
 
+def test_an_annotation_is_no_part_of_the_marker():
+    film = np.full((SIDE, SIDE), 40, np.uint8)
+    film[8:12, 8:12] = film[26:30, 24:28] = 220
+    arrow = TextRegion(((24.0, 26.0), (28.0, 26.0), (28.0, 30.0), (24.0, 30.0)), 0.9, None, "made")
+    regions = FilmRegions("a", SIDE, SIDE, (_region(), replace(arrow, kind="annotation")))
+
+    apart = take_apart(film, regions, SPEC, dilation_px=0, method="telea", radius_px=3.0)
+
+    text_alone = replace(regions, regions=(_region(),))
+    alone = take_apart(film, text_alone, SPEC, dilation_px=0, method="telea", radius_px=3.0)
+    np.testing.assert_array_equal(apart.text_free, alone.text_free)
+    assert apart.marker.name == alone.marker.name
+
+
 def test_regions_of_a_film_of_another_size_are_refused():
     with pytest.raises(DataIntegrityError, match=r"a: is 32 x 32 pixels.*detect the text again"):
         take_apart(
