@@ -31,7 +31,7 @@ from covid_debug.errors import InputContractError
 
 bench_app = typer.Typer(
     help="Measure the parts: saliency, text, agreement, planted, lungs, audit, transfer, plants,"
-    " clean, films, comparison, shortcuts, mitigations, training, growth."
+    " clean, scars, films, comparison, shortcuts, mitigations, training, growth."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -167,6 +167,60 @@ def bench_clean_command(
         n_workers=workers,
     )
     bench_clean(request, out, RunConsole())
+
+
+@bench_app.command("scars")
+def bench_scars_command(
+    data: DataOption,
+    regions: Annotated[Path, typer.Option("--regions", help="Its text, from detect-text.")],
+    out: OutOption,
+    films: Annotated[
+        str | None,
+        typer.Option(
+            "--films", help="Only these of the covidx films: chosen_on or held_out; default: all."
+        ),
+    ] = None,
+    fill: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fill",
+            metavar="METHOD=PX",
+            help="Fill and dilation, repeatable; default telea and transplant with 3 and 6.",
+        ),
+    ] = None,
+    no_network: Annotated[
+        bool, typer.Option("--no-network", help="Ask the forest only, which is quicker.")
+    ] = False,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 1,
+) -> None:
+    """Fill the same films in several ways; say who can see the fills, and what they tell."""
+    from benchmarks.clean.scars import (
+        FILLS,
+        SUMMARY_NAME,
+        ScarBench,
+        bench_scars,
+        choose_films,
+        parse_fill,
+    )
+    from covid_debug.cleaning.scar import ProbeParams
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.imaging.regions import read_regions
+    from covid_debug.terminal import RunConsole
+
+    filmset = load_filmset(data)
+    if films is not None:
+        filmset = choose_films(filmset, films)
+    request = ScarBench(
+        filmset,
+        read_regions(regions),
+        tuple(map(parse_fill, fill)) if fill else FILLS,
+        ProbeParams(seed=seed),
+        not no_network,
+        workers,
+    )
+    bench_scars(request, out, RunConsole())
+    typer.echo((out / SUMMARY_NAME).read_text(encoding="utf-8"))
 
 
 @bench_app.command("films")

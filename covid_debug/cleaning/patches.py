@@ -3,6 +3,7 @@
 Owns the features that the scar probe learns from; learns nothing itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from covid_debug.seeding import derive_seed
 
 Gray = NDArray[np.uint8]
 Features = NDArray[np.float64]
+Measure = Callable[[Gray, Mask], Features | None]
 
 _GEOMETRY_GRID: Final = 4
 _JOIN_PX: Final = 5
@@ -110,11 +112,12 @@ def locate(mask: Mask) -> FilledPlaces:
     return FilledPlaces(shape, tuple(large[:_MAX_PATCHES]), geometry)
 
 
-def measure_patches(patch_job: PatchJob) -> PatchFeatures:
+def measure_patches(patch_job: PatchJob, measure: Measure | None = None) -> PatchFeatures:
     """Measure the filled patches of a cleaned film and untouched ones that are like them.
 
     Args:
         patch_job: The film and the places.
+        measure: What is taken of a patch instead of :func:`measure_patch`.
 
     Returns:
         Features of pairs of patches, see :class:`PatchFeatures`.
@@ -126,17 +129,20 @@ def measure_patches(patch_job: PatchJob) -> PatchFeatures:
     matcher = PlaceMatcher(pixels, closed)
     generator = np.random.default_rng(derive_seed(patch_job.seed, job.film.image_id, "scar places"))
     found = PatchFeatures([], [], [], [])
+    measure = measure or measure_patch
     for hole in patch_job.own.holes:
         mask = hole.drawn(pixels.shape)
         alike = matcher.find(hole, generator)
-        _measure_pair(pixels, mask, alike, found.filled, found.matched)
+        _measure_pair((pixels, mask, alike), measure, found.filled, found.matched)
     for donor in patch_job.donors:
         for shape in donor.holes:
             hole = _scale(shape, donor.shape, pixels.shape)
             mask = hole.drawn(pixels.shape)
             if mask.any() and not (mask & touched).any():
                 alike = matcher.find(hole, generator, besides=True)
-                _measure_pair(pixels, mask, alike, found.untouched, found.untouched_matched)
+                _measure_pair(
+                    (pixels, mask, alike), measure, found.untouched, found.untouched_matched
+                )
     return found
 
 
@@ -150,17 +156,17 @@ def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
 
 
 def _measure_pair(
-    pixels: Gray,
-    mask: Mask,
-    alike: PlacedMask | None,
+    place: tuple[Gray, Mask, PlacedMask | None],
+    measure: Measure,
     ones: list[Features],
     others: list[Features],
 ) -> None:
     """Append the features of both places, or of none."""
+    pixels, mask, alike = place
     if alike is None:
         return
-    first = measure_patch(pixels, mask)
-    second = measure_patch(pixels, alike.drawn(pixels.shape))
+    first = measure(pixels, mask)
+    second = measure(pixels, alike.drawn(pixels.shape))
     if first is not None and second is not None:
         ones.append(first)
         others.append(second)

@@ -5,7 +5,7 @@ network may see more.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,6 +34,11 @@ _REMEDY: Final = (
 )
 _N_DONORS: Final = 2
 _MIN_SAMPLES: Final = 20
+
+Rows = NDArray[np.float64]
+Labels = NDArray[np.bool_]
+Scorer = Callable[[Rows, Labels, Rows, "ProbeParams"], Rows]
+"""Learns from rows and their labels, then scores further rows; higher is more likely positive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def probe_scars(
     found = list(run_in_order(find_filled_places, jobs, n_workers, where="probe_scars"))
     pairs = [(job, places) for job, places in zip(jobs, found, strict=True) if places is not None]
     scar, calibration = _Samples(), _Samples()
-    patch_jobs = _pair_with_donors(pairs, params.seed)
+    patch_jobs = pair_with_donors(pairs, params.seed)
     measured = run_in_order(measure_patches, patch_jobs, n_workers, where="probe_scars")
     for n_done, ((job, _), one) in enumerate(zip(pairs, measured, strict=True), start=1):
         scar.add(one.filled, one.matched, job.film.patient_id)
@@ -257,6 +262,7 @@ def estimate_auc(
     positive: Sequence[bool],
     patients: Sequence[str],
     params: ProbeParams,
+    score: Scorer | None = None,
 ) -> Estimate:
     """Cross-validate a random forest over patients and bootstrap its AUC over patients.
 
@@ -265,6 +271,7 @@ def estimate_auc(
         positive: Which samples are to be found.
         patients: Patient of each sample; no patient is in training and test fold at once.
         params: Folds, trees, resamples and seed.
+        score: What learns instead of the forest.
 
     Returns:
         The area under the ROC curve of held-out scores; undefined with the reason when there are
@@ -280,7 +287,6 @@ def estimate_auc(
         )
     rows = np.stack(features)
     # Here, so that who only reads a proof does not load it.
-    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
 
     folds = StratifiedGroupKFold(params.n_folds, shuffle=True, random_state=params.seed % 2**32)
@@ -289,15 +295,7 @@ def estimate_auc(
         if labels[train].all() or not labels[train].any():
             scores[test] = float(labels[train].mean())
             continue
-        forest = RandomForestClassifier(
-            params.n_trees,
-            min_samples_leaf=3,
-            class_weight="balanced",
-            random_state=params.seed % 2**32,
-            n_jobs=1,
-        )
-        forest.fit(rows[train], labels[train])
-        scores[test] = forest.predict_proba(rows[test])[:, 1]
+        scores[test] = (score or _score_by_forest)(rows[train], labels[train], rows[test], params)
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     generator = np.random.default_rng(derive_seed(params.seed, "scar"))
     drawn = generator.integers(len(names), size=(params.n_resamples, len(names)))
@@ -309,7 +307,31 @@ def estimate_auc(
     )
 
 
-def _pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> Iterator[PatchJob]:
+def _score_by_forest(rows: Rows, labels: Labels, further: Rows, params: ProbeParams) -> Rows:
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - see estimate_auc
+
+    forest = RandomForestClassifier(
+        params.n_trees,
+        min_samples_leaf=3,
+        class_weight="balanced",
+        random_state=params.seed % 2**32,
+        n_jobs=1,
+    )
+    forest.fit(rows, labels)
+    scores: Rows = forest.predict_proba(further)[:, 1]
+    return scores
+
+
+def pair_with_donors(pairs: Sequence[tuple[Job, FilledPlaces]], seed: int) -> Iterator[PatchJob]:
+    """Give each film the filled places of two other films, to be looked at where it is untouched.
+
+    Args:
+        pairs: Films with their own filled places.
+        seed: Seed of the draw.
+
+    Yields:
+        One job for each film, in their order.
+    """
     donors = [at for at, (_, places) in enumerate(pairs) if places.holes]
     for at, (job, own) in enumerate(pairs):
         others = [other for other in donors if other != at]
