@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from covid_debug.perturbation.compose import compose
-from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.perturbation.upsampling import GridSize, GridUpsampler, as_grid
 from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 from covid_debug.saliency.mask_objective import GOLDEN_RATIO
@@ -29,16 +29,17 @@ class AreaPathParams:
     """Parameters of the area path.
 
     Attributes:
-        grid_size: Cells in both directions; the image size for single pixels.
+        grid_size: Cells in both directions, or rows and columns; the image size for single pixels.
         n_start: Points of the path gradient from which the search starts.
         n_iterations: Areas that are asked; two evaluations each.
         step_size: Step of the search, in standard deviations of the map.
         softness: Width of a mask's border between kept and removed cells, in standard deviations
             of the map.
-        tv_weight: Price of the map's total variation, in standard deviations of the map.
+        tv_weight: Price of the map's total variation, in standard deviations of the map; on
+            logits, which have no unit of their own, in units of ``|f(I) - f(B)|``.
     """
 
-    grid_size: int = 28
+    grid_size: GridSize = 28
     n_start: int = 8
     n_iterations: int = 16
     step_size: float = 0.1
@@ -47,6 +48,7 @@ class AreaPathParams:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        as_grid(self.grid_size)
         check_range(self, "[1, inf)", "grid_size", "n_start", "n_iterations")
         check_range(self, "(0, inf)", "step_size", "softness")
         check_range(self, "[0, inf)", "tv_weight")
@@ -80,15 +82,19 @@ class AreaPath(Explainer[AreaPathParams]):
 
     def _explain(self, group: ImageGroup) -> RawExplanation:
         p, images = self.params, group.images
-        side = p.grid_size
-        upsampler = GridUpsampler((side, side), (images.shape[-2], images.shape[-1]), images)
+        image_size = (images.shape[-2], images.shape[-1])
+        upsampler = GridUpsampler(as_grid(p.grid_size), image_size, images)
         start = integrate_path(group, upsampler, p.n_start)
         cells = start / _spread(start)
+        unit = images.new_ones(len(images))
+        if group.score.scale == "logit":
+            ends = [group.score(end, group.index) for end in (images, group.baseline)]
+            unit = (ends[0] - ends[1]).abs()
         first, second = torch.zeros_like(cells), images.new_zeros(len(images), 1, 1, 1)
         losses = []
         for iteration in range(1, p.n_iterations + 1):
             area = (0.5 + iteration * GOLDEN_RATIO) % 1
-            loss, gradient = self._ask(group, upsampler, cells, area)
+            loss, gradient = self._ask(group, upsampler, cells, area, p.tv_weight * unit)
             losses.append(loss)
             # Adam with one scale an image: cells keep their proportions.
             first = _DECAY * first + (1 - _DECAY) * gradient
@@ -113,6 +119,7 @@ class AreaPath(Explainer[AreaPathParams]):
         upsampler: GridUpsampler,
         cells: Float[Tensor, "N 1 h w"],
         area: float,
+        tv_weight: Float[Tensor, " N"],
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 1 h w"]]:
         """Return the loss at one area and its gradient with respect to the map."""
         p, images, baseline = self.params, group.images, group.baseline
@@ -133,7 +140,7 @@ class AreaPath(Explainer[AreaPathParams]):
             make_chunk, len(image_of), leaf, weights=signs
         )
         with torch.enable_grad():
-            price = p.tv_weight * total_variation(leaf / spread)
+            price = tv_weight * total_variation(leaf / spread)
             (slope,) = torch.autograd.grad(price.sum(), leaf)
         loss = (scores * signs).view(-1, 2).sum(dim=1) + price.detach()
         return loss, gradient + slope

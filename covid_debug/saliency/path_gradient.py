@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from covid_debug.perturbation.compose import compose
-from covid_debug.perturbation.upsampling import GridUpsampler
+from covid_debug.perturbation.upsampling import GridSize, GridUpsampler, as_grid
 from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 
@@ -21,15 +21,16 @@ class PathGradientParams:
     """Parameters of the path gradient.
 
     Attributes:
-        grid_size: Cells in both directions; the image size for single pixels.
+        grid_size: Cells in both directions, or rows and columns; the image size for single pixels.
         n_steps: Points of the path, in the middles of equal parts.
     """
 
-    grid_size: int = 28
+    grid_size: GridSize = 28
     n_steps: int = 16
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        as_grid(self.grid_size)
         check_range(self, "[1, inf)", "grid_size", "n_steps")
 
 
@@ -52,8 +53,8 @@ class PathGradient(Explainer[PathGradientParams]):
     params: PathGradientParams
 
     def _explain(self, group: ImageGroup) -> RawExplanation:
-        side, images = self.params.grid_size, group.images
-        upsampler = GridUpsampler((side, side), (images.shape[-2], images.shape[-1]), images)
+        images, grid_size = group.images, as_grid(self.params.grid_size)
+        upsampler = GridUpsampler(grid_size, (images.shape[-2], images.shape[-1]), images)
         gradient = integrate_path(group, upsampler, self.params.n_steps)
         return RawExplanation(upsampler.upsample(gradient), path_gradient=gradient)
 
