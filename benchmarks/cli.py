@@ -52,15 +52,15 @@ def bench_text_command(
     ] = None,
 ) -> None:
     """Score the text detectors on annotated films: recall, precision, over-cleaning, seconds."""
-    from benchmarks.text.measure import ANNOTATIONS, bench_text, describe_results
+    from benchmarks.text.measure import ANNOTATIONS, SUMMARY_NAME, bench_text
     from covid_debug.terminal import RunConsole
 
     wanted: dict[str, dict[str, object]] | None = None
     if detector:
         wanted = {name: {} for name in detector}
     console = RunConsole()
-    results = bench_text(annotations or [ANNOTATIONS], data, out, detectors=wanted, console=console)
-    typer.echo(describe_results(results))
+    bench_text(annotations or [ANNOTATIONS], data, out, detectors=wanted, console=console)
+    typer.echo((out / SUMMARY_NAME).read_text(encoding="utf-8"))
     console.say(f"tables: {out}")
 
 

@@ -17,6 +17,13 @@ import torch
 from benchmarks.tables import to_markdown, write_csv
 from benchmarks.text.annotated import AnnotatedFilm, load_all_annotations
 from benchmarks.text.counting import Count, by_key, summarise
+from benchmarks.text.reading import (
+    SideScore,
+    count_readings,
+    count_sides,
+    score_reading,
+    score_sides,
+)
 from benchmarks.text.reliability import bin_confidences, calibration_error, draw_reliability
 from benchmarks.text.scoring import BoxScore, FilmScore, RegionScore, score_film
 from benchmarks.text.sheets import Case, write_sheet
@@ -28,6 +35,8 @@ from covid_debug.records import Box
 from covid_debug.terminal import RunConsole
 from covid_debug.text.base import Gray, RegionDetector
 from covid_debug.text.catalog import build_detector
+from covid_debug.text.contents import ContentReader, build_content_reader
+from covid_debug.text.recognition import Reader
 
 ANNOTATIONS = Path(__file__).with_name("annotations") / "markers_dev.json"
 DETECTORS = ("rapidocr", "marker", "craft", "default")
@@ -50,6 +59,8 @@ _HEADLINES = (
     ("needless area", "mean"),
     ("needless area", "worst film"),
     ("text-free films", "touched"),
+    ("side markers", "kept"),
+    ("other text", "kept as a side"),
 )
 
 
@@ -60,12 +71,15 @@ class DetectorScores:
     Attributes:
         name: The detector's name in the table.
         scores: One score for each annotated film, in their order.
-        seconds_per_film: Mean processor time of a film on one thread, reading excluded.
+        seconds_per_film: Mean processor time of a film on one thread, reading of the file and of
+            the text excluded.
+        sides: For each film what became of its side markers where the policy keeps them.
     """
 
     name: str
     scores: tuple[FilmScore, ...]
     seconds_per_film: float
+    sides: tuple[SideScore, ...]
 
     @property
     def missed(self) -> list[tuple[FilmScore, BoxScore]]:
@@ -107,10 +121,17 @@ def bench_text(
     films = load_all_annotations(annotations)
     ready = _build(detectors, console)
     pixels = _read(films, sources)
+    contents = build_content_reader()
     results = []
     for name, detector in ready.items():
         with console.progress(f"{name}: films") as progress:
-            results.append(_run(name, detector, films, pixels, progress))
+            results.append(_run(name, detector, contents, films, pixels, progress))
+    reader = Reader()
+    console.say("second reader: boxes as drawn")
+    readings = count_readings(
+        [score_reading(film, image, reader) for film, image in zip(films, pixels, strict=True)]
+    )
+    summary = f"{describe_results(results)}\n{describe_reading(readings)}"
     with write_artifact(
         out,
         kind="bench-text",
@@ -120,7 +141,7 @@ def bench_text(
         _write_reliability(draft.path, results)
         _write_missed(draft.path, results, films, pixels)
         _write_needless(draft.path, results, films, pixels)
-        (draft.path / SUMMARY_NAME).write_text(describe_results(results), encoding="utf-8")
+        (draft.path / SUMMARY_NAME).write_text(summary, encoding="utf-8")
         draft.facts["n_films"] = len(films)
     return results
 
@@ -150,6 +171,7 @@ def _read(films: Sequence[AnnotatedFilm], sources: Path) -> list[Gray]:
 def _run(
     name: str,
     detector: RegionDetector,
+    contents: ContentReader,
     films: Sequence[AnnotatedFilm],
     pixels: Sequence[Gray],
     progress: Progress,
@@ -157,21 +179,26 @@ def _run(
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     detector.prepare()
-    scores, seconds = [], 0.0
+    scores, sides, seconds = [], [], 0.0
     for n_done, (film, image) in enumerate(zip(films, pixels, strict=True), start=1):
         start = time.process_time()
         regions = detector.detect([image])[0]
         seconds += time.process_time() - start
         scores.append(score_film(film, regions, image))
+        sides.append(score_sides(film, image, regions, contents))
         progress(n_done, len(films))
-    return DetectorScores(name, tuple(scores), seconds / max(len(films), 1))
+    return DetectorScores(name, tuple(scores), seconds / max(len(films), 1), tuple(sides))
+
+
+def _count(result: DetectorScores) -> list[Count]:
+    return [*summarise(result.scores), *count_sides(result.sides)]
 
 
 def _write_table(path: Path, results: Sequence[DetectorScores]) -> None:
     rows = [
         {"detector": result.name, **count.to_row()}
         for result in results
-        for count in summarise(result.scores)
+        for count in _count(result)
     ]
     write_csv(path, list(rows[0]), rows)
 
@@ -285,7 +312,7 @@ def describe_results(results: Sequence[DetectorScores]) -> str:
         Two Markdown tables: headline numbers with Wilson's intervals; recall by group.
     """
     names = [result.name for result in results]
-    counts = [by_key(summarise(result.scores)) for result in results]
+    counts = [by_key(_count(result)) for result in results]
 
     def line(head: str, what: str, cells: Sequence[str]) -> dict[str, str]:
         return {head: what, **dict(zip(names, cells, strict=True))}
@@ -304,6 +331,11 @@ def describe_results(results: Sequence[DetectorScores]) -> str:
         if (group, value) not in _HEADLINES
     ]
     return f"{to_markdown(lines)}\n{to_markdown(groups)}" if groups else to_markdown(lines)
+
+
+def describe_reading(counts: Sequence[Count]) -> str:
+    """Write how the second reader read the legible boxes, each given as drawn."""
+    return to_markdown([{"legible boxes read": one.value, "": _cell(one)} for one in counts])
 
 
 def _cell(count: Count) -> str:

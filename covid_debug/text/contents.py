@@ -7,12 +7,16 @@ Joins the second reader (:mod:`covid_debug.text.recognition`) and the patterns
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from covid_debug.imaging.regions import read_regions
-from covid_debug.records import FilmRegions, TextRegion
+from covid_debug.records import FilmRegions, RegionKind, TextRegion
 from covid_debug.text.kinds import Kinds, load_kinds
 from covid_debug.text.recognition import Reader
 from covid_debug.text.screening import Gray
+from covid_debug.text.side_letters import split_side_letter
+
+_DOUBTFUL: Final[frozenset[RegionKind]] = frozenset({"unknown", "panel"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,26 @@ class ContentReader:
             image: The film, uint8 ``(H, W)`` in [0, 255].
         """
         height, width = image.shape
-        read = tuple(regions) if self.reader is None else self.reader.fill_in(regions, image)
-        return self.kinds.tell_all(read, width, height)
+        if self.reader is None:
+            return self.kinds.tell_all(regions, width, height)
+        read = self.reader.fill_in(regions, image)
+        told = self.kinds.tell_all(read, width, height)
+        found = [self._part(region, image, self.reader) for region in told]
+        if all(len(parts) == 1 for parts in found) and all(
+            parts[0] is region for parts, region in zip(found, told, strict=True)
+        ):
+            return told
+        return self.kinds.tell_all([one for parts in found for one in parts], width, height)
+
+    def _part(self, region: TextRegion, image: Gray, reader: Reader) -> tuple[TextRegion, ...]:
+        """Return a region whose side letter is taken out, where there is one, and the rest read."""
+        if not _may_hold_side(region, image.shape[1]):
+            return (region,)
+        parts = split_side_letter(region, image, reader.recognise)
+        if not parts:
+            return (region,)
+        letter, *rest = parts
+        return (letter, *reader.fill_in(rest, image))
 
     def name_kinds(self, films: Mapping[str, FilmRegions]) -> dict[str, FilmRegions]:
         """Return films with the kinds of what was read but not named, as in older files.
@@ -55,6 +77,17 @@ class ContentReader:
             else replace(film, regions=self.kinds.tell_all(film.regions, film.width, film.height))
             for image, film in films.items()
         }
+
+
+def _may_hold_side(region: TextRegion, width: int) -> bool:
+    """Tell whether a side letter may be hidden in what was read: little, and no number."""
+    x0, _, x1, _ = region.box
+    is_panel = region.kind == "panel" and x0 + x1 <= width
+    if not region.is_text or region.kind not in _DOUBTFUL or is_panel:
+        return False
+    found = [character for character in region.content or "" if character.isalnum()]
+    has_digit = any(character.isdigit() for character in found)
+    return len(found) <= (2 if has_digit else 3)
 
 
 def build_content_reader(*, read_content: bool = True, kinds: Path | None = None) -> ContentReader:

@@ -140,17 +140,14 @@ class Reader:
         Returns:
             The best reading of each region.
         """
-        if not regions:
-            return []
-        self.prepare()
         crops = [cut_upright(region, image) for region in regions]
-        readings = self._recognise(crops)
+        readings = self.recognise(crops)
         poor = [index for index, reading in enumerate(readings) if not self._is_sure(reading)]
         turned = [(index, crop) for index in poor for crop in _iter_positions(crops[index])]
         candidates: dict[int, list[tuple[float, Reading]]] = {
             index: [(_UPRIGHT_GAIN * _weigh(readings[index]), readings[index])] for index in poor
         }
-        others = self._recognise([crop for _, crop in turned])
+        others = self.recognise([crop for _, crop in turned])
         for (index, _), reading in zip(turned, others, strict=True):
             candidates[index].append((_weigh(reading), reading))
         for index, several in candidates.items():
@@ -160,7 +157,17 @@ class Reader:
     def _is_sure(self, reading: Reading) -> bool:
         return reading.score >= self.params.sure_score and not _is_doubtful(reading.content)
 
-    def _recognise(self, crops: Sequence[Gray]) -> list[Reading]:
+    def recognise(self, crops: Sequence[Gray]) -> list[Reading]:
+        """Read crops as they are, each one line.
+
+        Args:
+            crops: uint8 ``(h, w)``, each of its own size.
+
+        Returns:
+            One reading each.
+        """
+        if crops:
+            self.prepare()
         by_width: dict[int, list[int]] = defaultdict(list)
         for index, crop in enumerate(crops):
             by_width[_choose_width(crop)].append(index)

@@ -5,10 +5,14 @@ lines of a scan that was killed to :mod:`covid_debug.journal`.
 """
 
 import glob
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from covid_debug.artifacts import artifact_key
 from covid_debug.errors import DataIntegrityError
@@ -109,7 +113,7 @@ def scan_to_file(
     params = build_detector(detector_name, **dict(detector_params or {})).params
     facts = [(image, *_identify(file)) for image, file in films]
     said = None if contents is None else contents.params
-    key = artifact_key("scan", 4, [detector_name, params, said], facts)
+    key = artifact_key("scan", 5, [detector_name, params, said], facts)
     place = out.with_name(f".{out.name}.{key}.partial")
     for stale in out.parent.glob(f".{glob.escape(out.name)}.scan-*.partial"):
         if stale != place:
@@ -149,10 +153,15 @@ def _report(
 
 
 def limit_threads() -> None:
-    """Let torch use one thread; only a worker limits the threads of its whole process."""
-    import torch  # noqa: PLC0415
+    """Work on one thread; only a worker limits the threads of its whole process.
 
-    torch.set_num_threads(1)
+    What loads torch later, such as CRAFT, finds the limit in the environment; torch itself is not
+    imported here, because most detectors do without it.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cv2.setNumThreads(1)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
 
 
 def _start_worker(detector: RegionDetector, contents: ContentReader | None) -> None:

@@ -71,7 +71,7 @@ class RegionsRequest(Request):
 
     stage: ClassVar[str] = "regions"
     makes: ClassVar[str] = "regions"
-    code_version: ClassVar[int] = 8
+    code_version: ClassVar[int] = 9
 
     def parameters(self) -> object:
         """Return the detector; the default one uses the members whose weights are there."""
