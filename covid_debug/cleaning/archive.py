@@ -33,7 +33,7 @@ from covid_debug.text.scan import limit_threads
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 SETTINGS_NAME: Final = "cleaning.json"
-_CODE_VERSION: Final = 2
+_CODE_VERSION: Final = 3
 _OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, ".run.lock"})
 _KEY: Final = "film"
 

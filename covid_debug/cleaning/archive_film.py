@@ -322,7 +322,7 @@ def _mask_ink(
     if tint is None or not filled:
         return np.zeros((1, 1), np.bool_)
     height, width = tint.shape
-    reach = params.dilation_px
+    reach = params.growth_on(tint.shape)
     inside = regions_to_mask(filled, width, height, dilation_px=reach)
     ink = ((tint >= INK) & inside).astype(np.uint8)
     side = 2 * max(reach, _INK_REACH_PX) + 1
@@ -346,7 +346,9 @@ def _fill(
         return np.minimum(cleaned.pixels, stored.top)[..., None]
     height, width = shown_mask.shape
     written = [one.region for one in cleaned.records]
-    avoid = stored.turn(regions_to_mask(written, width, height, dilation_px=params.dilation_px))
+    avoid = stored.turn(
+        regions_to_mask(written, width, height, dilation_px=params.growth_on((height, width)))
+    )
     filled: Planes = planes.copy()
     for at in range(planes.shape[2]):
         filled[..., at] = np.minimum(

@@ -36,7 +36,7 @@ from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
 
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
-_CODE_VERSION: Final = 7
+_CODE_VERSION: Final = 8
 
 
 def clean_filmset(

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.cleaning.glyphs import MaskKind, mask_box, mask_glyphs
+from covid_debug.cleaning.glyphs import TextMask, mask_box, mask_glyphs
 from covid_debug.cleaning.grain import add_grain
 from covid_debug.cleaning.ink import follow_ink
 from covid_debug.cleaning.markers import (
@@ -24,7 +24,7 @@ from covid_debug.cleaning.policy import Policy, RegionAction, check_policy, deci
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
 from covid_debug.imaging.jpeg import Table, requantise
-from covid_debug.imaging.masks import PlacedMask
+from covid_debug.imaging.masks import PlacedMask, scale_of
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.ranges import check_choices, check_range
@@ -46,8 +46,8 @@ class CleaningParams:
         method: Name of the fill, see :func:`covid_debug.imaging.inpainting.inpaint`.
         radius_px: Reach of the fill in film pixels, above 0; 10 as published.
         mask_shape: ``"glyphs"`` masks the letters of a region, ``"box"`` the whole region.
-        dilation_px: Growth of letters or boxes in film pixels, so that anti-aliased edges and
-            halos are covered.
+        dilation_px: Growth of letters or boxes in pixels of a film of 640 px, so that
+            anti-aliased edges and halos are covered; more on larger films, never less.
         policy: Kind of text -> ``"remove"``, ``"keep"`` or ``"replace"``; what is not named is
             removed. Where a kind is replaced, one uniform marker is drawn on every film of the set
             where models do not look. Recorded for each region.
@@ -96,6 +96,10 @@ class CleaningParams:
                 "CleaningParams: policy 'replace' and uniform_marker draw two markers on every"
                 " film; expected one of them"
             )
+
+    def growth_on(self, shape: tuple[int, ...]) -> int:
+        """Return the growth of letters or boxes on a film ``(H, W)``, in its pixels."""
+        return round(self.dilation_px * scale_of(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ def clean_film(
         DataIntegrityError: If the masks cover more of the film than the budget allows.
     """
     height, width = pixels.shape
+    dilation_px = params.growth_on(pixels.shape)
     actions = [
         _choose_action(region, width, height, wanted)
         for region, wanted in zip(regions, decide_actions(regions, params.policy), strict=True)
@@ -177,11 +182,11 @@ def clean_film(
     kinds = [""] * len(regions)
     is_cut = [False] * len(regions)
     mask = np.zeros(pixels.shape, np.bool_)
-    for index, (placed, kind, goes_on) in zip(filled, masks, strict=True):
-        kinds[index], is_cut[index] = kind, goes_on
-        _shift(placed, sources[index], regions[index]).stamp(mask)
+    for index, one in zip(filled, masks, strict=True):
+        kinds[index], is_cut[index] = one.kind, one.is_incomplete
+        _shift(one.placed, sources[index], regions[index]).stamp(mask)
     for decoy in decoys:
-        mask_box(decoy, pixels.shape, params.dilation_px).stamp(mask)
+        mask_box(decoy, pixels.shape, dilation_px).stamp(mask)
     for region, action in zip(regions, actions, strict=True):
         if action == "kept":
             mask &= ~regions_to_mask([region], width, height)
@@ -191,7 +196,7 @@ def clean_film(
     if params.method == TRANSPLANT:
         # No letter that stays, or that a mask might have missed, is copied into a fill.
         written = [*regions, *(shapes or ())]
-        avoid = regions_to_mask(written, width, height, dilation_px=params.dilation_px)
+        avoid = regions_to_mask(written, width, height, dilation_px=dilation_px)
     cleaned = fill_text(pixels, mask, params, avoid)
     if table is not None and params.method == TRANSPLANT and pixels.dtype == np.uint8:
         cleaned = requantise(cleaned, mask, table)
@@ -242,25 +247,25 @@ def fill_text(
 
 def _mask_text(
     pixels: Pixels, regions: Sequence[TextRegion], params: CleaningParams
-) -> list[tuple[PlacedMask, MaskKind, bool]]:
+) -> list[TextMask]:
     """Return the mask of each region, its kind, and whether ink goes on outside."""
-    dilation_px = params.dilation_px
+    dilation_px = params.growth_on(pixels.shape)
     boxes = [mask_box(region, pixels.shape, dilation_px) for region in regions]
     hidden = _stamp_all(boxes, pixels.shape)
     grey_range = 255.0 if pixels.dtype == np.uint8 else float(np.ptp(pixels))
-    masks: list[tuple[PlacedMask, MaskKind]] = [(box, "box") for box in boxes]
+    masks = [TextMask(box, "box") for box in boxes]
     if params.mask_shape == "glyphs":
         masks = [
             mask_glyphs(pixels, region, hidden, dilation_px=dilation_px, grey_range=grey_range)
             for region in regions
         ]
-    hidden = _stamp_all([placed for placed, _ in masks], pixels.shape)
-    found: list[tuple[PlacedMask, MaskKind, bool]] = []
-    for placed, kind in masks:
+    hidden = _stamp_all([mask.placed for mask in masks], pixels.shape)
+    found = []
+    for mask in masks:
         whole, goes_on = follow_ink(
-            pixels, placed, hidden, dilation_px=dilation_px, grey_range=grey_range
+            pixels, mask.placed, hidden, dilation_px=dilation_px, grey_range=grey_range
         )
-        found.append((whole, kind, goes_on))
+        found.append(TextMask(whole, mask.kind, goes_on or mask.is_incomplete))
     return found
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.imaging.masks import Mask, PlacedMask
+from covid_debug.imaging.masks import Mask, PlacedMask, scale_of
 from covid_debug.imaging.reading import Pixels
 
 Layer = NDArray[np.float32]
@@ -36,7 +36,7 @@ def follow_ink(
     or dark, in which the letters inside stand out more. It goes on where a connected piece of it,
     at least 0.6 times as strong as the letters, lies on both sides of the border and is no wider
     outside than letters are. A piece that ends within half the height of the mask (6 to 24 px) is
-    taken along; one that goes further is left.
+    taken along (more on films larger than 640 px); one that goes further is left.
 
     Args:
         pixels: ``(H, W)``, 8 or 16 bit.
@@ -49,8 +49,9 @@ def follow_ink(
         The mask, larger where ink was followed, and whether ink goes on outside of it still.
     """
     side = min(placed.high, placed.wide)
-    reach = int(np.clip(side // 2, *_REACH_PX))
-    stroke = int(np.clip(side // 5, *_STROKE_PX))
+    unit = scale_of(pixels.shape)
+    reach = int(np.clip(side // 2, unit * _REACH_PX[0], unit * _REACH_PX[1]))
+    stroke = int(np.clip(side // 5, unit * _STROKE_PX[0], unit * _STROKE_PX[1]))
     rows, columns = placed.window(pixels.shape, reach + max(2 * stroke, dilation_px) + 1)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return placed, False

@@ -152,7 +152,8 @@ def _close(job: Job, own: FilledPlaces, shape: tuple[int, ...]) -> Mask:
     for hole in own.holes:
         hole.stamp(closed)
     regions = [*job.regions.regions, *(job.shapes or ()), *job.decoys]
-    return closed | regions_to_mask(regions, shape[1], shape[0], dilation_px=job.params.dilation_px)
+    growth = job.params.growth_on(shape)
+    return closed | regions_to_mask(regions, shape[1], shape[0], dilation_px=growth)
 
 
 def _measure_pair(

@@ -47,7 +47,7 @@ class SwapRequest(VersionRequest):
     seed: int = 0
 
     stage: ClassVar[str] = "swapped"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     def plan(self) -> VersionPlan:
         """Draw the donors, who are named in ``swaps.csv``."""

@@ -6,12 +6,16 @@ Owns what belongs together; what is done with a group belongs to the caller.
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+
+_USUAL_SIDE_PX: Final = 640
+"""Longer side of the films on which lengths in pixels were chosen; they grow with larger films."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,36 @@ class PlacedMask:
             columns.start - self.left : columns.stop - self.left,
         ]
 
+    def trimmed(self) -> "PlacedMask":
+        """Return the same shape without empty rows and columns along its border."""
+        rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
+        if not rows.size:
+            return self
+        top, left = int(rows[0]), int(columns[0])
+        inner = self.mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+        return PlacedMask(self.top + top, self.left + left, inner)
+
     def drawn(self, shape: tuple[int, ...]) -> Mask:
         """Return a mask of a film ``(H, W)`` with the shape alone."""
         target = np.zeros(shape, np.bool_)
         self.stamp(target)
         return target
+
+
+def scale_of(shape: tuple[int, ...]) -> float:
+    """Return the pixels of a film ``(H, W)`` for one pixel of a film of 640 px, at least 1.
+
+    Edges of letters get no sharper on smaller films.
+    """
+    return max(1.0, max(shape) / _USUAL_SIDE_PX)
+
+
+def grow(mask: Mask, radius_px: int) -> Mask:
+    """Return a mask grown by a disc of ``radius_px`` pixels; 0 leaves it as it is."""
+    if not radius_px:
+        return mask
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1,) * 2)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), ball) > 0)
 
 
 def iter_groups(mask: Mask, join_px: int = 0) -> Iterator[PlacedMask]:
