@@ -23,7 +23,7 @@ from covid_debug.cleaning.markers import (
 from covid_debug.cleaning.policy import Policy, RegionAction, check_policy, decide_actions
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.inpainting import METHODS, TRANSPLANT, inpaint
-from covid_debug.imaging.jpeg import Table, requantise
+from covid_debug.imaging.jpeg import Table, grow_to_blocks, requantise
 from covid_debug.imaging.masks import PlacedMask, scale_of
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
@@ -162,7 +162,7 @@ def clean_film(
             for each, instead of masks made from what is there.
         decoys: Places without text that are filled as well.
         table: Quantisation of the JPEG file that ``pixels`` come from: what ``"transplant"``
-            fills is coded in the same way. None leaves it as it is.
+            fills is whole blocks of it, coded in the same way. None leaves both out.
 
     Returns:
         The cleaned film; equal to the input when there is nothing to remove.
@@ -187,6 +187,9 @@ def clean_film(
         _shift(one.placed, sources[index], regions[index]).stamp(mask)
     for decoy in decoys:
         mask_box(decoy, pixels.shape, dilation_px).stamp(mask)
+    is_coded = table is not None and params.method == TRANSPLANT and pixels.dtype == np.uint8
+    if is_coded:
+        mask = grow_to_blocks(mask)
     for region, action in zip(regions, actions, strict=True):
         if action == "kept":
             mask &= ~regions_to_mask([region], width, height)
@@ -198,7 +201,7 @@ def clean_film(
         written = [*regions, *(shapes or ())]
         avoid = regions_to_mask(written, width, height, dilation_px=dilation_px)
     cleaned = fill_text(pixels, mask, params, avoid)
-    if table is not None and params.method == TRANSPLANT and pixels.dtype == np.uint8:
+    if table is not None and is_coded:
         cleaned = requantise(cleaned, mask, table)
     marker = None
     if params.uniform_marker or "replace" in params.policy.values():

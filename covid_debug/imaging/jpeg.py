@@ -41,6 +41,27 @@ def read_quantisation(path: Path) -> Table | None:
     return table if len(table) == _N_ENTRIES else None
 
 
+def grow_to_blocks(mask: Mask) -> Mask:
+    """Return all of every block of 8 x 8 px in which the mask has a pixel.
+
+    A block that is filled in part is no block of a JPEG file any more, and its seam shows.
+
+    Args:
+        mask: ``(H, W)``, from the upper left corner of the coded picture.
+
+    Returns:
+        A new mask that covers the given one, at most 7 px further on each side.
+    """
+    height, width = mask.shape
+    padded = np.pad(mask, ((0, -height % _BLOCK_PX), (0, -width % _BLOCK_PX)))
+    rows, columns = (side // _BLOCK_PX for side in padded.shape)
+    blocks = padded.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).any(axis=(1, 3), keepdims=True)
+    grown: Mask = np.broadcast_to(blocks, (rows, _BLOCK_PX, columns, _BLOCK_PX)).reshape(
+        padded.shape
+    )[:height, :width]
+    return grown.copy()
+
+
 def requantise(pixels: Pixels, mask: Mask, table: Table) -> Pixels:
     """Code masked pixels as the film was coded, on the same grid.
 

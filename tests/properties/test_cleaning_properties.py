@@ -6,6 +6,8 @@ from hypothesis.extra import numpy as arrays
 from covid_debug.cleaning.film import CleaningParams, clean_film
 from covid_debug.cleaning.names import choose_file_names
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.jpeg import grow_to_blocks
+from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import Film, TextRegion
 from tests.films import UNREAD
 
@@ -53,6 +55,27 @@ def test_clean_film_never_changes_a_pixel_outside_its_mask(pixels, regions, para
     np.testing.assert_array_equal(pixels, before)
     assert cleaned.n_changed == np.count_nonzero(cleaned.pixels != before)
     assert [record.region for record in cleaned.records] == regions
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(pixels=FILMS, regions=REGIONS, method=st.sampled_from(["telea", "transplant"]))
+def test_only_transplants_into_jpeg_films_take_whole_blocks(pixels, regions, method):
+    params = CleaningParams(method=method, policy={"side_marker": "keep"}, max_changed_share=0.9)
+    try:
+        plain = clean_film(pixels, regions, params)
+        coded = clean_film(pixels, regions, params, table=(2,) * 64)
+    except DataIntegrityError:
+        return
+
+    kept = [region for region in regions if region.kind == "side_marker"]
+    closed = regions_to_mask(kept, pixels.shape[1], pixels.shape[0])
+    if method == "telea" or pixels.dtype != np.uint8:
+        np.testing.assert_array_equal(coded.mask, plain.mask)
+        return
+    assert not (plain.mask & ~coded.mask).any()
+    assert not (coded.mask & closed).any()
+    if not kept:
+        np.testing.assert_array_equal(coded.mask, grow_to_blocks(plain.mask))
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

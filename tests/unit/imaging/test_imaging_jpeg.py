@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_debug.imaging.jpeg import read_quantisation, requantise
+from covid_debug.imaging.jpeg import grow_to_blocks, read_quantisation, requantise
 
 TABLE = tuple(8 + at // 8 + at % 8 for at in range(64))
 
@@ -57,3 +57,37 @@ def test_requantise_without_a_mask_changes_nothing(tmp_path):
     film = make_jpeg(tmp_path / "a.jpg")
 
     np.testing.assert_array_equal(requantise(film, np.zeros(film.shape, np.bool_), TABLE), film)
+
+
+@pytest.mark.parametrize(
+    ("box", "blocks"),
+    [
+        ((0, 0, 1, 1), (0, 0, 8, 8)),
+        ((7, 15, 9, 16), (0, 8, 16, 16)),
+        ((8, 16, 16, 24), (8, 16, 16, 24)),
+        ((48, 69, 50, 70), (48, 64, 50, 70)),  # cut by the film's edge
+    ],
+)
+def test_grow_to_blocks_takes_whole_blocks(box, blocks):
+    def draw(place):
+        mask = np.zeros((50, 70), np.bool_)
+        mask[place[0] : place[2], place[1] : place[3]] = True
+        return mask
+
+    np.testing.assert_array_equal(grow_to_blocks(draw(box)), draw(blocks))
+
+
+def test_a_film_filled_in_whole_blocks_is_coded_again_without_loss(tmp_path):
+    # So nothing at the seam tells the fill from the film: every block lies on the file's steps.
+    film = make_jpeg(tmp_path / "a.jpg")
+    mask = np.zeros(film.shape, np.bool_)
+    mask[11:29, 18:37] = True
+    noise = np.random.default_rng(1).integers(80, 120, film.shape).astype(np.uint8)
+
+    def lose(hidden):
+        filled = requantise(np.where(hidden, noise, film), hidden, TABLE)
+        again = requantise(filled, np.ones(film.shape, np.bool_), TABLE)
+        return np.abs(again.astype(int) - filled).mean()
+
+    assert lose(grow_to_blocks(mask)) < 0.05
+    assert lose(mask) > 0.2
