@@ -226,6 +226,15 @@ def test_second_set_is_the_listed_films_in_two_halves():
     assert legible == [159, 264]
 
 
+def test_third_set_is_the_listed_films():
+    listed = (DATA / "markers_third_films.txt").read_text(encoding="utf-8").split()
+
+    for part, n_legible in (("test", 204), ("reader1", 204), ("reader2", 201)):
+        films = load_annotations(DATA / f"markers_third_{part}.json")
+        assert [film.path for film in films] == listed
+        assert sum(box.legible for film in films for box in film.boxes) == n_legible
+
+
 @pytest.mark.parametrize(
     ("name", "n_films", "n_legible"), [("markers_dev", 120, 232), ("markers_test", 60, 126)]
 )

@@ -23,6 +23,7 @@ DATA = Path(__file__).resolve().parents[4] / "benchmarks" / "text" / "annotation
 DEVELOPMENT = DATA / "markers_dev_films.txt"
 UNTOUCHED = DATA / "markers_test_films.txt"
 SECOND = DATA / "markers_second_films.txt"
+THIRD = DATA / "markers_third_films.txt"
 
 
 def _nih_patients(names: set[str]) -> set[str]:
@@ -60,6 +61,23 @@ def test_no_film_or_patient_of_the_second_set_was_trained_on() -> None:
     assert not _nih_patients(second) & _nih_patients(listed)
 
 
+def test_no_film_of_the_third_set_was_trained_on_or_annotated_before() -> None:
+    third = set(THIRD.read_text(encoding="utf-8").split())
+    earlier = {
+        name
+        for path in (DEVELOPMENT, UNTOUCHED, SECOND)
+        for name in path.read_text(encoding="utf-8").split()
+    }
+    listed = set(json.loads(LIST_PATH.read_text(encoding="utf-8")))
+
+    assert len(third) == 109
+    assert not third & (earlier | listed)
+    assert {name.split("/")[0] for name in third} == {
+        "covid-chestxray-dataset",
+        "Actualmed-COVID-chestxray-dataset",
+    }
+
+
 @pytest.mark.real_data
 def test_cohen_backgrounds_are_free_and_of_other_patients(shared_data: Path) -> None:
     table = shared_data / "covidx-sources" / "covid-chestxray-dataset" / "metadata.csv"
@@ -71,9 +89,18 @@ def test_cohen_backgrounds_are_free_and_of_other_patients(shared_data: Path) -> 
     used = {name: rows[name] for name in listed & set(rows)}
 
     assert {row["license"] for row in used.values()} <= {"CC BY", "CC BY 3.0", "CC BY 4.0", "CC0"}
-    annotated = development | {
-        Path(name).name for name in SECOND.read_text(encoding="utf-8").split()
-    }
+    earlier, third = (
+        {Path(name).name for path in paths for name in path.read_text(encoding="utf-8").split()}
+        for paths in ((DEVELOPMENT, UNTOUCHED, SECOND), (THIRD,))
+    )
+    fresh = [rows[name]["patientid"] for name in third & set(rows)]
+    assert len(set(fresh)) == len(fresh) == 104
+    assert not set(fresh) & {rows[name]["patientid"] for name in earlier & set(rows)}
+    annotated = (
+        development
+        | third
+        | {Path(name).name for name in SECOND.read_text(encoding="utf-8").split()}
+    )
     seen = {rows[name]["patientid"] for name in annotated & set(rows)}
     assert not seen & {row["patientid"] for row in used.values()}
 
