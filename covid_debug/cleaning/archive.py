@@ -27,14 +27,15 @@ from covid_debug.journal import Journal
 from covid_debug.places import hold_store
 from covid_debug.pool import run_in_order
 from covid_debug.progress import SILENT, Listener
-from covid_debug.records_json import parse_plain, read_lines, to_plain
+from covid_debug.records_json import parse_plain, to_plain
 from covid_debug.text.finder import Finder
 from covid_debug.text.scan import limit_threads
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 SETTINGS_NAME: Final = "cleaning.json"
 _CODE_VERSION: Final = 3
-_OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, ".run.lock"})
+OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, ".run.lock"})
+"""What an output folder holds beside films."""
 _KEY: Final = "film"
 
 _worker: dict[str, Any] = {}
@@ -130,26 +131,6 @@ def clean_archive(
     return ArchiveResult(found, len(done))
 
 
-def read_archive(out: Path) -> tuple[ArchiveFilm, ...]:
-    """Read the manifest of a cleaned archive.
-
-    Args:
-        out: Output folder of :func:`clean_archive`.
-
-    Returns:
-        One line a film.
-
-    Raises:
-        ArtifactError: If there is none, or a line is no film.
-    """
-    return read_lines(
-        out / MANIFEST_NAME,
-        ArchiveFilm,
-        broken="is not the manifest of cleaned films",
-        remedy="give the folder that `clean FILES --out` wrote",
-    )
-
-
 def find_own_detector(out: Path) -> str | None:
     """Return the detector whose finds were cleaned; ``None`` where another tool cleaned."""
     try:
@@ -200,7 +181,7 @@ def list_jobs(
         for job in _iter_jobs(place, out, listener, is_alone=len(folders) == 1):
             is_jpeg = becomes_png and job.target.suffix.lower() in {".jpg", ".jpeg"}
             key = job.target.with_suffix(".png") if is_jpeg else job.target
-            if key.relative_to(out).as_posix() in _OWN_NAMES:
+            if key.relative_to(out).as_posix() in OWN_NAMES:
                 raise InputContractError(
                     f"{to_printable(job.source)} would be written over {key.name} of the output;"
                     " rename the film"

@@ -23,12 +23,15 @@ from covid_debug.cleaning.film import (
     clean_film,
     fill_text,
 )
+from covid_debug.cleaning.hidden import find_hidden, mask_hidden
 from covid_debug.cleaning.markers import MarkerPlace, draw_marker
 from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.imaging.colour import INK, read_tint
 from covid_debug.imaging.dicom import DicomFilm
 from covid_debug.imaging.dicom_files import is_dicom
 from covid_debug.imaging.dicom_header import Overlays
+from covid_debug.imaging.inpainting import TRANSPLANT
+from covid_debug.imaging.jpeg import Table, read_quantisation, requantise
 from covid_debug.imaging.pictures import JpegOutput, PictureFilm
 from covid_debug.imaging.reading import (
     FILM_OR_MODEL_ERRORS,
@@ -187,8 +190,14 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
     data = job.source.read_bytes()
     height, width = image.pixels.shape
     tint = read_tint(job.source)
+    dicom = (
+        DicomFilm(data, str(job.source), overlays=params.overlays) if is_dicom(job.source) else None
+    )
     found = finder.find(image, tint)
-    cleaned = clean_film(image.pixels, found, params.cleaning)
+    hidden = () if dicom is None else find_hidden(dicom.planes, image, finder, found)
+    found = (*found, *hidden)
+    table = read_quantisation(job.source) if params.cleaning.method == TRANSPLANT else None
+    cleaned = clean_film(image.pixels, found, params.cleaning, table=table)
     is_cut = any(one.is_incomplete for one in cleaned.records)
     film = ArchiveFilm(
         job.name,
@@ -204,10 +213,9 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
             *_warn_of_side(cleaned.marker),
         ),
     )
-    dicom = (
-        DicomFilm(data, str(job.source), overlays=params.overlays) if is_dicom(job.source) else None
-    )
-    is_touched = bool(cleaned.mask.any()) or (dicom is not None and dicom.clears_overlays)
+    unseen = mask_hidden(hidden, cleaned, params.cleaning.dilation_px)
+    clears = dicom is not None and dicom.clears_overlays
+    is_touched = clears or bool((cleaned.mask | unseen).any())
     if dicom is not None:
         film = dataclasses.replace(
             film,
@@ -222,12 +230,12 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
         return film
 
     stored: StoredFilm = dicom or PictureFilm(data, str(job.source), jpeg=params.jpeg)
-    mask = cleaned.mask | _mask_ink(tint, cleaned.records, params.cleaning)
-    planes = _fill(stored, image, cleaned, mask, params.cleaning)
+    mask = cleaned.mask | unseen | _mask_ink(tint, cleaned.records, params.cleaning)
+    planes = _fill(stored, image, cleaned, mask, params.cleaning, table)
     derivation = Derivation(
         _say(cleaned),
         is_clean=all(map(_is_settled, film.regions)),
-        overlays_cleared=dicom is not None and dicom.clears_overlays,
+        overlays_cleared=clears,
     )
     content = stored.encode(planes, derivation)
     target = job.target.with_suffix(stored.suffix) if stored.suffix else job.target
@@ -337,6 +345,7 @@ def _fill(
     cleaned: CleanedFilm,
     shown_mask: Mask,
     params: CleaningParams,
+    table: Table | None,
 ) -> Planes:
     """Fill the stored channels where the film as shown is masked."""
     mask = stored.turn(shown_mask)
@@ -351,9 +360,10 @@ def _fill(
     )
     filled: Planes = planes.copy()
     for at in range(planes.shape[2]):
-        filled[..., at] = np.minimum(
-            fill_text(planes[..., at].copy(), mask, params, avoid), stored.top
-        )
+        plane = fill_text(planes[..., at].copy(), mask, params, avoid)
+        if table is not None and plane.dtype == np.uint8:
+            plane = requantise(plane, mask, table)  # gray in colours: each channel is the luma
+        filled[..., at] = np.minimum(plane, stored.top)
     return filled if cleaned.marker is None else _draw(filled, stored, image, cleaned.marker)
 
 

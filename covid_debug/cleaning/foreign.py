@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from covid_debug.artifacts import write_artifact
+from covid_debug.cleaning.archive import OWN_NAMES
 from covid_debug.cleaning.foreign_film import ForeignFilm, compare_film
 from covid_debug.cleaning.patches import Features
 from covid_debug.cleaning.scar import ProbeParams, estimate_auc
@@ -65,6 +66,24 @@ class ForeignProof:
     n_changed_outside: int
     n_visible_outside: int
     patch_auc: Estimate
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every film was compared."""
+        return not (self.n_missing or self.n_failed)
+
+    def describe(self) -> str:
+        """Return one line: what could not be compared, else what was found after cleaning."""
+        if not self.is_complete:
+            return (
+                f"{self.n_missing + self.n_failed} of {self.n_films} films could not be compared"
+                f" ({self.n_missing} without a counterpart)"
+            )
+        left = round(self.share_after.value * self.n_films)
+        return (
+            f"{self.n_films} films compared: {self.detector} finds text on {left} of them after"
+            f" cleaning; changes beside the text can be seen on {self.n_visible_outside}"
+        )
 
     def to_markdown(self) -> str:
         """Return the proof as a short page."""
@@ -230,7 +249,7 @@ def pair_films(
 def _list(folder: Path, listener: Listener) -> dict[Path, Path]:
     if not folder.is_dir():
         raise InputContractError(f"{folder}: is no folder; expected films before or after cleaning")
-    files = [file for _, file in collect_films([folder], None, listener)]
+    files = [file for _, file in collect_films([folder], None, listener, own_names=OWN_NAMES)]
     paths = [file if isinstance(file, Path) else file.path for file in files]
     return {path.relative_to(folder): path for path in paths}
 

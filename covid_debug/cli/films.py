@@ -371,3 +371,6 @@ def _prove_foreign(
     for line in describe_films(read_foreign(out)):
         console.warn(line)
     console.say(f"every film: {out / FILMS_NAME}")
+    if not proof.is_complete:
+        raise DataIntegrityError(f"{after}: {proof.describe()}; see {out / FILMS_NAME}")
+    console.say(proof.describe())

@@ -1,6 +1,6 @@
 """Which films a command is about: a data set, a folder of images, or single files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from covid_debug.artifacts import is_complete
@@ -14,7 +14,11 @@ _DICOM_INDEX = "DICOMDIR"
 
 
 def collect_films(
-    images: Sequence[Path], data: Path | None, listener: Listener
+    images: Sequence[Path],
+    data: Path | None,
+    listener: Listener,
+    *,
+    own_names: Collection[str] = (),
 ) -> list[tuple[str, Path | FilmFile]]:
     """List the films of a command.
 
@@ -24,6 +28,7 @@ def collect_films(
         images: Image files or folders of images.
         data: Data set made by covid-debug, or a plain folder of images.
         listener: Told how many files of a folder are no images.
+        own_names: Files of that name directly in a folder are ours and not counted.
 
     Returns:
         ``(name, file)``: the ``image_id`` for films of a data set, otherwise the path as given,
@@ -43,7 +48,8 @@ def collect_films(
             found.append(place)
             continue
         name = to_printable(place)
-        files = sorted(path for path in place.rglob("*") if not path.is_dir())
+        ours = {place / own for own in own_names}
+        files = sorted(path for path in place.rglob("*") if path not in ours and not path.is_dir())
         inside = [path for path in files if _is_image(path)]
         if not inside:
             raise InputContractError(f"{name}: holds no image; expected a data set or images")

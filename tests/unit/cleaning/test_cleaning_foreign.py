@@ -12,12 +12,14 @@ from covid_debug.cleaning.archive import clean_archive
 from covid_debug.cleaning.foreign import (
     ForeignProof,
     describe_films,
+    pair_films,
     prove_foreign,
     read_foreign,
 )
 from covid_debug.cleaning.foreign_film import ForeignFilm
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.errors import InputContractError
+from covid_debug.progress import SILENT
 from covid_debug.text.finder import Finder
 from tests.unit.cleaning.test_cleaning_archive import PLAIN, BrightBoxes
 
@@ -100,6 +102,8 @@ def test_what_has_no_counterpart_or_another_size_is_said(tmp_path: Path) -> None
     assert (proof.n_missing, proof.n_failed) == (1, 1)
     assert "another size" in films["two.png"].error
     assert films["three.png"].error == "has no counterpart"
+    assert not proof.is_complete
+    assert proof.describe() == "2 of 3 films could not be compared (1 without a counterpart)"
     assert "PNG became JPEG" in films["one.png"].notes
 
 
@@ -132,6 +136,22 @@ def test_our_own_cleaning_passes(tmp_path: Path) -> None:
     assert proof.share_after.value == 0
     assert proof.n_changed_outside == 0
     assert films["x.dcm"].notes == ()
+    assert "finds text on 0 of them" in proof.describe()
+
+
+def test_files_of_our_own_output_are_no_films_that_are_missing(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "y.png", draw(1))
+    clean_archive([tmp_path / "a"], tmp_path / "b", FINDER, PLAIN)
+    said: list[str] = []
+
+    class Heard(type(SILENT)):  # type: ignore[misc]
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    pairs, missing = pair_films(tmp_path / "a", tmp_path / "b", Heard())
+
+    assert len(pairs) == 1
+    assert missing == said == []
 
 
 def test_folders_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
