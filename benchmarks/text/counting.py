@@ -1,12 +1,14 @@
 """Counts over scored films: recall by group, precision, and what is covered needlessly.
 
-Every share has two intervals: Wilson's, as if boxes were independent, and a bootstrap over films,
-which are. Where fewer than about five boxes were missed (or found) the bootstrap is too narrow: the
-wider of the two holds then.
+Every share has two intervals: Wilson's, as if boxes were independent, and one over films, which
+are. A bootstrap over films is too narrow where few boxes were missed (or found), since the films
+with a miss are not drawn in many of its samples; the interval over films is therefore never
+narrower, on either side, than Wilson's for the same share of as many trials as there are films.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ SIZE_EDGES_PX = (10.0, 20.0)
 CONTRAST_EDGES = (40.0, 100.0)
 GROUPS = ("case", "kind", "mark", "size px", "contrast", "polarity", "source")
 _N_RESAMPLES = 1000
+_NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Count:
         n_found: Boxes found, regions needed or films touched; 0 for areas.
         n_total: Boxes, regions or films.
         wilson: The share with Wilson's interval; for areas undefined.
-        over_films: The same share with a bootstrap interval over films.
+        over_films: The same share with an interval over films: the wider of a bootstrap over them
+            and of Wilson's.
     """
 
     group: str
@@ -151,8 +155,18 @@ def count_hits(group: str, value: str, hits: Sequence[Sequence[bool]], seed: int
     if not n_total:
         nothing = Estimate.undefined(0, "nothing to count")
         return Count(group, value, 0, 0, nothing, nothing)
-    over_films = _estimate(np.array([(sum(mine), len(mine)) for mine in hits if mine]), seed)
+    sums = np.array([(sum(mine), len(mine)) for mine in hits if mine])
+    over_films = _widen(_estimate(sums, seed), len(sums))
     return Count(group, value, n_found, n_total, wilson_interval(n_found, n_total), over_films)
+
+
+def _widen(drawn: Estimate, n_films: int) -> Estimate:
+    """Return the estimate with an interval that holds Wilson's over as many trials as films."""
+    z2, p = _NORMAL_95**2, drawn.value
+    middle = (p + z2 / (2 * n_films)) / (1 + z2 / n_films)
+    reach = math.sqrt(z2 * (p * (1 - p) / n_films + z2 / (4 * n_films**2))) / (1 + z2 / n_films)
+    low, high = max(min(drawn.low, middle - reach), 0.0), min(max(drawn.high, middle + reach), 1.0)
+    return replace(drawn, low=low, high=high)
 
 
 def _mean(values: NDArray[np.float64], seed: int) -> Estimate:

@@ -14,10 +14,11 @@ from benchmarks.text.annotated import (
     load_all_annotations,
     load_annotations,
 )
-from benchmarks.text.counting import by_key, summarise
+from benchmarks.text.counting import by_key, count_hits, summarise
 from benchmarks.text.reliability import bin_confidences, calibration_error
 from benchmarks.text.scoring import measure_contrast, score_film
 from covid_debug.errors import DataIntegrityError
+from covid_debug.evaluation.statistics import wilson_interval
 from covid_debug.records import TextRegion
 
 DATA = Path(__file__).resolve().parents[2] / "benchmarks" / "text" / "annotations"
@@ -275,3 +276,15 @@ def test_malformed_annotations_are_refused(tmp_path, content):
 def test_missing_annotations_are_refused(tmp_path):
     with pytest.raises(DataIntegrityError, match=r"none\.json: cannot be read"):
         load_annotations(tmp_path / "none.json")
+
+
+def test_intervals_over_films_are_no_narrower_than_wilsons_of_the_films():
+    hits = [[True, True]] * 39 + [[True, False]]
+
+    count = count_hits("all", "legible", hits)
+
+    wilson = wilson_interval(79, 80)
+    assert count.share == 79 / 80
+    assert count.over_films.low < wilson.low  # a bootstrap alone ends at 0.9625
+    assert count.over_films.low == pytest.approx(0.8909, abs=1e-3)
+    assert count.over_films.high >= wilson.high - 0.01
