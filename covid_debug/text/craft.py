@@ -3,7 +3,8 @@
 Source: Baek et al. 2019; the network is the one of ``craft-text-detector`` 0.4.3 with the authors'
 weights ``craft_mlt_25k.pth``; post-processing is ours (:mod:`covid_debug.text.heat_maps`). That
 package is unmaintained, so everything it breaks on is isolated here: torchvision no longer has
-``model_urls``, its constructor warns, and its own downloader is bypassed.
+``model_urls``, its constructor warns, and its own downloader is bypassed. Torch is imported when
+the network is loaded: a worker of a scan with another detector does without.
 """
 
 import hashlib
@@ -16,14 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
-import torch
-import torchvision.models.vgg as torchvision_vgg
 from numpy.typing import NDArray
-from torch import nn
 
 from covid_debug.errors import CheckpointError
 from covid_debug.optional import require
@@ -31,6 +29,10 @@ from covid_debug.ranges import check_range
 from covid_debug.records import TextRegion
 from covid_debug.text.base import MAX_AREA_SHARE, MIN_EDGE, Gray, RegionDetector, check_scales
 from covid_debug.text.heat_maps import group_characters, merge_regions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 _WEIGHTS_MD5 = "2f8227d2def4037cdb3b34389dcf9ec1"
 WEIGHTS_NAME = "craft_mlt_25k.pth"
@@ -109,7 +111,7 @@ class CraftDetector(RegionDetector):
         self.max_area_share = self.params.max_area_share
         self.min_edge = self.params.min_edge
         self._weights = locate_weights(self.params)
-        self._network: nn.Module | None = None
+        self._network: "nn.Module | None" = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: everything but the loaded network."""
@@ -131,6 +133,8 @@ class CraftDetector(RegionDetector):
         return merge_regions(regions) if len(self.params.scales) > 1 else regions
 
     def _find_at(self, image: Gray, scale: float) -> list[TextRegion]:
+        import torch  # noqa: PLC0415
+
         longest = min(
             self.params.long_size * scale, self.params.magnification * scale * max(image.shape)
         )
@@ -187,7 +191,7 @@ def weights_path(weights: str = "") -> Path:
     return Path(named) if named else Path.home() / ".cache" / "covid_debug" / WEIGHTS_NAME
 
 
-def load_network(weights: Path) -> nn.Module:
+def load_network(weights: Path) -> "nn.Module":
     """Build CRAFT's network and load a state dictionary into it.
 
     Args:
@@ -201,6 +205,8 @@ def load_network(weights: Path) -> nn.Module:
         CheckpointError: If the file does not hold CRAFT's weights.
         MissingPackageError: If the package is missing.
     """
+    import torch  # noqa: PLC0415
+
     with torch.device("meta"):  # every tensor comes from the file; initialising them takes seconds
         network = _build_network()
     try:
@@ -216,7 +222,7 @@ def load_network(weights: Path) -> nn.Module:
     return network.eval()
 
 
-def _build_network() -> nn.Module:
+def _build_network() -> "nn.Module":
     require("craft_text_detector", "gdown", purpose="text.craft")
     with _torchvision_as_of_2021(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -229,6 +235,8 @@ def _build_network() -> nn.Module:
 @contextmanager
 def _torchvision_as_of_2021() -> Iterator[None]:
     """Lend torchvision the ``model_urls`` that craft-text-detector imports."""
+    import torchvision.models.vgg as torchvision_vgg  # noqa: PLC0415
+
     if hasattr(torchvision_vgg, "model_urls"):
         yield
         return
@@ -240,8 +248,10 @@ def _torchvision_as_of_2021() -> Iterator[None]:
         del torchvision_vgg.model_urls
 
 
-def _to_network(image: Gray, scale: float) -> tuple[torch.Tensor, NDArray[np.float64]]:
+def _to_network(image: Gray, scale: float) -> "tuple[torch.Tensor, NDArray[np.float64]]":
     """Return the padded, normalised film ``(1, 3, H, W)`` and the exact (x, y) scales."""
+    import torch  # noqa: PLC0415
+
     height, width = image.shape
     new_width, new_height = (max(1, round(side * scale)) for side in (width, height))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -1,5 +1,8 @@
 """Scanning many films: order, failures as records, workers."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -172,3 +175,16 @@ def test_scan_to_file_of_a_film_that_changed_since_ingest_raises(films, tmp_path
 def test_scan_to_file_into_no_folder_says_what_to_do(films, tmp_path):
     with pytest.raises(ArtifactError, match="choose a writable folder"):
         scan_to_file(films, tmp_path / "absent" / "out.jsonl", "rapidocr")
+
+
+def test_a_worker_of_the_default_detector_does_without_torch():
+    code = (
+        "import sys\n"
+        "from covid_debug.text import contents, scan\n"
+        "scan.limit_threads()\n"
+        "scan.build_detector('marker').prepare()\n"
+        "contents.build_content_reader().reader.prepare()\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
