@@ -30,6 +30,7 @@ from covid_debug.saliency.inputs import (
     require_targets,
     single_precision,
 )
+from covid_debug.saliency.joining import check_map, join_diagnostics, join_grids
 from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
 
@@ -322,20 +323,20 @@ class Explainer(ABC, Generic[P]):
                 )
                 parts.append(self._explain_group(group, offset=start))
                 n_evaluations += score.n_evaluations
-        diagnostics = _join_diagnostics(parts)
+        diagnostics = join_diagnostics([part.diagnostics for part in parts])
         target_score = diagnostics.pop("target_score")
         return Explanation(
             saliency=torch.cat([part.saliency for part in parts]).detach(),
             targets=targets.clone(),
             target_score=target_score,
-            keep_mask=_join_grids([part.keep_mask for part in parts]),
+            keep_mask=join_grids([part.keep_mask for part in parts]),
             diagnostics=diagnostics,
             method=self.name,
             params=dataclasses.asdict(self.params),  # type: ignore[call-overload]
             scale=scale,
             seeds=tuple(int(seed) for seed in seeds),
             n_evaluations=n_evaluations,
-            path_gradient=_join_grids([part.path_gradient for part in parts]),
+            path_gradient=join_grids([part.path_gradient for part in parts]),
         )
 
     def _settle(self, classifier: Classifier) -> P:  # noqa: ARG002
@@ -356,7 +357,7 @@ class Explainer(ABC, Generic[P]):
                 f" baseline is not finite ({len(broken)} of {len(images)} images); check the model"
             )
         raw = self._explain(group)
-        self._check_result(raw, images, offset)
+        check_map(self.name, raw.saliency, images, offset)
         gap = on_film - on_baseline
         flat = raw.saliency.flatten(1)
         reason = torch.zeros_like(index)
@@ -379,32 +380,3 @@ class Explainer(ABC, Generic[P]):
                 "target_score": on_film,
             },
         )
-
-    def _check_result(self, raw: RawExplanation, images: Tensor, offset: int) -> None:
-        if raw.saliency.shape != images.shape or raw.saliency.device != images.device:
-            raise ExplanationError(
-                f"{self.name}: saliency has shape {tuple(raw.saliency.shape)} on"
-                f" {raw.saliency.device}; expected {tuple(images.shape)} on {images.device}"
-            )
-        if raw.saliency.dtype != images.dtype:
-            raise ExplanationError(
-                f"{self.name}: saliency is {raw.saliency.dtype}; expected {images.dtype}"
-            )
-        bad = (~raw.saliency.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        if bad:
-            raise ExplanationError(
-                f"{self.name}: saliency of image {offset + bad[0]} is not finite"
-                f" ({len(bad)} of {len(images)} images); check the model's outputs on this image"
-            )
-
-
-def _join_grids(parts: Sequence[Tensor | None]) -> Tensor | None:
-    grids = [part for part in parts if part is not None]
-    return torch.cat(grids).detach() if grids else None
-
-
-def _join_diagnostics(parts: Sequence[RawExplanation]) -> dict[str, Tensor]:
-    return {
-        key: torch.cat([part.diagnostics[key] for part in parts]).detach()
-        for key in parts[0].diagnostics
-    }
