@@ -41,7 +41,8 @@ class Background:
         pixels: ``(H, W)`` uint8, longest side at most 640.
         texts: The film's own text, a target like planted text.
         ignored: Boxes ``(x0, y0, x1, y1)`` that count neither as text nor as background.
-        hard: Boxes of real things that were once taken for text; crops dwell on them.
+        hard: Boxes of real things that could be taken for text; crops dwell on them.
+        annotated: Outlines ``(n, 2)`` of real arrows, a target of their own.
         source: Where the film is from: first folder of its path, or ``phantom``.
     """
 
@@ -49,6 +50,7 @@ class Background:
     texts: tuple[OwnText, ...] = ()
     ignored: tuple[Box, ...] = ()
     hard: tuple[Box, ...] = ()
+    annotated: tuple[NDArray[np.float32], ...] = ()
     source: str = "phantom"
 
 
@@ -60,7 +62,7 @@ def load_backgrounds(
     Args:
         films: Folder that the listing's paths are relative to.
         listing: JSON ``{path: {"text": [[x0, y0, x1, y1, n_characters], ...], "ignore": [...]}}``
-            and ``"hard"`` likewise, in pixels of the film as shared.
+            and ``"hard"`` and ``"annotation"`` likewise, in pixels of the film as shared.
         exclude: Films whose path begins with one of these are left out: a source held out.
 
     Returns:
@@ -103,5 +105,17 @@ def _load(path: Path, source: str, entry: Mapping[str, Any]) -> Background:
         tuple(OwnText(scaled(item), int(item[4])) for item in entry.get("text", ())),
         tuple(scaled(item) for item in entry.get("ignore", ())),
         tuple(scaled(item) for item in entry.get("hard", ())),
+        tuple(_outline(pixels, scaled(item)) for item in entry.get("annotation", ())),
         source,
     )
+
+
+def _outline(pixels: Gray, box: Box) -> NDArray[np.float32]:
+    """Return the outline of the arrow in a box: what is as bright or as dark as its middle."""
+    x0, y0, x1, y1 = (round(value) for value in box)
+    inside = pixels[y0:y1, x0:x1]
+    _, bright = cv2.threshold(inside, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    height, width = inside.shape
+    ink = (bright == bright[height // 2, width // 2]).astype(np.uint8)
+    contours, _ = cv2.findContours(ink, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.asarray(max(contours, key=cv2.contourArea)[:, 0] + (x0 + 0.5, y0 + 0.5), np.float32)

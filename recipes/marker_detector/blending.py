@@ -23,7 +23,14 @@ def regrade(film: Plane, rng: np.random.Generator) -> Plane:
     return np.asarray(np.clip(level, 0, 1) * 255, np.float32)
 
 
-def blend(film: Plane, ink: Plane, rng: np.random.Generator, *, dark_share: float) -> Plane:
+def blend(
+    film: Plane,
+    ink: Plane,
+    rng: np.random.Generator,
+    *,
+    dark_share: float,
+    contrast: float | None = None,
+) -> Plane:
     """Return the film with ink painted over or added as lead absorbs.
 
     Args:
@@ -31,12 +38,16 @@ def blend(film: Plane, ink: Plane, rng: np.random.Generator, *, dark_share: floa
         ink: Coverage ``(H, W)`` in [0, 1].
         rng: Draws contrast, polarity and the way of blending.
         dark_share: Share of dark ink on ground that is neither very dark nor very bright.
+        contrast: Gray levels of ink that is added as lead absorbs; None draws them.
 
     Returns:
         ``(H, W)`` in [0, 255].
     """
     inside = ink > 0.5
     local, least = _measure_ground(film, inside)
+    if contrast is not None:
+        sign = -1 if local + contrast > 255 else 1
+        return np.asarray(np.clip(film + sign * contrast * ink, 0, 255), np.float32)
     contrast = _draw_contrast(least, rng)
     room = 255 - local
     # On bright ground bright ink has little room: such letters are faint, as on mediastinum.

@@ -318,6 +318,67 @@ def _pacemaker(layer: Layer, rng: np.random.Generator) -> None:
         draw_stroke(layer, path[-5:], int(rng.integers(2, 6)))
 
 
+def _port(layer: Layer, rng: np.random.Generator) -> None:
+    """An implanted port: a disc or a drop with a ring in it, and the tube that leaves it."""
+    spot = np.array(draw_spot(layer, rng), float)
+    radius, angle = rng.uniform(7, 26), rng.uniform(0, 2 * math.pi)
+    ahead, aside = directions(angle)
+    if rng.random() < 0.5:
+        turn = np.linspace(0, 2 * math.pi, 40)
+        axes = np.array([1.0, rng.uniform(0.6, 1.0)])
+        body = np.stack([np.cos(turn), np.sin(turn)], axis=1) * axes
+    else:  # a drop, a heart or a rounded triangle
+        turn = np.linspace(0, 2 * math.pi, 40)
+        long = rng.uniform(0.2, 0.8) * np.maximum(np.cos(turn), 0) ** 2
+        body = np.stack([np.cos(turn) * (1 + long), np.sin(turn)], axis=1)
+    outline = spot + radius * body @ np.stack([ahead, aside])
+    fixed = [np.round(outline * 16).astype(np.int32)]
+    if rng.random() < 0.7:
+        cv2.fillPoly(layer, fixed, rng.uniform(0.2, 0.7), cv2.LINE_AA, 4)
+    if rng.random() < 0.7:
+        cv2.polylines(layer, fixed, True, 1.0, int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+    center = (int(spot[0]), int(spot[1]))
+    inner = max(2, round(radius * rng.uniform(0.35, 0.75)))
+    cv2.circle(layer, center, inner, 1.0, int(rng.integers(1, 5)), cv2.LINE_AA)
+    if rng.random() < 0.4:
+        cv2.circle(layer, center, max(1, inner // 2), rng.uniform(0, 1), -1, cv2.LINE_AA)
+    stub = spot + radius * np.outer([0.9, rng.uniform(1.3, 1.9)], ahead)
+    draw_stroke(layer, stub, max(2, round(radius * rng.uniform(0.15, 0.4))))
+    heading = angle + np.cumsum(rng.normal(0, 0.15, 40))
+    steps = np.stack([np.cos(heading), np.sin(heading)], axis=1) * rng.uniform(2, 6)
+    draw_stroke(layer, stub[1] + np.cumsum(steps, axis=0), int(rng.integers(1, 4)))
+
+
+def _staples(layer: Layer, rng: np.random.Generator) -> None:
+    """Staples and ligating clips: short bars, alone, in pairs or as open boxes, near each other."""
+    place = np.array(draw_spot(layer, rng), float)
+    length, width = rng.uniform(3, 12), int(rng.integers(1, 4))
+    heading, spread = rng.uniform(0, 2 * math.pi), rng.uniform(0.1, 1.5)
+    for _ in range(int(rng.integers(1, 9))):
+        ahead, aside = directions(heading + rng.normal(0, spread))
+        size, pick = length * rng.uniform(0.6, 1.2), rng.random()
+        wide = size * rng.uniform(0.2, 0.6)
+        if pick < 0.4:
+            draw_stroke(layer, place + np.outer([-0.5, 0.5], ahead) * size, width)
+        elif pick < 0.7:  # two legs that meet or nearly meet
+            legs = np.array([[1.0, 0.5], [0.0, 0.0], [1.0, -0.5]]) * (size, wide)
+            draw_stroke(layer, place + legs @ np.stack([ahead, aside]), width)
+        else:
+            legs = np.array([[0.0, 0.5], [1.0, 0.5], [1.0, -0.5], [0.0, -0.5]]) * (wide, size)
+            draw_stroke(layer, place + legs @ np.stack([ahead, aside]), width)
+        place = place + rng.normal(0, 2.2, 2) * length
+
+
+def _strand(layer: Layer, rng: np.random.Generator) -> None:
+    """A necklace of one thin line, closed or not."""
+    x, y = draw_spot(layer, rng)
+    half, sag = rng.uniform(25, 130), rng.uniform(15, 130)
+    across = np.linspace(-1, 1, 40)
+    fall = 1 - np.abs(across) ** rng.uniform(1.4, 3.0)
+    draw_stroke(layer, np.stack([x + half * across, y + sag * fall], axis=1),
+                int(rng.integers(1, 3)))  # fmt: skip
+
+
 def _drain(layer: Layer, rng: np.random.Generator) -> None:
     """A drain: a faint tube with an opaque stripe that side holes interrupt."""
     curve = _curve(layer, rng)
@@ -331,5 +392,6 @@ def _drain(layer: Layer, rng: np.random.Generator) -> None:
 _KINDS: tuple[Callable[[Layer, np.random.Generator], None], ...] = (
     _wire, _wire, _tube, _electrode, _electrode, _snap, _snap, _ring, _coin, _zipper, _plate,
     _plate, _ruler, _bars, _edge, _clips, _clips, _hooks, _hooks, _clasp, _loops, _loops, _coil,
-    _necklace, _necklace, _earring, _earring, _pacemaker, _drain,
+    _necklace, _necklace, _earring, _earring, _pacemaker, _drain, _port, _port,
+    _staples, _staples, _strand,
 )  # fmt: skip

@@ -36,7 +36,7 @@ _SKIPPED_FONTS = (
     "STIXSiz",
     "D050000L",
 )
-_SIDE_LETTERS = "LLLLLLLLRRRRRRDDISGE"
+_SIDE_LETTERS = "LLLLLLLLRRRRRRDDPSGE"  # no I: alone it is a bar, as a clip is
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORDS = (
     "AP", "PA", "PORTABLE", "MOBILE", "ERECT", "SUPINE", "SITTING", "UPRIGHT", "LEFT", "RIGHT",
@@ -119,8 +119,8 @@ def _draw_size(rng: np.random.Generator) -> float:
 
 
 def _small_print(rng: np.random.Generator, fonts: Sequence[Path]) -> DrawnMark:
-    """Return dense lines of 5 to 10 px: image data, measured values, a long name and date."""
-    size = rng.uniform(5.0, 10.0)
+    """Return dense lines of 4 to 10 px: image data, measured values, a long name and date."""
+    size = rng.uniform(5.0, 10.0) if rng.random() < 0.7 else rng.uniform(4.0, 6.0)
     if rng.random() < 0.35:
         return _line(_long_text(rng), rng, fonts, size * rng.uniform(1.0, 1.8))
     texts = [_draw_measured(rng) if rng.random() < 0.6 else _draw_line(rng)

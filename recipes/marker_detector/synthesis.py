@@ -27,9 +27,11 @@ Plane = NDArray[np.float32]
 CROP_PX = 256
 _TEMPLATE_PX = 64
 _SIGMA = 0.36  # of the half box; a character's map falls to 0.02 at the box's edge
-_DWELL_SHARE = 0.55  # of crops, on films that have own text or known hard negatives
+_DWELL_SHARE = 0.65  # of crops, on films that have own text or known hard negatives
+_DWELL_ON_TEXT = 0.6  # of these, where a film has both
 _MOST_NEEDED_PX = 3000  # of a mark that is cut by the crop
-_TOUCHED_SHARE = 0.12  # of marks, by a clip, a wire or an edge that is no text
+_SOFT_SHARE = 0.25  # of letters above 26 px: faint and out of the plane of the film
+_TOUCHED_SHARE = 0.16  # of marks, by a clip, a wire or an edge that is no text
 _COHEN = "covid-chestxray-dataset"
 _COHEN_SHARE = 0.3  # of crops: a tenth of the films, but from many hospitals and journals
 
@@ -68,16 +70,17 @@ def render_sample(
         The crop and its targets.
     """
     background = _draw_background(backgrounds, rng)
-    pixels, characters, areas, ignored, hard = _crop(background, rng)
-    film = regrade(pixels.astype(np.float32), rng)
+    crop = _crop(background, rng)
+    characters, areas = crop.characters, crop.areas
+    film = regrade(crop.pixels.astype(np.float32), rng)
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.4, 0.32, 0.18, 0.1]))):
         film = _add_layer(film, draw_clutter(rng, CROP_PX), areas, rng)
-    drawn = np.zeros((CROP_PX, CROP_PX), np.float32)
+    drawn = _fill(crop.annotated, CROP_PX, 1.0)
     for _ in range(int(rng.choice([0, 1, 2], p=[0.68, 0.22, 0.1]))):
         layer = draw_annotation(rng, CROP_PX)
         film = _add_layer(film, layer, areas, rng)
         np.maximum(drawn, to_target(layer), out=drawn)
-    occupied = np.maximum(_fill([*areas, *ignored], CROP_PX, 1.0), drawn)
+    occupied = np.maximum(_fill([*areas, *crop.ignored], CROP_PX, 1.0), drawn)
     for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.2, 0.28, 0.28, 0.14, 0.1]))):
         planted = _plant(film, occupied, draw_mark(rng, fonts), rng)
         if planted is not None:
@@ -87,11 +90,11 @@ def render_sample(
     area_map = _fill(_shrunk(areas), side, 1.0)
     # A text's own surroundings stay in the loss, or its extent would not be learned.
     near_text = cv2.dilate(area_map, np.ones((3, 3), np.uint8))
-    known = np.maximum(1 - _fill(_shrunk(ignored), side, 1.0), near_text)
+    known = np.maximum(1 - _fill(_shrunk(crop.ignored), side, 1.0), near_text)
     for quad in areas:
         cv2.fillPoly(known, [_fixed(quad / np.float32(OUTPUT_STRIDE))], _emphasis(quad), shift=4)
     # What was once taken for text may be an arrow: no negative for annotations.
-    not_hard = known * (1 - _fill(_shrunk(hard), side, 1.0))
+    not_hard = known * (1 - _fill(_shrunk(crop.hard), side, 1.0))
     drawn = np.asarray(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA), np.float32)
     return Sample(
         _degrade(film, rng), _hills(characters, side), area_map,
@@ -106,16 +109,28 @@ def _draw_background(backgrounds: Sequence[Background], rng: np.random.Generator
     return chosen[int(rng.integers(len(chosen)))]
 
 
-def _crop(
-    background: Background, rng: np.random.Generator
-) -> tuple[Gray, list[Plane], list[Plane], list[Plane], list[Plane]]:
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    """A square of a film; corners or outlines ``(n, 2)`` of what it shows, in its pixels."""
+
+    pixels: Gray
+    characters: list[Plane]
+    areas: list[Plane]
+    ignored: list[Plane]
+    hard: list[Plane]
+    annotated: list[Plane]
+
+
+def _crop(background: Background, rng: np.random.Generator) -> _Crop:
     """Return a square of the film, scaled, flipped and turned, with all its boxes mapped along."""
     height, width = background.pixels.shape
     scale = math.exp(rng.uniform(math.log(0.8), math.log(1.7)))
     side = min(CROP_PX / scale, height, width)
     scale = CROP_PX / side
     x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
-    dwell_on = [*(text.box for text in background.texts), *background.hard]
+    own = [text.box for text in background.texts]
+    others = [*background.hard, *((*line.min(0), *line.max(0)) for line in background.annotated)]
+    dwell_on = own if own and (not others or rng.random() < _DWELL_ON_TEXT) else others
     if dwell_on and rng.random() < _DWELL_SHARE:
         box = dwell_on[int(rng.integers(len(dwell_on)))]
         x = (box[0] + box[2]) / 2 - rng.uniform(0.1, 0.9) * side
@@ -143,7 +158,8 @@ def _crop(
         characters.extend(_map(quad, place) for quad in _box_quads(text.box, text.n_characters))
     ignored = [_map(_box_quads(box, 1)[0], place) for box in background.ignored]
     hard = [_map(_box_quads(box, 1)[0], place) for box in background.hard]
-    return np.asarray(pixels, np.uint8), characters, areas, ignored, hard
+    annotated = [_map(line, place) for line in background.annotated]
+    return _Crop(np.asarray(pixels, np.uint8), characters, areas, ignored, hard, annotated)
 
 
 def _flip_and_turn(place: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -156,6 +172,8 @@ def _flip_and_turn(place: NDArray[np.float64], rng: np.random.Generator) -> NDAr
         matrix = np.array([[-1, 0, CROP_PX], [0, -1, CROP_PX], [0, 0, 1]]) @ matrix
     if rng.random() < 0.4:
         angle, half = rng.normal(0, 0.12), CROP_PX / 2
+        if rng.random() < 0.12:
+            angle = rng.uniform(-math.pi, math.pi)
         cosine, sine = math.cos(angle), math.sin(angle)
         turn = np.array([[cosine, -sine, half - half * (cosine - sine)],
                          [sine, cosine, half - half * (sine + cosine)], [0, 0, 1]])  # fmt: skip
@@ -195,13 +213,14 @@ def _plant(
     """Return the film with a mark on a free place; None if there was none."""
     if not len(mark.areas):
         return None
+    share = 0.35 if rng.random() < 0.75 else 0.17  # of a mark that is cut: a sliver at the border
     for _ in range(6):
         place = _draw_place(mark, rng)
         areas = [_map(quad, place) for quad in mark.areas]
         inside = _fill(areas, CROP_PX, 1.0)
         whole = sum(cv2.contourArea(quad) for quad in areas)
         taken = cv2.dilate(inside, np.ones((9, 9), np.uint8)) * occupied
-        if inside.sum() >= min(0.35 * whole, _MOST_NEEDED_PX) and not taken.any():
+        if inside.sum() >= min(share * whole, _MOST_NEEDED_PX) and not taken.any():
             break
     else:
         return None
@@ -211,9 +230,11 @@ def _plant(
     shifted[:, 2] += 0.5 * place[:, :2].sum(axis=1) - 0.5
     ink = cv2.warpAffine(mark.ink, shifted, size, flags=cv2.INTER_AREA)
     height_px = math.sqrt(whole / max(1, len(mark.characters)))
-    blur = rng.uniform(0.0, 0.09) * min(height_px, 20)
+    blur, contrast = rng.uniform(0.0, 0.09) * min(height_px, 20), None
     if height_px > 20 and rng.random() < 0.35:
         blur = rng.uniform(0.03, 0.1) * height_px  # lead letters out of the plane of the film
+    if height_px > 26 and rng.random() < _SOFT_SHARE:
+        blur, contrast = rng.uniform(0.03, 0.08) * height_px, rng.uniform(12, 40)
     if rng.random() < _TOUCHED_SHARE:
         film = _touch(film, inside, rng)
     if blur > 0.25:
@@ -226,7 +247,7 @@ def _plant(
         film = film + plate * rng.uniform(0.4, 1.0) * (level - film)
     if rng.random() < 0.12:
         film = add_halo(film, ink, rng)
-    film = blend(film, ink, rng, dark_share=0.2)
+    film = blend(film, ink, rng, dark_share=0.2, contrast=contrast)
     characters = [_map(quad, place) for quad in mark.characters]
     return film, characters, areas
 
@@ -249,12 +270,14 @@ def _draw_place(mark: DrawnMark, rng: np.random.Generator) -> NDArray[np.float64
     height, width = mark.ink.shape
     mirror = -1.0 if rng.random() < 0.2 else 1.0
     style = rng.random()
-    if style < 0.62:
+    if style < 0.55:
         angle = rng.normal(0, 0.05)
-    elif style < 0.75:
+    elif style < 0.67:
         angle = float(rng.choice([0.5, 1.0, 1.5])) * math.pi + rng.normal(0, 0.1)
-    else:
+    elif style < 0.82:
         angle = rng.normal(0, 0.6)
+    else:
+        angle = rng.uniform(-math.pi, math.pi)
     aspect = math.exp(rng.normal(0, 0.12))
     cosine, sine = math.cos(angle), math.sin(angle)
     linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.array(
@@ -262,8 +285,8 @@ def _draw_place(mark: DrawnMark, rng: np.random.Generator) -> NDArray[np.float64
     )
     reach = np.abs(linear) @ np.array([width, height]) / 2
     low = np.minimum(reach, CROP_PX / 2)
-    if rng.random() < 0.2:
-        low = low * rng.uniform(0.1, 1.0, 2)
+    if rng.random() < 0.24:
+        low = low * rng.uniform(0.0, 1.0, 2)
     center = rng.uniform(low, CROP_PX - low)
     slack = np.maximum(reach - CROP_PX / 2, 0)  # of a long line, either end may be seen
     center = center + rng.uniform(-slack, slack)

@@ -83,7 +83,7 @@ def test_crops_dwell_on_hard_negatives() -> None:
     film = Background(pixels, hard=((300.0, 130.0, 330.0, 160.0),))
 
     n_dwelling, n_plain = (
-        sum(int(_crop(shown, np.random.default_rng(seed))[0].max() > 200) for seed in range(40))
+        sum(int(_crop(shown, np.random.default_rng(seed)).pixels.max() > 200) for seed in range(40))
         for shown in (film, Background(pixels))
     )
 
