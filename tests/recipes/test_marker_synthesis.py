@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recipes.marker_detector.annotations import draw_annotation, to_target
-from recipes.marker_detector.backgrounds import Background, OwnText
+from recipes.marker_detector.backgrounds import Background, OwnText, load_backgrounds
 from recipes.marker_detector.blending import blend
 from recipes.marker_detector.clutter import draw_clutter
 from recipes.marker_detector.glyphs import draw_mark, find_fonts
@@ -88,6 +88,38 @@ def test_crops_dwell_on_hard_negatives() -> None:
     )
 
     assert n_dwelling > n_plain + 8
+
+
+def test_real_arrow_is_a_target_along_its_outline(tmp_path: Path, fonts: list[Path]) -> None:
+    pixels = np.full((300, 300), 60, np.uint8)
+    cv2.arrowedLine(pixels, (150, 180), (150, 120), 250, 6)
+    cv2.imwrite(str(tmp_path / "film.png"), pixels)
+    listing = tmp_path / "listing.json"
+    listing.write_text('{"film.png": {"annotation": [[135, 115, 166, 184]]}}', encoding="utf-8")
+
+    (film,) = load_backgrounds(tmp_path, listing)
+    (outline,) = film.annotated
+    drawn = np.zeros_like(pixels)
+    cv2.fillPoly(drawn, [np.round(outline - 0.5).astype(np.int32)], 255)
+
+    assert np.mean((drawn > 0) == (pixels > 150)) > 0.995
+    shares = [
+        render_sample([film], fonts, np.random.default_rng(seed)).annotations.mean()
+        for seed in range(8)
+    ]
+    assert min(shares) > 0
+
+
+def test_given_contrast_is_laid_on_softly() -> None:
+    film, ink = np.full((20, 20), 100, np.float32), np.zeros((20, 20), np.float32)
+    ink[5:10, 5:10] = 1
+
+    rng = np.random.default_rng(0)
+    blended = blend(film, ink, rng, dark_share=0.5, contrast=20)
+    bright = blend(film + 140, ink, rng, dark_share=0.5, contrast=20)
+
+    np.testing.assert_array_equal(blended - film, 20 * ink)
+    np.testing.assert_array_equal(bright - film - 140, -20 * ink)
 
 
 def test_marks_know_their_characters(fonts: list[Path]) -> None:

@@ -28,6 +28,7 @@ from covid_debug.text.marker_detector.postprocess import (
     LineRules,
     choose_text,
     find_annotations,
+    find_over_lung,
     join_lines,
     to_region,
 )
@@ -160,8 +161,10 @@ class MarkerDetector(RegionDetector):
         maps, thresholds = self.compute_maps(image), self.params.thresholds
         candidates = find_candidates(maps, thresholds)
         probabilities = self._calibration.rate(candidates)
-        chosen = choose_text(candidates, probabilities, self.params.rules)
-        lines = join_lines(candidates, probabilities, chosen, self.params.rules)
+        rules = self.params.rules
+        over_lung = find_over_lung(maps, candidates, probabilities, rules)
+        chosen = choose_text(candidates, probabilities, rules, over_lung)
+        lines = join_lines(candidates, probabilities, chosen, rules)
         regions = [
             to_region(grow(rectangle, thresholds), probability, maps.scale, self.name)
             for rectangle, probability in lines

@@ -1,17 +1,20 @@
 """From candidates to regions: which are text, what belongs to the same line, what is drawn.
 
-A candidate is text when its probability says so. A found word then searches its neighbours along
-its line: what lies there needs less, because words rarely stand half alone. Regions of one line
-that touch become one.
+A candidate is text when its probability says so; over a lung, where text hardly ever lies but
+ports, clips and electrodes do, it needs more. A found word then searches its neighbours along its
+line: what lies there needs less, because words rarely stand half alone. Regions of one line that
+touch become one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.imaging.lungs import find_lungs
+from covid_debug.imaging.regions import draw_outlines
 from covid_debug.ranges import check_range
 from covid_debug.records import RegionKind, TextRegion
 from covid_debug.text.marker_detector.candidates import (
@@ -31,6 +34,7 @@ _JOINT_WASTE = 1.4  # area of a joined region over that of its parts
 _TILE = 24  # map pixels; a thin drawing is covered piece by piece, not by one large box
 _THIN = 0.35  # a drawing that fills less than this of its box is thin
 _LEAST_DRAWN = 40  # map pixels
+_LEAST_LUNG_SIDE = 8  # map pixels: on less no lungs are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class LineRules:
         probability: Least probability of a region that stands alone, in (0, 1).
         in_line: Least probability of a neighbour of sure text along its line, in (0, 1).
         sure: Least probability of text that searches its neighbours, in (0, 1).
+        over_lung: Least probability of a region over a lung, in (0, 1).
+        lung_share: From this share of it on a region lies over a lung, in (0, 1].
         gap: Widest gap to such a neighbour, in heights of the line, >= 0.
         joined_gap: Widest gap between parts of one region, in heights of the line, >= 0.
     """
@@ -48,17 +54,24 @@ class LineRules:
     probability: float = 0.2
     in_line: float = 0.05
     sure: float = 0.5
+    over_lung: float = 0.7
+    lung_share: float = 0.3
     gap: float = 1.6
     joined_gap: float = 0.7
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range(self, "(0, 1)", "probability", "in_line", "sure", where="text.marker")
+        shares = ("probability", "in_line", "sure", "over_lung")
+        check_range(self, "(0, 1)", *shares, where="text.marker")
+        check_range(self, "(0, 1]", "lung_share", where="text.marker")
         check_range(self, "[0, inf)", "gap", "joined_gap", where="text.marker")
 
 
 def choose_text(
-    candidates: Sequence[Candidate], probabilities: Sequence[float], rules: LineRules
+    candidates: Sequence[Candidate],
+    probabilities: Sequence[float],
+    rules: LineRules,
+    over_lung: Collection[int] = (),
 ) -> list[int]:
     """Choose the candidates that are text: likely ones, and neighbours of sure ones in line.
 
@@ -66,14 +79,16 @@ def choose_text(
         candidates: Patches of heat.
         probabilities: Of each, that it is text.
         rules: What a candidate needs.
+        over_lung: Indices of those that need more, see :func:`find_over_lung`.
 
     Returns:
         Their indices, sorted.
     """
-    found = [i for i, share in enumerate(probabilities) if share >= rules.probability]
-    open_ones = [
-        i for i, share in enumerate(probabilities) if rules.in_line <= share < rules.probability
+    needed = [
+        rules.over_lung if i in over_lung else rules.probability for i in range(len(candidates))
     ]
+    found = [i for i, share in enumerate(probabilities) if share >= needed[i]]
+    open_ones = [i for i, share in enumerate(probabilities) if rules.in_line <= share < needed[i]]
     waiting = [i for i in found if probabilities[i] >= rules.sure]
     while waiting and open_ones:
         line = candidates[waiting.pop()].rectangle
@@ -82,6 +97,28 @@ def choose_text(
         waiting += near
         found += near
     return sorted(found)
+
+
+def find_over_lung(
+    maps: Maps, candidates: Sequence[Candidate], probabilities: Sequence[float], rules: LineRules
+) -> set[int]:
+    """Return the indices of candidates that lie over a lung, of those that this decides."""
+    asked = [
+        i for i, share in enumerate(probabilities) if rules.probability <= share < rules.over_lung
+    ]
+    if not asked:
+        return set()
+    height, width = maps.film.shape
+    if min(height, width) < _LEAST_LUNG_SIDE:
+        return set()
+    lungs = find_lungs(np.clip(np.round(maps.film), 0, 255).astype(np.uint8))
+    over_lung = set()
+    for i in asked:
+        corners = [(float(x), float(y)) for x, y in candidates[i].rectangle.corners()]
+        inside = draw_outlines([corners], width, height)
+        if inside.any() and lungs[inside].mean() >= rules.lung_share:
+            over_lung.add(i)
+    return over_lung
 
 
 def join_lines(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from covid_debug.errors import CheckpointError, InputContractError
+from covid_debug.text.marker_detector import postprocess
 from covid_debug.text.marker_detector.calibration import Calibration, load_marker_calibration
 from covid_debug.text.marker_detector.candidates import (
     FEATURES,
@@ -17,6 +18,7 @@ from covid_debug.text.marker_detector.postprocess import (
     LineRules,
     choose_text,
     find_annotations,
+    find_over_lung,
     join_lines,
     to_region,
 )
@@ -143,6 +145,45 @@ def test_letters_below_one_another_are_a_line_too() -> None:
     assert len(find_boxes(make_maps({sure: 0.95, doubtful: 0.3}))) == 1
 
 
+def test_over_a_lung_a_region_needs_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    lungs = np.zeros((60, 90), np.bool_)
+    lungs[:, 45:] = True
+    monkeypatch.setattr(postprocess, "find_lungs", lambda film: lungs)
+    beside, over, sure_over = (10, 10, 22, 18), (60, 10, 72, 18), (60, 40, 72, 48)
+    maps = make_maps({beside: 0.6, over: 0.6, sure_over: 0.95})
+    rules = LineRules(0.5, 0.15)
+    candidates = find_candidates(maps, EXACT)
+    shares = BY_AREA.rate(candidates)
+
+    held = find_over_lung(maps, candidates, shares, rules)
+    chosen = choose_text(candidates, shares, rules, held)
+
+    assert [candidates[i].points[:, 0].min() for i in held] == [60]
+    kept = sorted(tuple(candidates[i].points.min(axis=0)) for i in chosen)
+    assert kept == [(10, 10), (60, 40)]
+
+
+def test_a_neighbour_of_sure_text_is_taken_over_a_lung_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postprocess, "find_lungs", lambda film: np.ones(film.shape, np.bool_))
+    maps = make_maps({(10, 10, 40, 18): 0.95, (43, 10, 60, 18): 0.6})
+    rules = LineRules(0.5, 0.15)
+    candidates = find_candidates(maps, EXACT)
+    shares = BY_AREA.rate(candidates)
+
+    held = find_over_lung(maps, candidates, shares, rules)
+
+    assert len(held) == 1
+    assert choose_text(candidates, shares, rules, held) == [0, 1]
+
+
+def test_no_lungs_are_looked_for_where_they_decide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postprocess, "find_lungs", None)
+    maps = make_maps({(10, 10, 40, 18): 0.95, (43, 10, 60, 18): 0.3})
+    candidates = find_candidates(maps, EXACT)
+
+    assert not find_over_lung(maps, candidates, BY_AREA.rate(candidates), LineRules(0.5, 0.15))
+
+
 def test_circle_is_annotated_along_its_line_and_arrow_as_a_whole() -> None:
     drawn = np.zeros((60, 90), np.float32)
     cv2.circle(drawn, (30, 30), 25, 0.95, 2)
@@ -169,6 +210,8 @@ def test_text_is_no_annotation() -> None:
         (lambda: RegionThresholds(area=1.0), "area is 1.0"),
         (lambda: RegionThresholds(growth=-0.1), "growth is -0.1"),
         (lambda: LineRules(in_line=0.0), "in_line is 0.0"),
+        (lambda: LineRules(over_lung=1.0), "over_lung is 1.0"),
+        (lambda: LineRules(lung_share=0.0), "lung_share is 0.0"),
     ],
 )
 def test_impossible_thresholds_are_refused(build, message: str) -> None:
