@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -117,8 +117,8 @@ def bench_clean_command(
         list[Path] | None,
         typer.Option(
             "--annotations",
-            help="Score --cleaned, whoever cleaned it, against these boxes; repeatable. --data is"
-            " then the folder of the films as they were.",
+            help="Score --cleaned, whoever cleaned it, or the masks that --regions lead to, against"
+            " these boxes; repeatable. --data is then the folder of the films as they were.",
         ),
     ] = None,
     cleaned: Annotated[
@@ -137,6 +137,7 @@ def bench_clean_command(
     """Compare ways of cleaning; or score films that any tool cleaned against annotations."""
     from benchmarks.clean.annotated import CleanedFilms, bench_cleaned, parse_kinds
     from benchmarks.clean.fills import bench_fills
+    from benchmarks.clean.masks import bench_masks
     from benchmarks.clean.throughput import bench_throughput
     from benchmarks.clean.variants import CleanBench, bench_clean
     from covid_debug.data.filmset import load_filmset
@@ -144,10 +145,15 @@ def bench_clean_command(
     from covid_debug.terminal import RunConsole
 
     if annotations or cleaned or keep:
-        if not annotations or cleaned is None or data is None:
+        if not annotations or data is None or (cleaned is None) == (regions is None):
             raise InputContractError(
-                "--annotations, --cleaned and --data: expected all three, to score cleaned films"
+                "--annotations, --data, and --cleaned or --regions: expected all three, to score"
+                " cleaned films or masks"
             )
+        if cleaned is None:
+            regions = cast(Path, regions)
+            typer.echo(bench_masks(annotations, data, regions, out, RunConsole()))
+            return
         kinds = parse_kinds(keep or (), "--keep")
         scored = CleanedFilms(tuple(annotations), data, cleaned, kinds)
         typer.echo(bench_cleaned(scored, out, RunConsole()))

@@ -62,12 +62,9 @@ def measure_ink(before: Gray, after: Gray, box: AnnotatedBox) -> InkLeft:
     Returns:
         What is left.
     """
-    window, inside = _window(before.shape, box)
+    window, _ = _window(before.shape, box)
     first, second = (_stand_out(film[window], box) for film in (before, after))
-    values = np.round(first[inside]).astype(np.uint8)
-    threshold, _ = cv2.threshold(values.reshape(-1, 1), 0, 1, cv2.THRESH_OTSU)
-    is_ink = np.zeros(first.shape, np.bool_)
-    is_ink[inside] = first[inside] > max(threshold, _MIN_CONTRAST)
+    is_ink = find_ink(before, box)[window]
     if not is_ink.any():
         return InkLeft(0.0, has_piece=False)
     change = np.abs(after[window].astype(np.float32) - before[window])
@@ -77,6 +74,17 @@ def measure_ink(before: Gray, after: Gray, box: AnnotatedBox) -> InkLeft:
     areas = stats[1:, cv2.CC_STAT_AREA]
     has_piece = bool(areas.size and areas.max() >= _MIN_PIECE_PX)
     return InkLeft(float(is_left.sum() / is_ink.sum()), has_piece)
+
+
+def find_ink(film: Gray, box: AnnotatedBox) -> NDArray[np.bool_]:
+    """Return ``(H, W)``, True on the ink of a box, see :func:`measure_ink`."""
+    window, inside = _window(film.shape, box)
+    contrast = _stand_out(film[window], box)
+    values = np.round(contrast[inside]).astype(np.uint8)
+    threshold, _ = cv2.threshold(values.reshape(-1, 1), 0, 1, cv2.THRESH_OTSU)
+    is_ink = np.zeros(film.shape, np.bool_)
+    is_ink[window][inside] = contrast[inside] > max(threshold, _MIN_CONTRAST)
+    return is_ink
 
 
 def _window(shape: tuple[int, ...], box: AnnotatedBox) -> tuple[tuple[slice, slice], ...]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from covid_debug.cleaning.plates import find_plate
-from covid_debug.imaging.masks import Mask, PlacedMask, grow, scale_of
+from covid_debug.imaging.masks import Mask, PlacedMask, grow_mask, scale_of
 from covid_debug.imaging.reading import Pixels
 from covid_debug.imaging.regions import regions_to_mask
 from covid_debug.records import TextRegion
@@ -145,7 +145,7 @@ def mask_glyphs(
     letters = _find_letters(_Site(crop, core, search, around, side, widest, unit), grey_range)
     ink = core if letters is None else letters
     kind: MaskKind = "box" if letters is None or (core & ~letters).sum() == 0 else "glyphs"
-    grown = grow(ink | plate, dilation_px)
+    grown = grow_mask(ink | plate, dilation_px)
     return TextMask(PlacedMask(top, left, grown).trimmed(), kind, is_large)
 
 
@@ -172,7 +172,7 @@ def _find_letters(site: _Site, grey_range: float) -> Mask | None:
     if share > _MAX_SHARE:
         ink |= site.core
     weak = (hat > _WEAK * level) | (rim > _WEAK * level)
-    return np.asarray(ink | (weak & site.search & grow(ink, round(_HALO_PX * site.unit))))
+    return np.asarray(ink | (weak & site.search & grow_mask(ink, round(_HALO_PX * site.unit))))
 
 
 def _stand_out(crop: Pixels, kind: int, widest: int) -> Pixels:
@@ -182,7 +182,7 @@ def _stand_out(crop: Pixels, kind: int, widest: int) -> Pixels:
 def _is_complete(ink: Mask, hat: Pixels, site: _Site, faintest: float) -> bool:
     """Return whether nothing else in the region stands out: no letter is fainter than the rest."""
     margin = round(max(_MARGIN_PX * site.unit, _MARGIN_SHARE * site.side))
-    rest = hat[site.core & ~grow(ink, margin)]
+    rest = hat[site.core & ~grow_mask(ink, margin)]
     return not rest.size or float(np.percentile(rest, _LEVEL_PERCENTILE)) <= faintest
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from covid_debug.imaging.masks import Mask, grow
+from covid_debug.imaging.masks import Mask, grow_mask
 from covid_debug.imaging.reading import Pixels
 
 _EXTREMES: Final = (2.0, 98.0)  # percentiles
@@ -57,8 +57,8 @@ def find_plate(
     if (core & shape).sum() < core.sum() / 2:
         return np.zeros_like(core), False
     rim_px = max(3, round(_RIM_SHARE * min(np.ptp(np.nonzero(shape), axis=1) + 1)))
-    near = grow(shape, rim_px)
-    beyond = crop[grow(shape, 2 * rim_px) & ~near]
+    near = grow_mask(shape, rim_px)
+    beyond = crop[grow_mask(shape, 2 * rim_px) & ~near]
     film = float(np.median(beyond)) if beyond.size else grey
     rim = near & ~shape & _is_outside(crop, grey, film, tolerance)
     if abs(film - grey) < tolerance:

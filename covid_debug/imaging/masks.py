@@ -92,7 +92,7 @@ def scale_of(shape: tuple[int, ...]) -> float:
     return max(1.0, max(shape) / _USUAL_SIDE_PX)
 
 
-def grow(mask: Mask, radius_px: int) -> Mask:
+def grow_mask(mask: Mask, radius_px: int) -> Mask:
     """Return a mask grown by a disc of ``radius_px`` pixels; 0 leaves it as it is."""
     if not radius_px:
         return mask

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.clean.annotated import BOXES_NAME, parse_kinds
 from benchmarks.clean.copies import find_copies
 from benchmarks.clean.ink import measure_ink
+from benchmarks.clean.masks import TABLE_NAME
 from benchmarks.clean.redaction import count_cleaned, score_cleaned
 from benchmarks.text.annotated import AnnotatedBox, AnnotatedFilm
 from benchmarks.text.counting import by_key
@@ -183,3 +184,29 @@ def test_command_scores_a_folder_that_another_tool_cleaned(tmp_path):
         (row,) = csv.DictReader(stream)
     assert (row["wanted"], row["ink_left"]) == ("remove", "0.000")
     assert "expected all three" in refusal("bench", "clean", *words, "--out", tmp_path / "out2")
+
+
+def test_bench_clean_measures_masks_against_boxes(tmp_path):
+    films, boxes = tmp_path / "films", tmp_path / "boxes.json"
+    write(films / "a.png", with_letter(textured()))
+    entry = {"box": LETTER, "kind": "single_letter", "legible": True, "polarity": "bright"}
+    named = {"width": 120, "height": 100, "boxes": [{**entry, "content": "L"}]}
+    boxes.write_text(json.dumps({"a.png": named}), encoding="utf-8")
+    corners = [[18, 18], [40, 18], [40, 46], [18, 46]]
+    region = {"polygon": corners, "confidence": 1.0, "content": None, "detector": "made"}
+    line = {"image": "a.png", "width": 120, "height": 100, "regions": [region]}
+    regions = tmp_path / "regions.jsonl"
+    regions.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    words = ("--data", films, "--annotations", boxes, "--regions", regions)
+
+    outcome = call(*("bench", "clean", *words, "--out", tmp_path / "out"))
+
+    assert outcome.code == 0, outcome
+    with (tmp_path / "out" / TABLE_NAME).open(encoding="utf-8") as stream:
+        rows = {row["masks"]: row for row in csv.DictReader(stream)}
+    assert {row["ink uncovered"] for row in rows.values()} == {"0.00%"}
+    assert {row["piece, 10 to 20 px"] for row in rows.values()} == {"0/1"}
+    letters, whole = (rows[name]["masked"].split("%")[0] for name in ("letters (default)", "boxes"))
+    assert float(letters) < 0.8 * float(whole)
+    regions.write_text("", encoding="utf-8")
+    assert "has no text regions" in refusal("bench", "clean", *words, "--out", tmp_path / "out2")
