@@ -167,7 +167,8 @@ def clean(
         int, typer.Option(help="Fill every film at the places of so many films; needs box.")
     ] = 0,
     dilation: Annotated[
-        int, typer.Option(help="Pixels by which masks grow; 6 also covers halos.")
+        int,
+        typer.Option(help="Pixels, on a film of 640 px, by which masks grow; 6 also covers halos."),
     ] = 3,
     grain: Annotated[bool, typer.Option("--grain", help="Lay texture over the fills.")] = False,
     decisions: Annotated[

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from covid_debug.imaging.masks import PlacedMask, iter_groups
+from covid_debug.imaging.masks import PlacedMask, grow_mask, iter_groups, scale_of
 
 
 def drawn(*pixels: tuple[int, int], shape: tuple[int, int] = (8, 9)) -> np.ndarray:
@@ -70,3 +70,24 @@ def test_moved_shape_goes_down_by_rows_and_right_by_columns() -> None:
     moved = PlacedMask(2, 5, np.ones((1, 1), np.bool_)).moved(3, -1)
 
     assert (moved.top, moved.left) == (5, 4)
+
+
+def test_scale_of_grows_with_larger_films_only():
+    assert [scale_of(shape) for shape in ((640, 300), (320, 200), (1280, 2560))] == [1.0, 1.0, 4.0]
+
+
+def test_grow_mask_by_a_disc():
+    mask = np.zeros((9, 9), np.bool_)
+    mask[4, 4] = True
+
+    assert grow_mask(mask, 0) is mask
+    assert grow_mask(mask, 1).sum() == 5
+
+
+def test_trimmed_mask_covers_the_same_pixels():
+    placed = PlacedMask(3, 5, np.pad(np.ones((2, 4), np.bool_), 2))
+    empty = PlacedMask(0, 0, np.zeros((3, 3), np.bool_))
+
+    assert placed.trimmed().mask.all()
+    np.testing.assert_array_equal(placed.trimmed().drawn((20, 20)), placed.drawn((20, 20)))
+    assert empty.trimmed() is empty
