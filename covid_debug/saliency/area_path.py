@@ -22,6 +22,8 @@ from covid_debug.saliency.regularizers import total_variation
 
 _DECAY, _DECAY_SQUARED = 0.9, 0.999
 _LEAST_SPREAD = 1e-12
+_SHOWN_SOFTNESS = 0.5
+"""Width of the border of the result's mask, in standard deviations of the map."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class AreaPathParams:
 
     Attributes:
         grid_size: Cells in both directions, or rows and columns; the image size for single pixels.
-        n_start: Points of the path gradient from which the search starts.
+        n_start: Points of the integrated gradient from which the search starts.
         n_iterations: Areas that are asked; two evaluations each.
         step_size: Step of the search, in standard deviations of the map.
         softness: Width of a mask's border between kept and removed cells, in standard deviations
             of the map.
+        area: Share of the film that the mask of the result removes.
         tv_weight: Price of the map's total variation, in standard deviations of the map; on
             logits, which have no unit of their own, in units of ``|f(I) - f(B)|``.
     """
@@ -44,6 +47,7 @@ class AreaPathParams:
     n_iterations: int = 16
     step_size: float = 0.1
     softness: float = 0.1
+    area: float = 0.1
     tv_weight: float = 0.01
 
     def __post_init__(self) -> None:
@@ -51,6 +55,7 @@ class AreaPathParams:
         as_grid(self.grid_size)
         check_range(self, "[1, inf)", "grid_size", "n_start", "n_iterations")
         check_range(self, "(0, inf)", "step_size", "softness")
+        check_range(self, "(0, 1)", "area")
         check_range(self, "[0, inf)", "tv_weight")
 
 
@@ -62,8 +67,9 @@ class AreaPath(Explainer[AreaPathParams]):
 
         mean over a in (0, 1) of  f(Phi(I, B, M_a)) - f(Phi(I, B, 1 - M_a))  +  l2 * TV(s)
 
-    One area a time, moved on by the golden ratio; the map starts as the path gradient. The keep
-    mask is ``1 - max(s, 0) / max(s)``: cells that speak against the class are kept whole.
+    One area a time, moved on by the golden ratio; the map starts as the integrated gradient of a
+    deletion mask at 1. The keep mask is that of one area, with a border so wide that it keeps the
+    order of all cells.
     """
 
     name: ClassVar[str] = "area_path"
@@ -73,7 +79,8 @@ class AreaPath(Explainer[AreaPathParams]):
         " deletion and insertion losses of [khorram2021igospp]",
         deviations="The published method searches one area, with a smooth-maximum filter and a"
         " ranked penalty of the area; here a soft threshold makes a mask of every area from one"
-        " map, bilinear upsampling makes it smooth, and the map starts as the path gradient.",
+        " map, bilinear upsampling makes it smooth, and the map starts as the integrated gradient"
+        " of [qi2020igos] (4) at M = 1.",
     )
     needs_gradient: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
@@ -84,7 +91,7 @@ class AreaPath(Explainer[AreaPathParams]):
         p, images = self.params, group.images
         image_size = (images.shape[-2], images.shape[-1])
         upsampler = GridUpsampler(as_grid(p.grid_size), image_size, images)
-        start = integrate_path(group, upsampler, p.n_start)
+        start = integrate_path(group, upsampler, p.n_start, of_deletion=True)
         cells = start / _spread(start)
         unit = images.new_ones(len(images))
         if group.score.scale == "logit":
@@ -103,15 +110,14 @@ class AreaPath(Explainer[AreaPathParams]):
             mean = first / (1 - _DECAY**iteration)
             scale = (second / (1 - _DECAY_SQUARED**iteration)).sqrt()
             cells = cells - p.step_size * mean / scale.clamp(min=_LEAST_SPREAD)
-        positive = cells.clamp(min=0)
-        most = positive.amax(dim=(1, 2, 3), keepdim=True)
-        removed = positive / most.clamp(min=_LEAST_SPREAD)
-        return RawExplanation(
-            upsampler.upsample(removed),
-            1 - removed,
-            {"loss": torch.stack(losses, dim=1)},
-            start,
-        )
+        beyond = (cells - _border(cells, p.area)) / (_SHOWN_SOFTNESS * _spread(cells))
+        # Falls off so slowly that no two cells of the map become equal by rounding.
+        removed = (1 + beyond / (1 + beyond.square()).sqrt()) / 2
+        # A constant map removes nothing.
+        moved = cells.amax(dim=(1, 2, 3), keepdim=True) > cells.amin(dim=(1, 2, 3), keepdim=True)
+        keep = 1 - removed * moved
+        diagnostics = {"loss": torch.stack(losses, dim=1)}
+        return RawExplanation(upsampler.upsample(1 - keep), keep, diagnostics, start)
 
     def _ask(
         self,
@@ -125,7 +131,7 @@ class AreaPath(Explainer[AreaPathParams]):
         p, images, baseline = self.params, group.images, group.baseline
         leaf = cells.detach().requires_grad_()
         spread = _spread(cells)
-        border = torch.quantile(cells.flatten(1), 1 - area, dim=1).view(-1, 1, 1, 1)
+        border = _border(cells, area)
         image_of = group.index.repeat_interleave(2)
 
         def make_chunk(items: slice) -> tuple[Tensor, Tensor]:
@@ -144,6 +150,11 @@ class AreaPath(Explainer[AreaPathParams]):
             (slope,) = torch.autograd.grad(price.sum(), leaf)
         loss = (scores * signs).view(-1, 2).sum(dim=1) + price.detach()
         return loss, gradient + slope
+
+
+def _border(cells: Tensor, area: float) -> Tensor:
+    """Return the value that a share of each map's cells exceeds."""
+    return torch.quantile(cells.flatten(1), 1 - area, dim=1).view(-1, 1, 1, 1)
 
 
 def _spread(cells: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class PathGradient(Explainer[PathGradientParams]):
 
 
 def integrate_path(
-    group: ImageGroup, upsampler: GridUpsampler, n_steps: int
+    group: ImageGroup, upsampler: GridUpsampler, n_steps: int, *, of_deletion: bool = False
 ) -> Float[Tensor, "N 1 h w"]:
     """Return the path gradient on the upsampler's grid, see :class:`PathGradient`.
 
@@ -68,6 +68,8 @@ def integrate_path(
         group: The images.
         upsampler: From the grid to the images.
         n_steps: Midpoints of the path; so many evaluations an image.
+        of_deletion: Weigh each point by its share ``t`` of the film, as the integrated gradient of
+            a deletion mask does ([qi2020igos] (4)), which is not complete.
     """
     images, baseline = group.images, group.baseline
     keep = images.new_ones((len(images), 1, *upsampler.grid_size)).requires_grad_()
@@ -80,8 +82,9 @@ def integrate_path(
         grids = keep[rows] * fractions[items].view(-1, 1, 1, 1)
         return compose(images[rows], baseline[rows], upsampler.upsample(grids)), rows
 
-    # d/dM at t * M is t times d/d(t * M); dividing by t gives the integrand of the paper.
+    # d/dM at t * M is t times d/d(t * M), the integrand of a complete path.
+    weights = torch.full_like(fractions, 1 / n_steps)
     _, gradient = group.score.accumulate_gradient(
-        make_chunk, len(image_of), keep, weights=1 / (n_steps * fractions)
+        make_chunk, len(image_of), keep, weights=weights if of_deletion else weights / fractions
     )
     return gradient

@@ -5,13 +5,13 @@ from igos_pp_twin import phi, upsample
 
 
 def start(f, image, baseline, grid, n_start):
-    """Mean over the path's midpoints of df/dM, at masks of one value."""
+    """Mean over the path's midpoints t of the gradient of f(Phi(t * M)) at M = 1."""
     height, width = image.shape
     total = torch.zeros(grid, grid, dtype=torch.float64)
     for k in range(n_start):
-        mask = torch.full((grid, grid), (k + 0.5) / n_start, dtype=torch.float64)
-        mask.requires_grad_()
-        value = f(phi(image, baseline, upsample(mask, height, width)))
+        mask = torch.ones(grid, grid, dtype=torch.float64).requires_grad_()
+        t = (k + 0.5) / n_start
+        value = f(phi(image, baseline, upsample(t * mask, height, width)))
         total = total + torch.autograd.grad(value, mask)[0] / n_start
     return total
 
@@ -42,7 +42,8 @@ def loss(f, image, baseline, cells, area, spread, softness, tv_weight):
     return value + tv_weight * (vertical + horizontal)
 
 
-def explain(f, image, baseline, *, grid, n_start, n_iterations, step_size, softness, tv_weight):
+def explain(f, image, baseline, *, grid, n_start, n_iterations, step_size, softness, tv_weight,
+            shown):  # fmt: skip
     """Return the keep mask."""
     cells = start(f, image, baseline, grid, n_start)
     cells = cells / cells.std(correction=0)
@@ -57,5 +58,6 @@ def explain(f, image, baseline, *, grid, n_start, n_iterations, step_size, softn
         square = 0.999 * square + 0.001 * float((g * g).mean())
         step = (moment / (1 - 0.9**k)) / (square / (1 - 0.999**k)) ** 0.5
         cells = cells - step_size * step
-    positive = cells.clamp(min=0)
-    return 1 - positive / positive.max()
+    border = torch.quantile(cells.flatten(), 1 - shown)
+    beyond = (cells - border) / (0.5 * cells.std(correction=0))
+    return 1 - (1 + beyond / (1 + beyond**2) ** 0.5) / 2
