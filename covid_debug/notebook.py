@@ -167,6 +167,7 @@ def audit(
         ArtifactError: If ``out`` stands already.
     """
     filmset, model = _open(films), _load(classifier)
+    model.require_classes("audit")
     _check_call("audit", params, AuditParams, out)
     chosen = AuditParams(**params)
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))

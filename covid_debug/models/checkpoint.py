@@ -78,7 +78,9 @@ def save_checkpoint(
 
     Raises:
         ArtifactError: If the place exists or cannot be written, e.g. for want of free space.
+        InputContractError: If the classifier has labels instead of classes.
     """
+    classifier.require_classes("models.checkpoint")
     spec = {
         "arch": arch,
         "arch_params": dict(arch_params),

@@ -18,9 +18,9 @@ from covid_debug.errors import InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.probing import find_probabilities, make_probes
 
-_ONE_LABEL = (
-    "with z the logit of one label, torch.stack([torch.zeros_like(z), z], dim=1) explains that"
-    " label as two classes (docs/how-to/explain-my-own-model.md)"
+_LABELS = (
+    "for several labels a film, or one, return their logits (N, K) and pass multi_label=True"
+    " (docs/how-to/explain-my-own-model.md)"
 )
 _LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[bool]] = WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
@@ -31,10 +31,10 @@ class Classifier(nn.Module):
 
     Canonical images are gray, float, in [0, 1], shape ``(N, 1, H, W)``. The wrapper subtracts
     ``mean``, divides by ``std`` and repeats the gray plane ``channels`` times; the network then
-    returns ``(N, K)`` logits of classes that exclude each other. Log-probabilities are valid
-    logits; probabilities are not, and are refused where they can be seen (:mod:`.probing`).
-    Networks with several labels a film are not supported: their sigmoids are refused, but their
-    plain logits cannot be told from others and would be softmaxed; wrap one label as two classes.
+    returns ``(N, K)`` logits of classes that exclude each other, or, with ``multi_label``, of
+    labels of which a film has any number. Log-probabilities of classes are valid logits;
+    probabilities are not, and are refused where they can be seen (:mod:`.probing`). Logits of
+    labels cannot be told from logits of classes: without ``multi_label`` they are softmaxed.
 
     Attributes:
         module: The wrapped network.
@@ -44,6 +44,7 @@ class Classifier(nn.Module):
         mean: Per-plane mean that is subtracted, in units of [0, 1] intensity.
         std: Per-plane divisor, in units of [0, 1] intensity.
         view: How its images are made of films; None where nobody said.
+        multi_label: Whether each logit is a label of its own, whose probability is its sigmoid.
     """
 
     def __init__(
@@ -56,17 +57,19 @@ class Classifier(nn.Module):
         std: float | Sequence[float] = 1.0,
         channels: int = 1,
         view: ViewSpec | None = None,
+        multi_label: bool = False,
     ) -> None:
         """Wrap and probe a network.
 
         Args:
             module: Maps ``(N, channels, H, W)`` to ``(N, K)`` logits.
-            class_names: One name per logit, at least two, all different.
+            class_names: One name per logit, all different; at least two classes, or one label.
             image_size: ``(H, W)`` that the network expects.
             mean: One number, or one per channel.
             std: One number, or one per channel; > 0.
             channels: Planes that the network expects, normally 1 or 3.
             view: How the images that it was trained on are made of films.
+            multi_label: Its logits are labels of their own, not classes that exclude each other.
 
         Raises:
             InputContractError: If an argument is out of range, the network does not return one
@@ -77,10 +80,13 @@ class Classifier(nn.Module):
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.channels = channels
         self.view = view
-        if len(self.class_names) < 2 or len(set(self.class_names)) != len(self.class_names):
+        self.multi_label = multi_label
+        least = 1 if multi_label else 2
+        if len(self.class_names) < least or len(set(self.class_names)) != len(self.class_names):
             raise InputContractError(
-                f"models.classifier: class_names are {self.class_names};"
-                " expected at least two different names"
+                f"models.classifier: class_names are {self.class_names}; expected at least"
+                f" {'one name, all' if multi_label else 'two'} different"
+                f"{'' if multi_label else f' names; {_LABELS}'}"
             )
         if min(self.image_size) < 1 or channels < 1:
             raise InputContractError(
@@ -121,6 +127,28 @@ class Classifier(nn.Module):
         planes: Tensor = (images - self.get_buffer("_mean")) / self.get_buffer("_std")
         return planes
 
+    def to_probabilities(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+        """Return probabilities: of classes, which sum to 1, or of labels."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+
+    def to_log_probabilities(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+        """Return the logarithms of :meth:`to_probabilities`, also where those round to 0."""
+        if self.multi_label:
+            return nn.functional.logsigmoid(logits)
+        return logits.log_softmax(dim=1)
+
+    def require_classes(self, where: str) -> None:
+        """Refuse labels where classes that exclude each other are needed.
+
+        Raises:
+            InputContractError: If ``multi_label``.
+        """
+        if self.multi_label:
+            raise InputContractError(
+                f"{where}: the classifier has labels of which a film has any number; expected"
+                " classes that exclude each other; cd.explain takes labels, too"
+            )
+
     def forward(self, images: Tensor) -> Float[Tensor, "N K"]:
         """Return logits of canonical images.
 
@@ -153,8 +181,8 @@ class Classifier(nn.Module):
         if reason is not None:
             raise InputContractError(
                 f"models.classifier: the network {reason}, so it returns probabilities; expected"
-                " logits, which are softmaxed here; return what goes into its last function."
-                f" Several labels a film are not supported yet: {_ONE_LABEL}"
+                " logits, which become probabilities here; return what goes into its last"
+                f" function; {_LABELS}"
             )
 
     def _run(self, images: Tensor) -> Tensor:
@@ -183,7 +211,7 @@ class Classifier(nn.Module):
             ) from error
         if not isinstance(logits, Tensor) or logits.shape != (n, self.n_classes):
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            remedy = _ONE_LABEL if found in {(n,), (n, 1)} else "wrap it in a module that does"
+            remedy = _LABELS if found in {(n,), (n, 1)} else "wrap it in a module that does"
             raise InputContractError(
                 f"models.classifier: the network returns {found} for {n} images and"
                 f" {self.n_classes} class names; expected one tensor ({n}, {self.n_classes}) of"

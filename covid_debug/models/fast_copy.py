@@ -81,6 +81,7 @@ def _rewrite(classifier: Classifier) -> Classifier | None:
         mean=0.0 if takes_gray else classifier.mean,
         std=1.0 if takes_gray else classifier.std,
         channels=1 if takes_gray else classifier.channels,
+        multi_label=classifier.multi_label,
     ).eval()
 
 

@@ -36,7 +36,7 @@ def to_canonical(views: NDArray[np.uint8], device: torch.device | str = "cpu") -
 def predict_probabilities(
     classifier: Classifier, views: NDArray[np.uint8], *, max_batch: int = 64
 ) -> NDArray[np.float32]:
-    """Return softmax probabilities of uint8 views.
+    """Return probabilities of uint8 views.
 
     The classifier is switched to evaluation mode for the call and its flags are restored; another
     thread that needs the same network waits.
@@ -47,7 +47,7 @@ def predict_probabilities(
         max_batch: Most images in one model call.
 
     Returns:
-        ``(N, K)``, each row sums to 1; ``(0, K)`` for no views.
+        ``(N, K)``, each row sums to 1 unless the classifier has labels; ``(0, K)`` for no views.
 
     Raises:
         InputContractError: If the views have another shape or type, ``max_batch < 1``, or a
@@ -59,7 +59,7 @@ def predict_probabilities(
     with evaluating(classifier), torch.inference_mode():
         for start in range(0, len(views), max_batch):
             images = to_canonical(views[start : start + max_batch], classifier.device)
-            rows = classifier(images).softmax(dim=1)
+            rows = classifier.to_probabilities(classifier(images))
             probabilities[start : start + len(rows)] = rows.cpu().numpy()
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if len(broken):

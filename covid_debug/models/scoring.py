@@ -30,7 +30,7 @@ class TargetScore:
     Attributes:
         classifier: What is called, in evaluation mode.
         targets: Class index of each explained image, ``(N,)``.
-        scale: What is read: the raw logit, the softmax probability in [0, 1], or its logarithm.
+        scale: What is read: the raw logit, the probability in [0, 1], or its logarithm.
         max_batch: Most images in one model call.
         autocast: Lower precision in which the model runs; None: as the caller has it.
         n_evaluations: Images passed forward so far.
@@ -172,9 +172,9 @@ class TargetScore:
             logits = self.classifier(perturbed)
         self.n_evaluations += len(perturbed)
         if self.scale == "probability":
-            outputs = logits.softmax(dim=1)
+            outputs = self.classifier.to_probabilities(logits)
         elif self.scale == "log_probability":
-            outputs = logits.log_softmax(dim=1)
+            outputs = self.classifier.to_log_probabilities(logits)
         else:
             outputs = logits
         scores: Tensor = outputs.gather(1, self.targets[image_index][:, None]).squeeze(1)

@@ -115,24 +115,27 @@ def test_probabilities_that_the_graph_does_not_show_are_refused(end):
 def test_refused_multi_label_network_is_told_how_to_explain_one_label():
     names = tuple(f"finding{i}" for i in range(18))
 
-    with pytest.raises(InputContractError, match=r"zeros_like\(z\), z.* label as two classes"):
-        build(Ending(torch.sigmoid, 18), class_names=names)
+    for multi_label in (False, True):
+        with pytest.raises(InputContractError, match=r"ends in a sigmoid.*multi_label=True"):
+            build(Ending(torch.sigmoid, 18), class_names=names, multi_label=multi_label)
 
 
-def test_one_label_wrapped_as_two_classes_has_the_labels_probability():
-    classifier = build(Ending(lambda z: torch.stack([torch.zeros_like(z), z], dim=1)[..., 0]))
-    images = torch.rand(3, 1, 4, 4)
+@pytest.mark.parametrize("n_labels", [1, 3])
+def test_a_labels_probability_is_the_sigmoid_of_its_logit(n_labels):
+    names = tuple(f"finding{i}" for i in range(n_labels))
+    classifier = build(Ending(lambda z: z, n_labels), class_names=names, multi_label=True)
+    logits = 20 * classifier(torch.rand(3, 1, 4, 4)).detach()
 
-    probability = classifier(images).softmax(dim=1)[:, 1]
-
-    network = classifier.module
-    z = network.linear(images.expand(-1, 2, -1, -1).flatten(1))[:, 0]
-    torch.testing.assert_close(probability, z.sigmoid())
+    torch.testing.assert_close(classifier.to_probabilities(logits), logits.sigmoid())
+    torch.testing.assert_close(classifier.to_log_probabilities(logits), logits.sigmoid().log())
+    assert float(classifier.to_log_probabilities(logits - 1e4).max()) < -9e3
+    with pytest.raises(InputContractError, match="audit: the classifier has labels"):
+        classifier.require_classes("audit")
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (2,)])
-def test_one_output_is_refused_with_the_way_to_two_classes(shape):
-    with unchecked(), pytest.raises(InputContractError, match=r"zeros_like\(z\), z"):
+def test_one_output_is_refused_with_the_way_to_one_label(shape):
+    with unchecked(), pytest.raises(InputContractError, match=r"\(N, K\) and pass multi_label"):
         build(Ending(lambda z: z.view(shape), 1))
 
 
