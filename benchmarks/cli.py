@@ -225,8 +225,10 @@ def bench_scars_command(
         not no_network,
         workers,
     )
-    bench_scars(request, out, RunConsole())
+    console = RunConsole()
+    bench_scars(request, out, console)
     typer.echo((out / SUMMARY_NAME).read_text(encoding="utf-8"))
+    console.say(f"tables: {out}")
 
 
 @bench_app.command("films")

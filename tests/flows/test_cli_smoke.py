@@ -297,6 +297,13 @@ STEPS = {
         "bench-clean",
         artifact("bench-clean"),
     ),
+    "bench scars": Step(
+        "bench scars --data films --regions films/truth_regions.jsonl --fill telea=3 --no-network"
+        " --out bench-scars",
+        "bench-scars",
+        artifact("bench-scars"),
+        ("phantom",),
+    ),
     "bench films": Step("bench films --films 2 --detector marker --workers 1 --out bench-films"),
     "bench saliency": Step(
         "bench saliency --checkpoint model --data films --films 2 --grid 4 --method igos_pp"
