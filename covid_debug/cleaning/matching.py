@@ -16,6 +16,7 @@ Numbers = NDArray[np.float64]
 
 _FRAME_PX: Final = 8
 _STEP_PX: Final = 4
+_BLOCK_PX: Final = 8
 _MIN_FRAME_PX: Final = 30
 _FAR_PX: Final = 64
 _N_BEST: Final = 5
@@ -48,6 +49,7 @@ class PlaceMatcher:
         generator: np.random.Generator,
         *,
         besides: bool = False,
+        on_grid: bool = False,
         near_px: float | None = None,
     ) -> PlacedMask | None:
         """Return the shape at one of the five most similar untouched places.
@@ -56,6 +58,8 @@ class PlaceMatcher:
             hole: The place to be matched.
             generator: Draws one of the five.
             besides: The place itself is untouched: leave out what meets its frame.
+            on_grid: Only places that are whole blocks of JPEG (8 px) away, so that a place cannot
+                be told by where the blocks of the film's file meet.
             near_px: Also prefer places near the given one: a step of so many pixels weighs as
                 much as ten grey levels. None leaves nearness out.
 
@@ -71,6 +75,9 @@ class PlaceMatcher:
         columns = np.union1d(
             np.arange(0, width - wide + 1, _STEP_PX), [at[1], width - wide - at[1]]
         )
+        if on_grid:
+            rows = np.arange(at[0] % _BLOCK_PX, height - high + 1, _BLOCK_PX)
+            columns = np.arange(at[1] % _BLOCK_PX, width - wide + 1, _BLOCK_PX)
         grid = np.meshgrid(rows, columns, indexing="ij")
         tops, lefts = grid[0].ravel(), grid[1].ravel()
         n_free, mean, spread, border, is_whole = self._describe(tops, lefts, (high, wide))

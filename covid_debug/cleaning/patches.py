@@ -132,14 +132,14 @@ def measure_patches(patch_job: PatchJob, measure: Measure | None = None) -> Patc
     measure = measure or measure_patch
     for hole in patch_job.own.holes:
         mask = hole.drawn(pixels.shape)
-        alike = matcher.find(hole, generator)
+        alike = matcher.find(hole, generator, on_grid=True)
         _measure_pair((pixels, mask, alike), measure, found.filled, found.matched)
     for donor in patch_job.donors:
         for shape in donor.holes:
             hole = _scale(shape, donor.shape, pixels.shape)
             mask = hole.drawn(pixels.shape)
             if mask.any() and not (mask & touched).any():
-                alike = matcher.find(hole, generator, besides=True)
+                alike = matcher.find(hole, generator, besides=True, on_grid=True)
                 _measure_pair(
                     (pixels, mask, alike), measure, found.untouched, found.untouched_matched
                 )

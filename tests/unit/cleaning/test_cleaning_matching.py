@@ -39,6 +39,19 @@ def test_place_matcher_stays_in_the_half_with_the_same_grey_level(dtype, left):
     assert len({(place.top, place.left) for place in places if place}) > 1
 
 
+def test_place_matcher_on_the_grid_moves_by_whole_blocks():
+    film = make_halves()
+    matcher = PlaceMatcher(film, np.zeros(film.shape, np.bool_))
+
+    places = [
+        matcher.find(make_hole(51, 22), np.random.default_rng(s), besides=True, on_grid=True)
+        for s in range(9)
+    ]
+
+    assert {(place.top % 8, place.left % 8) for place in places if place} == {(3, 6)}
+    assert len({(place.top, place.left) for place in places if place}) > 1
+
+
 def test_place_matcher_keeps_the_distance_to_the_border():
     film = np.full((120, 160), 50, np.uint8)
     matcher = PlaceMatcher(film, np.zeros(film.shape, np.bool_))
