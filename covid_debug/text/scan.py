@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from covid_debug.artifacts import artifact_key
-from covid_debug.errors import DataIntegrityError
+from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.imaging.colour import read_tint
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, read_film
 from covid_debug.imaging.regions import to_line
@@ -104,12 +104,15 @@ def scan_to_file(
     Raises:
         DataIntegrityError: If none of the films could be read; ``out`` stays as it was.
         FilmChangedError: If a film is not the one that its data set recorded.
-        ArtifactError: If ``out`` cannot be written or a worker dies; finished lines are kept.
+        ArtifactError: If ``out`` is a folder or cannot be written, or a worker dies; finished
+            lines are kept.
         InputContractError: If ``n_workers`` is less than 1.
         CatalogError: If the detector is unknown.
         ConfigError: If a detector parameter is unknown.
         CheckpointError: If the detector's weights are missing.
     """
+    if out.is_dir():
+        raise ArtifactError(f"{out}: is a folder; expected a file to write, as regions.jsonl in it")
     params = build_detector(detector_name, **dict(detector_params or {})).params
     facts = [(image, *_identify(file)) for image, file in films]
     said = None if contents is None else contents.params

@@ -172,6 +172,12 @@ def test_scan_to_file_of_a_film_that_changed_since_ingest_raises(films, tmp_path
     assert out.read_text() == "good\n"
 
 
+def test_scan_to_file_refuses_a_folder_before_it_searches(films, tmp_path):
+    with pytest.raises(ArtifactError, match=r"is a folder; expected a file .*regions\.jsonl in it"):
+        scan_to_file(films, tmp_path, "rapidocr")
+    assert list(tmp_path.parent.glob("*.partial")) == []
+
+
 def test_scan_to_file_into_no_folder_says_what_to_do(films, tmp_path):
     with pytest.raises(ArtifactError, match="choose a writable folder"):
         scan_to_file(films, tmp_path / "absent" / "out.jsonl", "rapidocr")
