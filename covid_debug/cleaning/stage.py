@@ -41,7 +41,7 @@ class CleanRequest(Request):
 
     stage: ClassVar[str] = "cleaned"
     makes: ClassVar[str] = "filmset"
-    code_version: ClassVar[int] = 6
+    code_version: ClassVar[int] = 7
 
     def parameters(self) -> object:
         """Return how to clean."""
@@ -116,7 +116,7 @@ class PlaceboRequest(Request):
 
     stage: ClassVar[str] = "placebo"
     makes: ClassVar[str] = "filmset"
-    code_version: ClassVar[int] = 7
+    code_version: ClassVar[int] = 8
 
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean elsewhere."""
@@ -161,7 +161,7 @@ class ProofRequest(Request):
 
     stage: ClassVar[str] = PROOF_KIND
     makes: ClassVar[str] = PROOF_KIND
-    code_version: ClassVar[int] = 5
+    code_version: ClassVar[int] = 6
 
     def parameters(self) -> object:
         """Return the probe and the second detector."""
