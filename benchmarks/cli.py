@@ -273,6 +273,10 @@ def bench_saliency_command(
         str | None, typer.Option("--target", help="Class to explain; default: predicted class.")
     ] = None,
     films: Annotated[int, typer.Option("--films", min=1, help="At most so many films.")] = 24,
+    split: Annotated[
+        str,
+        typer.Option("--split", help="Films of a data set; choose settings on train or val only."),
+    ] = "test",
     grid: Annotated[
         list[int] | None, typer.Option("--grid", help="Repeatable; default 7 and 28.")
     ] = None,
@@ -323,7 +327,7 @@ def bench_saliency_command(
     console = RunConsole()
     request = SaliencyBench(
         ModelChoice(checkpoint, factory, device),
-        FilmChoice(data, target, films),
+        FilmChoice(data, target, films, split),
         grids=tuple(grid or (7, 28)),
         methods=tuple(method or ()),
         yardstick_grids=tuple(yardstick or ()),

@@ -16,6 +16,7 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
+from covid_debug.records import SPLITS, Split
 from covid_debug.seeding import derive_seed
 from covid_debug.terminal import RunConsole
 
@@ -47,7 +48,8 @@ class FilmChoice:
     """Which films are explained.
 
     Attributes:
-        source: A data set (its test films) or a folder of images; None: phantoms.
+        source: A data set or a folder of images; None: phantoms.
+        split: Which films of a data set; settings are chosen on ``"train"`` or ``"val"`` only.
         target: Class to explain; each film's predicted class where None.
         n_films: At most so many, drawn by the seed.
     """
@@ -55,6 +57,7 @@ class FilmChoice:
     source: Path | None = None
     target: str | None = None
     n_films: int = 24
+    split: str = "test"
 
     def load(
         self, model: LoadedModel, out: Path, seed: int, console: RunConsole
@@ -76,7 +79,10 @@ class FilmChoice:
         """
         if self.source is None:
             raise InputContractError("bench saliency: give --data DIR for this model")
-        names, patients, views = _collect(model.view, self.source, out, console)
+        split = next((one for one in SPLITS if one == self.split), None)
+        if split is None:
+            raise InputContractError(f"--split {self.split!r}: expected one of {', '.join(SPLITS)}")
+        names, patients, views = _collect(model.view, self.source, split, out, console)
         classes = model.classifier.class_names
         if self.target is not None and self.target not in classes:
             raise InputContractError(
@@ -108,11 +114,11 @@ def describe_weights(classifier: Classifier) -> str:
 
 
 def _collect(
-    view: ViewSpec, source: Path, out: Path, console: RunConsole
+    view: ViewSpec, source: Path, split: Split, out: Path, console: RunConsole
 ) -> tuple[list[str], list[str], Views]:
     if (source / "films.csv").is_file():
         filmset = load_filmset(source)
-        chosen = filmset.select("test")
+        chosen = filmset.select(split)
         views = load_views(filmset, chosen, view, out / "views")
         return [f.image_id for f in chosen], [f.patient_id for f in chosen], views
     names, rendered = [], []

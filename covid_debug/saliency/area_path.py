@@ -44,7 +44,7 @@ class AreaPathParams:
 
     grid_size: GridSize = 28
     n_start: int = 8
-    n_iterations: int = 16
+    n_iterations: int = 24
     step_size: float = 0.1
     softness: float = 0.1
     area: float = 0.1

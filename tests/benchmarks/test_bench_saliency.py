@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.saliency import measure, yardstick
+from benchmarks.saliency import measure, rankings, yardstick
 from benchmarks.saliency.command import SaliencyBench, bench_saliency, default_methods
 from benchmarks.saliency.figures import write_figures, write_gallery
 from benchmarks.saliency.films import FilmChoice, ModelChoice
@@ -21,7 +21,7 @@ from benchmarks.saliency.tables import summarise, write_tables
 from benchmarks.saliency.yardstick import YARDSTICK
 from covid_debug.errors import CovidDebugError, InputContractError
 from covid_debug.terminal import RunConsole
-from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, wrap
+from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, unchecked, wrap
 
 QUICK = PublishedConstants(n_steps=3, n_iterations=2)
 
@@ -173,3 +173,29 @@ def test_control_of_the_sanity_checks_is_built_by_the_same_factory(
         choice.load(folder)
 
     assert loaded == [("model", "cpu", dict), ("control", "cpu", dict)]
+
+
+def test_unknown_split_is_refused(tmp_path: Path) -> None:
+    with unchecked(), pytest.raises(InputContractError, match="'tset': expected one of train, val"):
+        FilmChoice(tmp_path, split="tset").load(None, tmp_path, 0, RunConsole())
+
+
+def test_rankings_alone_are_measured_where_no_method_is_named(
+    films: BenchFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = {"igos_pp": {"n_iterations": 2}, "path_gradient": {"n_steps": 2}}
+    monkeypatch.setattr(rankings, "SEARCHES", searches)
+    monkeypatch.setattr("benchmarks.saliency.command.SEARCHES", searches)
+    loaded = SimpleNamespace(classifier=wrap(Patch(4, 4, 6)))
+    monkeypatch.setattr(ModelChoice, "load", lambda *_: loaded)
+    monkeypatch.setattr(FilmChoice, "load", lambda *_: (films, None))
+    request = SaliencyBench(
+        ModelChoice(tmp_path), FilmChoice(tmp_path), grids=(4,), ranking_films=2
+    )
+
+    with unchecked():
+        text = bench_saliency(request, tmp_path, RunConsole())
+
+    assert text.startswith("### Search x ranking, 4 x 4")
+    assert (tmp_path / "rankings-4" / "rankings.csv").is_file()
+    assert not (tmp_path / "saliency.csv").exists()
