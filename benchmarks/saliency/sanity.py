@@ -16,8 +16,9 @@ from covid_debug.evaluation.deletion_insertion import (
     PerturbationProtocol,
     compute_deletion_insertion,
 )
-from covid_debug.models.classifier import Classifier
+from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.models.scoring import TargetScore
+from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
@@ -56,11 +57,24 @@ def check_igos_pp(
         result = explainer.explain(model, images, targets, seeds=seeds)
         return sanity.MapSample(result.saliency, result.diagnostics["void"])
 
+    def explain_own(model: Classifier) -> sanity.MapSample:
+        """Explain the class whose logit falls most; a random model has no gap for another's."""
+        seeds = [derive_seed(seed, name, "sanity") for name in names]
+        with evaluating(model), torch.no_grad():
+            own = (model(images) - model(blur_baseline(images))).argmax(dim=1)
+        result = explainer.explain(model, images, own, seeds=seeds, scale="logit")
+        return sanity.MapSample(result.saliency, result.diagnostics["void"])
+
     lines = [
         _randomisation_line(f"randomising down to {step.layer}", step)
         for step in sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=4)
     ]
     say("sanity: parameters randomised")
+    lines += [
+        _randomisation_line(f"the same to {step.layer}, own class, logits", step)
+        for step in sanity.randomise_cascading(classifier, explain_own, seed=seed, n_steps=4)
+    ]
+    say("sanity: parameters randomised, each model's own class")
     if control is not None:
         step = sanity.compare_label_randomisation(classifier, control, explain)
         lines.append(_randomisation_line("training on shuffled labels", step))

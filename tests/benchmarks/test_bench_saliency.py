@@ -117,7 +117,7 @@ def test_sanity_checks_do_not_depend_on_the_order_of_films(
     class Dice:
         """Maps and traces made of the seeds alone."""
 
-        def explain(self, model, images, targets, *, seeds):
+        def explain(self, model, images, targets, *, seeds, scale="probability"):
             make = torch.Generator().manual_seed
             throws = [torch.rand(32 * 32, generator=make(s)) for s in seeds]
             maps = torch.stack(throws).view(images.shape)
