@@ -274,8 +274,7 @@ def bench_saliency_command(
     ] = None,
     films: Annotated[int, typer.Option("--films", min=1, help="At most so many films.")] = 24,
     split: Annotated[
-        str,
-        typer.Option("--split", help="Films of a data set; choose settings on train or val only."),
+        str, typer.Option("--split", help="train or val: to choose settings.")
     ] = "test",
     grid: Annotated[
         list[int] | None, typer.Option("--grid", help="Repeatable; default 7 and 28.")
