@@ -27,6 +27,8 @@ Ties = Literal["expected", "raster"]
 
 _LEVELS = 2**19
 """Values of a projected map that are told apart: the projection's rounding must not order ties."""
+_ROUNDING = 2.0**-21
+"""Of a map's largest value: smaller differences are the projection's own, single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,9 @@ def _cuts_ties(values: Tensor, n_perturbed: Int64[Tensor, " T"]) -> Bool[Tensor,
 
 def _round_to_levels(values: Tensor) -> Tensor:
     least, most = values.amin(dim=1, keepdim=True), values.amax(dim=1, keepdim=True)
-    scale = _LEVELS / (most - least).double().clamp(min=torch.finfo(torch.float64).tiny)
-    return ((values - least) * scale).round()
+    largest = torch.maximum(-least, most).double()
+    step = torch.maximum((most - least).double() / _LEVELS, _ROUNDING * largest)
+    return ((values - least) / step.clamp(min=torch.finfo(torch.float64).tiny)).round()
 
 
 def area_under_curve(

@@ -235,6 +235,19 @@ def test_cells_that_a_mask_left_alone_are_ties_also_after_projection() -> None:
     assert result.n_scored == 1
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-3])
+def test_cells_of_a_constant_map_are_ties_all_of_them(value: float) -> None:
+    # What the projection adds to a constant by rounding is no order.
+    images = torch.ones(1, 1, 64, 64)
+    saliency = torch.full_like(images, value)
+    score = TargetScore(wrap(Patch(4, 4, 6), 64), torch.ones(1, dtype=torch.int64))
+    protocol = PerturbationProtocol(n_steps=9)
+
+    compute_deletion_insertion(score, images, saliency, protocol)
+
+    assert score.n_evaluations == 2 * (2 + 8 * 4)
+
+
 def test_a_ranking_without_ties_needs_one_order() -> None:
     images = formula((2, 1, 8, 8))
     saliency = formula((2, 1, 8, 8), seed=5)
