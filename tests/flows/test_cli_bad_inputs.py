@@ -54,6 +54,8 @@ LINES = (
     "bench lungs --data {films} --out {out}",
     "bench comparison --predictions {answers.csv} --trials 10 --null 1 --out {place}",
     "bench clean --data {films} --regions {films/truth_regions.jsonl} --out {out}",
+    "bench scars --data {films} --regions {films/truth_regions.jsonl} --fill telea=3 --no-network"
+    " --out {out}",
     "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
     "bench growth --checkpoint {model} --data {films} --films 2 --grid 4",
 )
