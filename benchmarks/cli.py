@@ -152,6 +152,8 @@ def bench_clean_command(
             )
         if cleaned is None:
             regions = cast(Path, regions)
+            if keep:
+                raise InputContractError("--keep: masks are of all text; it goes with --cleaned")
             typer.echo(bench_masks(annotations, data, regions, out, RunConsole()))
             return
         kinds = parse_kinds(keep or (), "--keep")
@@ -220,7 +222,7 @@ def bench_scars_command(
     request = ScarBench(
         filmset,
         read_regions(regions),
-        tuple(map(parse_fill, fill)) if fill else FILLS,
+        tuple(dict.fromkeys(map(parse_fill, fill))) if fill else FILLS,
         ProbeParams(seed=seed),
         not no_network,
         workers,

@@ -45,7 +45,7 @@ class ScarBench:
     Attributes:
         filmset: The films.
         regions: Their text.
-        fills: Pairs of method and dilation in film pixels.
+        fills: Pairs of method and dilation, see :class:`CleaningParams`.
         probe: How to probe; ``max_films`` is not used, all films are looked at.
         with_network: Ask the network as well.
         n_workers: Processes.
@@ -79,15 +79,17 @@ def parse_fill(text: str) -> tuple[str, int]:
         text: ``METHOD=PX``, such as ``telea=3``.
 
     Returns:
-        Method and dilation in film pixels.
+        Method and dilation in pixels of a film of 640 px.
 
     Raises:
         InputContractError: If it is written otherwise.
+        CatalogError: If there is no such method.
     """
     method, _, dilation_px = text.partition("=")
     if not dilation_px.isdecimal():
         raise InputContractError(f"--fill: {text!r}; expected METHOD=PX, such as telea=3")
-    return method, int(dilation_px)
+    params = CleaningParams(method=method, dilation_px=int(dilation_px))
+    return params.method, params.dilation_px
 
 
 def choose_films(filmset: FilmSet, name: str) -> FilmSet:

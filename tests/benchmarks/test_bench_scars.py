@@ -24,7 +24,7 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
-from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.errors import CatalogError, DataIntegrityError, InputContractError
 from covid_debug.records import Film, FilmRegions, TextRegion
 from covid_debug.terminal import RunConsole
 from tests.films import recorded
@@ -128,3 +128,5 @@ def test_a_fill_is_a_method_and_a_dilation():
     for wrong in ("telea", "telea=", "telea=-1", "telea:3"):
         with pytest.raises(InputContractError, match="METHOD=PX"):
             parse_fill(wrong)
+    with pytest.raises(CatalogError, match=r"'telae'.*did you mean 'telea'"):
+        parse_fill("telae=3")

@@ -208,5 +208,9 @@ def test_bench_clean_measures_masks_against_boxes(tmp_path):
     assert {row["piece, 10 to 20 px"] for row in rows.values()} == {"0/1"}
     letters, whole = (rows[name]["masked"].split("%")[0] for name in ("letters (default)", "boxes"))
     assert float(letters) < 0.8 * float(whole)
+    keep = ("--keep", "side_marker")
+    assert "goes with --cleaned" in refusal(
+        "bench", "clean", *words, *keep, "--out", tmp_path / "k"
+    )
     regions.write_text("", encoding="utf-8")
     assert "has no text regions" in refusal("bench", "clean", *words, "--out", tmp_path / "out2")
