@@ -7,6 +7,7 @@ pixels ``(H, W)``; a *data set* is a :class:`FilmSet` or its folder.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, overload
@@ -282,7 +283,7 @@ def compare(
 
     Raises:
         InputContractError: If nothing is given, no model is called ``"original"``, or classes
-            differ.
+            differ, or a model has labels instead.
     """
     if not classifiers or not films or (len(classifiers) > 1 and BASE_ARM not in classifiers):
         raise InputContractError(
@@ -293,6 +294,8 @@ def compare(
         name: [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
         for name, given in classifiers.items()
     }
+    for model in chain.from_iterable(trainings.values()):
+        model.require_classes("compare")
     filmsets = {name: _open(place) for name, place in films.items()}
     with TemporaryDirectory(prefix="covid_debug-") as folder:
         answers = [

@@ -49,7 +49,8 @@ class PerturbationProtocol:
             at the top of a film.
         n_order_pairs: For ``"expected"``: random orders, the same for every film; each is taken
             forwards and backwards. A model that adds its units has the exact expected area from
-            one pair; for any other the mean over the pairs estimates it.
+            one pair where a fraction is one unit, and nearly so (within a fraction) where it is
+            several; for any other model the mean over the pairs estimates it.
     """
 
     n_steps: int = 50

@@ -87,7 +87,12 @@ def test_audit_is_a_package_that_can_be_called() -> None:
 
 def test_wrong_things_are_refused_by_name(films: FilmSet, classifier: cd.Classifier) -> None:
     film = films.path_of(films.films[0])
+    labels = cd.Classifier(
+        classifier.module, class_names=films.class_names, image_size=(32, 32), multi_label=True
+    )
     for call, said in (
+        (lambda: cd.audit(labels, films), "audit: the classifier has labels"),
+        (lambda: cd.compare({"original": labels}, {"original": films}), "compare: .* has labels"),
         (lambda: cd.explain(torch.nn.Linear(2, 2), [film]), "got a Linear; .*cd.Classifier"),
         (lambda: cd.explain(classifier, films), "explain: got a data set; expected a list"),
         (lambda: cd.explain(classifier, [film], "covid-19"), "did you mean 'COVID-19'"),
