@@ -54,7 +54,13 @@ class GradCAM(LayerRule[GradCAMParams]):
         name = str(self.params.target_layer)
         layer = _find_module(network, name)
         seen: list[Tensor] = []
-        layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+
+        def keep(_module: object, _inputs: object, output: object) -> object:
+            seen.append(output)  # type: ignore[arg-type]
+            # DenseNet's function behind its features overwrites them: give it another tensor.
+            return output.clone() if isinstance(output, Tensor) else output
+
+        layer.register_forward_hook(keep)
         planes = self.planes(score, images).detach().requires_grad_()
         logits = network(planes).gather(1, score.targets[:, None])
         size = (images.shape[-2], images.shape[-1])

@@ -48,6 +48,26 @@ def test_grad_cam_by_hand() -> None:
     torch.testing.assert_close(result.saliency, expected.detach())
 
 
+class Overwriting(Residual):
+    """DenseNet's way: a function behind the layer writes into its output."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.conv2(torch.relu(self.conv1(images)))
+        return self.head(nn.functional.relu(features, inplace=True).mean(dim=(2, 3)))
+
+
+def test_features_that_are_overwritten_behind_the_layer_are_its_own() -> None:
+    network, images = Overwriting(), bright_patch_images(2)
+    result = explain(network, "conv2", images, sign="signed")
+    activation = network.conv2(torch.relu(network.conv1(images))).detach().requires_grad_()
+    logit = network.head(torch.relu(activation).mean(dim=(2, 3)))[:, 1].sum()
+    (gradient,) = torch.autograd.grad(logit, activation)
+    expected = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1, keepdim=True)
+
+    assert bool((activation < 0).any())
+    torch.testing.assert_close(result.saliency, expected.detach())
+
+
 class Cells(nn.Module):
     """Averages of 4 x 4 pixels are the only features; ``last`` puts their channel last."""
 
