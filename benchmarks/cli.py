@@ -33,7 +33,7 @@ from covid_debug.cli.options import (
 
 bench_app = typer.Typer(
     help="Measure the parts: saliency, text, agreement, planted, lungs, audit, transfer, plants,"
-    " clean, scars, films, comparison, shortcuts, mitigations, training, growth."
+    " clean, scars, films, comparison, shortcuts, mitigations, training, growth, backbones."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -238,6 +238,27 @@ def bench_planted_command(
     from benchmarks.text.planted import bench_planted
 
     typer.echo(bench_planted(annotations or ANNOTATIONS, data, out, detector or ["default"]))
+
+
+@bench_app.command("backbones")
+def bench_backbones_command(
+    out: TablesOption,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="Repeatable; default: all of them.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Repeatable; default: the catalogue.")
+    ] = None,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Check every saliency method on every kind of network, in three precisions."""
+    import torch
+
+    from benchmarks.backbones.command import bench_backbones
+
+    if threads:
+        torch.set_num_threads(threads)
+    typer.echo(bench_backbones(backbone or (), method or (), out, typer.echo))
 
 
 bench_app.command("clean")(bench_clean_command)

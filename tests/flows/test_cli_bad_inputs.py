@@ -65,6 +65,7 @@ WITHOUT_INPUT = {
     "ui",
     "bench training",
     "bench mitigations",
+    "bench backbones",
 }  # their folders are the next two lists' matter
 
 

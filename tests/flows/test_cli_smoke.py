@@ -316,6 +316,11 @@ STEPS = {
         "bench growth --checkpoint model --data films --films 2 --grid 4", needs=BOTH
     ),
     "bench training": Step("bench training --arch resnet18_half --size 32 --batch 2"),
+    "bench backbones": Step(
+        "bench backbones --backbone resnet18 --method gradient --out bench-backbones",
+        "bench-backbones",
+        lambda folder: load_table(folder / "backbones.csv"),
+    ),
 }
 ELSEWHERE = {
     "ui",  # waits until it is interrupted: test_cli_ui.py

@@ -1,0 +1,1 @@
+"""Which saliency methods are right on which networks, in which precision."""
