@@ -46,7 +46,7 @@ class AreaPathParams:
     n_start: int = 8
     n_iterations: int = 24
     step_size: float = 0.1
-    softness: float = 0.1
+    softness: float = 0.2
     area: float = 0.1
     tv_weight: float = 0.01
 
