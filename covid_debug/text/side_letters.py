@@ -105,9 +105,12 @@ def split_side_letter(
         any; both together cover what the given one covers. Nothing where no side letter is read.
     """
     x0, y0, x1, y1 = region.box
+    height, width = image.shape
     if max(x1 - x0, y1 - y0) > _WIDEST * min(x1 - x0, y1 - y0):
         return ()
-    side = "L" if x0 + x1 > image.shape[1] else "R"
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        return ()  # beside the film
+    side = "L" if x0 + x1 > width else "R"
     crop = _cut(region, image)
     for is_dark in (False, True):
         ink = _find_ink(crop.pixels, is_dark=is_dark)

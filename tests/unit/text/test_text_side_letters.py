@@ -1,5 +1,7 @@
 """Side letters beside initials and in rings."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -78,6 +80,14 @@ def test_words_and_bare_film_stay_one_region(contents):
     film, region = place(np.full((40, 40), 60, np.uint8), 320)
 
     assert contents.complete([region], film) == (region,)
+
+
+@pytest.mark.parametrize("x", [-90.0, 410.0])
+def test_a_region_beside_the_film_stays_as_it_is(contents, x):
+    film, region = place(np.full((40, 40), 200, np.uint8), 320)
+    beside = replace(region, polygon=to_polygon((x, 20.0, x + 40, 60.0)))
+
+    assert contents.complete([beside], film)[0].polygon == beside.polygon
 
 
 def test_cut_polygon_halves_a_square():
