@@ -7,7 +7,6 @@ pixels ``(H, W)``; a *data set* is a :class:`FilmSet` or its folder.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, overload
@@ -294,7 +293,7 @@ def compare(
         name: [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
         for name, given in classifiers.items()
     }
-    for model in chain.from_iterable(trainings.values()):
+    for model in (one for several in trainings.values() for one in several):
         model.require_classes("compare")
     filmsets = {name: _open(place) for name, place in films.items()}
     with TemporaryDirectory(prefix="covid_debug-") as folder:
