@@ -36,6 +36,11 @@ _MIN_SHARE: Final = 0.15  # a side letter's part of its region's longer side
 _MIN_GLYPH_PX: Final = 8.0  # film pixels
 _RING_FILL: Final = 0.5  # share of what it encloses that a ring itself covers, at most
 _SOLID: Final = (0.4, 0.9)  # share of its hull that an L or R covers
+_ALIKE: Final = (0.8, 1.25)  # heights of letters of one word
+_OFF_LINE: Final = 0.2  # of a letter's height: between the middles of letters of one line
+_NARROWEST: Final = 0.15  # of a letter's height
+_GAP: Final = 0.4  # of a letter's height, between letters of one word
+_WORD: Final = 2  # as many others make a word of a letter
 _MAX_READ: Final = 4
 _RING_SHARE: Final = 0.4  # of the region's longer side: a smaller ring is an O
 _INSET: Final = 0.18  # of a ring's width, between its outer edge and what it encloses
@@ -217,9 +222,33 @@ def _choose(glyphs: Sequence[Glyph], zoom: float) -> list[Glyph]:
         if long < _MIN_SHARE * max(glyph.mask.shape) or long < _MIN_GLYPH_PX * zoom:
             continue
         least, most = _SOLID
-        if least <= _measure_solidity(glyph) <= most and not _is_ring(glyph):
+        is_letter = least <= _measure_solidity(glyph) <= most and not _is_ring(glyph)
+        if is_letter and not _stands_in_word(glyph, glyphs):
             chosen.append(glyph)
     return sorted(chosen, key=lambda one: -one.box[2] * one.box[3])
+
+
+def _stands_in_word(glyph: Glyph, glyphs: Sequence[Glyph]) -> bool:
+    """Tell whether upright letters of the same height join up with it, as in initials "LPM"."""
+    x, y, wide, high = glyph.box
+    least, most = _ALIKE
+    line = sorted(
+        (left, left + width)
+        for left, top, width, height in (one.box for one in glyphs if one is not glyph)
+        if least < height / high < most
+        and abs(top + height / 2 - y - high / 2) < _OFF_LINE * high
+        and width > _NARROWEST * high
+    )
+    reach, n_joined = (x, x + wide), 0
+    for _ in line:
+        near = [
+            one
+            for one in line
+            if one[0] - reach[1] < _GAP * high and reach[0] - one[1] < _GAP * high
+        ]
+        n_joined = len(near)
+        reach = (min([reach[0], *(a for a, _ in near)]), max([reach[1], *(b for _, b in near)]))
+    return n_joined >= _WORD
 
 
 def _differ(glyph: Glyph, other: Glyph) -> bool:

@@ -76,6 +76,16 @@ def test_initials_alone_are_no_side(contents, initials):
     assert all(one.kind != "side_marker" for one in contents.complete([region], film))
 
 
+@pytest.mark.parametrize("initials", ["LPM", "FLN"])
+def test_no_letter_is_cut_out_of_initials_of_its_own_size(contents, initials):
+    canvas = Image.new("L", (64, 30), 10)
+    ImageDraw.Draw(canvas).text((4, 1), initials, fill=220, font=ImageFont.load_default(24))
+    film, region = place(np.asarray(canvas), 320)
+    film[film == 60] = 180
+
+    assert all(one.kind != "side_marker" for one in contents.complete([region], film))
+
+
 def test_words_and_bare_film_stay_one_region(contents):
     film, region = place(np.full((40, 40), 60, np.uint8), 320)
 
