@@ -150,6 +150,7 @@ def bench_backbones_command(
     if threads:
         torch.set_num_threads(threads)
     typer.echo(bench_backbones(backbone or (), method or (), out, typer.echo))
+    typer.echo(out)
 
 
 bench_app.command("clean")(bench_clean_command)
