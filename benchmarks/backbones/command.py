@@ -30,6 +30,7 @@ _PUBLISHED = {**_SEARCH, "n_iterations": 1, "n_steps": 4}
 _PARAMS: Mapping[str, Mapping[str, Any]] = {
     "integrated_gradients": {"n_steps": 20},
     "smooth_grad": {"n_samples": 4},
+    "area_path": {"grid_size": 8},
     "rise": {"n_masks": 40},
     "leg": {"grid_size": 8, "n_samples": 40},
     "leg_tv": {"grid_size": 8, "n_samples": 40},
