@@ -83,7 +83,8 @@ class MaskObjective:
         J(V) = sum_k weight_k * sum_s w_s * (+-) f(Phi(I, B, t_s * M_k) + noise_s)
                + (l1 * mean|1 - M| + l2 * TV(M)) * u,      M = product of all masks,
 
-    where ``u`` is 1, and on logits, which have no unit of their own, the image's ``|f(I) - f(B)|``;
+    where ``u`` is 1, and on logits, which have no unit of their own, the image's ``|f(I) - f(B)|``,
+    1 where that is 0;
     an insertion term uses the mask ``1 - t_s * M_k`` and a minus sign; under
     ``noise_on="film"`` the noise is added to ``I`` instead. The gradient of the
     first line is the integrated gradient of the papers. Under ``search_objective="mask"`` the
@@ -133,10 +134,11 @@ class MaskObjective:
         self._groups = [self._make_group(one, len(listed), path_weights) for one in listed]
         self._group = self._groups[0]
         self._n_draws = 0
-        self._unit = images.new_ones(len(images))
+        self.unit = images.new_ones(len(images))
         if score.scale == "logit":
             index = torch.arange(len(images), device=images.device)
-            self._unit = (score(images, index) - score(baseline, index)).detach().abs()
+            gap = (score(images, index) - score(baseline, index)).detach().abs()
+            self.unit = torch.where(gap > 0, gap, 1.0)
         self.noise: PathNoise | None = None
         self._shift: Tensor | None = None
 
@@ -279,4 +281,4 @@ class MaskObjective:
             )
         if p.smoothness == "both":
             smooth = smooth / 2
-        return (self.area_weight * removed_area(keep) + p.tv_weight * smooth) * self._unit[rows]
+        return (self.area_weight * removed_area(keep) + p.tv_weight * smooth) * self.unit[rows]

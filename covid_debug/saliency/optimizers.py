@@ -22,6 +22,9 @@ _MAX_STEP, _MIN_STEP, _BACKTRACK_FACTOR, _ARMIJO_SLOPE = 1000.0, 1e-5, 0.2, 1e-4
 class Objective(Protocol):
     """A per-image function of masks; see ``MaskObjective``."""
 
+    unit: Tensor
+    """``(N,)``: how large a change of each image's score counts as 1."""
+
     def draw(self, generators: Sequence[torch.Generator], noise_std: Tensor) -> None: ...  # noqa: D102
     def value(self, masks: Tensor, rows: Tensor) -> Tensor: ...  # noqa: D102
     def value_and_gradient(self, masks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]: ...  # noqa: D102
@@ -77,7 +80,8 @@ def minimise(
             second = _ADAM_DECAY_SQUARED * second + (1 - _ADAM_DECAY_SQUARED) * gradient**2
             mean = first / (1 - _ADAM_DECAY**iteration)
             spread = (second / (1 - _ADAM_DECAY_SQUARED**iteration)).sqrt()
-            masks = (masks - step_size * mean / (spread + _ADAM_EPSILON)).clamp(0, 1)
+            least = _ADAM_EPSILON * objective.unit[rows].view(-1, 1, 1, 1)
+            masks = (masks - step_size * mean / (spread + least)).clamp(0, 1)
     trace = {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
     return masks, gradients / n_iterations, trace
 

@@ -87,7 +87,7 @@ def path_objective(f, image, baseline, noise, mx, my, nodes, weights, own=0.5, j
 
 
 def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, alternate=False,
-            step_size=0.1, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4):  # fmt: skip
+            step_size=0.1, unit=1.0, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4):  # fmt: skip
     """Return ``Mx * My`` after ``len(noises)`` iterations of one rule.
 
     ``nodes``: the path points, or one list of them per iteration. ``alternate``: odd
@@ -114,7 +114,9 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, a
             for i, (mask, g) in enumerate(((mx, gx), (my, gy))):
                 moment[i] = 0.9 * moment[i] + 0.1 * g
                 square[i] = 0.999 * square[i] + 0.001 * g * g
-                step = (moment[i] / (1 - 0.9**k)) / ((square[i] / (1 - 0.999**k)).sqrt() + 1e-8)
+                step = (moment[i] / (1 - 0.9**k)) / (
+                    (square[i] / (1 - 0.999**k)).sqrt() + 1e-8 * unit
+                )
                 moved.append((mask - step_size * step).clamp(0, 1))
             mx, my = moved
         else:

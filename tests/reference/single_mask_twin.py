@@ -19,7 +19,7 @@ def scores_along_path(f, image, baseline, noise, mask, nodes, weights, losses, o
 
 
 def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, prices,
-            step_size=0.1, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4, at_mask=False,
+            step_size=0.1, unit=1.0, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4, at_mask=False,
             on_film=False):  # fmt: skip
     """Return the keep mask after ``len(noises)`` iterations.
 
@@ -50,7 +50,7 @@ def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, losses, p
         if rule == "adam":
             moment = 0.9 * moment + 0.1 * g
             square = 0.999 * square + 0.001 * g * g
-            step = (moment / (1 - 0.9**k)) / ((square / (1 - 0.999**k)).sqrt() + 1e-8)
+            step = (moment / (1 - 0.9**k)) / ((square / (1 - 0.999**k)).sqrt() + 1e-8 * unit)
             mask = (mask - step_size * step).clamp(0, 1)
         elif rule == "fixed":
             mask = (mask - step_size * g).clamp(0, 1)

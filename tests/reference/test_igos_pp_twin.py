@@ -67,13 +67,13 @@ def test_igos_pp_equals_its_slow_twin(
         def f(image, target=int(targets[i])):
             return classifier(image[None, None])[0, target]
 
-        with torch.no_grad():  # on logits the price is in units of the gap
+        with torch.no_grad():  # on logits price and Adam's epsilon are in units of the gap
             unit = abs(float(f(images[i, 0]) - f(baseline[i, 0])))
         weighted = {"area_weight": 0.05 * unit, "tv_weight": 0.2 * unit}
         prices = {**weighted, "sigma": 5e-4, "smoothness": smoothness}
         expected = explain(
             f, images[i, 0], baseline[i, 0], noises, grid=GRID, nodes=path, weights=weights,
-            rule=optimizer, prices=prices, alternate=order == "alternating",
+            rule=optimizer, prices=prices, alternate=order == "alternating", unit=unit,
         )  # fmt: skip
         assert float((1 - expected).max()) > 1e-3
         torch.testing.assert_close(raw.keep_mask[i, 0], expected, rtol=1e-9, atol=1e-12)

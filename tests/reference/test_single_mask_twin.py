@@ -60,7 +60,7 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
     def f(image):
         return classifier(image[None, None])[0, int(targets[0])]
 
-    with torch.no_grad():  # on logits the price is in units of the gap
+    with torch.no_grad():  # on logits price and Adam's epsilon are in units of the gap
         unit = abs(float(f(images[0, 0]) - f(baseline[0, 0])))
     expected = explain(
         f,
@@ -79,6 +79,7 @@ def test_one_mask_methods_equal_their_slow_twin(name: str, extra: dict, losses: 
             "smoothness": used.smoothness,
         },
         step_size=extra.get("step_size", ADAM_STEP),
+        unit=unit,
         at_mask=used.search_objective == "mask",
         on_film=name == "igos",
     )

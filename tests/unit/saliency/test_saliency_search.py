@@ -187,6 +187,7 @@ class Bowl:
 
     def __init__(self, target: torch.Tensor) -> None:
         self.target = target
+        self.unit = torch.ones(len(target))
 
     def draw(self, generators, noise_std) -> None:
         pass
