@@ -39,6 +39,7 @@ _PARAMS: Mapping[str, Mapping[str, Any]] = {
     "occlusion": {"window_px": 16, "stride_px": 16},
 }
 _PRECISIONS = ("float32", "autocast", "bfloat16")
+_PLAIN = ("right", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ class Cell:
         backbone: Name in ``NETWORKS``.
         method: Name in the catalogue of explainers.
         precision: ``float32``, ``autocast`` (to bfloat16) or ``bfloat16`` (weights).
-        verdict: ``right``; ``refused``, with its sentence; ``wrong``; or ``rough``: right in single
-            precision, but rounding to bfloat16 takes it further away than allowed.
+        verdict: ``right``; ``refused``, with its sentence; ``wrong``: misses its identity in single
+            precision; ``differs``: has none, and rounding to single precision takes it further away
+            from double than allowed; or ``rough``: rounding to bfloat16 does.
         check: What says so.
         value: Relative miss, or correlation where the check is the map of double precision.
         void: Whether the map says of itself that it means nothing.
@@ -129,7 +131,8 @@ def _measure(backbone: str, methods: Sequence[str]) -> Iterator[Cell]:
                 twin = _explain(method, in_double(model), films, targets)
                 check, value = _TWIN, _correlate(result, twin)
                 is_right = value >= LEAST_CORRELATION[precision]
-            wrong = "wrong" if precision == "float32" else "rough"
+            wrong = "wrong" if method in CHECKS else "differs"
+            wrong = wrong if precision == "float32" else "rough"
             void = bool(result.diagnostics["void"][0])
             yield Cell(
                 backbone, method, precision, "right" if is_right else wrong, check, value, void,
@@ -162,7 +165,7 @@ def _write(cells: Sequence[Cell], backbones: Sequence[str], methods: Sequence[st
     def join(method: str, backbone: str) -> str:
         some = [found[method, backbone, precision] for precision in _PRECISIONS]
         words = [
-            f"{cell.verdict} ({cell.value:.2f})" if cell.verdict == "rough" else cell.verdict
+            cell.verdict if cell.verdict in _PLAIN else f"{cell.verdict} ({cell.value:.2f})"
             for cell in some
         ]
         return words[0] if len(set(words)) == 1 else ", ".join(words)
