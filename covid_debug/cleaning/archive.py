@@ -33,7 +33,7 @@ from covid_debug.text.scan import limit_threads
 
 MANIFEST_NAME: Final = "manifest.jsonl"
 SETTINGS_NAME: Final = "cleaning.json"
-_CODE_VERSION: Final = 3
+_CODE_VERSION: Final = 4
 OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, ".run.lock"})
 """What an output folder holds beside films."""
 _KEY: Final = "film"

@@ -213,7 +213,7 @@ def _clean(job: ArchiveJob, out: Path, finder: Finder, params: ArchiveParams) ->
             *_warn_of_side(cleaned.marker),
         ),
     )
-    unseen = mask_hidden(hidden, cleaned, params.cleaning.dilation_px)
+    unseen = mask_hidden(hidden, cleaned, params.cleaning)
     clears = dicom is not None and dicom.clears_overlays
     is_touched = clears or bool((cleaned.mask | unseen).any())
     if dicom is not None:

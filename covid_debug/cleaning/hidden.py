@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from covid_debug.cleaning.film import CleanedFilm
+from covid_debug.cleaning.film import CleanedFilm, CleaningParams
 from covid_debug.imaging.boxes import area_of, intersect
 from covid_debug.imaging.reading import FilmImage
 from covid_debug.imaging.regions import regions_to_mask
@@ -50,14 +50,14 @@ def find_hidden(
 
 
 def mask_hidden(
-    hidden: Sequence[TextRegion], cleaned: CleanedFilm, dilation_px: int
+    hidden: Sequence[TextRegion], cleaned: CleanedFilm, params: CleaningParams
 ) -> NDArray[np.bool_]:
     """Return the whole places of hidden text that is filled: nobody sees the shape of its letters.
 
     Args:
         hidden: From :func:`find_hidden`, as given to the cleaning.
         cleaned: What the cleaning did on the film as shown.
-        dilation_px: Growth of the regions.
+        params: How the regions grow.
 
     Returns:
         ``(H, W)``, True where the stored values have to be filled.
@@ -68,7 +68,8 @@ def mask_hidden(
         for one in cleaned.records
         if one.action in {"removed", "replaced"} and any(one.region is region for region in hidden)
     ]
-    return regions_to_mask(filled, width, height, dilation_px=dilation_px)
+    growth = params.growth_on(cleaned.mask.shape)
+    return regions_to_mask(filled, width, height, dilation_px=growth)
 
 
 def _iter_cut_off(

@@ -23,6 +23,7 @@ from covid_debug.cleaning.archive import (
 )
 from covid_debug.cleaning.archive_film import ArchiveFilm, ArchiveParams
 from covid_debug.cleaning.film import CleaningParams, clean_film
+from covid_debug.cleaning.hidden import mask_hidden
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.imaging.boxes import area_of
 from covid_debug.imaging.dicom import DicomFilm
@@ -169,6 +170,19 @@ def test_text_that_the_window_hides_is_removed(tmp_path: Path, end: str) -> None
     after = DicomFilm((tmp_path / "out" / "a.dcm").read_bytes(), "a").planes[..., 0].astype(int)
     assert (after != values)[5:12, 8:20].all()
     assert cleaned.n_changed_outside == 0
+
+
+def test_the_place_of_hidden_text_grows_with_the_film() -> None:
+    film = np.full((1280, 900), 100, np.uint8)
+    region = TextRegion(((100, 60), (160, 60), (160, 90), (100, 90)), 0.9, None, "made")
+    cleaned = clean_film(film, (region,), PLAIN.cleaning)
+
+    mask = mask_hidden((region,), cleaned, PLAIN.cleaning)
+
+    growth = 2 * PLAIN.cleaning.dilation_px
+    rows, columns = np.nonzero(mask)
+    assert (rows.min(), rows.max() + 1) == (60 - growth, 90 + growth)
+    assert (columns.min(), columns.max() + 1) == (100 - growth, 160 + growth)
 
 
 def test_colour_stays_and_every_channel_is_filled(tmp_path: Path) -> None:
