@@ -166,6 +166,23 @@ class TargetScore:
             scores.append(chunk_scores.detach())
         return torch.cat(scores) if scores else wrt.new_empty(0), gradient
 
+    def measure_unit(
+        self, images: Float[Tensor, "N 1 H W"], baseline: Float[Tensor, "N 1 H W"]
+    ) -> Float[Tensor, " N"]:
+        """Return how large a change of each image's score counts as 1.
+
+        Logits have no unit of their own: there it is ``|f(I) - f(B)|``, 1 where that is 0.
+
+        Args:
+            images: The explained images.
+            baseline: Their baselines.
+        """
+        if self.scale != "logit":
+            return images.new_ones(len(images))
+        index = torch.arange(len(images), device=images.device)
+        gap = (self(images, index) - self(baseline, index)).detach().abs()
+        return torch.where(gap > 0, gap, 1.0)
+
     def _score(self, perturbed: Tensor, image_index: Tensor) -> Tensor:
         device = perturbed.device.type
         with nullcontext() if self.autocast is None else torch.autocast(device, self.autocast):

@@ -93,10 +93,7 @@ class AreaPath(Explainer[AreaPathParams]):
         upsampler = GridUpsampler(as_grid(p.grid_size), image_size, images)
         start = integrate_path(group, upsampler, p.n_start, of_deletion=True)
         cells = start / _spread(start)
-        unit = images.new_ones(len(images))
-        if group.score.scale == "logit":
-            ends = [group.score(end, group.index) for end in (images, group.baseline)]
-            unit = (ends[0] - ends[1]).abs()
+        unit = group.score.measure_unit(images, group.baseline)
         first, second = torch.zeros_like(cells), images.new_zeros(len(images), 1, 1, 1)
         losses = []
         for iteration in range(1, p.n_iterations + 1):

@@ -134,11 +134,7 @@ class MaskObjective:
         self._groups = [self._make_group(one, len(listed), path_weights) for one in listed]
         self._group = self._groups[0]
         self._n_draws = 0
-        self.unit = images.new_ones(len(images))
-        if score.scale == "logit":
-            index = torch.arange(len(images), device=images.device)
-            gap = (score(images, index) - score(baseline, index)).detach().abs()
-            self.unit = torch.where(gap > 0, gap, 1.0)
+        self.unit = score.measure_unit(images, baseline)
         self.noise: PathNoise | None = None
         self._shift: Tensor | None = None
 
