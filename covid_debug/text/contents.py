@@ -48,12 +48,8 @@ class ContentReader:
             return self.kinds.tell_all(regions, width, height)
         read = self.reader.fill_in(regions, image)
         told = self.kinds.tell_all(read, width, height)
-        found = [self._part(region, image, self.reader) for region in told]
-        if all(len(parts) == 1 for parts in found) and all(
-            parts[0] is region for parts, region in zip(found, told, strict=True)
-        ):
-            return told
-        return self.kinds.tell_all([one for parts in found for one in parts], width, height)
+        parts = [part for one in told for part in self._part(one, image, self.reader)]
+        return told if tuple(parts) == told else self.kinds.tell_all(parts, width, height)
 
     def _part(self, region: TextRegion, image: Gray, reader: Reader) -> tuple[TextRegion, ...]:
         """Return a region whose side letter is taken out, where there is one, and the rest read."""
