@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import FileMetaDataset
@@ -19,7 +20,7 @@ from covid_debug.data.filmset import (
 )
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.writing import write_png
-from covid_debug.records import SPLITS, Film
+from covid_debug.records import SPLITS, Film, FilmRegions, TextRegion
 
 CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
 
@@ -111,3 +112,33 @@ def build_filmset(
             name="tiny", class_names=class_names, n_ok=len(films), n_total=len(films)
         )
     return load_filmset(target)
+
+
+def make_marked_films(folder: Path, side: int) -> tuple[FilmSet, dict[str, FilmRegions]]:
+    """Write 12 training films of two classes, noise with a row of bright strokes, and its regions.
+
+    Args:
+        folder: Film set to create.
+        side: Of each film in pixels.
+    """
+    box = TextRegion(((20, 20), (40, 20), (40, 32), (20, 32)), 0.9, "R", "made")
+    members, regions = [], {}
+    with write_artifact(folder, kind="filmset") as draft:
+        (draft.path / "train").mkdir()
+        for index in range(12):
+            noise = np.random.default_rng(index).normal(100, 5, (side, side))
+            pixels = np.clip(noise, 0, 255).astype(np.uint8)
+            pixels[22:30, 22:38:3] = 255
+            name = f"train/{index}.png"
+            cv2.imwrite(str(draft.path / name), pixels)
+            facts = recorded(draft.path / name)
+            key, label = facts[0][:16], ("normal", "COVID-19")[index % 2]
+            members.append(
+                Film(key, name, f"p{index}", label, "made", "", "train", side, side, *facts)
+            )
+            regions[key] = FilmRegions(key, side, side, (box,))
+        write_films(draft.path, members)
+        write_unusable(draft.path, [])
+        write_split_lists(draft.path, members)
+        draft.facts.update(name="made", class_names=["normal", "COVID-19"], n_ok=12, n_total=12)
+    return load_filmset(folder), regions

@@ -2,8 +2,6 @@ import csv
 import io
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -11,57 +9,20 @@ from benchmarks.clean.fills import bench_fills
 from benchmarks.clean.throughput import measure_throughput
 from benchmarks.clean.variants import CleanBench, bench_clean
 from benchmarks.tables import to_markdown
-from covid_debug.artifacts import write_artifact
 from covid_debug.cleaning.build import clean_filmset, placebo_regions
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import (
     FilmSet,
-    load_filmset,
-    write_films,
-    write_split_lists,
-    write_unusable,
 )
-from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.records import FilmRegions
 from covid_debug.terminal import RunConsole
-from tests.films import recorded
+from tests.films import make_marked_films
 
 
 @pytest.fixture
 def films(tmp_path: Path) -> tuple[FilmSet, dict[str, FilmRegions]]:
-    box = TextRegion(((20, 20), (40, 20), (40, 32), (20, 32)), 0.9, "R", "made")
-    members, regions = [], {}
-    with write_artifact(tmp_path / "set", kind="filmset") as draft:
-        (draft.path / "train").mkdir()
-        for index in range(12):
-            noise = np.random.default_rng(index).normal(100, 5, (96, 96))
-            pixels = np.clip(noise, 0, 255).astype(np.uint8)
-            pixels[22:30, 22:38:3] = 255
-            path = draft.path / f"train/{index}.png"
-            cv2.imwrite(str(path), pixels)
-            facts = recorded(path)
-            key = facts[0][:16]
-            label = ("normal", "COVID-19")[index % 2]
-            members.append(
-                Film(
-                    key,
-                    f"train/{index}.png",
-                    f"p{index}",
-                    label,
-                    "made",
-                    "",
-                    "train",
-                    96,
-                    96,
-                    *facts,
-                )
-            )
-            regions[key] = FilmRegions(key, 96, 96, (box,))
-        write_films(draft.path, members)
-        write_unusable(draft.path, [])
-        write_split_lists(draft.path, members)
-        draft.facts.update(name="made", class_names=["normal", "COVID-19"], n_ok=12, n_total=12)
-    return load_filmset(tmp_path / "set"), regions
+    return make_marked_films(tmp_path / "set", 96)
 
 
 @pytest.fixture
