@@ -232,8 +232,8 @@ def compute_deletion_insertion(
     def curve(start: Tensor, end: Tensor) -> Tensor:
         """Return scores on the way from ``start`` to ``end``, most salient units first."""
         total = images.new_zeros(n_images, len(n_perturbed))
-        for first in range(0, len(places), score.max_batch):
-            order, image, point = places[first : first + score.max_batch].T
+        for part in torch.split(places, score.max_batch):
+            order, image, point = part.T
             is_kept = ranks[order, image] >= n_perturbed[point][:, None]
             keep = is_kept.to(images.dtype).view(-1, 1, *units)
             perturbed = compose(start[image], end[image], upsampler.upsample(keep))
