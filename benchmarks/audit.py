@@ -60,7 +60,7 @@ def bench_audit(out: Path, *, seed: int, console: RunConsole) -> None:
     result = audit_filmset(subject, out / f"audit-{time.time_ns()}", means)
     seconds = time.perf_counter() - start
     scores = to_plain(measure_flags(result.films, _find_truth(subject.model, films, cache)))
-    maps = [film.saliency for film in result.films if film.saliency is not None]
+    maps = [film.maps["igos_pp"] for film in result.films if "igos_pp" in film.maps]
     scores["seconds"] = round(seconds, 1)
     scores["n_maps"] = len(maps)
     scores["n_void"] = sum(item.void for item in maps)

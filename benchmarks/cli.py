@@ -20,7 +20,11 @@ from benchmarks.cli_models import (
     bench_shortcuts_command,
     bench_transfer_command,
 )
-from benchmarks.cli_saliency import bench_growth_command, bench_saliency_command
+from benchmarks.cli_saliency import (
+    bench_growth_command,
+    bench_localisation_command,
+    bench_saliency_command,
+)
 from covid_debug.cli.options import (
     DataOption,
     OutOption,
@@ -30,7 +34,8 @@ from covid_debug.cli.options import (
 
 bench_app = typer.Typer(
     help="Measure the parts: saliency, text, agreement, planted, lungs, audit, transfer, plants,"
-    " clean, scars, films, comparison, shortcuts, mitigations, training, growth, backbones."
+    " clean, scars, films, comparison, shortcuts, mitigations, training, growth, localisation,"
+    " backbones."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -157,6 +162,7 @@ bench_app.command("clean")(bench_clean_command)
 bench_app.command("scars")(bench_scars_command)
 bench_app.command("films")(bench_films_command)
 bench_app.command("saliency")(bench_saliency_command)
+bench_app.command("localisation")(bench_localisation_command)
 bench_app.command("growth")(bench_growth_command)
 bench_app.command("audit")(bench_audit_command)
 bench_app.command("transfer")(bench_transfer_command)

@@ -26,7 +26,7 @@ from covid_debug.errors import ArtifactError
 MANIFEST_NAME = "manifest.json"
 # Kind -> version of its files where it is not 1; raise it when an older covid_debug could not read
 # them any more.
-_SCHEMA_VERSIONS: dict[str, int] = {"comparison": 2}
+_SCHEMA_VERSIONS: dict[str, int] = {"audit": 2, "comparison": 2}
 _PARTIAL_MARK = ".partial-"
 _PARTIAL_PATTERN = f"*{_PARTIAL_MARK}{'[0-9a-f]' * 8}"
 _OWNER_NAME = ".owner"  # locked inside a draft for as long as its writer lives

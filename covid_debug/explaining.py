@@ -24,6 +24,7 @@ from covid_debug.evaluation.deletion_insertion import (
     compute_deletion_insertion,
 )
 from covid_debug.imaging.overlays import overlay_saliency
+from covid_debug.models.batching import IMAGES_A_FILM, find_max_batch
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device
@@ -32,11 +33,9 @@ from covid_debug.models.scoring import TargetScore
 from covid_debug.progress import Listener
 from covid_debug.saliency.base import Explainer, explain_void_reason
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.grad_cam import find_target_layer
+from covid_debug.saliency.feature_maps import find_target_layer
 from covid_debug.seeding import derive_seed
 from covid_debug.stages import Means, Request
-
-GROUP = 8  # films explained together
 
 
 @dataclass(frozen=True)
@@ -168,11 +167,14 @@ class ExplainRequest(Request):
             rows: list[ExplainedFilm] = []
             (draft.path / "maps").mkdir()
             (draft.path / "overlays").mkdir()
-            for start in range(0, len(films.names), GROUP):
-                group = range(start, min(start + GROUP, len(films.names)))
+            max_batch = find_max_batch(model.classifier)
+            size = max(1, max_batch // IMAGES_A_FILM)
+            for start in range(0, len(films.names), size):
+                group = range(start, min(start + size, len(films.names)))
                 rows += _explain_group(
-                    model.classifier, explainer, films, group, targets, self.seed, draft.path
-                )
+                    model.classifier, explainer, films, group, targets, self.seed, draft.path,
+                    max_batch=max_batch,
+                )  # fmt: skip
                 progress(len(rows), len(films.names))
             _write_table(draft.path / "explanations.csv", rows)
         return Explanations(tuple(rows), reasons)
@@ -186,6 +188,8 @@ def _explain_group(
     targets: NDArray[np.intp],
     seed: int,
     folder: Path,
+    *,
+    max_batch: int,
 ) -> Iterator[ExplainedFilm]:
     part = slice(group.start, group.stop)
     batch = to_canonical(films.views[part], classifier.device)
@@ -195,8 +199,9 @@ def _explain_group(
         batch,
         classes,
         seeds=[derive_seed(seed, name, explainer.name) for name in films.names[part]],
+        max_batch=max_batch,
     )
-    score = TargetScore(classifier, classes, scale="probability", max_batch=64)
+    score = TargetScore(classifier, classes, scale="probability", max_batch=max_batch)
     curves = compute_deletion_insertion(score, batch, explanation.saliency, PerturbationProtocol())
     maps = explanation.saliency[:, 0].cpu().numpy()
     for i, k in enumerate(group):
@@ -238,7 +243,7 @@ def _parameters(
             )
         return {"grid_size": request.grid} if hasattr(has, "grid_size") else {}
     if layer is None:
-        layer = find_target_layer(classifier)
+        layer = find_target_layer(classifier, method)
         listener.say(f"target layer: {layer!r}, the last with maps; see --target-layer")
     return {"target_layer": layer}
 

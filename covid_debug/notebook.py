@@ -156,10 +156,10 @@ def audit(
         out: Folder in which the audit is kept; None keeps nothing on disk.
         seed: Decides everything that is drawn.
         n_workers: Processes that look for text.
-        params: Fields of :class:`AuditParams`, e.g. ``target_class="COVID-19"``.
+        params: Fields of :class:`AuditParams`, e.g. ``map_methods=("igos_pp", "grad_cam")``.
 
     Returns:
-        A verdict a film, and a summary; without ``out``, nothing lies at its ``path``.
+        A verdict a film and a summary; without ``out`` nothing lies at its ``path``, and no map.
 
     Raises:
         InputContractError: If there are no test films, or the model lacks the audited class.

@@ -24,7 +24,9 @@ from covid_debug.reporting.summary import REPORT_NAME, RunSummary, load_run_summ
 from covid_debug.reporting.tables import (
     COMPARISON_NAME,
     FLAGS_NAME,
+    MAPS_NAME,
     FlagRow,
+    MapRow,
     QuestionRow,
     question_rows,
 )
@@ -162,6 +164,23 @@ def films(run: Run | Path | str) -> "pd.DataFrame":
     frame = _read_table(_open(run).folder / FLAGS_NAME, FlagRow)
     verdicts = pd.Categorical(frame["verdict"], categories=list(VERDICTS), ordered=True)
     return frame.assign(verdict=verdicts)
+
+
+def maps(run: Run | Path | str) -> "pd.DataFrame":
+    """Return the evidence maps of a run's films, each method's in a row of its own.
+
+    Args:
+        run: The run or its folder.
+
+    Returns:
+        One row a film and method with the columns of ``maps.csv``, which docs/reference/files.md
+        describes, with types as in :func:`films`; films in the same order.
+
+    Raises:
+        ArtifactError: If the folder holds no run, or one that is broken or of a newer covid_debug,
+            or one of before ``maps.csv``.
+    """
+    return _read_table(_open(run).folder / MAPS_NAME, MapRow)
 
 
 def comparison(run: Run | Path | str) -> "pd.DataFrame":

@@ -33,6 +33,7 @@ BORROWED = {  # page of the site -> file of the checkout
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "measurements/saliency.md": "benchmarks/saliency.md",
+    "measurements/localisation.md": "benchmarks/localisation.md",
     "measurements/text.md": "benchmarks/text.md",
     "measurements/clean.md": "benchmarks/clean.md",
     "measurements/audit.md": "benchmarks/audit.md",

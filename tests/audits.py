@@ -19,6 +19,10 @@ from covid_debug.audit.artifact import (
 from covid_debug.audit.summary import summarise_audit
 
 EVIDENCE = SaliencyEvidence(6.2, 0.2, 0.8, 0.2, True, True, False, None, 900)
+MAPS = {
+    "igos_pp": EVIDENCE,
+    "path_gradient": replace(EVIDENCE, enrichment=3.1, mass_in_text=0.1, n_evaluations=18),
+}
 
 
 def make_audited(
@@ -49,7 +53,7 @@ def make_audited(
         baseline="blur",
         n_border_matched=3,
         text_suffices=False,
-        saliency=EVIDENCE if explained else None,
+        maps=MAPS if explained else {},
         explained_because="suspected" if explained else None,
         verdict="text_driven",
         direction="towards",
@@ -77,6 +81,7 @@ def make_audit(
         target_index=None,
         strong_drop=0.5,
         seed=0,
+        map_methods=tuple(MAPS),
     )
     return Audit(folder, tuple(films), summary)
 
@@ -87,7 +92,10 @@ def write_made_up_audit(
     """Write an audit artifact whose explained films have random maps of 32 x 32."""
     rng = np.random.default_rng(0)
     audit = make_audit(films, excluded, folder)
-    maps = {f.image_id: rng.random((32, 32)).astype(np.float16) for f in films if f.saliency}
+    maps = {
+        method: {f.image_id: rng.random((32, 32)).astype(np.float16) for f in films if f.maps}
+        for method in MAPS
+    }
     with write_artifact(folder, kind=AUDIT_KIND) as draft:
         write_audit(draft.path, audit, maps)
     return audit

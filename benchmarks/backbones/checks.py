@@ -18,6 +18,7 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.base import Explanation
 
 Function = Callable[[Tensor], Tensor]
+_Layout = Callable[[Tensor], Tensor]
 _STEP = 1e-7
 
 
@@ -62,12 +63,12 @@ def check_product(result: Explanation, classifier: Classifier, films: Tensor) ->
     return miss(total, slope(function, films, films))
 
 
-def check_normalised_product(result: Explanation, classifier: Classifier, films: Tensor) -> float:
-    """Compare the map's sum with the finite difference along what the network sees."""
-    # The epsilon rule is input times gradient on networks of ReLUs, for a vanishing epsilon.
-    function = target_logit(in_double(classifier), result.targets)
-    total = result.diagnostics["signed"].sum(dim=(1, 2, 3))
-    return miss(total, slope(function, films, films - classifier.mean[0]))
+def check_conservation(result: Explanation, classifier: Classifier, films: Tensor) -> float:
+    """Compare the map's sum and what biases absorbed with the logit."""
+    with torch.no_grad():
+        logits = target_logit(in_double(classifier), result.targets)(films)
+    total = result.diagnostics["signed"].sum(dim=(1, 2, 3)) + result.diagnostics["absorbed"]
+    return miss(total, logits)
 
 
 def check_completeness(result: Explanation, classifier: Classifier, films: Tensor) -> float:
@@ -89,17 +90,30 @@ def check_path(result: Explanation, classifier: Classifier, films: Tensor) -> fl
     return miss(result.diagnostics["signed"].sum(dim=(1, 2, 3)), torch.stack(slopes).sum(dim=0))
 
 
+def _read_layer(twin: Classifier, result: Explanation, films: Tensor) -> tuple[Tensor, _Layout]:
+    """Return the layer's maps ``(n, C, h, w)``, and how such maps become its output again."""
+    kept: list[Tensor] = []
+    layer = twin.module.get_submodule(str(result.params["target_layer"]))
+    handle = layer.register_forward_hook(lambda _m, _i, output: kept.append(output.clone()))
+    twin(films.double())
+    handle.remove()
+    output = kept[0].detach()
+    if output.ndim == 3:  # a class token, then a square of tokens
+        side = round((output.shape[1] - 1) ** 0.5)
+        maps = output[:, 1:].mT.reshape(len(output), -1, side, side)
+        return maps, lambda moved: torch.cat([output[:, :1], moved.flatten(2).mT], dim=1)
+    if output.shape[1] == output.shape[2] and output.shape[3] != output.shape[2]:
+        return output.movedim(3, 1), lambda moved: moved.movedim(1, 3)
+    return output, lambda moved: moved
+
+
 def check_cells(result: Explanation, classifier: Classifier, films: Tensor) -> float:
     """Compare Grad-CAM's cells with what happens when a cell's activations are laid everywhere."""
     # sum_c w_c A_c(p) is the slope of the logit when every cell of channel c rises by A_c(p),
     # divided by the number of cells.
     twin = in_double(classifier)
     layer = twin.module.get_submodule(str(result.params["target_layer"]))
-    kept: list[Tensor] = []
-    layer.register_forward_hook(lambda _m, _i, output: kept.append(output.detach().clone()))
-    twin(films.double())
-    is_last = kept[0].shape[1] == kept[0].shape[2] and kept[0].shape[3] != kept[0].shape[2]
-    features = kept[0].movedim(3, 1) if is_last else kept[0]
+    features, to_output = _read_layer(twin, result, films)
     n, _, height, width = features.shape
     cells = torch.zeros(n, 1, height, width, dtype=torch.float64)
     for row in range(height):
@@ -107,16 +121,34 @@ def check_cells(result: Explanation, classifier: Classifier, films: Tensor) -> f
             rise = features[:, :, row, column, None, None].expand_as(features)
             ends = []
             for sign in (1, -1):
-                moved = features + sign * _STEP * rise
-                output = moved.movedim(1, 3) if is_last else moved
-                handle = layer.register_forward_hook(lambda _m, _i, _o, put=output: put.clone())
+                moved = to_output(features + sign * _STEP * rise)
+                handle = layer.register_forward_hook(lambda _m, _i, _o, put=moved: put.clone())
                 with torch.no_grad():
                     ends.append(target_logit(twin, result.targets)(films))
                 handle.remove()
             cells[:, 0, row, column] = (ends[0] - ends[1]) / (2 * _STEP) / (height * width)
+    return miss(result.diagnostics["signed"], _enlarge(cells, films))
+
+
+def check_weighed_cells(result: Explanation, classifier: Classifier, films: Tensor) -> float:
+    """Compare Grad-CAM++ with its equations on the slopes of double precision."""
+    twin = in_double(classifier)
+    features, to_output = _read_layer(twin, result, films)
+    leaf = features.clone().requires_grad_()
+    layer = twin.module.get_submodule(str(result.params["target_layer"]))
+    handle = layer.register_forward_hook(lambda _m, _i, _o: to_output(leaf).clone())
+    (g,) = torch.autograd.grad(target_logit(twin, result.targets)(films).sum(), leaf)
+    handle.remove()
+    total = features.clamp(min=0).sum(dim=(2, 3), keepdim=True)
+    alpha = g**2 / (2 * g**2 + total * g.clamp(min=0) ** 3).clamp(min=1e-300)
+    weights = (alpha * g.clamp(min=0)).sum(dim=(2, 3), keepdim=True)
+    cells = (weights * features).sum(dim=1, keepdim=True)
+    return miss(result.diagnostics["signed"], _enlarge(cells, films))
+
+
+def _enlarge(cells: Tensor, films: Tensor) -> Tensor:
     size = (films.shape[-2], films.shape[-1])
-    expected = nn.functional.interpolate(cells, size=size, mode="bilinear")
-    return miss(result.diagnostics["signed"], expected)
+    return nn.functional.interpolate(cells, size=size, mode="bilinear")
 
 
 def check_smoothed(result: Explanation, classifier: Classifier, films: Tensor) -> float:
@@ -130,6 +162,26 @@ def check_smoothed(result: Explanation, classifier: Classifier, films: Tensor) -
         slopes.append(slope(function, noisy, films))
     found = (result.diagnostics["signed"] * films).sum(dim=(1, 2, 3))
     return miss(found, torch.stack(slopes).mean(dim=0))
+
+
+def check_sampled(result: Explanation, classifier: Classifier, films: Tensor) -> float:
+    """Compare GradientSHAP's sum with finite differences between its noisy films and baselines."""
+    function = target_logit(in_double(classifier), result.targets)
+    n, std = result.params["n_samples"], result.params["noise_std"]
+    generators = [torch.Generator().manual_seed(seed) for seed in result.seeds]
+    slopes = []
+    for k in range(n):
+        draws = [
+            (torch.randn(2, *films.shape[1:], generator=g), torch.rand((), generator=g))
+            for g in generators
+        ]
+        noise = torch.stack([draw for draw, _ in draws])
+        shares = torch.stack([share for _, share in draws]).view(-1, 1, 1, 1)
+        change = films + std * noise[:, 0] - std * noise[:, 1]
+        point = std * noise[:, 1] + (k + shares) / n * change
+        slopes.append(slope(function, point, change))
+    total = result.diagnostics["signed"].sum(dim=(1, 2, 3))
+    return miss(total, torch.stack(slopes).mean(dim=0))
 
 
 class _ReLU(torch.autograd.Function):
@@ -169,9 +221,11 @@ CHECKS: dict[str, tuple[str, Check]] = {
     "input_x_gradient": ("finite difference along the film", check_product),
     "smooth_grad": ("finite differences at the noisy films", check_smoothed),
     "integrated_gradients": ("finite differences at the path's points", check_path),
+    "gradient_shap": ("finite differences at its random points", check_sampled),
     "deep_lift": ("completeness", check_completeness),
-    "lrp": ("finite difference along the normalised film", check_normalised_product),
+    "lrp": ("sum of relevance, with what biases absorb", check_conservation),
     "grad_cam": ("finite differences of the layer", check_cells),
+    "grad_cam_pp": ("its equations in double precision", check_weighed_cells),
     "guided_backprop": ("a ReLU with that derivative", check_relu_rule),
     "deconvolution": ("a ReLU with that derivative", check_relu_rule),
 }

@@ -29,6 +29,8 @@ _SEARCH = {"grid_size": 8, "n_iterations": 4, "area_weight": 0.1}
 _PUBLISHED = {**_SEARCH, "n_iterations": 1, "n_steps": 4}
 _PARAMS: Mapping[str, Mapping[str, Any]] = {
     "integrated_gradients": {"n_steps": 20},
+    "extremal": {"grid_size": 8, "n_iterations": 8},
+    "gradient_shap": {"n_samples": 10},
     "smooth_grad": {"n_samples": 4},
     "area_path": {"grid_size": 8},
     "rise": {"n_masks": 40},

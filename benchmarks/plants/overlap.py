@@ -25,7 +25,7 @@ from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.records import SPLITS, Film
 from covid_debug.records_json import read_lines, write_lines
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.grad_cam import find_target_layer
+from covid_debug.saliency.feature_maps import find_target_layer
 from covid_debug.seeding import derive_seed
 from covid_debug.stages import Means, Request
 

@@ -17,14 +17,14 @@ from benchmarks.saliency.measure import GROUP, run_saliency_benchmark
 from benchmarks.saliency.paper import paper_markdown
 from benchmarks.saliency.rankings import SEARCHES, rank_searches
 from benchmarks.saliency.runs import MAX_BATCH, BenchFilms, BenchPlan
-from benchmarks.saliency.sanity import check_igos_pp
+from benchmarks.saliency.sanity import check_igos_pp, check_randomisation
 from benchmarks.saliency.tables import summarise, write_tables
 from covid_debug.artifacts import write_text_atomic
-from covid_debug.errors import InputContractError
+from covid_debug.errors import InputContractError, suggest
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import find_device
 from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
-from covid_debug.saliency.grad_cam import find_target_layer
+from covid_debug.saliency.feature_maps import find_target_layer
 from covid_debug.terminal import RunConsole
 
 PRESETS = ("igos_pp_published", "igos_plus_published", "igos_published", "mask_published")
@@ -44,6 +44,7 @@ class SaliencyBench:
         yardstick_grids: Grids at which the plain published algorithm runs, too.
         yardstick_films: At most so many films for it.
         ranking_films: Films of the table of searches and rankings; 0 leaves it out.
+        searches: Searches of that table; all where empty.
         seed: Run seed.
         paper: Lay the papers' numbers beside ours.
         sanity: Run the sanity checks of iGOS++.
@@ -58,6 +59,7 @@ class SaliencyBench:
     yardstick_grids: tuple[int, ...] = ()
     yardstick_films: int = 24
     ranking_films: int = 0
+    searches: tuple[str, ...] = ()
     seed: int = 0
     paper: bool = False
     sanity: bool = False
@@ -77,9 +79,11 @@ def bench_saliency(request: SaliencyBench, out: Path, console: RunConsole) -> st
         The Markdown tables.
 
     Raises:
-        InputContractError: If only one of classifier and films is named.
+        InputContractError: If only one of classifier and films is named, a search is unknown, or
+            searches are named and no table of them is asked for.
     """
     find_device(request.model.device)
+    _require_searches(request)
     if request.films.source is None and request.model.checkpoint is None:
         request = _with_phantoms(request, out / "phantom_model", console)
     if request.model.checkpoint is None:
@@ -116,6 +120,9 @@ def bench_saliency(request: SaliencyBench, out: Path, console: RunConsole) -> st
         text += "\n" + check_igos_pp(
             classifier, films, out, control=control, seed=request.seed, say=console.say
         )
+        text += "\n" + check_randomisation(
+            classifier, films, out, seed=request.seed, say=console.say
+        )
     write_text_atomic(out / "saliency.md", text)
     if request.gallery is not None:
         write_gallery(request.gallery, out, text, n_films=len(films.names))
@@ -131,6 +138,16 @@ def default_methods(classifier: Classifier) -> dict[str, dict[str, Any]]:
     return methods
 
 
+def _require_searches(request: SaliencyBench) -> None:
+    for name in request.searches:
+        if name not in SEARCHES:
+            raise InputContractError(
+                f"--search {name!r}: expected one of {', '.join(SEARCHES)}{suggest(name, SEARCHES)}"
+            )
+    if request.searches and not request.ranking_films:
+        raise InputContractError("--search: names searches of a table; give --rankings FILMS, too")
+
+
 def _rank(
     request: SaliencyBench,
     classifier: Classifier,
@@ -143,7 +160,7 @@ def _rank(
             classifier,
             films.pick(0, request.ranking_films),
             out / f"rankings-{grid}",
-            searches=tuple(SEARCHES),
+            searches=request.searches or tuple(SEARCHES),
             grid=grid,
             seed=request.seed,
             model_key=describe_weights(classifier),

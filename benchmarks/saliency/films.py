@@ -49,7 +49,8 @@ class FilmChoice:
 
     Attributes:
         source: A data set or a folder of images; None: phantoms.
-        split: Which films of a data set; settings are chosen on ``"train"`` or ``"val"`` only.
+        split: Which films of a data set, the test films where None; settings are chosen on
+            ``"train"`` or ``"val"`` only. A folder has no splits.
         target: Class to explain; each film's predicted class where None.
         n_films: At most so many, drawn by the seed.
     """
@@ -57,7 +58,7 @@ class FilmChoice:
     source: Path | None = None
     target: str | None = None
     n_films: int = 24
-    split: str = "test"
+    split: str | None = None
 
     def load(
         self, model: LoadedModel, out: Path, seed: int, console: RunConsole
@@ -74,14 +75,20 @@ class FilmChoice:
             The films and their views ``(N, S, S)``.
 
         Raises:
-            InputContractError: If the class is unknown or no film is named.
+            InputContractError: If the class or the split is unknown, a folder is to have a split,
+                or no film is named.
             CovidDebugError: If no film can be used.
         """
         if self.source is None:
             raise InputContractError("bench saliency: give --data DIR for this model")
-        split = next((one for one in SPLITS if one == self.split), None)
+        split = next((one for one in SPLITS if one == (self.split or "test")), None)
         if split is None:
             raise InputContractError(f"--split {self.split!r}: expected one of {', '.join(SPLITS)}")
+        if self.split is not None and not _is_data_set(self.source):
+            raise InputContractError(
+                f"--split {self.split!r}: {self.source} is a folder of images, which has no splits;"
+                " leave it out, or give a data set"
+            )
         names, patients, views = _collect(model.view, self.source, split, out, console)
         classes = model.classifier.class_names
         if self.target is not None and self.target not in classes:
@@ -113,10 +120,14 @@ def describe_weights(classifier: Classifier) -> str:
     return f"{sum(p.numel() for p in classifier.parameters())}-{total:.6f}"
 
 
+def _is_data_set(source: Path) -> bool:
+    return (source / "films.csv").is_file()
+
+
 def _collect(
     view: ViewSpec, source: Path, split: Split, out: Path, console: RunConsole
 ) -> tuple[list[str], list[str], Views]:
-    if (source / "films.csv").is_file():
+    if _is_data_set(source):
         filmset = load_filmset(source)
         chosen = filmset.select(split)
         views = load_views(filmset, chosen, view, out / "views")

@@ -1,16 +1,19 @@
-"""Sanity checks of iGOS++ on the benchmark's classifier and films.
+"""Sanity checks of iGOS++, and of several methods, on the benchmark's classifier and films.
 
 Joins the checks of ``covid_debug.evaluation.sanity`` with the explainer; computes nothing itself.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.saliency.runs import BenchFilms
 from benchmarks.tables import to_markdown, write_csv
+from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation import sanity
 from covid_debug.evaluation.deletion_insertion import (
     PerturbationProtocol,
@@ -19,11 +22,18 @@ from covid_debug.evaluation.deletion_insertion import (
 from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
+from covid_debug.saliency.base import Explainer
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
 Say = Callable[[str], None]
 N_FILMS = 8
+_DEPTHS = ("a quarter", "half", "three quarters", "all layers")
+RANDOMISED = (
+    "guided_backprop", "path_gradient", "grad_cam", "integrated_gradients", "lrp", "area_path",
+    "igos_pp",
+)  # fmt: skip
+"""Methods whose maps are compared with those of randomised models."""
 
 
 def check_igos_pp(
@@ -60,8 +70,7 @@ def check_igos_pp(
     def explain_own(model: Classifier) -> sanity.MapSample:
         """Explain the class whose logit falls most; a random model has no gap for another's."""
         seeds = [derive_seed(seed, name, "sanity") for name in names]
-        with evaluating(model), torch.no_grad():
-            own = (model(images) - model(blur_baseline(images))).argmax(dim=1)
+        own = find_own_classes(model, images)
         result = explainer.explain(model, images, own, seeds=seeds, scale="logit")
         return sanity.MapSample(result.saliency, result.diagnostics["void"])
 
@@ -98,6 +107,77 @@ def check_igos_pp(
     rows = [dict(zip(columns, line, strict=True)) for line in lines]
     write_csv(out / "sanity.csv", columns, rows)
     return f"### Sanity checks of igos_pp\n\n{to_markdown(rows)}"
+
+
+def check_randomisation(
+    classifier: Classifier, films: BenchFilms, out: Path, *, seed: int, say: Say
+) -> str:
+    """Compare maps of several methods with those of randomised models; ``sanity_methods.csv``.
+
+    A randomised model hardly answers the trained one's class: a map of that class may be void or
+    noise for this reason alone. So each method explains the trained model's class, and once more
+    the class whose logit falls most from film to blur in the randomised model itself.
+
+    Args:
+        classifier: The model.
+        films: The first eight are used.
+        out: Folder.
+        seed: Run seed.
+        say: Receives progress lines.
+
+    Returns:
+        A Markdown section.
+    """
+    images, targets = films.images[:N_FILMS], films.targets[:N_FILMS]
+    names = films.names[:N_FILMS]
+    rows: list[dict[str, str]] = []
+    for method in RANDOMISED:
+        explainer = build_explainer(method)
+        seeds = [derive_seed(seed, name, method) for name in names]
+        for what, choose in {
+            "the trained model's": lambda _: targets,
+            "each model's own": lambda model: find_own_classes(model, images),
+        }.items():
+            explain = partial(_sample, explainer, images, choose, seeds)
+            cells = _cascade(classifier, explain, seed)
+            rows.append({"method": method, "class": what, **cells})
+            say(f"sanity: {method}, {what} class")
+    write_csv(out / "sanity_methods.csv", list(rows[0]), rows)
+    return (
+        "### Maps of randomised models\n\nRank correlation with the trained model's map, logits;"
+        f" void maps left out and counted.\n\n{to_markdown(rows)}"
+    )
+
+
+def _sample(
+    explainer: Explainer[Any],
+    images: Tensor,
+    choose: Callable[[Classifier], Tensor],
+    seeds: Sequence[int],
+    model: Classifier,
+) -> sanity.MapSample:
+    result = explainer.explain(model, images, choose(model), seeds=seeds, scale="logit")
+    return sanity.MapSample(result.saliency, result.diagnostics["void"])
+
+
+def _cascade(classifier: Classifier, explain: sanity.Explain, seed: int) -> dict[str, str]:
+    try:
+        steps = sanity.randomise_cascading(classifier, explain, seed=seed, n_steps=len(_DEPTHS))
+    except CovidDebugError as error:
+        return dict.fromkeys(_DEPTHS, "refused") | {"down to": str(error)}
+    cells = {}
+    for depth, step in zip(_DEPTHS, steps, strict=True):
+        _, value, _ = _randomisation_line("", step)
+        n_void = int(step.void.sum())
+        cells[depth] = f"{value} ({n_void} void)" if n_void else value
+    return cells | {"down to": ", ".join(step.layer for step in steps)}
+
+
+def find_own_classes(model: Classifier, images: Tensor) -> Tensor:
+    """Return the class of each film whose logit falls most when the film is blurred."""
+    with evaluating(model), torch.no_grad():
+        falls: Tensor = model(images) - model(blur_baseline(images))
+        return falls.argmax(dim=1)
 
 
 def _randomisation_line(what: str, step: sanity.RandomisationStep) -> list[str]:

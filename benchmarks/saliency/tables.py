@@ -38,6 +38,7 @@ class BenchRow:
         peak_mb: MiB above the start.
         speedup: Yardstick's processor seconds over this method's (seconds on a GPU), medians on
             the common films.
+        fewer_evaluations: Yardstick's evaluations over this method's, means on the common films.
         deletion_difference: Mean of this minus yardstick on common films, with interval.
         insertion_difference: Likewise.
         void_reasons: How often each reason occurred.
@@ -55,6 +56,7 @@ class BenchRow:
     evaluations: float
     peak_mb: float
     speedup: float | None
+    fewer_evaluations: float | None
     deletion_difference: Estimate | None
     insertion_difference: Estimate | None
     void_reasons: Mapping[str, int]
@@ -69,7 +71,7 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
         ok = (run.void_reason == 0) & np.isfinite(run.deletion) & np.isfinite(run.insertion)
         zeros = np.zeros(int(ok.sum()))
         reference = yardsticks.get(run.grid)
-        speedup = deletion_difference = insertion_difference = None
+        speedup = fewer_evaluations = deletion_difference = insertion_difference = None
         if reference is not None and run is not reference:
             both = ok & (reference.void_reason == 0)
             if both.any():
@@ -77,6 +79,9 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
                     np.median(reference.cpu_seconds[both]) / np.median(run.cpu_seconds[both])
                     if films.images.device.type == "cpu"
                     else np.median(reference.seconds[both]) / np.median(run.seconds[both])
+                )
+                fewer_evaluations = float(
+                    reference.evaluations[both].mean() / run.evaluations[both].mean()
                 )
                 deletion_difference = paired_bootstrap_difference(
                     reference.deletion[both], run.deletion[both], patients[both], seed=seed
@@ -103,6 +108,7 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
                 evaluations=float(run.evaluations[ok].mean()) if ok.any() else float("nan"),
                 peak_mb=run.peak_mb,
                 speedup=speedup,
+                fewer_evaluations=fewer_evaluations,
                 deletion_difference=deletion_difference,
                 insertion_difference=insertion_difference,
                 void_reasons={
@@ -144,6 +150,9 @@ def _to_cells(row: BenchRow) -> dict[str, object]:
         "evaluations_per_map": f"{row.evaluations:.1f}",
         "peak_mb": f"{row.peak_mb:.0f}",
         "speedup": "" if row.speedup is None else f"{row.speedup:.1f}",
+        "fewer_evaluations": (
+            "" if row.fewer_evaluations is None else f"{row.fewer_evaluations:.1f}"
+        ),
         **_interval("deletion_difference", row.deletion_difference),
         **_interval("insertion_difference", row.insertion_difference),
         "n_pairs": "" if pair is None else pair.n,
@@ -185,6 +194,9 @@ def _to_line(row: BenchRow) -> dict[str, str]:
         "evaluations": f"{row.evaluations:.0f}",
         "MiB": f"{row.peak_mb:.0f}",
         "faster than published": "" if row.speedup is None else f"{row.speedup:.1f}x",
+        "fewer evaluations": (
+            "" if row.fewer_evaluations is None else f"{row.fewer_evaluations:.1f}x"
+        ),
         "deletion difference": format_estimate(row.deletion_difference, sign=True),
         "insertion difference": format_estimate(row.insertion_difference, sign=True),
     }

@@ -6,9 +6,9 @@ One record a film (``verdicts.jsonl``), the films left out (``not_audited.jsonl`
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ MAPS_NAME = "maps"
 Chosen = Literal["suspected", "control"]
 """Why a film is explained."""
 _AGAIN = "make the audit again"
+_METHOD_OF_VERSION_1 = "igos_pp"  # the only one; its maps lie in the folder itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class AuditedFilm:
         baseline: What stood for "nothing": ``"blur"``, ``"black"``, ``"gray"`` or ``"white"``.
         n_border_matched: Nulls at the text's own distance to the border.
         text_suffices: Whether the text alone makes the baseline the target class.
-        saliency: What its map says, None without a map.
+        maps: What its maps say, by method in the audit's order.
+        no_maps: Why a method that was asked made no map, by method.
         explained_because: Why the film was explained, None where it was not.
         verdict: Verdict.
         direction: Which way the text pushes.
@@ -154,7 +156,8 @@ class AuditedFilm:
     baseline: str
     n_border_matched: int
     text_suffices: bool | None
-    saliency: SaliencyEvidence | None
+    maps: Mapping[str, SaliencyEvidence] = field(default_factory=dict)
+    no_maps: Mapping[str, str] = field(default_factory=dict)
     explained_because: Chosen | None
     verdict: Verdict
     direction: Direction
@@ -246,7 +249,8 @@ class AuditSummary:
         n_text_alone_suffices: Films whose text alone makes the baseline their class.
         by_label: True class -> verdict -> films.
         by_source: Source -> verdict -> films.
-        saliency: ``"suspected"`` and ``"control"`` -> what their maps say.
+        maps: Method, in the audit's order -> ``"suspected"`` and ``"control"`` -> what their maps
+            by it say.
         groups: Predictions by class, source and recognised text, with upper bounds.
         baselines: Class -> what stood for "nothing" on films predicted as it.
         baseline_answers: What may stand for "nothing" -> what the model says of it.
@@ -267,7 +271,7 @@ class AuditSummary:
     n_text_alone_suffices: int
     by_label: Mapping[str, Mapping[str, int]]
     by_source: Mapping[str, Mapping[str, int]]
-    saliency: Mapping[str, MapCounts]
+    maps: Mapping[str, Mapping[str, MapCounts]] = field(default_factory=dict)
     groups: AuditGroups = field(default_factory=AuditGroups)
     baselines: Mapping[str, str] = field(default_factory=dict)
     baseline_answers: Mapping[str, BaselineAnswers] = field(default_factory=dict)
@@ -289,13 +293,21 @@ class Audit:
     summary: AuditSummary
     not_audited: tuple[NotAudited, ...] = ()
 
-    def load_map(self, image_id: str) -> NDArray[np.float32] | None:
-        """Return the saliency map of a film, ``(S, S)``, or None where none was made.
+    @property
+    def map_methods(self) -> tuple[str, ...]:
+        """Methods by which films were explained, in the audit's order."""
+        return tuple(self.summary.maps)
+
+    def load_map(self, image_id: str, method: str) -> NDArray[np.float32] | None:
+        """Return a film's saliency map by one method, ``(S, S)``, or None where none was made.
 
         Raises:
             ArtifactError: If the file is broken.
         """
-        path = self.path / MAPS_NAME / f"{image_id}.npy"
+        name = f"{image_id}.npy"
+        path = self.path / MAPS_NAME / method / name
+        if not path.is_file() and method == _METHOD_OF_VERSION_1:
+            path = self.path / MAPS_NAME / name
         if not path.is_file():
             return None
         try:
@@ -304,20 +316,24 @@ class Audit:
             raise ArtifactError(f"{path}: is not a saliency map; {_AGAIN}") from error
 
 
-def write_audit(folder: Path, audit: Audit, maps: Mapping[str, NDArray[np.float16]]) -> None:
+def write_audit(
+    folder: Path, audit: Audit, maps: Mapping[str, Mapping[str, NDArray[np.float16]]]
+) -> None:
     """Write the files of an audit into a folder that is being filled.
 
     Args:
         folder: The artifact's draft.
         audit: What to write; its own ``path`` is not looked at.
-        maps: ``image_id`` -> map, ``(S, S)``.
+        maps: Method -> ``image_id`` -> map, ``(S, S)``.
     """
     write_lines(folder / VERDICTS_NAME, audit.films)
     write_lines(folder / EXCLUDED_NAME, audit.not_audited)
     write_record(folder / SUMMARY_NAME, audit.summary, ascii_only=False)
     (folder / MAPS_NAME).mkdir()
-    for image_id, saliency in maps.items():
-        np.save(folder / MAPS_NAME / f"{image_id}.npy", saliency)
+    for method, by_film in maps.items():
+        (folder / MAPS_NAME / method).mkdir()
+        for image_id, saliency in by_film.items():
+            np.save(folder / MAPS_NAME / method / f"{image_id}.npy", saliency)
 
 
 def load_audit(folder: Path) -> Audit:
@@ -333,11 +349,41 @@ def load_audit(folder: Path) -> Audit:
         ArtifactError: If the artifact is missing, broken, of another kind or of a newer
             covid_debug.
     """
-    read_manifest(folder, kind=AUDIT_KIND)
-    line = "has a line that is not a verdict"
-    return Audit(
-        folder,
-        read_lines(folder / VERDICTS_NAME, AuditedFilm, broken=line, remedy=_AGAIN),
-        read_record(folder / SUMMARY_NAME, AuditSummary, broken="is not readable", remedy=_AGAIN),
-        read_lines(folder / EXCLUDED_NAME, NotAudited, broken="is not readable", remedy=_AGAIN),
+    version = read_manifest(folder, kind=AUDIT_KIND).get("schema_version", 1)
+    films = _read_films(folder, AuditedFilm)
+    summary = _read_summary(folder, AuditSummary)
+    if int(version) == 1:
+        method = _METHOD_OF_VERSION_1
+        maps = [old.saliency for old in _read_films(folder, _FilmOfVersion1)]
+        films = tuple(
+            film if saliency is None else replace(film, maps={method: saliency})
+            for film, saliency in zip(films, maps, strict=True)
+        )
+        counts = _read_summary(folder, _SummaryOfVersion1).saliency
+        summary = replace(summary, maps={method: counts})
+    left_out = read_lines(
+        folder / EXCLUDED_NAME, NotAudited, broken="is not readable", remedy=_AGAIN
     )
+    return Audit(folder, films, summary, left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _FilmOfVersion1:
+    saliency: SaliencyEvidence | None
+
+
+@dataclass(frozen=True, slots=True)
+class _SummaryOfVersion1:
+    saliency: Mapping[str, MapCounts]
+
+
+_Record = TypeVar("_Record")
+
+
+def _read_films(folder: Path, kind: type[_Record]) -> tuple[_Record, ...]:
+    line = "has a line that is not a verdict"
+    return read_lines(folder / VERDICTS_NAME, kind, broken=line, remedy=_AGAIN)
+
+
+def _read_summary(folder: Path, kind: type[_Record]) -> _Record:
+    return read_record(folder / SUMMARY_NAME, kind, broken="is not readable", remedy=_AGAIN)

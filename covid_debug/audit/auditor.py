@@ -29,10 +29,9 @@ from covid_debug.imaging.masks import Mask
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.models.parallel import ParallelPredictor, single_core_threads
-from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.base import Explainer
 from covid_debug.seeding import derive_seed
 
-METHOD = "igos_pp"
 GROUP = 8
 """Films that are priced first, and films explained together."""
 
@@ -64,7 +63,7 @@ class Auditor:
         self._subject, self._params = subject, params
         self._n_workers = n_workers
         self._predict = ParallelPredictor(self._classifier, n_workers, max_batch=params.max_batch)
-        self._explainer = build_explainer(METHOD, grid_size=params.grid_size, **params.igos)
+        self._explainers = params.build_explainers()
 
     def choose_baselines(self, views: Views, probabilities: NDArray[np.float32]) -> ChosenBaselines:
         """Choose for each predicted class what this model does not itself take for it."""
@@ -84,7 +83,7 @@ class Auditor:
             cases: All films to audit; the first ones get their evidence here, for good.
 
         Returns:
-            Cost of one film and of one map, from a group, so that batching is priced in.
+            Cost of one film and of its maps, from a group, so that batching is priced in.
         """
         group = cases[:GROUP]
         if not group:
@@ -95,23 +94,34 @@ class Auditor:
         usable = [case for case in group if case.error is None][:_WARM_UP_MAPS]
         if not usable or not self._params.max_explained:
             return prices
-        n_iterations = self._explainer.params.n_iterations
-        first_s, first_n = self._time_maps(usable, 1)
-        if n_iterations == 1:
-            return replace(prices, map_s=first_s, map_evaluations=first_n)
-        n_more = min(3, n_iterations)
-        more_s, more_n = self._time_maps(usable, n_more)
-        factor = (n_iterations - 1) / (n_more - 1)
+        priced = [self._price_map(usable, method) for method in self._explainers]
         return replace(
             prices,
-            map_s=first_s + max(0.0, more_s - first_s) * factor,
-            map_evaluations=round(first_n + max(0, more_n - first_n) * factor),
+            map_s=sum(seconds for seconds, _ in priced),
+            map_evaluations=sum(n for _, n in priced),
         )
 
-    def _time_maps(self, group: Sequence[Case], n_iterations: int) -> tuple[float, int]:
-        short = type(self._explainer)(replace(self._explainer.params, n_iterations=n_iterations))
+    def _price_map(self, usable: Sequence[Case], method: str) -> tuple[float, int]:
+        explainer = self._explainers[method]
+        n_iterations = getattr(explainer.params, "n_iterations", None)
+        if n_iterations is None:  # nothing to shorten
+            return self._time_maps(usable[:1], method, explainer)
+        first_s, first_n = self._time_maps(usable, method, _shorten(explainer, 1))
+        if n_iterations == 1:
+            return first_s, first_n
+        n_more = min(3, n_iterations)
+        more_s, more_n = self._time_maps(usable, method, _shorten(explainer, n_more))
+        factor = (n_iterations - 1) / (n_more - 1)
+        return (
+            first_s + max(0.0, more_s - first_s) * factor,
+            round(first_n + max(0, more_n - first_n) * factor),
+        )
+
+    def _time_maps(
+        self, group: Sequence[Case], method: str, explainer: Explainer[Any]
+    ) -> tuple[float, int]:
         start = time.perf_counter()
-        outcomes = self._explain_group(group, short).values()
+        outcomes = self._explain_group(group, method, explainer).values()
         n_evaluations = [item[0].n_evaluations for item in outcomes if not isinstance(item, str)]
         duration_s = (time.perf_counter() - start) / len(group)
         return duration_s, max(n_evaluations, default=0)
@@ -181,21 +191,20 @@ class Auditor:
         for start in range(0, len(cases), GROUP):
             yield cases[start : start + GROUP]
 
-    def explain(self, group: Sequence[Case]) -> dict[str, Explained]:
+    def explain(self, group: Sequence[Case], method: str) -> dict[str, Explained]:
         """Explain films together; where that fails, one by one.
 
         Args:
             group: Films with evidence, of :meth:`iter_groups`.
+            method: One of the audit's methods.
 
         Returns:
             ``image_id`` -> evidence and map, or the error.
         """
-        return self._explain_group(group, self._explainer)
+        return self._explain_group(group, method, self._explainers[method])
 
     def _explain_group(
-        self,
-        group: Sequence[Case],
-        explainer: Any,  # noqa: ANN401
+        self, group: Sequence[Case], method: str, explainer: Explainer[Any]
     ) -> dict[str, Explained]:
         try:
             results = explain_films(
@@ -207,7 +216,7 @@ class Auditor:
                 ),
                 np.stack([self._mark_text(case) for case in group]),
                 [case.target for case in group],
-                [derive_seed(case.seed, METHOD) for case in group],
+                [derive_seed(case.seed, method) for case in group],
                 max_batch=self._params.max_batch,
             )
         except FILM_OR_MODEL_ERRORS as error:
@@ -215,9 +224,13 @@ class Auditor:
                 return {group[0].film.image_id: str(error)}
             merged: dict[str, Explained] = {}
             for case in group:
-                merged |= self._explain_group([case], explainer)
+                merged |= self._explain_group([case], method, explainer)
             return merged
         return {case.film.image_id: result for case, result in zip(group, results, strict=True)}
+
+
+def _shorten(explainer: Explainer[Any], n_iterations: int) -> Explainer[Any]:
+    return type(explainer)(replace(explainer.params, n_iterations=n_iterations))
 
 
 def gather_evidence(

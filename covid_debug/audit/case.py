@@ -4,7 +4,7 @@ Owns no decision and no file.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from covid_debug.audit.artifact import AuditedFilm, Chosen, Interventions, LogOdds, SaliencyEvidence
 from covid_debug.audit.verdicts import Conclusion, Evidence, Significance
 from covid_debug.records import Film, RegionKind
+from covid_debug.saliency.naming import title_of
 
 Explained = tuple[SaliencyEvidence, NDArray[np.float16]] | str
-"""Evidence and map of a film, or why it has none."""
+"""Evidence and map of a film by one method, or why it has none."""
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ def to_audited_film(
     *,
     class_names: Sequence[str],
     chosen: Chosen | None,
-    explained: Explained | None,
+    explained: Mapping[str, Explained],
 ) -> AuditedFilm:
     """Return the record of one film.
 
@@ -71,19 +72,24 @@ def to_audited_film(
         significance: Its p- and q-values.
         class_names: Classes of the model.
         chosen: Why the film was explained, or None.
-        explained: Its map, or why it has none, or None where none was asked for.
+        explained: Method -> its map, or why it has none; empty where none was asked for.
 
     Returns:
         The record, numbers rounded to six digits.
     """
     film, item = case.film, case.evidence
-    reasons = list(decision.reasons)
-    saliency = None
-    if isinstance(explained, str):
-        reasons.append(f"no map: {explained}")
-    elif explained is not None:
-        saliency = _round_evidence(explained[0])
-        reasons.append(_describe_map(explained[0]))
+    maps = {
+        method: _round_evidence(found[0])
+        for method, found in explained.items()
+        if not isinstance(found, str)
+    }
+    no_maps = {method: found for method, found in explained.items() if isinstance(found, str)}
+    of_maps = [
+        _describe_map(method, maps[method])
+        if method in maps
+        else f"no {title_of(method)} map: {no_maps[method]}"
+        for method in explained
+    ]
     return AuditedFilm(
         image_id=film.image_id,
         path=film.path,
@@ -106,13 +112,14 @@ def to_audited_film(
         baseline=case.baseline,
         n_border_matched=case.n_border_matched,
         text_suffices=None if item is None else item.is_sufficient,
-        saliency=saliency,
+        maps=maps,
+        no_maps=no_maps,
         explained_because=chosen,
         verdict=decision.verdict,
         direction=decision.direction,
         p_value=_round(significance.p),
         q_value=_round(significance.q),
-        reasons=tuple(reasons),
+        reasons=(*decision.reasons, *of_maps),
         error=case.error,
         contents=case.contents,
         kinds=case.kinds,
@@ -150,12 +157,13 @@ def _round_evidence(evidence: SaliencyEvidence) -> SaliencyEvidence:
     )
 
 
-def _describe_map(evidence: SaliencyEvidence) -> str:
+def _describe_map(method: str, evidence: SaliencyEvidence) -> str:
+    title = title_of(method)
     if evidence.void:
-        return f"the iGOS++ map is void: {evidence.void_reason}"
+        return f"the {title} map is void: {evidence.void_reason}"
     enrichment = "no" if evidence.enrichment is None else f"{evidence.enrichment:.1f} times the"
     return (
-        f"iGOS++: {enrichment} area share of saliency in text; top 6 % revealed gives p"
+        f"{title}: {enrichment} area share of saliency in text; top 6 % revealed gives p"
         f" {evidence.insertion_top6:.2f}, top 12 % removed gives p {evidence.deletion_top12:.2f}"
     )
 

@@ -1,4 +1,4 @@
-"""iGOS++ maps of audited films and what they say about the text.
+"""Maps of audited films and what they say about the text.
 
 Owns the numbers read from a map. How a map is made belongs to :mod:`covid_debug.saliency`.
 """
@@ -15,19 +15,20 @@ from covid_debug.evaluation.deletion_insertion import rank_units
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.perturbation.compose import compose
-from covid_debug.saliency.base import Explainer, explain_void_reason
+from covid_debug.saliency.base import Explainer, Explanation, explain_void_reason
 from covid_debug.saliency.ranking import Ranking
+from covid_debug.shapes import Saliency
 
 INSERTED_SHARE = 0.06
 """Most salient pixels that restore the class in the case study's Fig. 6."""
 DELETED_SHARE = 0.12
 """Most salient pixels whose removal loses the class in the case study's Fig. 6."""
 REGION_RANKING: Ranking = "mask_then_gradient"
-"""What chooses these pixels.
+"""What chooses these pixels where more cells of a mask are equal than the larger region holds.
 
 Many masks move fewer than 12 % of them. The rest of the region is then taken where the search's
 gradient is largest: raster order would take it from the top of the film, where markers stand. Mass
-and enrichment measure the mask alone.
+and enrichment measure the map alone.
 """
 
 
@@ -63,9 +64,7 @@ def explain_films(
     explanation = explainer.explain(
         classifier, images, classes, seeds=seeds, baseline=baseline, max_batch=max_batch
     )
-    has_mask = explanation.keep_mask is not None and explanation.path_gradient is not None
-    region = explanation.rank(REGION_RANKING) if has_mask else explanation.saliency
-    ranks = rank_units(region.flatten(1)).view(images.shape)
+    ranks = rank_units(_order_pixels(explanation).flatten(1)).view(images.shape)
     n_pixels = images.shape[-2] * images.shape[-1]
     is_top6 = (ranks < round(INSERTED_SHARE * n_pixels)).to(images.dtype)
     is_top12 = (ranks < round(DELETED_SHARE * n_pixels)).to(images.dtype)
@@ -94,6 +93,16 @@ def explain_films(
         )
         results.append((evidence, saliency.astype(np.float16)))
     return results
+
+
+def _order_pixels(explanation: Explanation) -> Saliency:
+    mask = explanation.keep_mask
+    if mask is None or explanation.path_gradient is None:
+        return explanation.saliency
+    is_tied = mask.flatten(1).sort(dim=1).values.diff(dim=1) == 0
+    has_ties = is_tied.float().mean(dim=1) > DELETED_SHARE
+    by_both = explanation.rank(REGION_RANKING)
+    return torch.where(has_ties.view(-1, 1, 1, 1), by_both, explanation.saliency)
 
 
 def measure_enrichment(

@@ -112,7 +112,7 @@ def audit_filmset(
         for case in chain(todo[:GROUP], auditor.intervene_on(todo[GROUP:])):
             kept.add(case)
             n_done += 1
-            report(n_done, len(cases) + plan.n_explained)
+            report(n_done, len(cases) + plan.n_explained * len(params.map_methods))
         significances = judge_significance([case.evidence for case in cases])
         decisions = [
             _decide(case, significance, params)
@@ -127,7 +127,10 @@ def audit_filmset(
             auditor,
             kept,
             [case for case in cases if case.film.image_id in chosen],
-            lambda n_maps: report(len(cases) + n_maps, len(cases) + len(chosen)),
+            params.map_methods,
+            lambda n_maps: report(
+                len(cases) + n_maps, len(cases) + len(chosen) * len(params.map_methods)
+            ),
         )
     audited = tuple(
         to_audited_film(
@@ -136,7 +139,7 @@ def audit_filmset(
             significance,
             class_names=classifier.class_names,
             chosen=chosen.get(case.film.image_id),
-            explained=explained.get(case.film.image_id),
+            explained=explained.get(case.film.image_id, {}),
         )
         for case, decision, significance in zip(cases, decisions, significances, strict=True)
     )
@@ -160,10 +163,11 @@ def audit_filmset(
         target_index=None if name is None else target_index(classifier.class_names, name),
         strong_drop=params.strong_drop,
         seed=derive_seed(run_seed, "audit_summary"),
+        map_methods=params.map_methods,
         baseline_answers=baselines.answers,
     )
     result = Audit(out, audited, summary, left_out)
-    arrays = {name: found[1] for name, found in explained.items() if not isinstance(found, str)}
+    arrays = {method: _pick_maps(explained, method) for method in params.map_methods}
     parameters = {"params": params, "run_seed": run_seed}
     device = describe_device(classifier.device)
     with write_artifact(
@@ -177,17 +181,32 @@ def audit_filmset(
 
 
 def _explain(
-    auditor: Auditor, kept: FinishedFilms, cases: Sequence[Case], tell: Callable[[int], None]
-) -> dict[str, Explained]:
-    explained: dict[str, Explained] = {}
+    auditor: Auditor,
+    kept: FinishedFilms,
+    cases: Sequence[Case],
+    methods: Sequence[str],
+    tell: Callable[[int], None],
+) -> dict[str, dict[str, Explained]]:
+    explained: dict[str, dict[str, Explained]] = {case.film.image_id: {} for case in cases}
+    n_maps = 0
     for group in auditor.iter_groups(cases):
-        maps = kept.restore_maps(group)
-        if maps is None:
-            maps = auditor.explain(group)
-            kept.add_maps(maps)
-        explained |= maps
-        tell(len(explained))
+        for method in methods:
+            maps = kept.restore_maps(group, method)
+            if maps is None:
+                maps = auditor.explain(group, method)
+                kept.add_maps(maps, method)
+            for image_id, found in maps.items():
+                explained[image_id][method] = found
+            n_maps += len(maps)
+            tell(n_maps)
     return explained
+
+
+def _pick_maps(
+    explained: Mapping[str, Mapping[str, Explained]], method: str
+) -> dict[str, NDArray[np.float16]]:
+    picked = {image_id: by_method[method] for image_id, by_method in explained.items()}
+    return {name: found[1] for name, found in picked.items() if not isinstance(found, str)}
 
 
 def _log_odds_by_class(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:

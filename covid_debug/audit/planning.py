@@ -4,7 +4,7 @@ Owns the parameters, the choice of films and the budget; it neither changes a pi
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -27,10 +27,20 @@ from covid_debug.records import (
     RegionKind,
     TextRegion,
 )
+from covid_debug.saliency.base import Explainer
+from covid_debug.saliency.catalog import EXPLAINERS, build_explainer
+from covid_debug.saliency.naming import join_titles
 from covid_debug.seeding import derive_seed
 
 Views = NDArray[np.uint8]
 Detect = Callable[[Sequence[Views]], Sequence[Sequence[TextRegion]]]
+
+MAP_METHODS = ("igos_pp", "path_gradient")
+"""What explains a film unless the user says otherwise: iGOS++, and the map to show beside it.
+
+The first one's numbers stand in ``flags.csv``, and its map lies on the film when a report opens.
+"""
+_TUNED = "igos_pp"  # what AuditParams.igos is for
 
 N_SINGLE_VIEWS = 3
 """Intervened views of a film besides its nulls: text removed, text revealed, blurred."""
@@ -53,10 +63,11 @@ class AuditParams:
         dilation_px: Growth of text regions in film pixels, for anti-aliased edges and halos.
         method: Fill of removed pixels, see :func:`covid_debug.imaging.inpainting.inpaint`.
         radius_px: Reach of the fill in film pixels.
-        max_explained: Most films that get an iGOS++ map.
+        max_explained: Most films that get maps.
         control_share: Share of ``max_explained`` kept for films without suspicion, drawn by seed.
-        grid_size: Cells of the iGOS++ mask in both directions.
-        igos: Further fields of ``IGOSPPParams``.
+        grid_size: Cells of the maps in both directions, for methods that have a grid.
+        igos: Further fields of ``IGOSPPParams``, for ``igos_pp``.
+        map_methods: Names in the catalogue of explainers; each makes a map of every chosen film.
         baselines: What may stand for "nothing", best first; for each class the first one is used
             that this model does not itself take for the class, see
             :func:`covid_debug.audit.baselines.choose_baselines`.
@@ -77,6 +88,7 @@ class AuditParams:
     control_share: float = 0.2
     grid_size: int = 32
     igos: Mapping[str, Any] = field(default_factory=dict)
+    map_methods: tuple[str, ...] = MAP_METHODS
     baselines: tuple[str, ...] = ("blur", "black", "white")
     max_batch: int = 64
     kinds: tuple[RegionKind, ...] = TEXT_KINDS
@@ -86,7 +98,7 @@ class AuditParams:
 
         Raises:
             InputContractError: If a value is out of range.
-            CatalogError: If the fill or a baseline is unknown.
+            CatalogError: If the fill, a baseline or a method of the maps is unknown.
         """
         FILLS[self.method]
         for kind in self.baselines:
@@ -95,6 +107,7 @@ class AuditParams:
             raise InputContractError("AuditParams: baselines is empty; expected at least 'blur'")
         if "grid_size" in self.igos:
             raise InputContractError("AuditParams: igos holds grid_size; set grid_size beside igos")
+        self._check_map_methods()
         check_range(self, "[0, 1]", "alpha", "min_drop", "strong_drop", "control_share")
         check_range(self, "[4, inf)", "n_nulls")
         check_range(self, "[2, inf)", "grid_size")
@@ -105,6 +118,35 @@ class AuditParams:
                 f"AuditParams: kinds are {', '.join(self.kinds) or 'empty'}; expected some of"
                 f" {', '.join(REGION_KINDS)}"
             )
+
+    def _check_map_methods(self) -> None:
+        for method in self.map_methods:
+            EXPLAINERS[method]
+        if not self.map_methods or len(set(self.map_methods)) < len(self.map_methods):
+            raise InputContractError(
+                f"AuditParams: map_methods are {', '.join(self.map_methods) or 'empty'}; expected"
+                " each name once, and at least one (max_explained 0 makes no maps)"
+            )
+        if self.igos and _TUNED not in self.map_methods:
+            raise InputContractError(
+                f"AuditParams: igos is set and map_methods lacks {_TUNED}; add it or drop igos"
+            )
+
+    def build_explainers(self) -> dict[str, Explainer[Any]]:
+        """Return what makes the maps, by method.
+
+        Raises:
+            ConfigError: If ``igos`` holds what is no field of the method.
+            InputContractError: If one of its values is out of range.
+        """
+        built = {}
+        for method in self.map_methods:
+            known = {item.name for item in fields(EXPLAINERS[method].params)}
+            chosen = dict(self.igos) if method == _TUNED else {}
+            if "grid_size" in known:
+                chosen["grid_size"] = self.grid_size
+            built[method] = build_explainer(method, **chosen)
+        return built
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +198,8 @@ class AuditPlan:
         n_films: Films asked for.
         n_predicted: Films predicted as an audited class.
         n_audited: Of them, films with text inside the model's view.
-        n_explained: Films that get an iGOS++ map, at most.
+        n_explained: Films that get maps, at most.
+        map_methods: What makes a map of each.
         n_evaluations: Images passed through the model in this stage and the following.
         duration_s: Estimated seconds, from a measured warm-up.
         target_class: Audited class; None for all.
@@ -167,6 +210,7 @@ class AuditPlan:
     n_predicted: int
     n_audited: int
     n_explained: int
+    map_methods: tuple[str, ...]
     n_evaluations: int
     duration_s: float
     target_class: str | None
@@ -174,16 +218,17 @@ class AuditPlan:
     def describe(self) -> tuple[str, ...]:
         """Return the plan in lines for the terminal."""
         price = f"{self.n_evaluations:,} model evaluations, about {self.duration_s:.0f} s"
+        by = join_titles(self.map_methods)
         if self.stage == "explanations":
-            return (f"iGOS++ maps for {self.n_explained} of {self.n_audited} films: {price}",)
+            return (f"maps by {by} of {self.n_explained} of {self.n_audited} films: {price}",)
         predicted = "get a prediction"
         if self.target_class is not None:
             predicted = f"are predicted {self.target_class}"
         return (
             f"{self.n_predicted} of {self.n_films} films {predicted};"
             f" {self.n_audited} of them have text inside the model's view",
-            f"text interventions on {self.n_audited} films, then at most {self.n_explained}"
-            f" iGOS++ maps: {price}",
+            f"text interventions on {self.n_audited} films, then maps by {by} of at most"
+            f" {self.n_explained}: {price}",
         )
 
 
@@ -193,8 +238,8 @@ class Prices:
 
     Attributes:
         film_s: Seconds of all interventions on one film.
-        map_s: Seconds of one iGOS++ map.
-        map_evaluations: Model evaluations of one map.
+        map_s: Seconds of its maps, by all methods together.
+        map_evaluations: Model evaluations of its maps.
     """
 
     film_s: float = 0.0
@@ -281,8 +326,8 @@ def plan_audit(
     Args:
         selection: Chosen films.
         params: How they are audited.
-        prices: Measured cost of one film and one map.
-        n_to_explain: Films that get a map; None before the interventions are known, which gives
+        prices: Measured cost of one film and of its maps.
+        n_to_explain: Films that get maps; None before the interventions are known, which gives
             the upper bound.
 
     Returns:
@@ -301,6 +346,7 @@ def plan_audit(
         n_predicted=selection.n_predicted,
         n_audited=n_audited,
         n_explained=n_maps,
+        map_methods=params.map_methods,
         n_evaluations=n_evaluations,
         duration_s=duration_s,
         target_class=params.target_class,
@@ -310,7 +356,7 @@ def plan_audit(
 def choose_explained(
     suspicion: Mapping[str, float], unsuspected: Sequence[str], params: AuditParams, run_seed: int
 ) -> dict[str, Chosen]:
-    """Spend the budget of maps: suspects by strength, and a seeded control sample.
+    """Spend the budget of explained films: suspects by strength, and a seeded control sample.
 
     Args:
         suspicion: ``image_id`` -> strength, for films where the interventions say that text may

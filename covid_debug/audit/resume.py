@@ -23,7 +23,7 @@ from covid_debug.journal import Journal
 from covid_debug.models.classifier import Classifier
 from covid_debug.records_json import parse_plain, to_plain
 
-_VERSION = 2  # of what is computed for a film
+_VERSION = 3  # of what is computed for a film
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,11 @@ class FinishedFilms:
             value = _Answers(case.evidence, case.text_area_share, case.n_border_matched)
             self._journal.add({"name": f"film {case.film.image_id}", "value": to_plain(value)})
 
-    def restore_maps(self, group: Sequence[Case]) -> dict[str, Explained] | None:
-        """Return the maps of films that are explained together, or None if one is missing."""
+    def restore_maps(self, group: Sequence[Case], method: str) -> dict[str, Explained] | None:
+        """Return a method's maps of films explained together, or None if one is missing."""
         found: dict[str, Explained] = {}
         for case in group:
-            name = f"map {case.film.image_id}"
+            name = _name_map(case.film.image_id, method)
             if name not in self._journal:
                 return None
             kept = parse_plain(self._journal[name]["value"], _Map)
@@ -89,17 +89,22 @@ class FinishedFilms:
             found[case.film.image_id] = (kept.evidence, pixels.reshape(-1, kept.side))
         return found
 
-    def add_maps(self, explained: dict[str, Explained]) -> None:
-        """Keep the maps of films that were explained together."""
+    def add_maps(self, explained: dict[str, Explained], method: str) -> None:
+        """Keep a method's maps of films that were explained together."""
         for image_id, result in explained.items():
             if not isinstance(result, str):
                 evidence, saliency = result
                 value = _Map(evidence, saliency.shape[1], _encode(saliency))
-                self._journal.add({"name": f"map {image_id}", "value": to_plain(value)})
+                name = _name_map(image_id, method)
+                self._journal.add({"name": name, "value": to_plain(value)})
 
     def discard(self) -> None:
         """Delete the file, once the artifact stands."""
         self._journal.path.unlink(missing_ok=True)
+
+
+def _name_map(image_id: str, method: str) -> str:
+    return f"map {method} {image_id}"
 
 
 def _encode(saliency: NDArray[np.float16]) -> str:

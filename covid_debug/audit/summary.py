@@ -16,6 +16,7 @@ from covid_debug.audit.artifact import (
     BaselineAnswers,
     MapCounts,
     NotAudited,
+    SaliencyEvidence,
 )
 from covid_debug.audit.groups import NO_TEXT, OUTSIDE, Prediction, group_predictions
 from covid_debug.audit.verdicts import Verdict
@@ -31,6 +32,7 @@ def summarise_audit(
     target_index: int | None,
     strong_drop: float,
     seed: int,
+    map_methods: Sequence[str] = (),
     baseline_answers: Mapping[str, BaselineAnswers] | None = None,
 ) -> AuditSummary:
     """Summarise an audit.
@@ -43,6 +45,7 @@ def summarise_audit(
         target_index: Its index in the model; None for all.
         strong_drop: Fall of the probability from which on a prediction rests on text.
         seed: Seed of the bootstrap.
+        map_methods: Methods by which films were explained.
         baseline_answers: What the model says where everything is removed.
 
     Returns:
@@ -78,9 +81,14 @@ def summarise_audit(
             name: _count_verdicts([film for film in films if film.source == name])
             for name in sorted({film.source for film in films})
         },
-        saliency={
-            reason: _summarise_maps([f for f in films if f.explained_because == reason])
-            for reason in ("suspected", "control")
+        maps={
+            method: {
+                reason: _summarise_maps(
+                    [film.maps.get(method) for film in films if film.explained_because == reason]
+                )
+                for reason in ("suspected", "control")
+            }
+            for method in map_methods
         },
         groups=group_predictions(
             [
@@ -134,8 +142,8 @@ def _count_verdicts(films: Sequence[AuditedFilm]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in get_args(Verdict)}
 
 
-def _summarise_maps(films: Sequence[AuditedFilm]) -> MapCounts:
-    maps = [film.saliency for film in films if film.saliency is not None]
+def _summarise_maps(found: Sequence[SaliencyEvidence | None]) -> MapCounts:
+    maps = [each for each in found if each is not None]
     valid = [each for each in maps if not each.void]
     enrichments = [each.enrichment for each in valid if each.enrichment is not None]
     return MapCounts(

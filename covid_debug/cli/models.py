@@ -62,7 +62,10 @@ def explain(
     grid: Annotated[int, typer.Option("--grid", min=2, help="Mask grid, cells a side.")] = 32,
     target_layer: Annotated[
         str | None,
-        typer.Option("--target-layer", help="Layer of grad_cam; default: the last with maps."),
+        typer.Option(
+            "--target-layer",
+            help="Layer of grad_cam, grad_cam_pp and score_cam; default: the last with maps.",
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", help="Class to explain; default: the predicted one.")

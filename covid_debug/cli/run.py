@@ -109,7 +109,8 @@ def write_ending(outcome: "RunOutcome", width: int) -> Iterator[str]:
         yield ""
     yield f"Report: {(run_dir / 'report.html').as_uri()}"
     yield f"Tables: {run_dir}/"
-    yield wrap("questions.csv, comparison.csv, flags.csv, summary.json", indent=8, width=width)
+    tables = "questions.csv, comparison.csv, flags.csv, maps.csv, summary.json"
+    yield wrap(tables, indent=8, width=width)
     yield f"MLflow: {outcome.mlflow_url}"
     yield wrap("after `covid-debug ui`, which serves Prefect's page, too", indent=8, width=width)
 

@@ -34,12 +34,12 @@ def overlay_saliency(
 ) -> npt.NDArray[np.uint8]:
     """Lay a saliency map over the view that it explains.
 
-    The colours run from the map's median to its largest value, so that a constant map shows the
-    view alone.
+    The colours run from the map's median, or 0 where that is less, to its largest value, so that a
+    constant map, or one without evidence for the target, shows the view alone.
 
     Args:
         view: ``(S, S)`` uint8, the model's view.
-        saliency: ``(S, S)``, finite, larger = more evidence for the target.
+        saliency: ``(S, S)``, finite, larger = more evidence for the target; below 0 against it.
 
     Returns:
         ``(S, S, 3)`` RGB; low saliency is transparent, high saliency is bright.
@@ -62,11 +62,11 @@ def colour_saliency(saliency: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]
     """Colour a saliency map as a layer of its own.
 
     Args:
-        saliency: ``(S, S)``, finite, larger = more evidence for the target.
+        saliency: ``(S, S)``, finite, larger = more evidence for the target; below 0 against it.
 
     Returns:
-        ``(S, S, 4)`` RGB and opacity, which runs from 0 at the map's median to 255 at its largest
-        value; a constant map is transparent.
+        ``(S, S, 4)`` RGB and opacity, which runs from 0 at the map's median, or 0 where that is
+        less, to 255 at its largest value; a map that is constant or nowhere above 0 is transparent.
 
     Raises:
         InputContractError: If a value is not finite.
@@ -74,7 +74,7 @@ def colour_saliency(saliency: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]
     values = saliency.astype(np.float64)
     if not np.isfinite(values).all():
         raise InputContractError("colour_saliency: saliency has values that are not finite")
-    low, high = float(np.median(values)), float(values.max())
+    low, high = max(float(np.median(values)), 0.0), float(values.max())
     strength = np.zeros_like(values)
     if high > low:
         strength = np.clip((values - low) / (high - low), 0.0, 1.0)

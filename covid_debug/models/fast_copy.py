@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.fx.experimental.optimization import fuse
 
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.tracing import trace
 
 HOOK_TABLES = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
@@ -69,7 +70,7 @@ def make_fast_copy(classifier: Classifier) -> Classifier:
 def _rewrite(classifier: Classifier) -> Classifier | None:
     """Return the copy, or None where the network cannot be traced."""
     try:
-        traced = fx.symbolic_trace(classifier.module)
+        traced = trace(classifier.module)
         network = cast("fx.GraphModule", fuse(traced, no_trace=True))
     except Exception:  # noqa: BLE001 - whatever tracing stumbles over, the original still works
         return None

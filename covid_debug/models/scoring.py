@@ -31,7 +31,7 @@ class TargetScore:
         classifier: What is called, in evaluation mode.
         targets: Class index of each explained image, ``(N,)``.
         scale: What is read: the raw logit, the probability in [0, 1], or its logarithm.
-        max_batch: Most images in one model call.
+        max_batch: Most images in one model call; halved where a GPU's memory is not enough.
         autocast: Lower precision in which the model runs; None: as the caller has it.
         n_evaluations: Images passed forward so far.
     """
@@ -108,11 +108,17 @@ class TargetScore:
         self._check_lengths(perturbed, image_index, len(perturbed))
         if len(perturbed) == 0:
             return perturbed.new_empty(0)
-        slices = [
-            slice(start, start + self.max_batch)
-            for start in range(0, len(perturbed), self.max_batch)
-        ]
-        return torch.cat([self._score(perturbed[part], image_index[part]) for part in slices])
+        scores: list[Tensor] = []
+        start = 0
+        while start < len(perturbed):
+            part = slice(start, start + self.max_batch)
+            try:
+                scores.append(self._score(perturbed[part], image_index[part]))
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
+            else:
+                start = part.stop
+        return torch.cat(scores)
 
     def accumulate_gradient(
         self,
@@ -149,39 +155,44 @@ class TargetScore:
             )
         gradient = torch.zeros_like(wrt, requires_grad=False)
         scores: list[Tensor] = []
-        for start in range(0, n_items, self.max_batch):
+        start = 0
+        while start < n_items:
             items = slice(start, min(start + self.max_batch, n_items))
-            with torch.enable_grad():
-                perturbed, image_index = make_chunk(items)
-                self._check_lengths(perturbed, image_index, items.stop - items.start)
-                if not perturbed.requires_grad:
-                    raise InputContractError(
-                        "models.scoring: make_chunk returned images that do not depend on wrt;"
-                        " build them from wrt inside the call"
-                    )
-                chunk_scores = self._score(perturbed, image_index)
-                weighted = chunk_scores if weights is None else chunk_scores * weights[items]
-                (chunk_gradient,) = torch.autograd.grad(weighted.sum(), wrt)
+            try:
+                chunk_scores, chunk_gradient = self._differentiate(make_chunk, items, wrt, weights)
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
+                continue
             gradient += chunk_gradient
-            scores.append(chunk_scores.detach())
+            scores.append(chunk_scores)
+            start = items.stop
         return torch.cat(scores) if scores else wrt.new_empty(0), gradient
 
-    def measure_unit(
-        self, images: Float[Tensor, "N 1 H W"], baseline: Float[Tensor, "N 1 H W"]
-    ) -> Float[Tensor, " N"]:
-        """Return how large a change of each image's score counts as 1.
+    def _differentiate(
+        self, make_chunk: MakeChunk, items: slice, wrt: Tensor, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            perturbed, image_index = make_chunk(items)
+            self._check_lengths(perturbed, image_index, items.stop - items.start)
+            if not perturbed.requires_grad:
+                raise InputContractError(
+                    "models.scoring: make_chunk returned images that do not depend on wrt;"
+                    " build them from wrt inside the call"
+                )
+            scores = self._score(perturbed, image_index)
+            weighted = scores if weights is None else scores * weights[items]
+            (gradient,) = torch.autograd.grad(weighted.sum(), wrt)
+        return scores.detach(), gradient
 
-        Logits have no unit of their own: there it is ``|f(I) - f(B)|``, 1 where that is 0.
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
+        """Ask for half as many images from now on.
 
-        Args:
-            images: The explained images.
-            baseline: Their baselines.
+        Raises:
+            torch.OutOfMemoryError: If a single image is too much.
         """
-        if self.scale != "logit":
-            return images.new_ones(len(images))
-        index = torch.arange(len(images), device=images.device)
-        gap = (self(images, index) - self(baseline, index)).detach().abs()
-        return torch.where(gap > 0, gap, 1.0)
+        if self.max_batch == 1:
+            raise error
+        self.max_batch //= 2
 
     def _score(self, perturbed: Tensor, image_index: Tensor) -> Tensor:
         device = perturbed.device.type

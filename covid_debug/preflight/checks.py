@@ -24,7 +24,6 @@ from covid_debug.errors import ArtifactError, ConfigError, CovidDebugError, Data
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.devices import find_device
 from covid_debug.places import find_obstacle, nearest_folder
-from covid_debug.saliency.catalog import build_explainer
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.recognition import find_weights
 from covid_debug.tracking.mlflow_tracker import default_tracking_uri
@@ -289,7 +288,7 @@ def _check_network(config: RunConfig, n_classes: int) -> None:
             f" expected at most {size}"
         )
     try:
-        build_explainer("igos_pp", grid_size=grid, **config.audit.igos)
+        config.audit.build_explainers()
     except TypeError as error:
         raise ConfigError(
             f"audit.igos = {dict(config.audit.igos)}: wrong type of a value ({error})"

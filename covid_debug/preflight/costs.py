@@ -19,10 +19,11 @@ from covid_debug.data.stage import PhantomData
 from covid_debug.evaluation.comparison import BASE_ARM, UNSEEN_SOURCE
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.evaluation.questions import choose_question
+from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.preflight.checks import RunFacts, check_run, estimate_disk_gb
-from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.naming import join_titles, title_of
 from covid_debug.terminal import format_duration
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector, choose_second, members_of
@@ -61,7 +62,8 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     yield "measuring this machine ..."
     train_s, forward_s = _time_model(config)
     text_s = _time_detector(build_detector(config.text.detector, **config.text.params))
-    map_s, map_evaluations = _time_map(config)
+    map_s, map_evaluations, refused = _time_maps(config)
+    yield from (f"warning: no {title_of(method)} maps: {why}" for method, why in refused.items())
     n_proved = min(config.proof.max_films, n_films)
     n_train = n_films - n_test
     n_audited = round(n_test * _AUDITED_SHARE)
@@ -84,7 +86,8 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         * n_audited
         * (3 + config.audit.n_nulls)
         * forward_s,
-        f"iGOS++ maps (at most {n_maps}, {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
+        f"maps by {join_titles(config.audit.map_methods)} (of at most {n_maps} films,"
+        f" {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
         f"markers laid on films of other sources ({n_mapped} models, six groups)": n_mapped
         * n_audited
         * _LAID_PER_FILM
@@ -217,14 +220,21 @@ def _time_detector(detector: RegionDetector) -> float:
     return time.perf_counter() - start
 
 
-def _time_map(config: RunConfig) -> tuple[float, int]:
-    explainer = build_explainer("igos_pp", grid_size=config.audit.grid_size, **config.audit.igos)
+def _time_maps(config: RunConfig) -> tuple[float, int, dict[str, str]]:
+    """Return seconds and evaluations of a film's maps, and why a method makes none."""
     classifier = _build_model(config).eval()
     images = _images(config, 2)
     targets = torch.zeros(2, dtype=torch.long, device=images.device)
+    refused, n_evaluations = {}, 0
     start = time.perf_counter()
-    explanation = explainer.explain(classifier, images, targets, seeds=[0, 1])
-    return (time.perf_counter() - start) / 2, explanation.n_evaluations // 2
+    for method, explainer in config.audit.build_explainers().items():
+        try:
+            explanation = explainer.explain(classifier, images, targets, seeds=[0, 1])
+        except FILM_OR_MODEL_ERRORS as error:
+            refused[method] = str(error)
+        else:
+            n_evaluations += explanation.n_evaluations
+    return (time.perf_counter() - start) / 2, n_evaluations // 2, refused
 
 
 def _estimate_memory_gb(config: RunConfig) -> float:

@@ -19,6 +19,7 @@ from covid_debug.errors import CovidDebugError, DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import read_film
 from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.reporting.maps import ShownMap, show_maps
 from covid_debug.reporting.pictures import FilmFrame, cut_out, draw_frame, draw_thumbnail
 from covid_debug.reporting.verdicts import (
     BASELINE_NAMES,
@@ -28,10 +29,6 @@ from covid_debug.reporting.verdicts import (
 
 N_FIRST = 3
 """Films of the first screen."""
-_NO_MAP = (
-    "no map was made: the audit explains a limited number of films, those under most suspicion and"
-    " a few others; that says nothing about this film"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class Bar:
         name: The intervention.
         value: Probability in [0, 1].
         nulls: The same intervention on places without text.
-        kind: Style of the bar: ``"asis"``, ``"test"`` or ``"map"``.
+        kind: Style of the bar: ``"asis"`` or ``"test"``.
     """
 
     name: str
@@ -77,7 +74,8 @@ class Card:
         verdict_name: Its verdict in words.
         thumbnail: ``data:`` address of the film as the model sees it, a small
             square; empty where the film cannot be read or is not on the first screen.
-        frame: Film, map and cleaned film over each other.
+        frame: Film and cleaned film over each other.
+        maps: Its maps by each method; empty for a film that was not chosen.
         bars: Probabilities of the target class.
         regions: Its text, in the order of the detector.
         facts: Further numbers, name and value.
@@ -89,6 +87,7 @@ class Card:
     verdict_name: str
     thumbnail: str
     frame: FilmFrame
+    maps: tuple[ShownMap, ...]
     bars: tuple[Bar, ...]
     regions: tuple[RegionRow, ...]
     facts: tuple[tuple[str, str], ...]
@@ -134,7 +133,8 @@ def build_cards(
             name=Path(entry.path).name,
             verdict_name=VERDICT_NAMES[entry.verdict],
             thumbnail=draw_thumbnail(original, view) if number <= N_FIRST else "",
-            frame=draw_frame(original, copy, _find_map(audit, entry), texts, view),
+            frame=draw_frame(original, copy, texts, view),
+            maps=show_maps(audit, entry, original, view),
             bars=tuple(_bars(entry)),
             regions=tuple(_region_row(original, text) for text in texts),
             facts=tuple(_facts(entry, film, cut.get(entry.image_id, 0))),
@@ -166,16 +166,8 @@ def _region_row(pixels: NDArray[np.uint8] | str, text: TextRegion) -> RegionRow:
     return RegionRow(title, box, cut_out(pixels, text))
 
 
-def _find_map(audit: Audit, entry: AuditedFilm) -> NDArray[np.float32] | str:
-    """Return the film's map, or why it has none to show."""
-    if entry.saliency is not None and entry.saliency.void:
-        return f"void map: {entry.saliency.void_reason}"
-    saliency = audit.load_map(entry.image_id)
-    return _NO_MAP if saliency is None else saliency
-
-
 def _bars(entry: AuditedFilm) -> list[Bar]:
-    after, saliency = entry.interventions, entry.saliency
+    after = entry.interventions
     everything, _ = BASELINE_NAMES.get(entry.baseline, UNKNOWN_BASELINE)
     bars = [
         Bar("Film as it is", entry.probability, kind="asis"),
@@ -183,9 +175,6 @@ def _bars(entry: AuditedFilm) -> list[Bar]:
         Bar("Only text left", after.text_revealed),
         Bar(f"All {everything}", after.blurred),
     ]
-    if saliency is not None and not saliency.void:
-        bars.append(Bar("Map top 12 % removed", saliency.deletion_top12, kind="map"))
-        bars.append(Bar("Only map top 6 % left", saliency.insertion_top6, kind="map"))
     return [bar for bar in bars if not math.isnan(bar.value)]
 
 
@@ -204,16 +193,11 @@ def _say_cut(n_cut: int) -> str:
 
 
 def _facts(entry: AuditedFilm, film: Film | None, n_cut: int) -> list[tuple[str, str]]:
-    saliency = entry.saliency
-    mass, enrichment = (saliency.mass_in_text, saliency.enrichment) if saliency else (None, None)
     share, p, q = entry.text_area_share, entry.p_value, entry.q_value
     rows = [
         ("After cleaning", entry.cleaned_class),
         ("Cleaned incompletely", _say_cut(n_cut)),
         ("Text, share of view", "" if math.isnan(share) else f"{100 * share:.1f} %"),
-        ("Map mass in text", "" if mass is None else f"{100 * mass:.1f} %"),
-        ("Enrichment in text", "" if enrichment is None else f"{enrichment:.1f} times chance"),
-        ("Void map", saliency.void_reason if saliency and saliency.void else None),
         ("p, q", "" if math.isnan(p) else f"{p:.3g}" + ("" if math.isnan(q) else f", {q:.3g}")),
         ("Patient", film.patient_id if film else None),
         ("Image id", entry.image_id),

@@ -1,4 +1,4 @@
-"""The pictures of a card: film, evidence map and cleaned film in one frame, that of the film.
+"""The pictures of a card: film, evidence maps and cleaned film in one frame, that of the film.
 
 Encodes what the page lays over each other; decides nothing.
 """
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.imaging.geometry import ViewSpec, compute_geometry, render_view
-from covid_debug.imaging.overlays import colour_saliency
+from covid_debug.imaging.overlays import colour_saliency, overlay_saliency
 from covid_debug.imaging.writing import encode_jpeg, encode_layer, to_data_uri
 from covid_debug.records import TextRegion
 
 FILM_PX = 768
 THUMBNAIL_PX = 160
+OVERLAY_PX = 240
 _JPEG_QUALITY = 75  # of WebP, as many bytes show less of the lungs and take 20 times as long
 _PATCH_MARGIN_PX = 2  # resizing spreads a filled place by less
 _MAX_PATCHES = 24
@@ -57,8 +58,6 @@ class FilmFrame:
         view: ``x, y, side`` of what the model sees.
         outlines: SVG ``points`` of the text regions.
         numbers: Where the outlines' numbers stand, ``x, y``.
-        evidence: The evidence map over the model's view, or None.
-        no_evidence: Why there is no map.
         patches: Where the cleaned film differs from the film.
         no_patches: Why none is shown.
     """
@@ -70,8 +69,6 @@ class FilmFrame:
     view: tuple[int, int, int] = (0, 0, 1)
     outlines: tuple[str, ...] = ()
     numbers: tuple[tuple[float, float], ...] = ()
-    evidence: Layer | None = None
-    no_evidence: str = ""
     patches: tuple[Layer, ...] = ()
     no_patches: str = ""
 
@@ -79,16 +76,14 @@ class FilmFrame:
 def draw_frame(
     film: Gray | str,
     cleaned: Gray | str,
-    saliency: NDArray[np.floating] | str,
     texts: Sequence[TextRegion],
     view: ViewSpec,
 ) -> FilmFrame:
-    """Draw film, map and cleaned film over each other.
+    """Draw film and cleaned film over each other.
 
     Args:
         film: ``(H, W)``, or why it cannot be shown.
         cleaned: The same film cleaned, or why it cannot be shown.
-        saliency: ``(S, S)`` on the model's view, or why there is none.
         texts: Regions on the film.
         view: What the model sees of it.
 
@@ -100,16 +95,6 @@ def draw_frame(
     height, width = film.shape
     geometry = compute_geometry(width, height, view)
     square = (geometry.x0, geometry.y0, geometry.side)
-    evidence, no_evidence = None, ""
-    if isinstance(saliency, str):
-        no_evidence = saliency
-    elif saliency.shape != (view.image_size, view.image_size):
-        no_evidence = f"the map has {saliency.shape} cells, not the view's size"
-    else:
-        x, y, side = square
-        shares = (x / width, y / height, side / width, side / height)
-        picture = encode_layer(colour_saliency(saliency))
-        evidence = Layer(to_data_uri(picture, "image/webp"), *shares)
     small = _shrink(film)
     patches: tuple[Layer, ...] = ()
     no_patches = ""
@@ -128,11 +113,36 @@ def draw_frame(
         square,
         tuple(" ".join(f"{x:.1f},{y:.1f}" for x, y in text.polygon) for text in texts),
         tuple(text.box[:2] for text in texts),
-        evidence,
-        no_evidence,
         patches,
         no_patches,
     )
+
+
+def lay_map(film: Gray, saliency: NDArray[np.floating], view: ViewSpec) -> Layer:
+    """Colour a map and say where on the film the model's view lies.
+
+    Args:
+        film: ``(H, W)``.
+        saliency: ``(S, S)`` on the model's view.
+        view: What the model sees of the film.
+
+    Returns:
+        The map as a layer over the film.
+    """
+    height, width = film.shape
+    place = compute_geometry(width, height, view)
+    picture = to_data_uri(encode_layer(colour_saliency(saliency)), "image/webp")
+    side = place.side
+    return Layer(picture, place.x0 / width, place.y0 / height, side / width, side / height)
+
+
+def draw_overlay(film: Gray, saliency: NDArray[np.floating], view: ViewSpec) -> str:
+    """Return the film as the model sees it under a map ``(S, S)``, ``OVERLAY_PX`` square."""
+    picture = overlay_saliency(render_view(film, view), saliency)
+    size = (OVERLAY_PX, OVERLAY_PX)
+    method = cv2.INTER_AREA if view.image_size > OVERLAY_PX else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
+    return _to_jpeg(small)
 
 
 def find_patches(film: Gray, cleaned: Gray) -> tuple[Layer, ...]:

@@ -61,6 +61,7 @@ from covid_debug.reporting.figures import (
     to_svg_uri,
 )
 from covid_debug.reporting.headlines import collect_critical, start_sentence, write_headlines
+from covid_debug.reporting.maps import describe_maps
 from covid_debug.reporting.short_answers import answer_briefly
 from covid_debug.reporting.shortcut_map import draw_shortcut_map
 from covid_debug.reporting.summary import (
@@ -76,9 +77,12 @@ from covid_debug.reporting.tables import (
     COMPARISON_NAME,
     FLAG_COLUMNS,
     FLAGS_NAME,
+    MAP_COLUMNS,
+    MAPS_NAME,
     QUESTION_COLUMNS,
     QUESTIONS_NAME,
     flag_rows,
+    map_rows,
     question_rows,
     write_csv,
 )
@@ -153,13 +157,16 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     )
     summary = dataclasses.replace(summary, short_answers=answer_briefly(summary))
     films = {film.image_id: film for film in filmset.films}
-    flags = flag_rows(audited, films, regions, {card.film.image_id for card in cards})
+    with_card = {card.film.image_id for card in cards}
+    first_method = next(iter(audit.map_methods), "") if audit else ""
+    flags = flag_rows(audited, films, regions, with_card, first_method)
     rows = comparison.rows if comparison else ()
     with write_artifact(run_dir, kind=REPORT_KIND, inputs=sources) as draft:
         (draft.path / "figures").mkdir()
         for name, figure in figures.items():
             (draft.path / "figures" / f"{name}.png").write_bytes(to_png(figure))
         _write(draft.path / FLAGS_NAME, write_csv(FLAG_COLUMNS, flags))
+        _write(draft.path / MAPS_NAME, write_csv(MAP_COLUMNS, map_rows(audited)))
         _write(draft.path / COMPARISON_NAME, write_csv(COMPARISON_COLUMNS, rows))
         questions = write_csv(QUESTION_COLUMNS, question_rows(table.answers))
         _write(draft.path / QUESTIONS_NAME, questions)
@@ -183,6 +190,7 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
             "confusions": comparison.cells if comparison else (),
             "figures": {n: to_svg_uri(figures[n]) for n in _INLINED_FIGURES if n in figures},
             "baseline": _name_baseline(audit),
+            "map_legend": describe_maps(audit),
             **_page_facts(request, table, audited, cards, summary),
         }
         _write(draft.path / REPORT_NAME, _render(context))

@@ -1,4 +1,4 @@
-"""The tables of a run: flags.csv, comparison.csv and questions.csv.
+"""The tables of a run: flags.csv, maps.csv, comparison.csv and questions.csv.
 
 Owns their columns; docs/reference/files.md lists them. They are stable.
 """
@@ -9,12 +9,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from covid_debug.audit.artifact import AuditedFilm
+from covid_debug.audit.artifact import AuditedFilm, SaliencyEvidence
 from covid_debug.evaluation.comparison import Row
 from covid_debug.evaluation.questions import PrimaryAnswer, Verdict
 from covid_debug.records import Film, FilmRegions
+from covid_debug.saliency.naming import title_of
 
 FLAGS_NAME = "flags.csv"
+MAPS_NAME = "maps.csv"
 COMPARISON_NAME = "comparison.csv"
 QUESTIONS_NAME = "questions.csv"
 
@@ -63,6 +65,31 @@ class FlagRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MapRow:
+    """One map in ``maps.csv``, or why there is none; empty where a number or word is missing.
+
+    docs/reference/files.md says what each column holds.
+    """
+
+    image_id: str
+    path: str
+    verdict: str
+    chosen_because: str | None
+    method: str
+    title: str
+    enrichment: float | None
+    mass_in_text: float | None
+    insertion_top6: float | None
+    deletion_top12: float | None
+    insertion_restores: bool | None
+    deletion_loses: bool | None
+    void: bool | None
+    void_reason: str | None
+    n_evaluations: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionRow:
     """One question in ``questions.csv``, empty where a number is missing.
 
@@ -91,6 +118,7 @@ class QuestionRow:
 
 
 FLAG_COLUMNS = tuple(field.name for field in fields(FlagRow))
+MAP_COLUMNS = tuple(field.name for field in fields(MapRow))
 COMPARISON_COLUMNS = tuple(field.name for field in fields(Row))
 QUESTION_COLUMNS = tuple(field.name for field in fields(QuestionRow))
 
@@ -143,6 +171,7 @@ def flag_rows(
     films: Mapping[str, Film],
     regions: Mapping[str, FilmRegions],
     with_card: set[str],
+    method: str,
 ) -> list[FlagRow]:
     """Return one row an audited film.
 
@@ -151,20 +180,61 @@ def flag_rows(
         films: Image id -> film.
         regions: Image id -> text regions.
         with_card: Image ids that the report shows.
+        method: The audit's first one, whose map's numbers a row holds; empty without an audit.
 
     Returns:
         The rows of ``flags.csv``.
     """
     return [
-        _flag_row(entry, films.get(entry.image_id), regions.get(entry.image_id), with_card)
+        _flag_row(
+            entry,
+            films.get(entry.image_id),
+            regions.get(entry.image_id),
+            with_card,
+            entry.maps.get(method),
+        )
         for entry in audited
     ]
 
 
+def map_rows(audited: Sequence[AuditedFilm]) -> list[MapRow]:
+    """Return the rows of ``maps.csv``: one a film and method that was asked for a map of it."""
+    return [
+        _map_row(entry, method, entry.maps.get(method))
+        for entry in audited
+        for method in (*entry.maps, *entry.no_maps)
+    ]
+
+
+def _map_row(entry: AuditedFilm, method: str, said: SaliencyEvidence | None) -> MapRow:
+    return MapRow(
+        image_id=entry.image_id,
+        path=entry.path,
+        verdict=entry.verdict,
+        chosen_because=entry.explained_because,
+        method=method,
+        title=title_of(method),
+        enrichment=said.enrichment if said else None,
+        mass_in_text=said.mass_in_text if said else None,
+        insertion_top6=said.insertion_top6 if said else None,
+        deletion_top12=said.deletion_top12 if said else None,
+        insertion_restores=said.insertion_restores if said else None,
+        deletion_loses=said.deletion_loses if said else None,
+        void=said.void if said else None,
+        void_reason=said.void_reason if said else None,
+        n_evaluations=said.n_evaluations if said else None,
+        error=entry.no_maps.get(method),
+    )
+
+
 def _flag_row(
-    entry: AuditedFilm, film: Film | None, found: FilmRegions | None, with_card: set[str]
+    entry: AuditedFilm,
+    film: Film | None,
+    found: FilmRegions | None,
+    with_card: set[str],
+    saliency: SaliencyEvidence | None,
 ) -> FlagRow:
-    after, saliency = entry.interventions, entry.saliency
+    after = entry.interventions
     return FlagRow(
         image_id=entry.image_id,
         path=entry.path,

@@ -17,13 +17,11 @@ from covid_debug.perturbation.upsampling import GridSize, GridUpsampler, as_grid
 from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 from covid_debug.saliency.mask_objective import GOLDEN_RATIO
+from covid_debug.saliency.ordering import LEAST_SPREAD, choose_mask, find_border, find_spread
 from covid_debug.saliency.path_gradient import integrate_path
 from covid_debug.saliency.regularizers import total_variation
 
 _DECAY, _DECAY_SQUARED = 0.9, 0.999
-_LEAST_SPREAD = 1e-12
-_SHOWN_SOFTNESS = 0.5
-"""Width of the border of the result's mask, in standard deviations of the map."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,15 @@ class AreaPathParams:
         step_size: Step of the search, in standard deviations of the map.
         softness: Width of a mask's border between kept and removed cells, in standard deviations
             of the map.
-        area: Share of the film that the mask of the result removes.
         tv_weight: Price of the map's total variation, in standard deviations of the map; on
             logits, which have no unit of their own, in units of ``|f(I) - f(B)|``.
     """
 
     grid_size: GridSize = 28
     n_start: int = 8
-    n_iterations: int = 24
+    n_iterations: int = 22
     step_size: float = 0.1
     softness: float = 0.2
-    area: float = 0.1
     tv_weight: float = 0.01
 
     def __post_init__(self) -> None:
@@ -55,7 +51,6 @@ class AreaPathParams:
         as_grid(self.grid_size)
         check_range(self, "[1, inf)", "grid_size", "n_start", "n_iterations")
         check_range(self, "(0, inf)", "step_size", "softness")
-        check_range(self, "(0, 1)", "area")
         check_range(self, "[0, inf)", "tv_weight")
 
 
@@ -68,8 +63,8 @@ class AreaPath(Explainer[AreaPathParams]):
         mean over a in (0, 1) of  f(Phi(I, B, M_a)) - f(Phi(I, B, 1 - M_a))  +  l2 * TV(s)
 
     One area a time, moved on by the golden ratio; the map starts as the integrated gradient of a
-    deletion mask at 1. The keep mask is that of one area, with a border so wide that it keeps the
-    order of all cells.
+    deletion mask at 1. The keep mask is drawn from the order, see
+    :func:`covid_debug.saliency.ordering.choose_mask`.
     """
 
     name: ClassVar[str] = "area_path"
@@ -91,14 +86,13 @@ class AreaPath(Explainer[AreaPathParams]):
         p, images = self.params, group.images
         image_size = (images.shape[-2], images.shape[-1])
         upsampler = GridUpsampler(as_grid(p.grid_size), image_size, images)
-        start = integrate_path(group, upsampler, p.n_start, of_deletion=True)
-        cells = start / _spread(start)
-        unit = group.score.measure_unit(images, group.baseline)
+        start = integrate_path(group, upsampler, p.n_start, lambda t: t[:, None])
+        cells = start / find_spread(start)
         first, second = torch.zeros_like(cells), images.new_zeros(len(images), 1, 1, 1)
         losses = []
         for iteration in range(1, p.n_iterations + 1):
             area = (0.5 + iteration * GOLDEN_RATIO) % 1
-            loss, gradient = self._ask(group, upsampler, cells, area, p.tv_weight * unit)
+            loss, gradient = self._ask(group, upsampler, cells, area, p.tv_weight * group.unit)
             losses.append(loss)
             # Adam with one scale an image: cells keep their proportions.
             first = _DECAY * first + (1 - _DECAY) * gradient
@@ -106,14 +100,9 @@ class AreaPath(Explainer[AreaPathParams]):
             second = _DECAY_SQUARED * second + (1 - _DECAY_SQUARED) * square
             mean = first / (1 - _DECAY**iteration)
             scale = (second / (1 - _DECAY_SQUARED**iteration)).sqrt()
-            cells = cells - p.step_size * mean / scale.clamp(min=_LEAST_SPREAD)
-        beyond = (cells - _border(cells, p.area)) / (_SHOWN_SOFTNESS * _spread(cells))
-        # Falls off so slowly that no two cells of the map become equal by rounding.
-        removed = (1 + beyond / (1 + beyond.square()).sqrt()) / 2
-        # A constant map removes nothing.
-        moved = cells.amax(dim=(1, 2, 3), keepdim=True) > cells.amin(dim=(1, 2, 3), keepdim=True)
-        keep = 1 - removed * moved
-        diagnostics = {"loss": torch.stack(losses, dim=1)}
+            cells = cells - p.step_size * mean / scale.clamp(min=LEAST_SPREAD)
+        keep, areas = choose_mask(group, upsampler, cells)
+        diagnostics = {"loss": torch.stack(losses, dim=1), "area": areas}
         return RawExplanation(upsampler.upsample(1 - keep), keep, diagnostics, start)
 
     def _ask(
@@ -127,8 +116,8 @@ class AreaPath(Explainer[AreaPathParams]):
         """Return the loss at one area and its gradient with respect to the map."""
         p, images, baseline = self.params, group.images, group.baseline
         leaf = cells.detach().requires_grad_()
-        spread = _spread(cells)
-        border = _border(cells, area)
+        spread = find_spread(cells)
+        border = find_border(cells, area)
         image_of = group.index.repeat_interleave(2)
 
         def make_chunk(items: slice) -> tuple[Tensor, Tensor]:
@@ -147,15 +136,3 @@ class AreaPath(Explainer[AreaPathParams]):
             (slope,) = torch.autograd.grad(price.sum(), leaf)
         loss = (scores * signs).view(-1, 2).sum(dim=1) + price.detach()
         return loss, gradient + slope
-
-
-def _border(cells: Tensor, area: float) -> Tensor:
-    """Return the value that a share of each map's cells exceeds."""
-    return torch.quantile(cells.flatten(1), 1 - area, dim=1).view(-1, 1, 1, 1)
-
-
-def _spread(cells: Tensor) -> Tensor:
-    """Return each map's standard deviation; a constant map has next to none, but not 0."""
-    flat = cells.flatten(1)
-    spread = (flat - flat.mean(dim=1, keepdim=True)).square().mean(dim=1).sqrt()
-    return spread.clamp(min=_LEAST_SPREAD).view(-1, 1, 1, 1)

@@ -9,6 +9,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Any, ClassVar, Generic, TypeVar, final
 
@@ -17,19 +18,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from covid_debug.errors import ExplanationError, InputContractError
+from covid_debug.models.batching import find_max_batch
 from covid_debug.models.classifier import Classifier
-from covid_debug.models.fast_copy import make_fast_copy
+from covid_debug.models.copies import find_fast_copy
 from covid_debug.models.scoring import OutputScale, TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.upsampling import GridUpsampler
-from covid_debug.saliency.inputs import (
-    preserved,
-    require_baseline,
-    require_canonical,
-    require_run,
-    require_targets,
-    single_precision,
-)
+from covid_debug.saliency.inputs import preserved, require_inputs, single_precision
 from covid_debug.saliency.joining import check_map, join_diagnostics, join_grids
 from covid_debug.saliency.ranking import Ranking, rank_cells
 from covid_debug.shapes import Images, KeepMask, Saliency, Targets
@@ -140,9 +135,11 @@ class RawExplanation:
     path_gradient: Float[Tensor, "N 1 h w"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ImageGroup:
     """Images that are explained together, and what a method may use for it.
+
+    The scores of the images and of their baselines are computed once, when first asked for.
 
     Attributes:
         score: Reads the model, for the targets of these images.
@@ -162,6 +159,27 @@ class ImageGroup:
     def index(self) -> Tensor:
         """``0, ..., N - 1`` on the images' device."""
         return torch.arange(len(self.images), device=self.images.device)
+
+    @cached_property
+    def on_film(self) -> Float[Tensor, " N"]:
+        """Scores of the images, ``f(I)``."""
+        return self.score(self.images, self.index).detach()
+
+    @cached_property
+    def on_baseline(self) -> Float[Tensor, " N"]:
+        """Scores of the baselines, ``f(B)``."""
+        return self.score(self.baseline, self.index).detach()
+
+    @property
+    def unit(self) -> Float[Tensor, " N"]:
+        """How large a change of each image's score counts as 1.
+
+        Logits have no unit of their own: there it is ``|f(I) - f(B)|``, 1 where that is 0.
+        """
+        if self.score.scale != "logit":
+            return self.images.new_ones(len(self.images))
+        gap = (self.on_film - self.on_baseline).abs()
+        return torch.where(gap > 0, gap, 1.0)
 
 
 def least_gap(scale: OutputScale, first: Tensor, second: Tensor) -> Tensor:
@@ -214,6 +232,7 @@ class Explainer(ABC, Generic[P]):
         repeats_model: Whether a map takes so many evaluations that a fast copy of the model pays.
         fixed_scale: Scale that the method's rules start from, whatever the caller asked for; the
             result's ``scale`` says so.
+        n_settling: Images that :meth:`_settle` passes through the model, where it must.
     """
 
     name: ClassVar[str]
@@ -223,6 +242,7 @@ class Explainer(ABC, Generic[P]):
     uses_baseline: ClassVar[bool] = True
     repeats_model: ClassVar[bool] = False
     fixed_scale: ClassVar[OutputScale | None] = None
+    n_settling: ClassVar[int] = 0
     params: P
 
     def __init__(self, params: P) -> None:
@@ -252,7 +272,7 @@ class Explainer(ABC, Generic[P]):
         seeds: Sequence[int],
         baseline: Images | None = None,
         scale: OutputScale = "probability",
-        max_batch: int = 64,
+        max_batch: int | None = None,
     ) -> Explanation:
         """Explain why the classifier gives each image its target score.
 
@@ -271,7 +291,7 @@ class Explainer(ABC, Generic[P]):
             baseline: What replaces removed pixels; the papers' blur where None.
             scale: What is read from the model, unless the method has a fixed scale.
             max_batch: Most images in one model call. Bounds memory: images are explained in
-                groups of at most this many.
+                groups of at most this many. None: what the device holds.
 
         Returns:
             The maps and their diagnostics, on the images' device, detached.
@@ -282,34 +302,29 @@ class Explainer(ABC, Generic[P]):
             ExplanationError: If the method produced a non-finite or misshapen map.
             TypeError: If the model is no :class:`Classifier`.
         """
-        if not isinstance(classifier, Classifier):
-            raise TypeError(
-                f"{self.name}: classifier is a {type(classifier).__name__}; expected a Classifier;"
-                " wrap your network in covid_debug.models.classifier.Classifier"
-            )
-        require_canonical(self.name, "images", images, classifier)
-        require_targets(self.name, targets, images, classifier)
-        if baseline is not None:
-            require_baseline(self.name, baseline, images, classifier)
-        require_run(self.name, len(seeds), len(images), max_batch)
+        require_inputs(
+            self.name, classifier, images, targets, seeds, baseline=baseline, max_batch=max_batch
+        )
         if self.needs_gradient and torch.is_inference_mode_enabled():
             raise InputContractError(
                 f"{self.name}: needs gradients and cannot run under torch.inference_mode();"
                 " leave that context first"
             )
+        max_batch = find_max_batch(classifier) if max_batch is None else max_batch
         settled = self._settle(classifier)
         if settled != self.params:
-            return type(self)(settled).explain(
+            found = type(self)(settled).explain(
                 classifier, images, targets, seeds=seeds, baseline=baseline, scale=scale,
                 max_batch=max_batch,
             )  # fmt: skip
+            return dataclasses.replace(found, n_evaluations=found.n_evaluations + self.n_settling)
         scale = self.fixed_scale or scale
         images, targets = images.detach(), targets.detach()
         baseline = blur_baseline(images) if baseline is None else baseline.detach()
         parts = []
         n_evaluations = 0
         with preserved(classifier), torch.no_grad(), single_precision(images) as autocast:
-            model = make_fast_copy(classifier) if self.repeats_model else classifier
+            model = find_fast_copy(classifier) if self.repeats_model else classifier
             for start in range(0, len(images), max_batch):
                 part = slice(start, start + max_batch)
                 score = TargetScore(
@@ -348,8 +363,7 @@ class Explainer(ABC, Generic[P]):
         """Compute the maps of one group; gradient mode is off, the model is frozen."""
 
     def _explain_group(self, group: ImageGroup, *, offset: int) -> RawExplanation:
-        images, index = group.images, group.index
-        on_film, on_baseline = group.score(images, index), group.score(group.baseline, index)
+        images, on_film, on_baseline = group.images, group.on_film, group.on_baseline
         broken = (~(on_film + on_baseline).isfinite()).nonzero().flatten().tolist()
         if broken:
             raise ExplanationError(
@@ -360,7 +374,7 @@ class Explainer(ABC, Generic[P]):
         check_map(self.name, raw.saliency, images, offset)
         gap = on_film - on_baseline
         flat = raw.saliency.flatten(1)
-        reason = torch.zeros_like(index)
+        reason = torch.zeros_like(group.index)
         if "void_reason" in raw.diagnostics:
             reason = raw.diagnostics["void_reason"].to(torch.int64)
         reason[(reason == 0) & (flat.amax(1) == flat.amin(1))] = VOID_CONSTANT

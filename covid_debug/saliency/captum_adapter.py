@@ -35,7 +35,7 @@ class AttributionParams:
     def __post_init__(self) -> None:
         """Check the choices, and that every number is above 0."""
         check_choices(self)
-        numbers = [name for name, value in vars(self).items() if isinstance(value, int | float)]
+        numbers = [name for name, value in vars(self).items() if type(value) in {int, float}]
         check_range(self, "(0, inf)", *numbers)
 
 
@@ -63,6 +63,9 @@ class CaptumExplainer(Explainer[Q], Generic[Q]):
     def _explain(self, group: ImageGroup) -> RawExplanation:
         with torch.set_grad_enabled(self.needs_gradient), _quiet():
             signed = self._attribute(group)
+        return self._show(signed, group)
+
+    def _show(self, signed: Tensor, group: ImageGroup) -> RawExplanation:
         signed = signed.detach().to(group.images.dtype)
         saliency = {
             "signed": signed,

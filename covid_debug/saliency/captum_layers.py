@@ -1,4 +1,4 @@
-"""Methods by Captum with rules on layers: guided backpropagation, deconvolution, DeepLIFT, LRP.
+"""Methods by Captum with rules on layers: guided backpropagation, deconvolution, DeepLIFT.
 
 They start at the logit and run on a private traced copy of the network; which layers have rules
 is decided in ``layer_rules``.
@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import captum.attr
 import torch
-from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, fx, nn
 
 from covid_debug.errors import ExplanationError, InputContractError
@@ -26,12 +25,39 @@ from covid_debug.saliency.captum_network import (
     replace_max_pooling,
     trace_with_modules,
 )
-from covid_debug.saliency.layer_rules import require_epsilon_rules, require_rescale_rules
+from covid_debug.saliency.layer_rules import require_rescale_rules
 
+_MAX_LOGIT_DIFFERENCE = 0.002
+"""Largest difference of a traced copy's logits, as a share of the largest logit."""
 _MAX_COMPLETENESS_GAP = 0.01
 """Most that DeepLIFT's contributions may miss, as a share of the sum of their sizes."""
 
 Q = TypeVar("Q", bound=AttributionParams)
+
+
+def require_same_logits(name: str, found: Tensor, network: nn.Module, planes: Tensor) -> None:
+    """Refuse a rewritten network that is not the one it stands for, on the films it explains.
+
+    Tracing reads what layers are, not what a patched method or a hook makes of them.
+
+    Args:
+        name: Method, for the message.
+        found: Logits of the rewritten network.
+        network: Copied without tracing for the comparison; left as it is.
+        planes: What the network sees.
+
+    Raises:
+        ExplanationError: If logits differ by more than rounding.
+    """
+    with torch.no_grad():
+        expected = copy_without_inplace(network).eval()(planes)
+        off = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)
+    if not float(off) <= _MAX_LOGIT_DIFFERENCE:
+        raise ExplanationError(
+            f"{name}: the traced copy's logits are off by {float(off):.1%}, so a patched method or"
+            " hook of the network was lost; use a method without layer rules, such as"
+            " integrated_gradients"
+        )
 
 
 class LayerRule(CaptumExplainer[Q], Generic[Q]):
@@ -42,7 +68,8 @@ class LayerRule(CaptumExplainer[Q], Generic[Q]):
     def planes(self, score: TargetScore, images: Tensor) -> Tensor:
         """Return what the network itself sees, ``(N, channels, H, W)``; counts an evaluation."""
         score.n_evaluations += len(images)
-        return score.classifier.normalise(images).float()
+        planes = score.classifier.normalise(images)
+        return planes.double() if score.classifier.dtype == torch.float64 else planes.float()
 
     def _attribute_planes(
         self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor
@@ -57,6 +84,9 @@ class LayerRule(CaptumExplainer[Q], Generic[Q]):
         # A method with a baseline passes film and baseline through the network together.
         n = max(1, score.max_batch // 2) if self.uses_baseline else score.max_batch
         some = [slice(start, start + n) for start in range(0, len(planes), n)]
+        with torch.no_grad():
+            logits = torch.cat([network(planes[part]) for part in some])
+        require_same_logits(self.name, logits, score.classifier.module, planes)
         parts = [
             self._attribute_planes(network, planes[part], replaced[part], score.targets[part])
             for part in some
@@ -140,29 +170,4 @@ class DeepLIFT(LayerRule[ContributionParams]):
         signed: Tensor = captum.attr.DeepLift(network).attribute(
             planes, baselines=baseline, target=targets
         )
-        return signed
-
-
-class LRP(LayerRule[ContributionParams]):
-    """Relevance propagated backwards by the epsilon rule, sums included."""
-
-    name: ClassVar[str] = "lrp"
-    source: ClassVar[Source] = Source(
-        "bach2015",
-        "epsilon rule",
-        "the input is the normalised film; residual sums and means share relevance by the same"
-        " rule; networks with layers that have no rule are refused",
-    )
-    params: ContributionParams
-
-    def _attribute_planes(
-        self, network: fx.GraphModule, planes: Tensor, baseline: Tensor, targets: Tensor  # noqa: ARG002
-    ) -> Tensor:  # fmt: skip
-        require_epsilon_rules(self.name, network)
-        for module in network.modules():
-            is_leaf = not list(module.children())
-            if is_leaf and not isinstance(module, nn.ReLU | nn.Dropout | nn.Tanh):
-                # Captum knows few layer types; the epsilon rule needs nothing but autograd.
-                module.rule = EpsilonRule()
-        signed: Tensor = captum.attr.LRP(network).attribute(planes, target=targets)
         return signed

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from covid_debug.errors import InputContractError
+from covid_debug.models.tracing import trace
 
 _RELU_FUNCTIONS: set[object] = {nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_}
 _ADD_FUNCTIONS: set[object] = {operator.add, operator.iadd, torch.add}
@@ -87,8 +88,13 @@ class MaxByReLU(nn.Module):
 
 
 def copy_without_inplace(network: nn.Module) -> nn.Module:
-    """Return a deep copy in single precision whose activations do not overwrite their inputs."""
-    private = copy.deepcopy(network).float()
+    """Return a deep copy whose activations do not overwrite their inputs.
+
+    It is in single precision, or in double where the network is.
+    """
+    private = copy.deepcopy(network)
+    if not any(parameter.dtype == torch.float64 for parameter in private.parameters()):
+        private = private.float()
     for module in private.modules():
         if isinstance(getattr(module, "inplace", None), bool):
             module.inplace = False  # type: ignore[assignment]
@@ -112,7 +118,7 @@ def trace_with_modules(name: str, network: nn.Module) -> fx.GraphModule:
         InputContractError: If the network cannot be traced.
     """
     try:
-        traced = fx.symbolic_trace(copy_without_inplace(network).eval())
+        traced = trace(copy_without_inplace(network).eval())
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         raise InputContractError(
             f"{name}: the network cannot be traced by torch.fx ({str(error).splitlines()[0]});"

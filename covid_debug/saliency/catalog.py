@@ -10,13 +10,15 @@ from covid_debug.saliency.base import Explainer
 from covid_debug.saliency.captum_adapter import AttributionParams, ContributionParams
 from covid_debug.saliency.captum_gradients import (
     Gradient,
+    GradientSHAP,
+    GradientSHAPParams,
     InputXGradient,
     IntegratedGradients,
     IntegratedGradientsParams,
     SmoothGrad,
     SmoothGradParams,
 )
-from covid_debug.saliency.captum_layers import LRP, Deconvolution, DeepLIFT, GuidedBackprop
+from covid_debug.saliency.captum_layers import Deconvolution, DeepLIFT, GuidedBackprop
 from covid_debug.saliency.captum_occlusion import (
     LIME,
     KernelSHAP,
@@ -24,14 +26,17 @@ from covid_debug.saliency.captum_occlusion import (
     OcclusionParams,
     SurrogateParams,
 )
-from covid_debug.saliency.grad_cam import GradCAM, GradCAMParams
+from covid_debug.saliency.extremal import Extremal, ExtremalParams
+from covid_debug.saliency.grad_cam import GradCAM, GradCAMParams, GradCAMPP
 from covid_debug.saliency.igos import IGOS, IGOSParams
 from covid_debug.saliency.igos_plus import IGOSPlus, IGOSPlusParams
 from covid_debug.saliency.igos_pp import IGOSPP, IGOSPPParams
 from covid_debug.saliency.leg import LEG, LEGTV, LEGParams, LEGTVParams
+from covid_debug.saliency.lrp import LRP, ExcitationBackprop, ExcitationParams, LRPParams
 from covid_debug.saliency.mask import Mask, MaskParams
 from covid_debug.saliency.path_gradient import PathGradient, PathGradientParams
 from covid_debug.saliency.rise import RISE, RISEParams
+from covid_debug.saliency.score_cam import ScoreCAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,11 @@ _PUBLISHED_SEARCH: Mapping[str, Any] = {
     "quadrature": "riemann",
     "n_steps": 20,
     "n_iterations": 15,
+    "step_size": None,
+    "mask_form": "clamped",
+    "n_start": 0,
+    "tv_weight": 20.0,
+    "noise_std": 0.045,
     "noise_rule": "fixed",
 }
 """The papers' search, shared by I-GOS and iGOS++."""
@@ -86,6 +96,7 @@ EXPLAINERS: Catalog[Entry] = Catalog(
         "mask": Entry(Mask, MaskParams),
         "mask_published": Entry(Mask, MaskParams, _PUBLISHED_MASK),
         "area_path": Entry(AreaPath, AreaPathParams),
+        "extremal": Entry(Extremal, ExtremalParams),
         "path_gradient": Entry(PathGradient, PathGradientParams),
         "rise": Entry(RISE, RISEParams),
         "leg": Entry(LEG, LEGParams),
@@ -93,15 +104,19 @@ EXPLAINERS: Catalog[Entry] = Catalog(
         "gradient": Entry(Gradient, AttributionParams),
         "input_x_gradient": Entry(InputXGradient, ContributionParams),
         "integrated_gradients": Entry(IntegratedGradients, IntegratedGradientsParams),
+        "gradient_shap": Entry(GradientSHAP, GradientSHAPParams),
         "smooth_grad": Entry(SmoothGrad, SmoothGradParams),
         "guided_backprop": Entry(GuidedBackprop, AttributionParams),
         "deconvolution": Entry(Deconvolution, AttributionParams),
         "deep_lift": Entry(DeepLIFT, ContributionParams),
-        "lrp": Entry(LRP, ContributionParams),
+        "lrp": Entry(LRP, LRPParams),
+        "excitation_backprop": Entry(ExcitationBackprop, ExcitationParams),
         "occlusion": Entry(Occlusion, OcclusionParams),
         "lime": Entry(LIME, SurrogateParams),
         "kernel_shap": Entry(KernelSHAP, SurrogateParams),
         "grad_cam": Entry(GradCAM, GradCAMParams),
+        "grad_cam_pp": Entry(GradCAMPP, GradCAMParams),
+        "score_cam": Entry(ScoreCAM, GradCAMParams),
     },
 )
 

@@ -1,6 +1,6 @@
 """What every explainer demands of its inputs, and that the model comes back as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,35 @@ from torch import Tensor
 from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier, evaluating
 from covid_debug.models.fast_copy import HOOK_TABLES
+
+
+def require_inputs(
+    name: str,
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor,
+    seeds: Sequence[int],
+    *,
+    baseline: Tensor | None,
+    max_batch: int | None,
+) -> None:
+    """Refuse what no method can explain; the arguments are those of ``Explainer.explain``.
+
+    Raises:
+        InputContractError: If an input violates the contract; the message names the first bad
+            image.
+        TypeError: If the model is no :class:`Classifier`.
+    """
+    if not isinstance(classifier, Classifier):
+        raise TypeError(
+            f"{name}: classifier is a {type(classifier).__name__}; expected a Classifier;"
+            " wrap your network in covid_debug.models.classifier.Classifier"
+        )
+    require_canonical(name, "images", images, classifier)
+    require_targets(name, targets, images, classifier)
+    if baseline is not None:
+        require_baseline(name, baseline, images, classifier)
+    require_run(name, len(seeds), len(images), max_batch)
 
 
 def require_canonical(name: str, argument: str, images: Tensor, classifier: Classifier) -> None:
@@ -59,13 +88,13 @@ def require_baseline(name: str, baseline: Tensor, images: Tensor, classifier: Cl
         )
 
 
-def require_run(name: str, n_seeds: int, n_images: int, max_batch: int) -> None:
+def require_run(name: str, n_seeds: int, n_images: int, max_batch: int | None) -> None:
     """Refuse another number of seeds than of images, and batches of nothing."""
     if n_seeds != n_images:
         raise InputContractError(
             f"{name}: {n_seeds} seeds for {n_images} images; expected one per image"
         )
-    if max_batch < 1:
+    if max_batch is not None and max_batch < 1:
         raise InputContractError(f"{name}: max_batch is {max_batch}; expected >= 1")
 
 

@@ -1,8 +1,8 @@
-"""Which networks the methods with layer rules are right on.
+"""Which networks DeepLIFT is right on.
 
-Owns the lists of what DeepLIFT's rescale rule and LRP's epsilon rule are known to treat rightly, in
-networks traced by :mod:`.captum_network`; everything else is refused. A layer joins a list together
-with a test on a network that has it.
+Owns the lists of what its rescale rule is known to treat rightly, in networks traced by
+:mod:`.captum_network`; everything else is refused. A layer joins a list together with a test on a
+network that has it.
 """
 
 import operator
@@ -24,10 +24,6 @@ _RESCALE_MODULES: Set[type[nn.Module]] = _LINEAR | {
     nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Sigmoid, nn.Tanh, MaxByReLU,
 }  # fmt: skip
 """Linear layers, and functions of one number that Captum knows the rescale rule of."""
-_EPSILON_MODULES: Set[type[nn.Module]] = _LINEAR | {
-    nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.MaxPool2d,
-}  # fmt: skip
-"""Layers that pass relevance on by their shares, and functions that keep a zero a zero."""
 
 _MOVING: Set[object] = {
     torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.cat, torch.concat,
@@ -69,19 +65,6 @@ def require_rescale_rules(name: str, traced: fx.GraphModule) -> None:
         return node.target in _MOVING or node.target in _ADDING or is_scaled or is_divided
 
     _refuse(name, traced, _RESCALE_MODULES, is_right)
-
-
-def require_epsilon_rules(name: str, traced: fx.GraphModule) -> None:
-    """Refuse networks on which relevance would not be shared by the epsilon rule.
-
-    Args:
-        name: Method, for the message.
-        traced: Made by :func:`.captum_network.trace_with_modules`.
-
-    Raises:
-        InputContractError: If a layer or function has no rule.
-    """
-    _refuse(name, traced, _EPSILON_MODULES, lambda node, _varying: node.target in _MOVING)
 
 
 def _refuse(

@@ -78,7 +78,7 @@ class _LEGBase(Explainer[LEGParams]):
         grid_size = as_grid(self.params.grid_size)
         size = (images.shape[-2], images.shape[-1])
         upsampler = GridUpsampler(grid_size, size, images)
-        on_film = score(images, group.index)
+        on_film = group.on_film
         grids = []
         for i, generator in enumerate(group.generators):
             moment = torch.zeros(grid_size, dtype=torch.float64, device=images.device)

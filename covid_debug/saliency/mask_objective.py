@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import GridUpsampler, as_grid
+from covid_debug.saliency.base import ImageGroup
 from covid_debug.saliency.mask_params import MaskSearchParams, Quadrature
 from covid_debug.saliency.path_noise import PathNoise
 from covid_debug.saliency.regularizers import (
@@ -24,7 +24,6 @@ from covid_debug.saliency.regularizers import (
     removed_area,
     total_variation,
 )
-from covid_debug.shapes import Images
 
 TermKind = Literal["deletion", "insertion"]
 GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -94,23 +93,20 @@ class MaskObjective:
 
     def __init__(
         self,
-        score: TargetScore,
-        images: Images,
-        baseline: Images,
+        group: ImageGroup,
         params: MaskSearchParams,
         terms: Sequence[Term],
     ) -> None:
         """Prepare a group of images.
 
         Args:
-            score: Reads the model.
-            images: Canonical images.
-            baseline: What replaces removed pixels.
+            group: The images.
             params: Weights, path and grid.
             terms: The method's scores.
         """
-        self.images, self.baseline, self.params = images, baseline, params
-        self._score, self._terms = score, tuple(terms)
+        images = group.images
+        self.images, self.baseline, self.params = images, group.baseline, params
+        self._score, self._terms = group.score, tuple(terms)
         image_size = (images.shape[-2], images.shape[-1])
         grid_size = as_grid(params.grid_size)
         self.upsampler = GridUpsampler(grid_size, image_size, images)
@@ -134,8 +130,10 @@ class MaskObjective:
         self._groups = [self._make_group(one, len(listed), path_weights) for one in listed]
         self._group = self._groups[0]
         self._n_draws = 0
-        self.unit = score.measure_unit(images, baseline)
+        self.unit = group.unit
         self.noise: PathNoise | None = None
+        self._noise_std: Tensor | None = None
+        self._is_noisy = False
         self._shift: Tensor | None = None
 
     def _list_groups(self) -> list[list[int]]:
@@ -183,7 +181,9 @@ class MaskObjective:
                 self._shift = (self._shift + GOLDEN_RATIO) % 1
             parts = torch.arange(self.n_path, device=device)
             self._nodes = (self._shift + parts) / self.n_path
-        if not bool((noise_std > 0).any()):
+        if noise_std is not self._noise_std:  # a GPU is waited for once a search
+            self._noise_std, self._is_noisy = noise_std, bool((noise_std > 0).any())
+        if not self._is_noisy:
             self.noise = None
             return
         self.noise = PathNoise(

@@ -14,7 +14,8 @@ NoiseRule = Literal["fixed", "survive"]
 NoisePlace = Literal["perturbed", "film"]
 SearchObjective = Literal["path", "mask"]
 TermOrder = Literal["joint", "alternating"]
-OptimizerName = Literal["line_search", "adam", "fixed"]
+OptimizerName = Literal["line_search", "adam", "fixed", "even_adam"]
+MaskForm = Literal["clamped", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,18 @@ class MaskSearchParams:
         term_order: ``"joint"``: every iteration takes all terms (published); ``"alternating"``:
             the terms of single masks and those of their product in turn, at twice the weight.
             Methods with terms of one kind only are not affected.
-        optimizer: ``"line_search"`` (published), ``"adam"`` or ``"fixed"`` (one constant step,
-            the published ablation).
+        optimizer: ``"line_search"`` (published), ``"adam"``, ``"even_adam"`` (Adam with one scale
+            for all cells of a mask, so that their moves keep their proportions) or ``"fixed"``
+            (one constant step, the published ablation).
         step_size: Step of Adam and of the fixed rule; None: for Adam 0.3 for a pixel mask and 0.1
             for any other, 1 for a fixed step.
-        area_weight: ``l1``; None: 10 for a pixel mask, 1 for any other (published).
+        mask_form: ``"clamped"``: cells are moved themselves and cut to [0, 1] (published), so that
+            many end at exactly 1; ``"sigmoid"``: each is the sigmoid of a number that is moved, so
+            that no two cells with different gradients become equal.
+        n_start: For ``"sigmoid"``: points of the integrated gradient at the mask of ones from which
+            the search starts; 0 starts from equal cells.
+        area_weight: ``l1`` of the search; None: 10 for a pixel mask, 1 for any other (published).
+            The area of a ``"sigmoid"`` mask is chosen at 1 whatever it is.
         tv_weight: ``l2``.
         tv_power: Exponent ``b`` of the mask differences.
         smoothness: Plain TV of the grid, bilateral TV of the upsampled mask, or their mean.
@@ -73,6 +81,8 @@ class MaskSearchParams:
     noise_rule: NoiseRule = "survive"
     ranking: Ranking = "mask"
     search_objective: SearchObjective = "path"
+    mask_form: MaskForm = "clamped"
+    n_start: int = 0
 
     def __post_init__(self) -> None:
         """Check the choices and the ranges.
@@ -84,7 +94,17 @@ class MaskSearchParams:
         as_grid(self.grid_size)
         check_range(self, "[1, inf)", "grid_size", "n_iterations", "n_steps")
         check_range(self, "(0, inf)", "step_size", "edge_sigma", "tv_power")
-        check_range(self, "[0, inf)", "tv_weight", "noise_std", "area_weight")
+        check_range(self, "[0, inf)", "tv_weight", "noise_std", "area_weight", "n_start")
+        if self.mask_form == "clamped" and self.n_start:
+            raise InputContractError(
+                f"{type(self).__name__}: n_start is {self.n_start}, but only mask_form 'sigmoid'"
+                " starts from a gradient; choose it or n_start 0"
+            )
+        if self.mask_form == "sigmoid" and self.optimizer == "line_search":
+            raise InputContractError(
+                f"{type(self).__name__}: the line search moves clamped masks only; choose mask_form"
+                " 'clamped' or another optimizer"
+            )
         if self.search_objective == "mask" and self.quadrature == "rotating":
             raise InputContractError(
                 f"{type(self).__name__}: search_objective 'mask' needs a path that ends at the"

@@ -39,6 +39,7 @@ def minimise(
     rule: OptimizerName,
     n_iterations: int,
     step_size: float,
+    is_sigmoid: bool = False,
 ) -> tuple[Float[Tensor, "N m h w"], Float[Tensor, "N m h w"], dict[str, Tensor]]:
     """Minimise the objective over masks in [0, 1], each image on its own.
 
@@ -47,43 +48,53 @@ def minimise(
 
     Args:
         objective: What to minimise.
-        masks: Where to start.
+        masks: Where to start; under ``is_sigmoid`` the numbers whose sigmoids are the masks.
         generators: One per image.
         noise_std: Noise size per image.
         rule: How the masks move.
         n_iterations: How many steps.
         step_size: Step of Adam and of the fixed rule; the line search finds its own.
+        is_sigmoid: Move numbers whose sigmoids are the masks, instead of masks cut to [0, 1]; not
+            for the line search.
 
     Returns:
-        The last masks, the mean of the gradients on the way, and diagnostics:
+        The last masks (or numbers), the mean of the gradients by masks on the way, and diagnostics:
         ``loss (N, n_iterations)`` before each step and ``n_line_search (N,)``, the trial points
         of the line search.
     """
     rows = torch.arange(len(masks), device=masks.device)
-    masks = masks.clone()
+    cells = masks.clone()
     first, second = torch.zeros_like(masks), torch.zeros_like(masks)
     gradients = torch.zeros_like(masks)
     n_trials = torch.zeros_like(rows)
     losses = []
     for iteration in range(1, n_iterations + 1):
         objective.draw(generators, noise_std)
+        masks = cells.sigmoid() if is_sigmoid else cells
         loss, gradient = objective.value_and_gradient(masks, rows)
         gradients += gradient
         losses.append(loss)
+        if is_sigmoid:
+            gradient = gradient * masks * (1 - masks)
         if rule == "line_search":
-            masks, trials = _line_search_step(objective, masks, rows, loss, gradient)
+            cells, trials = _line_search_step(objective, masks, rows, loss, gradient)
             n_trials = n_trials + trials
         elif rule == "fixed":
-            masks = (masks - step_size * gradient).clamp(0, 1)
+            cells = cells - step_size * gradient
         else:
             first = _ADAM_DECAY * first + (1 - _ADAM_DECAY) * gradient
-            second = _ADAM_DECAY_SQUARED * second + (1 - _ADAM_DECAY_SQUARED) * gradient**2
+            square = gradient**2
+            if rule == "even_adam":
+                square = square.mean(dim=(2, 3), keepdim=True)
+            second = _ADAM_DECAY_SQUARED * second + (1 - _ADAM_DECAY_SQUARED) * square
             mean = first / (1 - _ADAM_DECAY**iteration)
             spread = (second / (1 - _ADAM_DECAY_SQUARED**iteration)).sqrt()
             least = _ADAM_EPSILON * objective.unit[rows].view(-1, 1, 1, 1)
-            masks = (masks - step_size * mean / (spread + least)).clamp(0, 1)
+            cells = cells - step_size * mean / (spread + least)
+        if not is_sigmoid:
+            cells = cells.clamp(0, 1)
     trace = {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
-    return masks, gradients / n_iterations, trace
+    return cells, gradients / n_iterations, trace
 
 
 def _line_search_step(

@@ -3,6 +3,7 @@
 What a mask search knows before it moves; the yardstick for what moving the mask adds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,31 +61,38 @@ class PathGradient(Explainer[PathGradientParams]):
 
 
 def integrate_path(
-    group: ImageGroup, upsampler: GridUpsampler, n_steps: int, *, of_deletion: bool = False
-) -> Float[Tensor, "N 1 h w"]:
-    """Return the path gradient on the upsampler's grid, see :class:`PathGradient`.
+    group: ImageGroup,
+    upsampler: GridUpsampler,
+    n_steps: int,
+    shares: Callable[[Float[Tensor, " P"]], Float[Tensor, "P m"]] | None = None,
+) -> Float[Tensor, "N m h w"]:
+    """Return path gradients on the upsampler's grid, see :class:`PathGradient`.
+
+    At a mask that keeps everything, deletion (``t * M``) and insertion (``1 - (1 - t) * M``) pass
+    the same images, so that one walk serves both: integrated gradients of [qi2020igos] (4) count a
+    point at the share ``t`` of the film ``t`` times for deletion, ``1 - t`` times for insertion.
 
     Args:
         group: The images.
         upsampler: From the grid to the images.
         n_steps: Midpoints of the path; so many evaluations an image.
-        of_deletion: Weigh each point by its share ``t`` of the film, as the integrated gradient of
-            a deletion mask does ([qi2020igos] (4)), which is not complete.
+        shares: Of the points' positions ``t``, how often each counts for each of ``m`` masks; once
+            for a single mask where None, which is complete.
     """
     images, baseline = group.images, group.baseline
-    keep = images.new_ones((len(images), 1, *upsampler.grid_size)).requires_grad_()
-    image_of = group.index.repeat_interleave(n_steps)
     fractions = (torch.arange(n_steps, device=images.device, dtype=images.dtype) + 0.5) / n_steps
-    fractions = fractions.repeat(len(images))
+    counts = fractions.new_ones((n_steps, 1)) if shares is None else shares(fractions)
+    n_masks = counts.shape[1]
+    moves = images.new_zeros((len(images), n_masks, *upsampler.grid_size)).requires_grad_()
+    image_of = group.index.repeat_interleave(n_steps)
+    fractions, counts = fractions.repeat(len(images)), counts.repeat(len(images), 1)
 
     def make_chunk(items: slice) -> tuple[Tensor, Tensor]:
         rows = image_of[items]
-        grids = keep[rows] * fractions[items].view(-1, 1, 1, 1)
-        return compose(images[rows], baseline[rows], upsampler.upsample(grids)), rows
+        moved = (moves[rows] * counts[items].view(-1, n_masks, 1, 1)).sum(dim=1, keepdim=True)
+        keep = upsampler.upsample(fractions[items].view(-1, 1, 1, 1) + moved)
+        return compose(images[rows], baseline[rows], keep), rows
 
-    # d/dM at t * M is t times d/d(t * M), the integrand of a complete path.
     weights = torch.full_like(fractions, 1 / n_steps)
-    _, gradient = group.score.accumulate_gradient(
-        make_chunk, len(image_of), keep, weights=weights if of_deletion else weights / fractions
-    )
+    _, gradient = group.score.accumulate_gradient(make_chunk, len(image_of), moves, weights=weights)
     return gradient

@@ -37,28 +37,30 @@ class PathNoise:
         self._std, self._n_path, self._like = noise_std, n_path, images
         self._source = torch.Generator(images.device)
         self._states: list[Tensor] = []
-        self._draws: list[Tensor] = []
-        is_kept = len(images) * n_path <= max_kept
-        for generator in generators:
-            for _ in range(n_path):
-                if not is_kept:
+        n_draws = len(generators) * n_path
+        is_kept = n_draws <= max_kept
+        self._kept = images.new_empty(n_draws, *images.shape[1:]) if is_kept else None
+        for row, generator in enumerate(generators):
+            for step in range(n_path):
+                if self._kept is None:
                     self._states.append(generator.get_state())
                 draw = self._draw(generator)
-                if is_kept:
-                    self._draws.append(draw)
+                if self._kept is not None:
+                    self._kept[row * n_path + step] = draw
 
     def at(
         self, image_index: Int64[Tensor, " M"], step: Int64[Tensor, " M"]
     ) -> Float[Tensor, "M 1 H W"]:
         """Return the noise of some images at some path points."""
-        places = (image_index * self._n_path + step).tolist()
-        made = {place: self._get(place) for place in dict.fromkeys(places)}
-        noise = torch.stack([made[place] for place in places])
+        places = image_index * self._n_path + step
+        if self._kept is not None:
+            noise = self._kept[places]
+        else:
+            again = {place: self._draw_again(place) for place in dict.fromkeys(places.tolist())}
+            noise = torch.stack([again[place] for place in places.tolist()])
         return noise * self._std[image_index].view(-1, 1, 1, 1)
 
-    def _get(self, place: int) -> Tensor:
-        if self._draws:
-            return self._draws[place]
+    def _draw_again(self, place: int) -> Tensor:
         self._source.set_state(self._states[place])
         return self._draw(self._source)
 

@@ -107,8 +107,9 @@ class RISE(Explainer[RISEParams]):
         y = torch.arange(height, device=image.device)
         x = torch.arange(width, device=image.device)
         low, high = total.new_full((), torch.inf), total.new_full((), -torch.inf)
-        for start in range(0, p.n_masks, score.max_batch):
-            part = slice(start, start + score.max_batch)
+        n = score.max_batch  # the score may halve its own on the way
+        for start in range(0, p.n_masks, n):
+            part = slice(start, start + n)
             some_rows = rows[shifts[0, part, None] + y]
             some_columns = columns[shifts[1, part, None] + x]
             keep = (some_rows @ grids[part] @ some_columns.mT).unsqueeze(1)

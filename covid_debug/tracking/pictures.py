@@ -1,7 +1,7 @@
 """Small pictures of audited films for MLflow's image grid; shows, decides nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from covid_debug.audit.artifact import AuditedFilm
 from covid_debug.imaging.overlays import overlay_saliency
+from covid_debug.saliency.naming import title_of
 
 N_PICTURES = 12
 _SIDE_PX = 256
@@ -23,28 +24,48 @@ def rank_severe(films: Sequence[AuditedFilm]) -> list[str]:
 
 
 def draw_film(
-    film: AuditedFilm, view: NDArray[np.uint8], saliency: NDArray[np.floating] | None
+    film: AuditedFilm,
+    view: NDArray[np.uint8],
+    maps: Mapping[str, NDArray[np.floating] | None],
 ) -> NDArray[np.uint8]:
-    """Lay a film beside its map, with what the audit says of it below.
+    """Lay a film beside its maps, each under its method's name, with the audit's words below.
 
     Args:
         film: What the audit says.
         view: ``(S, S)``, what the model sees.
-        saliency: ``(S, S)``, its map; None shows the film alone.
+        maps: Method -> ``(S, S)``; one that is None, void or of another size is left out.
 
     Returns:
         ``(H, W, 3)`` RGB.
     """
-    panels = [np.repeat(view[..., None], 3, axis=2)]
-    if saliency is not None and saliency.shape == view.shape:
-        panels.append(overlay_saliency(view, saliency))
-    method = cv2.INTER_AREA if len(view) > _SIDE_PX else cv2.INTER_LINEAR
-    shown = [cv2.resize(panel, (_SIDE_PX, _SIDE_PX), interpolation=method) for panel in panels]
+    panels = {"": np.repeat(view[..., None], 3, axis=2)}
+    for method, saliency in maps.items():
+        said = film.maps.get(method)
+        is_void = said is not None and said.void
+        if saliency is not None and saliency.shape == view.shape and not is_void:
+            panels[title_of(method)] = overlay_saliency(view, saliency)
+    scale = cv2.INTER_AREA if len(view) > _SIDE_PX else cv2.INTER_LINEAR
+    shown = [
+        _write_name(cv2.resize(panel, (_SIDE_PX, _SIDE_PX), interpolation=scale), title)
+        for title, panel in panels.items()
+    ]
     width = _SIDE_PX * len(shown)
     strip = Image.new("RGB", (width, _STRIP_PX), "white")
     font = ImageFont.load_default(size=13)
     ImageDraw.Draw(strip).multiline_text((4, 4), _caption(film), fill="black", font=font)
     return np.vstack([np.hstack(shown), np.asarray(strip)])
+
+
+def _write_name(panel: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    if not title:
+        return panel
+    picture = Image.fromarray(panel)
+    font = ImageFont.load_default(size=13)
+    place = (6, _SIDE_PX - 20)
+    ImageDraw.Draw(picture).text(
+        place, title, fill="white", font=font, stroke_width=2, stroke_fill="black"
+    )
+    return np.asarray(picture)
 
 
 def _caption(film: AuditedFilm) -> str:

@@ -40,7 +40,7 @@ _CHILD_PARAMS = ("arch", "n_epochs", "batch_size", "learning_rate")
 _CONTRASTED = ("precision", "recall")
 _RUN_FILES = (
     *("report.html", "summary.json", "statistics.json"),
-    *("questions.csv", "comparison.csv", "flags.csv"),
+    *("questions.csv", "comparison.csv", "flags.csv", "maps.csv"),
 )
 
 
@@ -203,7 +203,8 @@ class RunRecorder:
         for image_id in self._pictured:
             if image_id in audited and image_id in files:
                 view = render_film(files[image_id], self._view)
-                yield image_id, draw_film(audited[image_id], view, audit.load_map(image_id))
+                maps = {name: audit.load_map(image_id, name) for name in audit.map_methods}
+                yield image_id, draw_film(audited[image_id], view, maps)
 
     def log_shortcuts(self, found: ShortcutMap, folder: Path) -> None:
         """Record how far the models rely on what films carry, and keep the map with the run."""

@@ -34,7 +34,9 @@ def test_a_check_accepts_a_right_map_and_no_other(method: str) -> None:
     classifier, films = make_small(), formula((2, 1, 16, 16)).float()
     params = {
         "grad_cam": {"target_layer": "2"},
+        "grad_cam_pp": {"target_layer": "2"},
         "smooth_grad": {"n_samples": 3},
+        "gradient_shap": {"n_samples": 3},
     }
     explainer = build_explainer(method, **params.get(method, {}))
 
@@ -53,15 +55,15 @@ def test_a_check_accepts_a_right_map_and_no_other(method: str) -> None:
 def test_matrix_of_a_refused_and_of_a_right_method(tmp_path: Path) -> None:
     with unchecked():
         text = bench_backbones(
-            ["mobilenet_v3_small"], ["gradient", "lrp"], tmp_path, lambda _: None
+            ["mobilenet_v3_small"], ["gradient", "deep_lift"], tmp_path, lambda _: None
         )
 
     with (tmp_path / "backbones.csv").open(encoding="utf-8") as stream:
         rows = {(row["method"], row["precision"]): row for row in csv.DictReader(stream)}
     assert rows["gradient", "float32"]["verdict"] == "right"
-    assert rows["lrp", "autocast"]["verdict"] == "refused"
-    assert "| `lrp` | refused |" in text
-    assert "- mobilenet_v3_small: lrp: no right rule for 'features.0.2' (Hardswish)" in text
+    assert rows["deep_lift", "autocast"]["verdict"] == "refused"
+    assert "| `deep_lift` | refused |" in text
+    assert "- mobilenet_v3_small: deep_lift: no right rule for 'features.0.2' (Hardswish)" in text
 
 
 def test_unknown_names_are_suggested(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from benchmarks.saliency.measure import run_saliency_benchmark
 from benchmarks.saliency.paper import paper_markdown
 from benchmarks.saliency.plain_igos_pp import PublishedConstants, explain_plainly
 from benchmarks.saliency.runs import BenchFilms, BenchPlan
-from benchmarks.saliency.sanity import check_igos_pp
+from benchmarks.saliency.sanity import check_igos_pp, check_randomisation, find_own_classes
 from benchmarks.saliency.tables import summarise, write_tables
 from benchmarks.saliency.yardstick import YARDSTICK
 from covid_debug.errors import CovidDebugError, InputContractError
@@ -56,6 +56,10 @@ def test_benchmark_runs_every_method_at_every_grid_and_excludes_void_films_visib
     row = next(r for r in rows if (r.method, r.grid) == ("igos_pp", 4))
     assert (row.n_ok, row.n_void, row.n_total) == (2, 1, 3)
     assert row.speedup is not None
+    made = next(run for run in runs if (run.method, run.grid) == ("igos_pp", 4))
+    ratio = runs[0].evaluations[:2].mean() / made.evaluations[:2].mean()
+    assert row.fewer_evaluations == pytest.approx(ratio)
+    assert f"| {ratio:.1f}x |" in text
     assert row.deletion_difference is not None
     assert row.deletion_difference.n == 2
     assert next(r for r in rows if r.method == YARDSTICK).n_total == 2
@@ -109,6 +113,24 @@ def test_sanity_section_names_every_check(films: BenchFilms, tmp_path: Path) -> 
     assert "randomising down to" in text
     assert "training on shuffled labels" in text
     assert "MI-FGSM" in text
+
+
+def test_maps_of_randomised_models_are_compared_for_every_method(
+    films: BenchFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.saliency.sanity.RANDOMISED", ("integrated_gradients", "lrp"))
+    model = wrap(SmallNet(3, 32), 32, 3)
+    films = replace(films, images=functional.interpolate(films.images, size=32))
+    text = check_randomisation(model, films, tmp_path, seed=0, say=lambda _: None)
+
+    assert text.count("| the trained model's |") == text.count("| each model's own |") == 2
+    assert (tmp_path / "sanity_methods.csv").read_text().count("\n") == 5
+
+
+def test_the_own_class_is_the_one_that_falls_most(films: BenchFilms) -> None:
+    own = find_own_classes(wrap(Patch(4, 4, 6)), films.images)
+    assert own.shape == (len(films.images),)
+    assert set(own.tolist()) <= {0, 1}
 
 
 def test_sanity_checks_do_not_depend_on_the_order_of_films(
@@ -180,6 +202,21 @@ def test_unknown_split_is_refused(tmp_path: Path) -> None:
         FilmChoice(tmp_path, split="tset").load(None, tmp_path, 0, RunConsole())
 
 
+def test_split_of_a_folder_is_refused(tmp_path: Path) -> None:
+    with unchecked(), pytest.raises(InputContractError, match="folder of images, which has no spl"):
+        FilmChoice(tmp_path, split="val").load(None, tmp_path, 0, RunConsole())
+
+
+@pytest.mark.parametrize(
+    ("search", "n_films", "message"),
+    [("igos_p", 1, "'igos_p': expected one of"), ("igos_pp", 0, "give --rankings FILMS, too")],
+)
+def test_searches_that_no_table_has_are_refused(search: str, n_films: int, message: str) -> None:
+    request = SaliencyBench(ModelChoice(), FilmChoice(), ranking_films=n_films, searches=(search,))
+    with unchecked(), pytest.raises(InputContractError, match=message):
+        bench_saliency(request, Path("unused"), RunConsole())
+
+
 def test_rankings_alone_are_measured_where_no_method_is_named(
     films: BenchFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,3 +236,7 @@ def test_rankings_alone_are_measured_where_no_method_is_named(
     assert text.startswith("### Search x ranking, 4 x 4")
     assert (tmp_path / "rankings-4" / "rankings.csv").is_file()
     assert not (tmp_path / "saliency.csv").exists()
+    with unchecked():
+        text = bench_saliency(replace(request, searches=("path_gradient",)), tmp_path, RunConsole())
+    assert "| path_gradient |" in text
+    assert "igos_pp |" not in text

@@ -57,6 +57,8 @@ LINES = (
     "bench scars --data {films} --regions {films/truth_regions.jsonl} --fill telea=3 --no-network"
     " --out {out}",
     "bench saliency --checkpoint {model} --data {films} --films 1 --method rise --out {place}",
+    "bench localisation --data {films} --regions {films/truth_regions.jsonl} --arch covidnet"
+    " --method gradient --size 32 --out {place}",
     "bench growth --checkpoint {model} --data {films} --films 2 --grid 4",
 )
 BOXES = '{"test/a.png": {"width": 9, "height": 9, "boxes": []}}'

@@ -312,6 +312,13 @@ STEPS = {
         lambda folder: load_table(folder / "saliency.csv"),
         BOTH,
     ),
+    "bench localisation": Step(
+        "bench localisation --arch covidnet --method gradient --size 64 --films 2"
+        " --faithful-films 1 --sensitive-films 1 --phantom-train 60 --phantom-films 30"
+        " --phantom-epochs 3 --workers 1 --out bench-localisation",
+        "bench-localisation",
+        lambda folder: load_table(folder / "localisation.csv"),
+    ),
     "bench growth": Step(
         "bench growth --checkpoint model --data films --films 2 --grid 4", needs=BOTH
     ),

@@ -41,7 +41,10 @@ QUICK = {
     "evaluation.stage.compare_arms",
     "reporting.stage.build_report",
 }
-RUN_FILES = ("report.html", "summary.json", "comparison.csv", "flags.csv", "manifest.json")
+RUN_FILES = (
+    *("report.html", "summary.json", "manifest.json"),
+    *("comparison.csv", "flags.csv", "maps.csv"),
+)
 
 
 def make_config(folder: Path, **changes: object) -> RunConfig:
@@ -117,7 +120,7 @@ def test_interrupted_run_ends_with_the_same_files(
             run_flow(config)
     run_dir = run_flow(config)
 
-    for name in ("summary.json", "comparison.csv", "flags.csv"):
+    for name in ("summary.json", "comparison.csv", "flags.csv", "maps.csv"):
         assert hash_file(run_dir / name) == hash_file(undisturbed[0] / name), name
 
 

@@ -78,7 +78,7 @@ def test_killed_run_resumes_to_the_same_files(
 
     run_dir = finish(tmp_path)
 
-    for name in ("summary.json", "comparison.csv", "flags.csv"):
+    for name in ("summary.json", "comparison.csv", "flags.csv", "maps.csv"):
         assert hash_file(run_dir / name) == hash_file(undisturbed / name), name
     for folder, written in finished.items():
         assert (folder / "manifest.json").stat().st_mtime_ns == written

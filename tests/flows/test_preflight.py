@@ -14,9 +14,11 @@ from covid_debug.config.schema import RunConfig
 from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.preflight import checks as preflight
+from covid_debug.preflight import costs
 from covid_debug.preflight.checks import check_run
 from covid_debug.preflight.costs import describe_effect, describe_plan
 from tests.films import build_filmset, make_film
+from tests.toys import SIDE, Patch, wrap
 
 BINARY = ("negative", "positive")
 
@@ -80,6 +82,8 @@ def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
         ("text", {"detector": "craft", "params": {"weights": "/no/craft.pth"}}, "/no/craft.pth"),
         ("audit__igos", {"n_iteration": 3}, "n_iteration"),
         ("audit__igos", {"n_iterations": "ten"}, "audit.igos = .*'ten'}: wrong type of a value"),
+        ("audit__map_methods", ["grad_camm"], "unknown name 'grad_camm'; did you mean 'grad_cam'"),
+        ("audit__map_methods", [], "map_methods are empty"),
         ("audit__grid_size", 65, "grid_size is 65 .* 64 pixels"),
         ("audit__igos", {"grid_size": 8}, "igos holds grid_size"),
         ("text__kinds", "/no/kinds.yaml", "/no/kinds.yaml: cannot be read"),
@@ -257,3 +261,17 @@ def test_plan_warns_of_names_that_stay(tmp_path: Path) -> None:
     first = itertools.islice(describe_plan(config), 3)
 
     assert any(line.startswith("warning: policy identity=keep leaves names") for line in first)
+
+
+def test_maps_of_every_method_are_priced_and_a_refused_one_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = {"grid_size": 4, "map_methods": ["area_path", "grad_cam"]}
+    config = make_config(tmp_path, view__image_size=SIDE, audit=audit)
+    monkeypatch.setattr(costs, "_build_model", lambda _: wrap(Patch(2, 2, 4)))
+
+    seconds, n_evaluations, refused = costs._time_maps(config)
+
+    assert seconds > 0
+    assert n_evaluations == 60  # of the area path alone
+    assert refused == {"grad_cam": "grad_cam: the network has no layer with a spatial output"}

@@ -78,7 +78,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
     (run_dir / "figures").mkdir(parents=True)
     for name in (
         *("report.html", "comparison.csv", "flags.csv", "summary.json", "figures/a.png"),
-        *("questions.csv", "statistics.json"),
+        *("questions.csv", "maps.csv", "statistics.json"),
     ):
         (run_dir / name).touch()
     films = build_filmset(folder / "films", [make_film(i) for i in range(3)])

@@ -86,6 +86,50 @@ def path_objective(f, image, baseline, noise, mx, my, nodes, weights, own=0.5, j
     return total
 
 
+def start_of_sigmoids(f, image, baseline, grid, n_start, contrast):
+    """Arguments of both masks: by the integrated gradients of the four scores at masks of ones.
+
+    Each score's path is walked on its own: ``t * M`` for deletion, ``1 - t * M`` for insertion.
+    """
+    height, width = image.shape
+    ones = torch.ones(grid, grid, dtype=torch.float64)
+    slopes = [torch.zeros_like(ones), torch.zeros_like(ones)]
+    for k in range(n_start):
+        t = (k + 0.5) / n_start
+        mx, my = ones.clone().requires_grad_(), ones.clone().requires_grad_()
+        value = 0.5 * (
+            f(phi(image, baseline, upsample(t * mx, height, width)))
+            - f(phi(image, baseline, 1 - upsample(t * my, height, width)))
+            + f(phi(image, baseline, upsample(t * mx * my, height, width)))
+            - f(phi(image, baseline, 1 - upsample(t * mx * my, height, width)))
+        )
+        for i, g in enumerate(torch.autograd.grad(value, (mx, my))):
+            slopes[i] = slopes[i] + g / n_start
+    return [-contrast * s / s.std(correction=0) for s in slopes]
+
+
+def explain_by_sigmoids(f, image, baseline, *, start, nodes, prices, step_size, unit=1.0):
+    """Return ``Mx * My`` of sigmoids moved by Adam with one scale a mask, one point a step.
+
+    Odd steps take the single masks' scores at twice the weight, even ones the product's.
+    """
+    cells = list(start)
+    moment = [torch.zeros_like(c) for c in cells]
+    square = [0.0, 0.0]
+    for k, t in enumerate(nodes, start=1):
+        tx, ty = (c.clone().requires_grad_() for c in cells)
+        mx, my = 1 / (1 + torch.exp(-tx)), 1 / (1 + torch.exp(-ty))
+        own, joint = (1.0, 0.0) if k % 2 else (0.0, 1.0)
+        value = path_objective(f, image, baseline, [0.0], mx, my, [t], [1.0], own, joint)
+        value = value + price(mx * my, image, **prices)
+        for i, g in enumerate(torch.autograd.grad(value, (tx, ty))):
+            moment[i] = 0.9 * moment[i] + 0.1 * g
+            square[i] = 0.999 * square[i] + 0.001 * float((g * g).mean())
+            spread = (square[i] / (1 - 0.999**k)) ** 0.5 + 1e-8 * unit
+            cells[i] = cells[i] - step_size * moment[i] / (1 - 0.9**k) / spread
+    return 1 / ((1 + torch.exp(-cells[0])) * (1 + torch.exp(-cells[1])))
+
+
 def explain(f, image, baseline, noises, *, grid, nodes, weights, rule, prices, alternate=False,
             step_size=0.1, unit=1.0, a_u=1000.0, a_l=1e-5, eta=0.2, b=1e-4):  # fmt: skip
     """Return ``Mx * My`` after ``len(noises)`` iterations of one rule.

@@ -35,8 +35,8 @@ def test_area_path_equals_its_slow_twin() -> None:
             unit = abs(float(f(images[i, 0]) - f(baseline[i, 0])))
         prices = {"tv_weight": PARAMS["tv_weight"] * unit}
         expected = explain(
-            f, images[i, 0], baseline[i, 0], grid=4, shown=0.1, **{**PARAMS, **prices}
+            f, images[i, 0], baseline[i, 0], grid=4, unit=unit, **{**PARAMS, **prices}
         )
         assert float(expected.std()) > 0.05
         torch.testing.assert_close(raw.keep_mask[i, 0], expected, rtol=1e-9, atol=1e-12)
-    assert score.n_evaluations == 2 * (3 + 2 * 4 + 2)
+    assert score.n_evaluations == 2 * (3 + 2 * 4 + 2 + 2 * 3)

@@ -8,7 +8,7 @@ from torch import nn
 from covid_debug.errors import InputContractError
 from covid_debug.models.classifier import Classifier
 from covid_debug.saliency.catalog import build_explainer
-from covid_debug.saliency.grad_cam import find_target_layer
+from covid_debug.saliency.feature_maps import find_target_layer
 from tests.toys import SIDE, Patch, SmallNet, bright_patch_images, formula, small_backbone, wrap
 
 
@@ -163,6 +163,8 @@ def make_classifier(name: str) -> Classifier:
     torch.manual_seed(0)
     if name in {"swin", "vit"}:
         network = small_backbone(name, 2)
+        if name == "vit":  # torchvision's head is zero, so nothing would have a gradient
+            nn.init.normal_(network.heads.head.weight)
     else:
         network = getattr(torchvision.models, name)(num_classes=2)
     return Classifier(
@@ -175,7 +177,12 @@ def make_classifier(name: str) -> Classifier:
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [("resnet18", "layer4"), ("mobilenet_v3_small", "features"), ("swin", "permute")],
+    [
+        ("resnet18", "layer4"),
+        ("mobilenet_v3_small", "features"),
+        ("swin", "permute"),
+        ("vit", "encoder.layers.encoder_layer_0.ln_1"),
+    ],
 )
 def test_the_last_layer_with_maps_is_found(name: str, layer: str) -> None:
     assert find_target_layer(make_classifier(name)) == layer
@@ -192,15 +199,60 @@ def test_left_out_the_layer_is_found_and_said() -> None:
     assert found.params["target_layer"] == "layer4"
     assert torch.equal(found.saliency, named.explain(classifier, image, target, seeds=[0]).saliency)
     assert all(torch.equal(a, b) for a, b in zip(classifier.buffers(), before, strict=True))
-    with pytest.raises(InputContractError, match=r"works on tokens"):
-        build_explainer("grad_cam").explain(make_classifier("vit"), image, target, seeds=[0])
+    assert found.n_evaluations == 3 + 1  # to find the layer
+
+
+def test_a_class_token_is_left_out_and_the_others_are_laid_out_row_by_row() -> None:
+    classifier, image = make_classifier("vit"), formula((1, 1, 64, 64)).float()
+    layer = "encoder.layers.encoder_layer_0.ln_1"
+    kept: list[torch.Tensor] = []
+    norm = classifier.module.get_submodule(layer)
+    handle = norm.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    logit = classifier(image.clone().requires_grad_())[0, 1]
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logit, kept[0])
+    weights = gradient[:, 1:].mean(dim=1, keepdim=True)
+    cells = (weights * kept[0][:, 1:]).sum(dim=2).view(1, 1, 4, 4).detach()
+    expected = nn.functional.interpolate(cells, size=(64, 64), mode="bilinear")
+
+    found = build_explainer("grad_cam", sign="signed").explain(
+        classifier, image, torch.ones(1, dtype=torch.int64), seeds=[0]
+    )
+
+    assert found.params["target_layer"] == layer
+    torch.testing.assert_close(found.saliency, expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("encoder.layers.encoder_layer_0.mlp.1", r"no spatial output \(shape \(1, 18, 16\)\)"),
+        ("encoder.layers.encoder_layer_0.ln_1", "has 18 tokens, .* do not make one grid"),
+    ],
+)
+def test_tokens_that_make_no_grid_are_refused(layer: str, message: str) -> None:
+    """A second extra token, as distilled transformers have it."""
+    classifier, image = make_classifier("vit"), formula((1, 1, 64, 64)).float()
+    network = classifier.module
+    network.class_token = nn.Parameter(torch.zeros(1, 2, 8))
+    network.encoder.pos_embedding = nn.Parameter(torch.zeros(1, 18, 8))
+    target = torch.ones(1, dtype=torch.int64)
+
+    with pytest.raises(InputContractError, match=message):
+        build_explainer("grad_cam", target_layer=layer).explain(
+            classifier, image, target, seeds=[0]
+        )
+    with pytest.raises(InputContractError, match=r"behind 'conv_proj'.* works on tokens"):
+        build_explainer("grad_cam").explain(classifier, image, target, seeds=[0])
 
 
 def test_no_layer_is_found_where_none_is_right() -> None:
     with pytest.raises(InputContractError, match="no layer with a spatial output"):
         find_target_layer(wrap(Patch(4, 4, 6)))
-    with pytest.raises(InputContractError, match=r"behind 'conv_proj'.* works on tokens"):
-        find_target_layer(make_classifier("vit"))
+    constant = make_classifier("vit")
+    nn.init.zeros_(constant.module.heads.head.weight)
+    with pytest.raises(InputContractError, match=r"behind 'conv_proj'.* have no gradient"):
+        find_target_layer(constant)
 
 
 def test_a_small_network_has_its_last_pooling() -> None:

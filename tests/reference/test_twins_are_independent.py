@@ -29,7 +29,7 @@ def find_leaks(source: str) -> list[str]:
 
 
 def test_every_twin_is_looked_at() -> None:
-    names = {"igos_pp_twin", "single_mask_twin", "papers_twin"}
+    names = {"igos_pp_twin", "single_mask_twin", "papers_twin", "relevance_twin"}
     names |= {"test_igos_pp_twin", "test_single_mask_twin", "test_sampling_twins"}
     assert names <= {path.stem for path in TWINS}
 
@@ -39,7 +39,9 @@ def test_twin_imports_no_arithmetic_of_the_library(path: Path) -> None:
     assert find_leaks(path.read_text()) == []
 
 
-@pytest.mark.parametrize("name", ["igos_pp_twin", "single_mask_twin", "papers_twin"])
+@pytest.mark.parametrize(
+    "name", ["igos_pp_twin", "single_mask_twin", "papers_twin", "relevance_twin"]
+)
 def test_twin_itself_imports_nothing_of_the_library(name: str) -> None:
     path = FOLDER / f"{name}.py"
     names = iter_imports(ast.parse(path.read_text()))

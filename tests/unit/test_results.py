@@ -87,6 +87,16 @@ def test_report_of_a_kept_run_is_made_again_with_the_same_numbers(
         assert absence not in page
 
 
+def test_maps_of_an_audit_with_one_method_are_that_methods() -> None:
+    audit = load_audit(KEPT[0] / "audit")
+
+    (film,) = (film for film in audit.films if film.maps)
+    assert audit.map_methods == tuple(film.maps) == ("igos_pp",)
+    assert audit.load_map(film.image_id, "igos_pp").shape == (64, 64)
+    assert audit.load_map(film.image_id, "path_gradient") is None
+    assert audit.summary.maps["igos_pp"]["suspected"].n_explained == 1
+
+
 @pytest.mark.parametrize("kept", KEPT, ids=lambda folder: folder.name)
 @pytest.mark.parametrize("kind", LOADERS)
 def test_a_newer_schema_is_refused_in_one_line(kept: Path, kind: str, tmp_path: Path) -> None:
@@ -206,6 +216,11 @@ def test_a_broken_run_is_one_error_that_names_the_file(
 
     with pytest.raises(ArtifactError, match=complaint):
         results.films(reports / "kept-1")
+
+
+def test_a_run_of_before_the_table_of_maps_says_to_make_the_report_again(reports: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"maps\.csv: is not readable .*make the report again"):
+        results.maps(reports / "kept-1")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from covid_debug.data.phantom.generate import (
     TRUTH_NAME,
     TRUTH_REGIONS_NAME,
     PhantomFilm,
+    PhantomTruth,
     generate_phantom,
     render_lungs,
     render_phantom,
+    render_truth,
 )
 from covid_debug.data.phantom.plan import FilmPlan, plan_pool
 
@@ -19,8 +21,10 @@ __all__ = [
     "TRUTH_REGIONS_NAME",
     "FilmPlan",
     "PhantomFilm",
+    "PhantomTruth",
     "generate_phantom",
     "plan_pool",
     "render_lungs",
     "render_phantom",
+    "render_truth",
 ]

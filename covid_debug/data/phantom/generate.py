@@ -3,6 +3,7 @@
 Owns files and seeds; what is drawn is decided in the sibling modules.
 """
 
+import copy
 import csv
 import io
 import math
@@ -32,7 +33,7 @@ from covid_debug.data.phantom.markers import Mark, burn, draw_neutral, site_name
 from covid_debug.data.phantom.plan import FilmPlan, plan_pool, swapped_site
 from covid_debug.data.phantom.signs import CLASS_NAMES, draw_strength, render_sign
 from covid_debug.errors import InputContractError
-from covid_debug.imaging.regions import write_regions
+from covid_debug.imaging.regions import regions_to_mask, write_regions
 from covid_debug.imaging.writing import write_png
 from covid_debug.progress import Progress
 from covid_debug.records import Film, FilmRegions, TextRegion
@@ -42,6 +43,7 @@ TRUTH_REGIONS_NAME = "truth_regions.jsonl"
 TRUTH_NAME = "truth.csv"
 TEXT_FREE, TEXT_SWAPPED = "text_free", "text_swapped"
 _UNMARKED_SHARE = 0.06
+_SIGN_SHARE = 0.1  # of a sign's largest attenuation: below, it is not seen
 _AT_ONCE = 4  # films in flight for each thread; keeps memory flat
 _TRUTH_COLUMNS = (
     "image_id", "path", "split", "patient_id", "label", "site", "site_class", "marker", "n_texts",
@@ -168,6 +170,53 @@ def render_phantom(seed: int, plan: FilmPlan) -> PhantomFilm:
     swapped, _ = _burn_all(bare, foreign, neutral, seed, plan, foreign_site)
     marker = " ".join(region.content or "" for region in regions[: len(own)])
     return PhantomFilm(bare, marked, swapped, regions, marker, strength, foreign_site)
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomTruth:
+    """Twins of one phantom, each without one cause, and where that cause lies.
+
+    Attributes:
+        without_sign: The film as its site delivers it, of a patient without the disease.
+        without_mark: The film without its site's marker; neutral text stays.
+        sign: Bool ``(H, W)``, where the disease changes the film; empty for normal films.
+        mark: Bool ``(H, W)``, where the site's marker does; empty on unmarked films.
+        neutral: Bool ``(H, W)``, text that tells nothing of the class.
+    """
+
+    without_sign: Pixels
+    without_mark: Pixels
+    sign: NDArray[np.bool_]
+    mark: NDArray[np.bool_]
+    neutral: NDArray[np.bool_]
+
+
+def render_truth(seed: int, plan: FilmPlan) -> PhantomTruth:
+    """Return the twins of :func:`render_phantom`'s film that tell what each cause does to it.
+
+    The sign is where its attenuation exceeds a tenth of its largest; exposure, grain and text of
+    the twins are those of the film.
+    """
+    build = draw_build(_rng(seed, plan.pool, "patient", plan.label_index, plan.patient))
+    rng = _rng(seed, plan.pool, "film", plan.index)
+    chest = render_chest(build, _draw_pose(build, rng), rng)
+    strength = draw_strength(plan.label_index, rng)
+    added = render_sign(chest, plan.label_index, strength, rng)
+    bare = expose(chest.density + added, copy.deepcopy(rng))
+    healthy = expose(chest.density, rng)
+    neutral = draw_neutral(rng)
+    is_marked = rng.random() >= _UNMARKED_SHARE
+    own = site_named(plan.site)[1].marks if is_marked else ()
+    neutral = neutral if is_marked else ()
+    _, regions = _burn_all(bare, own, neutral, seed, plan, plan.site)
+    height, width = bare.shape
+    return PhantomTruth(
+        without_sign=_burn_all(healthy, own, neutral, seed, plan, plan.site)[0],
+        without_mark=_burn_all(bare, (), neutral, seed, plan, plan.site)[0],
+        sign=np.asarray(added > _SIGN_SHARE * max(float(added.max()), 1e-6), np.bool_),
+        mark=regions_to_mask(regions[: len(own)], width, height, dilation_px=0),
+        neutral=regions_to_mask(regions[len(own) :], width, height, dilation_px=0),
+    )
 
 
 def render_lungs(seed: int, plan: FilmPlan) -> NDArray[np.bool_]:

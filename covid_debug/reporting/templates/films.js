@@ -243,7 +243,7 @@
   function keepState() {
     page.save(stateKey, JSON.stringify({
       fields: Object.fromEntries(fields.map((field) => [nameOf(field), field.value])),
-      advance: advance.checked, opacity: viewer.opacity(), grid: isGrid(), full: viewer.isFull(),
+      advance: advance.checked, opacity: viewer.opacity(), map: viewer.map(), grid: isGrid(), full: viewer.isFull(),
       outlines: !document.body.classList.contains("no-outlines"), current: current?.dataset.id, inList: isInList(),
     }));
   }
@@ -255,6 +255,7 @@
       for (const field of [...choices, sort]) if (field.selectedIndex < 0) field.selectedIndex = 0;
       advance.checked = state.advance !== false;
       viewer.setOpacity(state.opacity);
+      viewer.showMap(state.map);
       list.classList.toggle("grid", Boolean(state.grid));
       document.body.classList.toggle("no-outlines", state.outlines === false);
     }
@@ -300,7 +301,9 @@
     select(card, false);
     const button = event.target.closest("[data-decide]");
     const regionButton = event.target.closest("[data-region-decide]");
-    if (button) withReviewer(() => decide(card, button.dataset.decide));
+    const pick = event.target.closest(".pick");
+    if (pick) viewer.pickMap(pick.dataset.pick);
+    else if (button) withReviewer(() => decide(card, button.dataset.decide));
     else if (regionButton) {
       withReviewer(() => decideRegion(card, regionButton.closest(".region"), regionButton.dataset.regionDecide));
     } else if (event.target.closest(".stage") && !viewer.wasDragged() && !viewer.isFull()) fill(true);
@@ -327,7 +330,7 @@
       list.classList.toggle("grid");
       if (current) select(current, true);
     } else if (key === "b") document.body.classList.toggle("no-outlines");
-    else if (key === "m") viewer.toggleMap();
+    else if (key === "m") viewer.stepMap();
     else if (key === "Escape" && viewer.isFull()) fill(false);
     else if (key === "z") { if (!current) step(0); fill(!viewer.isFull()); }
     else if (!current) return false;

@@ -76,17 +76,40 @@ const viewer = (() => {
     panBy(dx, dy);
   });
 
+  // One map lies over every film, by its method's place in the audit; the slider at 0 shows none.
+  const titles = list.dataset.maps.split("|").filter(Boolean);
+  const name = document.getElementById("map-name");
   let shown = opacity.value;
+  function showMap(number) {
+    if (titles[number - 1]) list.dataset.map = number;
+    const isOn = Number(opacity.value) > 0;
+    if (titles.length) name.textContent = `Map: ${isOn ? titles[list.dataset.map - 1] : "none"}`;
+    for (const button of list.querySelectorAll(".pick")) {
+      button.setAttribute("aria-pressed", String(isOn && button.dataset.pick === list.dataset.map));
+    }
+  }
   function setOpacity(percent = opacity.defaultValue) {
     opacity.value = percent;
     list.style.setProperty("--map-opacity", percent / 100);
+    showMap(list.dataset.map);
+  }
+  function pickMap(number) {
+    if (!Number(opacity.value)) setOpacity(Number(shown) || opacity.defaultValue);
+    showMap(number);
+  }
+  function stepMap() {
+    const next = Number(opacity.value) ? Number(list.dataset.map) + 1 : 1;
+    if (next > 1 && next > titles.length) setOpacity(0);
+    else pickMap(next);
   }
   opacity.addEventListener("input", () => { shown = opacity.value; setOpacity(shown); });
+  showMap(1);
 
   return {
     reset, zoomBy, panBy, isFull, setOpacity,
     wasDragged: () => drag !== null && drag.moved > 4,
-    toggleMap: () => setOpacity(Number(opacity.value) ? 0 : Number(shown) || opacity.defaultValue),
+    stepMap, pickMap, showMap,
     opacity: () => opacity.value,
+    map: () => list.dataset.map,
   };
 })();

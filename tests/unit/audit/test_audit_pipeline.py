@@ -97,13 +97,39 @@ def test_maps_point_at_the_text_and_controls_are_explained_too(world, tmp_path):
 
     records = _by_id(result)
     assert records["driven0"].explained_because == "suspected"
-    assert records["driven0"].saliency.enrichment > 3
+    assert records["driven0"].maps["igos_pp"].enrichment > 3
     assert [r.explained_because for r in result.films].count("control") == 1
-    maps = sorted(path.stem for path in (tmp_path / "audit" / "maps").iterdir())
-    assert maps == sorted(r.image_id for r in result.films if r.saliency is not None)
-    saliency = np.load(tmp_path / "audit" / "maps" / "driven0.npy")
-    assert saliency.shape == (96, 96)
-    assert saliency.dtype == np.float16
+    explained = [r.image_id for r in result.films if r.explained_because is not None]
+    for method in result.map_methods:
+        folder = tmp_path / "audit" / "maps" / method
+        assert sorted(path.stem for path in folder.iterdir()) == sorted(explained)
+        saliency = np.load(folder / "driven0.npy")
+        assert saliency.shape == (96, 96)
+        assert saliency.dtype == np.float16
+        assert records["driven0"].maps[method].insertion_restores
+    assert list(records["driven0"].maps) == ["igos_pp", "path_gradient"]
+    assert [reason.split(":")[0] for reason in records["driven0"].reasons[-2:]] == [
+        "iGOS++",
+        "path gradient",
+    ]
+    counts = result.summary.maps
+    assert {method: each["suspected"].n_explained for method, each in counts.items()} == {
+        "igos_pp": 2,
+        "path_gradient": 2,
+    }
+
+
+def test_each_method_draws_by_its_own_seed_and_changes_no_other(world, tmp_path):
+    both = _audit(world, tmp_path / "both")
+    alone = _audit(world, tmp_path / "alone", params=replace(PARAMS, map_methods=("igos_pp",)))
+
+    for first, second in zip(both.films, alone.films, strict=True):
+        assert first.maps.get("igos_pp") == second.maps.get("igos_pp")
+    assert alone.load_map("driven0", "path_gradient") is None
+    np.testing.assert_array_equal(
+        both.load_map("driven0", "igos_pp"), alone.load_map("driven0", "igos_pp")
+    )
+    assert [film.verdict for film in both.films] == [film.verdict for film in alone.films]
 
 
 def test_two_audits_write_the_same_bytes(world, tmp_path):
@@ -122,7 +148,7 @@ def test_an_audit_is_read_back_as_it_was(world, tmp_path):
     result = _audit(world, tmp_path / "audit", regions=regions)
 
     assert repr(load_audit(tmp_path / "audit")) == repr(result)  # NaN is not equal to itself
-    assert load_audit(tmp_path / "audit").load_map("driven0").shape == (96, 96)
+    assert load_audit(tmp_path / "audit").load_map("driven0", "path_gradient").shape == (96, 96)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +191,7 @@ def test_plan_is_announced_before_and_progress_ends_at_the_total(world, tmp_path
     first, second = (list(plan.describe()) for plan in events.plans)
     assert events.steps[: len(first)] == first
     assert set(second) <= set(events.steps)
-    assert events.steps[-1] == (7, 7)
+    assert events.steps[-1] == (4 + 2 * 3, 4 + 2 * 3)
 
 
 def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):
@@ -232,7 +258,7 @@ def test_a_map_that_fails_is_a_reason_and_the_others_are_explained(world, tmp_pa
     real = auditor.explain_films
 
     def fail_on_driven0(explainer, classifier, views, *rest, **options):
-        if (views == world_view).all(axis=(1, 2)).any():
+        if explainer.name == "igos_pp" and (views == world_view).all(axis=(1, 2)).any():
             raise ExplanationError("igos_pp: saliency of image 0 is not finite")
         return real(explainer, classifier, views, *rest, **options)
 
@@ -243,22 +269,43 @@ def test_a_map_that_fails_is_a_reason_and_the_others_are_explained(world, tmp_pa
     result = _audit(world, tmp_path / "audit")
 
     records = _by_id(result)
-    assert records["driven0"].saliency is None
-    assert records["driven0"].reasons[-1].startswith("no map: igos_pp")
-    assert records["driven1"].saliency is not None
+    assert list(records["driven0"].maps) == ["path_gradient"]
+    assert records["driven0"].no_maps == {"igos_pp": "igos_pp: saliency of image 0 is not finite"}
+    assert records["driven0"].reasons[-2].startswith("no iGOS++ map: igos_pp: saliency")
+    assert list(records["driven1"].maps) == ["igos_pp", "path_gradient"]
     assert records["driven0"].verdict == "text_driven"
+
+
+def test_a_method_that_the_network_refuses_leaves_the_audit_whole(world, tmp_path, monkeypatch):
+    plans = _Events(monkeypatch).plans
+
+    result = _audit(
+        world, tmp_path / "audit", params=replace(PARAMS, map_methods=("igos_pp", "grad_cam"))
+    )
+
+    record = _by_id(result)["driven0"]
+    assert record.maps["igos_pp"].enrichment > 3
+    assert record.no_maps["grad_cam"].startswith("grad_cam: the network has no layer with")
+    assert record.reasons[-1] == f"no Grad-CAM map: {record.no_maps['grad_cam']}"
+    assert result.summary.maps["grad_cam"]["suspected"].n_explained == 0
+    assert list((tmp_path / "audit" / "maps" / "grad_cam").iterdir()) == []
+    assert plans[-1].n_evaluations > 0
+    assert repr(load_audit(tmp_path / "audit")) == repr(result)
 
 
 def test_no_map_is_made_without_a_budget_and_one_iteration_is_priced(world, tmp_path, monkeypatch):
 
     none = _audit(world, tmp_path / "none", params=replace(PARAMS, max_explained=0))
     plans = _Events(monkeypatch).plans
-    _audit(world, tmp_path / "one", params=replace(PARAMS, igos={"n_iterations": 1}))
+    one = replace(PARAMS, map_methods=("igos_pp",), igos={"n_iterations": 1})
+    _audit(world, tmp_path / "one", params=one)
+    _audit(world, tmp_path / "two", params=replace(one, map_methods=("igos_pp", "gradient")))
 
-    assert all(record.saliency is None for record in none.films)
-    assert list((tmp_path / "none" / "maps").iterdir()) == []
+    assert all(record.maps == {} for record in none.films)
+    assert list((tmp_path / "none").glob("maps/*/*")) == []
     assert plans[0].duration_s > 0
-    assert plans[-1].n_evaluations > 0
+    assert plans[1].n_evaluations > 0
+    assert plans[3].n_evaluations - plans[1].n_evaluations == 3 * 3  # f(I), f(B) and a gradient
 
 
 def test_void_map_is_named_in_the_reasons(world, tmp_path):
@@ -268,9 +315,10 @@ def test_void_map_is_named_in_the_reasons(world, tmp_path):
 
     record = _by_id(result)["driven0"]
     assert record.baseline == "white"
-    assert record.saliency.void
-    assert record.reasons[-1].startswith("the iGOS++ map is void: the score does not fall")
-    assert result.summary.saliency["suspected"].n_void == 2
+    assert record.maps["igos_pp"].void
+    assert record.reasons[-2].startswith("the iGOS++ map is void: the score does not fall")
+    assert record.reasons[-1].startswith("the path gradient map is void: the score does not fall")
+    assert result.summary.maps["igos_pp"]["suspected"].n_void == 2
 
 
 def test_verdicts_do_not_depend_on_the_workers(world, tmp_path):

@@ -93,6 +93,20 @@ def test_the_target_decides_whose_probability_is_read() -> None:
     assert (evidence.insertion_restores, evidence.deletion_loses) == (True, True)
 
 
+def test_evidence_against_the_target_is_neither_counted_nor_chosen() -> None:
+    weights = torch.zeros(1, 1, SIDE, SIDE)
+    weights[..., -1, :] = 1.0
+    signed = torch.zeros(1, 1, SIDE, SIDE)
+    signed[..., -1, :], signed[..., 0, :2], signed[..., 0, 2:] = 3.0, 1.0, -9.0
+
+    evidence, against = read(weights, torch.cat([signed, -signed.abs()]))
+
+    assert evidence.mass_in_text == pytest.approx(2 / 32)
+    assert evidence.insertion_top6 == pytest.approx(0.6, abs=1e-6)
+    assert evidence.deletion_top12 == pytest.approx(0, abs=1e-6)
+    assert (against.mass_in_text, against.enrichment) == (None, None)
+
+
 class Masked(Ready):
     """A mask that moved three pixels of the last row, and a gradient that falls from the top."""
 
@@ -101,6 +115,25 @@ class Masked(Ready):
         keep[..., -1, :3] = 0.0
         found = super().explain(*args, **kwargs)
         return replace(found, saliency=1 - keep, keep_mask=keep, path_gradient=-falling())
+
+
+class Ordered(Ready):
+    """A mask that tells all its cells apart, and a gradient that says the opposite."""
+
+    def explain(self, *args, **kwargs) -> Explanation:
+        found = super().explain(*args, **kwargs)
+        keep = 1 - found.saliency / (SIDE**2 - 1)
+        return replace(found, saliency=1 - keep, keep_mask=keep, path_gradient=1e3 * keep)
+
+
+def test_a_mask_without_ties_orders_its_pixels_alone(monkeypatch) -> None:
+    weights = torch.zeros(1, 1, SIDE, SIDE)
+    weights[..., 0, :6] = 1.0
+    monkeypatch.setitem(globals(), "Ready", Ordered)
+
+    (evidence,) = read(weights, falling())
+
+    assert evidence.insertion_top6 == pytest.approx(1, abs=1e-6)
 
 
 def test_text_is_measured_by_the_mask_and_the_region_goes_on_by_the_gradient(monkeypatch) -> None:

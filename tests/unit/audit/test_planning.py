@@ -15,6 +15,8 @@ from covid_debug.audit.planning import (
 from covid_debug.errors import CatalogError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.saliency.catalog import build_explainer
+from covid_debug.saliency.naming import join_titles
 from tests.films import UNREAD
 
 SPEC = ViewSpec(32, 0.0)
@@ -67,11 +69,45 @@ def test_plan_adds_up_and_says_so():
     assert plan.duration_s == 30 * 0.5 + 10 * 2.0
     assert plan.describe() == (
         "40 of 100 films get a prediction; 30 of them have text inside the model's view",
-        "text interventions on 30 films, then at most 10 iGOS++ maps: 1,690 model evaluations,"
-        " about 35 s",
+        "text interventions on 30 films, then maps by iGOS++ and path gradient of at most 10: 1,690"
+        " model evaluations, about 35 s",
     )
     later = plan_audit(selection, params, Prices(map_s=2.0), n_to_explain=3)
-    assert later.describe() == ("iGOS++ maps for 3 of 30 films: 0 model evaluations, about 6 s",)
+    assert later.describe() == (
+        "maps by iGOS++ and path gradient of 3 of 30 films: 0 model evaluations, about 6 s",
+    )
+
+
+def test_methods_of_the_maps_are_built_with_the_grid_where_they_have_one():
+    params = AuditParams(
+        map_methods=("grad_cam", "igos_pp", "rise"), grid_size=12, igos={"n_iterations": 3}
+    )
+
+    built = params.build_explainers()
+
+    assert list(built) == ["grad_cam", "igos_pp", "rise"]
+    assert (built["igos_pp"].params.grid_size, built["igos_pp"].params.n_iterations) == (12, 3)
+    assert built["rise"] == build_explainer("rise")
+    assert AuditParams().map_methods[0] == "igos_pp"
+    assert join_titles(params.map_methods) == "Grad-CAM, iGOS++ and RISE"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "complaint"),
+    [
+        ({"map_methods": ("igos_p",)}, CatalogError, r"'igos_p'; did you mean 'igos_pp'"),
+        ({"map_methods": ()}, InputContractError, r"map_methods are empty; expected each name"),
+        ({"map_methods": ("rise", "rise")}, InputContractError, r"rise, rise; expected each name"),
+        (
+            {"map_methods": ("rise",), "igos": {"n_iterations": 2}},
+            InputContractError,
+            r"igos is set and map_methods lacks igos_pp; add it",
+        ),
+    ],
+)
+def test_methods_that_cannot_make_maps_are_one_error(chosen, error, complaint):
+    with pytest.raises(error, match=complaint):
+        AuditParams(**chosen)
 
 
 def test_budget_goes_to_the_strongest_suspects_and_a_seeded_control():

@@ -11,7 +11,14 @@ import pytest
 from covid_debug.artifacts import hash_file, read_manifest
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import FilmSet
-from covid_debug.data.phantom import FilmPlan, generate_phantom, plan_pool, render_phantom
+from covid_debug.data.phantom import (
+    FilmPlan,
+    generate_phantom,
+    plan_pool,
+    render_lungs,
+    render_phantom,
+    render_truth,
+)
 from covid_debug.data.phantom.anatomy import draw_build, render_chest
 from covid_debug.data.phantom.canvas import Canvas, Pose, spline
 from covid_debug.data.phantom.markers import SITES, burn, site_named
@@ -282,3 +289,20 @@ def test_canvas_fills_whole_pixels() -> None:
     layer = canvas.read(0.0)
     assert (layer[4, 3:5] == 1).all()
     assert layer[1, :].max() == 0
+
+
+def test_truth_is_of_the_same_film() -> None:
+    plans = plan_pool("test", 6, seed=3, text_correlation=0.5, val_share=0.0)
+    for plan in plans:
+        film, truth = render_phantom(3, plan), render_truth(3, plan)
+        np.testing.assert_array_equal(film.marked[~truth.mark], truth.without_mark[~truth.mark])
+        assert truth.mark.any() == bool(film.marker)
+        if plan.label_index == 0:
+            np.testing.assert_array_equal(film.marked, truth.without_sign)
+            assert not truth.sign.any()
+            continue
+        lungs = render_lungs(3, plan)
+        assert truth.sign.any()
+        assert (truth.sign & ~lungs).sum() < 0.35 * truth.sign.sum()  # the heart hides a part
+        change = np.abs(film.marked.astype(int) - truth.without_sign)
+        assert change[truth.sign].mean() > 4 * change[~truth.sign].mean()

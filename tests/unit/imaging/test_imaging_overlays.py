@@ -41,6 +41,13 @@ def test_overlay_saliency_stronger_is_brighter():
     assert luma[0, :51].max() == 0.0
 
 
+def test_colour_saliency_shows_no_evidence_against_the_target():
+    saliency = np.array([[-4.0, -2.0, -2.0, -1.0, 0.0, 2.0]])
+
+    assert colour_saliency(saliency)[..., 3].tolist() == [[0, 0, 0, 0, 0, 255]]
+    assert not colour_saliency(saliency - 2)[..., 3].any()
+
+
 def test_colour_saliency_is_opaque_at_the_peak_and_transparent_up_to_the_median():
     saliency = np.array([[0.0, 0.0, 1.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
 

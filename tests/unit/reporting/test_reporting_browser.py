@@ -16,6 +16,8 @@ from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions
 from covid_debug.reporting.report import add_decisions, build_report
 
+_MAP = '.map[data-of-map="1"]'
+
 pytestmark = pytest.mark.skipif(bool(browser.WHY_NOT), reason=browser.WHY_NOT or "-")
 
 
@@ -322,7 +324,7 @@ def test_one_film_fills_the_window_and_takes_the_same_keys(page):
 def test_film_map_and_cleaned_film_lie_in_one_frame(run, page):
     press(page, "j")
     card = page.locator(".card.current")
-    film, evidence = (card.locator(part).bounding_box() for part in (".film", ".map"))
+    film, evidence = (card.locator(part).bounding_box() for part in (".film", _MAP))
 
     # the model's view of a film of 40 x 50 pixels is the square from row 7
     assert evidence["width"] == pytest.approx(film["width"], abs=1)
@@ -331,16 +333,40 @@ def test_film_map_and_cleaned_film_lie_in_one_frame(run, page):
     assert film["height"] >= 512
 
 
-def test_map_has_an_opacity_and_a_key(page):
+def test_maps_have_an_opacity_and_a_key_that_goes_from_one_to_the_next(page):
     press(page, "j")
-    opacity = "getComputedStyle(document.querySelector('.map')).opacity"
+    read = (
+        "[...document.querySelectorAll('.card.current .map')].map((map) =>"
+        " map.checkVisibility() ? getComputedStyle(map).opacity : '')"
+    )
+    name = page.locator("#map-name")
     page.fill("#opacity", "40")
-    seen = [page.evaluate(opacity)]
-    for _ in range(2):
+    seen = [(name.text_content(), *page.evaluate(read))]
+    for _ in range(3):
         press(page, "m")
-        seen.append(page.evaluate(opacity))
+        seen.append((name.text_content(), *page.evaluate(read)))
 
-    assert seen == ["0.4", "0", "0.4"]
+    assert seen == [
+        ("Map: iGOS++", "0.4", ""),
+        ("Map: Path gradient", "", "0.4"),
+        ("Map: none", "", "0"),
+        ("Map: iGOS++", "0.4", ""),
+    ]
+
+
+def test_a_click_on_a_small_map_lays_it_over_every_film_and_a_reload_keeps_it(page):
+    small = page.locator("#film-1 .pick")
+    assert small.count() == 2
+    first, second = (small.nth(i).bounding_box() for i in range(2))
+    assert first["y"] == second["y"]  # side by side
+    press(page, "m")
+    small.nth(1).click()
+
+    assert page.text_content("#map-name") == "Map: Path gradient"
+    assert small.nth(1).get_attribute("aria-pressed") == "true"
+    assert page.locator("#film-1 figcaption").inner_text().startswith("Path gradient: evidence map")
+    page.reload()
+    assert page.text_content("#map-name") == "Map: Path gradient"
 
 
 def test_c_shows_the_cleaned_film_at_its_place_and_the_next_film_is_original(tmp_path, empty):
@@ -366,10 +392,10 @@ def test_c_shows_the_cleaned_film_at_its_place_and_the_next_film_is_original(tmp
 def test_keys_wheel_and_drag_zoom_and_move_all_layers_together(page):
     press(page, "j")
     size = lambda part: page.locator(f".card.current {part}").bounding_box()  # noqa: E731
-    film, evidence = size(".film"), size(".map")
+    film, evidence = size(".film"), size(_MAP)
     press(page, "+")
     assert size(".film")["width"] == pytest.approx(1.5 * film["width"], rel=0.01)
-    assert size(".map")["width"] == pytest.approx(1.5 * evidence["width"], rel=0.01)
+    assert size(_MAP)["width"] == pytest.approx(1.5 * evidence["width"], rel=0.01)
     left = size(".film")["x"]
     press(page, ["ArrowLeft"])
     assert size(".film")["x"] > left

@@ -30,7 +30,7 @@ from covid_debug.reporting.figures import (
 )
 from covid_debug.reporting.headlines import start_sentence, write_headlines
 from covid_debug.reporting.tables import write_csv
-from tests.audits import EVIDENCE, make_audit, make_audited
+from tests.audits import EVIDENCE, MAPS, make_audit, make_audited
 
 _row = fakes.make_row
 
@@ -292,10 +292,11 @@ def test_build_cards_outlines_follow_the_geometry(tmp_path):
     assert frame.outlines == ("5.0,20.0 15.0,20.0 15.0,26.0 5.0,26.0",)
     assert frame.numbers == ((5.0, 20.0),)
     assert (frame.width, frame.height) == (40, 50)
-    assert frame.evidence.left == 0
-    assert frame.evidence.top == pytest.approx(7 / 50)
-    assert frame.evidence.height == pytest.approx(40 / 50)
-    assert frame.evidence.width == 1
+    for shown in card.maps:
+        assert shown.layer.left == 0
+        assert shown.layer.top == pytest.approx(7 / 50)
+        assert shown.layer.height == pytest.approx(40 / 50)
+        assert shown.layer.width == 1
     assert (frame.patches, frame.no_patches) == ((), "cleaning changed nothing here")
     assert [region.box for region in card.regions] == ["5.0,20.0,15.0,26.0"]
     assert card.regions[0].title.startswith("\u201cR\u201d, seen by ")
@@ -382,23 +383,41 @@ def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
         )
 
 
-def test_build_cards_void_or_foreign_map_is_not_shown(tmp_path):
+def test_build_cards_void_failed_or_foreign_map_is_not_shown_and_the_other_is(tmp_path):
     request = fakes.make_request(tmp_path, n=3)
     filmset = fakes.load_filmset(request.filmset)
-    void, _, foreign = (
+    void, failed, foreign = (
         fakes.make_verdict(film, "inconclusive", 0.1, explained=True) for film in filmset.films
     )
-    void = replace(void, saliency=replace(EVIDENCE, void=True, void_reason="flat score"))
-    np.save(request.audit / "maps" / f"{foreign.image_id}.npy", np.zeros((8, 8), np.float16))
-    audit = make_audit([void, foreign], folder=request.audit)
+    flat = replace(EVIDENCE, void=True, void_reason="flat score")
+    void = replace(void, maps={**MAPS, "igos_pp": flat})
+    failed = replace(failed, maps={"igos_pp": EVIDENCE}, no_maps={"path_gradient": "out of memory"})
+    folder = request.audit / "maps"
+    np.save(folder / "igos_pp" / f"{foreign.image_id}.npy", np.zeros((8, 8), np.float16))
+    for film in (void, failed):
+        for method in MAPS:
+            np.save(folder / method / f"{film.image_id}.npy", np.eye(32, dtype=np.float16))
+    audit = make_audit([void, failed, foreign], folder=request.audit)
 
     cards = build_cards(audit, filmset, None, {}, request.view, 200)
 
-    assert cards[0].frame.no_evidence.startswith("void map")
+    shown = {
+        card.film.image_id: [(each.title, each.absent, each.layer is None) for each in card.maps]
+        for card in cards
+    }
+    assert shown == {
+        void.image_id: [("iGOS++", "void map: flat score", True), ("path gradient", "", False)],
+        failed.image_id: [("iGOS++", "", False), ("path gradient", "no map: out of memory", True)],
+        foreign.image_id: [
+            ("iGOS++", "the map has (8, 8) cells, not the view's size", True),
+            ("path gradient", "", False),
+        ],
+    }
     assert [bar.kind for bar in cards[0].bars] == ["asis", "test", "test", "test"]
-    assert ("Void map", "flat score") in cards[0].facts
-    assert cards[1].frame.no_evidence == "the map has (8, 8) cells, not the view's size"
-    assert cards[1].frame.no_patches == "no cleaned films"
+    second = next(card.maps[1] for card in cards if card.film.image_id == void.image_id)
+    assert second.in_text == "10.0 % of the map in text, 3.1 times its area"
+    assert second.bars == (("Top 12 % removed", 0.2), ("Only top 6 % left", 0.8))
+    assert cards[2].frame.no_patches == "no cleaned films"
 
 
 def test_build_cards_film_that_the_set_lacks_gets_a_card_with_the_reason(tmp_path):

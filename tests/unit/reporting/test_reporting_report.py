@@ -20,8 +20,9 @@ from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.evaluation.comparison import GroupRecall, write_comparison
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
+from covid_debug.reporting.maps import WHICH_MAP
 from covid_debug.reporting.report import add_decisions, build_report
-from covid_debug.reporting.tables import FLAG_COLUMNS, QUESTION_COLUMNS
+from covid_debug.reporting.tables import FLAG_COLUMNS, MAP_COLUMNS, QUESTION_COLUMNS
 from tests.audits import write_made_up_audit
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
@@ -110,7 +111,13 @@ def test_build_report_every_picture_of_a_card_says_of_which_film_it_is(report):
 
     alts = [attrs["alt"] for attrs in page.all("img") if attrs.get("loading") == "lazy"]
 
-    assert {"Film f0.png", "Evidence map of f0.png", "Region 1 of f0.png, cut out"} <= set(alts)
+    assert {
+        "Film f0.png",
+        "iGOS++: evidence map of f0.png",
+        "Path gradient: evidence map of f0.png",
+        "Path gradient over the model's view of f0.png",
+        "Region 1 of f0.png, cut out",
+    } <= set(alts)
     assert len(set(alts)) == len(alts)
 
 
@@ -207,6 +214,31 @@ def test_flags_csv_row_holds_the_interventions(report):
     assert float(rows[0]["null_removed_max"]) == pytest.approx(0.94)
     assert rows[0]["n_regions"] == "1"
     assert rows[0]["patient_id"] == "s:0"
+
+
+def test_maps_csv_has_a_row_a_map_and_the_first_method_stands_in_flags_csv(report):
+    rows, flags = (
+        list(csv.DictReader(io.StringIO((report.parent / name).read_text())))
+        for name in ("maps.csv", "flags.csv")
+    )
+
+    assert tuple(rows[0]) == MAP_COLUMNS
+    assert [row["method"] for row in rows] == ["igos_pp", "path_gradient"] * 2
+    assert [row["title"] for row in rows[:2]] == ["iGOS++", "path gradient"]
+    assert [row["enrichment"] for row in rows[:2]] == ["6.2", "3.1"]
+    assert {row["enrichment"] for row in flags} == {"6.2", ""}
+    frame = results.maps(report.parent)
+    assert frame["void"].tolist() == [False] * 4
+    assert frame["n_evaluations"].tolist() == [900, 18] * 2
+
+
+def test_the_films_say_what_each_map_shows_and_which_to_trust(report):
+    text = report.read_text()
+
+    assert text.count("<b>iGOS++</b> shows a small smooth place") == 1
+    assert text.count("<b>Path gradient</b> shows the slope of the score in each place") == 1
+    assert text.count(WHICH_MAP) == 1
+    assert text.count('class="pick"') == 4
 
 
 def test_every_audited_model_has_its_row_in_page_summary_and_data_frame(report):
@@ -395,7 +427,8 @@ def test_build_report_broken_verdict_names_the_file(tmp_path, plain):
 
 def test_build_report_pickled_map_is_refused(tmp_path, plain):
     request = fakes.make_request(tmp_path, **plain)
-    np.save(request.audit / "maps" / f"{0:016x}.npy", np.array([{}]), allow_pickle=True)
+    place = request.audit / "maps" / "path_gradient" / f"{0:016x}.npy"
+    np.save(place, np.array([{}]), allow_pickle=True)
 
     with pytest.raises(ArtifactError, match="is not a saliency map"):
         build_report(tmp_path / "out", request)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from covid_debug.errors import InputContractError
+from covid_debug.errors import ExplanationError, InputContractError
 from covid_debug.models.scoring import TargetScore
 from covid_debug.perturbation.baselines import blur_baseline
 from covid_debug.perturbation.upsampling import GridUpsampler
@@ -12,10 +12,13 @@ from covid_debug.saliency.mask_objective import MaskObjective, Term, path_nodes
 from covid_debug.saliency.mask_params import MaskSearchParams, resolve_step_size
 from covid_debug.saliency.mask_search import SearchResult, choose_noise
 from covid_debug.saliency.optimizers import minimise
+from covid_debug.saliency.ordering import AREAS, choose_mask, draw_mask
+from covid_debug.saliency.path_gradient import integrate_path
 from covid_debug.saliency.ranking import TIE_SHARE, rank_cells
 from tests.toys import SIDE, Additive, Patch, bright_patch_images, formula, unchecked, wrap
 
 ONES = torch.ones(1, dtype=torch.int64)
+CLAMPED = {"mask_form": "clamped", "n_start": 0}
 
 
 @pytest.mark.parametrize(("quadrature", "n_steps"), [("riemann", 7), ("rotating", 4)])
@@ -43,6 +46,7 @@ def test_cells_that_cannot_matter_stay_exactly_one(name: str, optimizer: str) ->
         tv_weight=0.0,
         noise_std=0.0,
         area_weight=0.5,
+        **CLAMPED,
     )
 
     result = explainer.explain(wrap(Patch(4, 4, 6)), images, ONES, seeds=[1])
@@ -61,9 +65,8 @@ def test_integrated_gradient_of_an_additive_score_is_exact() -> None:
     classifier = wrap(Additive(weights), 8).double()
     baseline = torch.zeros_like(images)
     params = MaskSearchParams(grid_size=8, n_steps=3, area_weight=0.0, tv_weight=0.0, noise_std=0.0)
-    objective = MaskObjective(
-        TargetScore(classifier, ONES), images, baseline, params, [Term("deletion", (0,), 1.0)]
-    )
+    group = ImageGroup(TargetScore(classifier, ONES), images, baseline, [])
+    objective = MaskObjective(group, params, [Term("deletion", (0,), 1.0)])
     masks = 0.5 * torch.ones(1, 1, 8, 8, dtype=torch.float64)
 
     value, gradient = objective.value_and_gradient(masks, torch.zeros(1, dtype=torch.int64))
@@ -79,6 +82,7 @@ def test_integrated_gradient_of_an_additive_score_is_exact() -> None:
 def test_alternating_terms_average_to_the_joint_objective(search_objective: str) -> None:
     images = bright_patch_images(2)
     score = TargetScore(wrap(Patch(4, 4, 6)), ONES.repeat(2))
+    group = ImageGroup(score, images, blur_baseline(images), [])
     masks = formula((2, 2, 6, 6)).float().clamp(0, 1)
     rows = torch.arange(2)
 
@@ -87,7 +91,7 @@ def test_alternating_terms_average_to_the_joint_objective(search_objective: str)
             grid_size=6, n_steps=3, quadrature="riemann", term_order=order,
             search_objective=search_objective,
         )  # fmt: skip
-        objective = MaskObjective(score, images, blur_baseline(images), params, IGOSPP.terms)
+        objective = MaskObjective(group, params, IGOSPP.terms)
         sums = [torch.zeros(2), torch.zeros_like(masks), torch.zeros(2)]
         for _ in range(n_draws):
             objective.draw([], torch.zeros(2))
@@ -242,7 +246,7 @@ def test_noise_that_moves_the_score_is_halved_until_it_does_not() -> None:
     generators = [torch.Generator().manual_seed(i) for i in (1, 2)]
     params = MaskSearchParams(noise_std=4.0)
 
-    noise_std, diagnostics = choose_noise(score, images, 0 * images, generators, params)
+    noise_std, diagnostics = choose_noise(ImageGroup(score, images, 0 * images, generators), params)
 
     assert float(noise_std.min()) < 4.0
     assert bool(diagnostics["noise_survives"].all())
@@ -262,7 +266,7 @@ def test_published_noise_that_destroys_the_gap_is_reported_as_void() -> None:
 
 
 def test_a_price_that_is_too_high_gives_an_unmoved_void_mask() -> None:
-    explainer = build_explainer("igos_pp", grid_size=4, area_weight=1e4, noise_std=0.0)
+    explainer = build_explainer("igos_pp", grid_size=4, area_weight=1e4, **CLAMPED)
 
     result = explainer.explain(wrap(Patch(4, 4, 6)), bright_patch_images(1), ONES, seeds=[3])
 
@@ -301,7 +305,7 @@ def test_map_follows_flips_and_transposition(transform: str) -> None:
 @pytest.mark.parametrize("result", ["deletion_mask", "insertion_mask"])
 def test_single_masks_of_igos_pp_can_be_asked_for(result: str) -> None:
     images = bright_patch_images(1)
-    options = {"grid_size": 6, "n_iterations": 5, "noise_std": 0.0}
+    options = {"grid_size": 6, "n_iterations": 5, "noise_std": 0.0, **CLAMPED}
     classifier = wrap(Patch(4, 4, 6))
 
     alone = build_explainer("igos_pp", result=result, **options)
@@ -317,9 +321,10 @@ def test_grid_of_the_image_size_uses_the_published_pixel_price() -> None:
     images = bright_patch_images(1)
     params = MaskSearchParams(grid_size=SIDE)
     score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
+    group = ImageGroup(score, images, blur_baseline(images), [])
 
-    pixels = MaskObjective(score, images, blur_baseline(images), params, IGOSPP.terms)
-    cells = MaskObjective(score, images, images, MaskSearchParams(grid_size=4), IGOSPP.terms)
+    pixels = MaskObjective(group, params, IGOSPP.terms)
+    cells = MaskObjective(group, MaskSearchParams(grid_size=4), IGOSPP.terms)
 
     assert pixels.area_weight == 10.0
     assert cells.area_weight == 1.0
@@ -417,12 +422,9 @@ def test_noise_is_halved_to_the_largest_size_that_moves_the_score_by_a_tenth_of_
         next(f for f in (1, 0.5, 0.25, 0.125, 0) if f * size * one <= tolerance) * size for one in z
     ]
 
+    generators = [torch.Generator().manual_seed(i) for i in (1, 2)]
     noise_std, _ = choose_noise(
-        score,
-        images,
-        baseline,
-        [torch.Generator().manual_seed(i) for i in (1, 2)],
-        MaskSearchParams(noise_std=size),
+        ImageGroup(score, images, baseline, generators), MaskSearchParams(noise_std=size)
     )
 
     assert expected[0] == size / 4
@@ -451,11 +453,11 @@ def test_result_of_igos_pp_is_the_mask_that_its_terms_name(monkeypatch, result, 
     masks = values.view(1, 2, 1, 1).expand(1, 2, 4, 4)
     images = bright_patch_images(1)
     upsampler = GridUpsampler((4, 4), (SIDE, SIDE), images)
-    found = SearchResult(masks, torch.zeros_like(masks), {}, upsampler, "mask")
+    group = ImageGroup(TargetScore(wrap(Patch(4, 4, 6)), ONES), images, images, [])
+    found = SearchResult(masks, None, group, torch.zeros_like(masks), {}, upsampler, "mask")
     monkeypatch.setattr("covid_debug.saliency.igos_pp.search_masks", lambda *_: found)
-    score = TargetScore(wrap(Patch(4, 4, 6)), ONES)
 
-    raw = build_explainer("igos_pp", result=result)._explain(ImageGroup(score, images, images, []))
+    raw = build_explainer("igos_pp", result=result)._explain(group)
 
     torch.testing.assert_close(raw.keep_mask, torch.full((1, 1, 4, 4), kept))
     torch.testing.assert_close(raw.saliency, torch.full((1, 1, SIDE, SIDE), 1 - kept))
@@ -471,3 +473,92 @@ def test_map_means_nothing_where_the_baseline_speaks_more_for_the_target_than_th
 
     assert found.diagnostics["score_gap"].item() == pytest.approx(-0.5, abs=1e-6)
     assert found.diagnostics["void_reason"].item() == VOID_GAP
+
+
+def test_cells_of_a_sigmoid_mask_keep_the_order_of_their_effect() -> None:
+    images = torch.full((1, 1, 8, 8), 0.8)
+    weights = 0.02 * formula((1, 1, 8, 8), seed=4)
+    classifier = wrap(Additive(weights), 8)
+
+    result = build_explainer("igos_pp", grid_size=8, tv_weight=0.0, area_weight=0.0).explain(
+        classifier, images, ONES, seeds=[1], baseline=torch.zeros_like(images), scale="logit"
+    )
+
+    # An additive score: every cell's gradient is its weight, wherever the search stands.
+    effect = weights.flatten() if float(result.diagnostics["score_gap"]) > 0 else -weights.flatten()
+    assert torch.equal(result.keep_mask.flatten().argsort(), (-effect).argsort())
+    assert len(result.keep_mask.unique()) == 64
+
+
+def test_drawn_mask_removes_half_of_the_cell_at_the_border_of_its_area() -> None:
+    cells = formula((2, 1, 5, 5), seed=2)
+
+    keep = draw_mask(cells, 0.25)
+
+    assert [int((one < 0.5).sum()) for one in keep] == [6, 6]
+    assert torch.equal(keep.flatten(1).argsort(), (-cells).flatten(1).argsort())
+    assert torch.equal(draw_mask(torch.ones(1, 1, 3, 3), 0.25), torch.ones(1, 1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "gap", "area"),
+    [(2, 0.9, 0.02), (5, 0.9, 0.05), (12, 0.9, 0.12), (5, 0.02, 0.0), (5, -0.9, 0.0)],
+)
+def test_mask_has_the_area_that_pays(n_cells, gap, area) -> None:
+    weights = torch.zeros(10, 10)
+    weights.flatten()[:n_cells] = 1.0
+    film, nothing = torch.full((1, 1, 10, 10), abs(gap)), torch.zeros(1, 1, 10, 10)
+    if gap < 0:
+        film, nothing = nothing, film
+    score = TargetScore(wrap(Additive(weights), 10), ONES)
+    group = ImageGroup(score, film, nothing, [])
+
+    keep, areas = choose_mask(group, GridUpsampler((10, 10), (10, 10), film), weights[None, None])
+
+    assert float(areas) == pytest.approx(area)
+    assert int((keep < 0.5).sum()) == (n_cells if area else 0)
+    assert area or bool((keep == 1).all())
+    assert score.n_evaluations == 2 + 2 * len(AREAS)
+
+
+@pytest.mark.parametrize("name", ["igos_pp", "area_path"])
+def test_gradient_that_is_no_number_is_said_and_not_called_a_mask_that_did_not_move(name) -> None:
+    class Broken(Patch):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            nothing = (images - images).abs().sqrt().sum(dim=(1, 2, 3))
+            return super().forward(images) + nothing[:, None]
+
+    with pytest.raises(ExplanationError, match="not finite"):
+        build_explainer(name, grid_size=4).explain(
+            wrap(Broken(4, 4, 6)), bright_patch_images(1), ONES, seeds=[0]
+        )
+
+
+def test_deletion_and_insertion_shares_of_a_path_sum_to_the_path_gradient() -> None:
+    images = bright_patch_images(2)
+    baseline = blur_baseline(images)
+    score = TargetScore(wrap(Patch(4, 4, 6)), torch.ones(2, dtype=torch.int64), max_batch=3)
+    group, upsampler = (
+        ImageGroup(score, images, baseline, []),
+        GridUpsampler((4, 4), (SIDE, SIDE), images),
+    )
+
+    both = integrate_path(group, upsampler, 5, lambda t: torch.stack([t, 1 - t], dim=1))
+
+    whole = integrate_path(group, upsampler, 5)
+    assert both.shape == (2, 2, 4, 4)
+    torch.testing.assert_close(both.sum(dim=1, keepdim=True), whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("params", "remedy"),
+    [
+        ({"mask_form": "clamped", "n_start": 4}, "choose it or n_start 0"),
+        ({"mask_form": "sigmoid", "optimizer": "line_search"}, "choose mask_form 'clamped'"),
+    ],
+)
+def test_forms_of_a_mask_that_a_search_cannot_have_are_refused(
+    params: dict[str, object], remedy: str
+) -> None:
+    with pytest.raises(InputContractError, match=remedy):
+        build_explainer("igos_pp", **params)

@@ -1,0 +1,1 @@
+"""Maps judged by what is known to matter: planted text, phantom marks and signs, native text."""
