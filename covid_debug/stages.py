@@ -3,14 +3,17 @@
 Owns finding, making and putting aside. Every request is a frozen dataclass beside its stage, in
 the package that owns the idea; a command and a task of the flow only build it, call it and say the
 result. An artifact is named after its stage, code version, parameters and inputs, so that a
-finished stage is found again by any later run. A killed one leaves no artifact: a scan for text, a
-cleaning and an audit go on from their last film, the others start over.
+finished stage is found again by any later run. A killed one leaves no artifact: what works film by
+film goes on from its last film, the others start over.
 """
 
+import glob
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +27,11 @@ from covid_debug.artifacts import (
 )
 from covid_debug.errors import ArtifactError
 from covid_debug.progress import SILENT, Listener
+from covid_debug.shards import Record, Records, Shard, ShardFinished
+
+Elsewhere = Callable[[Sequence[str], Records], Mapping[str, str]]
+"""Works on films in other processes or on other machines: gets the names of all films of a stage
+and the records so far, returns film -> why no worker survived it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Means:
         n_workers: Processes, or threads where the work is reading.
         device: Torch device, e.g. ``"cpu"`` or ``"cuda"``.
         max_failed_share: A stage stops when more than this share of its films fails.
+        shard: Work on these films of a stage only, and stop before what needs all of them.
+        elsewhere: Where films are worked on; None is here.
     """
 
     listener: Listener = SILENT
@@ -43,6 +53,8 @@ class Means:
     n_workers: int = 2
     device: str = "cpu"
     max_failed_share: float = 0.05
+    shard: Shard | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +106,18 @@ def name_input(place: Path) -> str:
     return hash_file(place)[:16] if place.is_file() else place.name
 
 
-def find_or_make(request: Request, store: Path, means: Means) -> Path:
+Runner = Callable[[Request, Path, Means, Sequence[str], Records], Mapping[str, str]]
+"""Makes shards of a request, see :data:`Elsewhere`; a shard is :func:`make_shard`."""
+
+
+def find_or_make(request: Request, store: Path, means: Means, runner: Runner | None = None) -> Path:
     """Return the artifact of a stage, making it only when no intact one stands in the store.
 
     Args:
         request: What is asked for.
         store: Folder of artifacts.
         means: How it is carried out.
+        runner: Who works on films elsewhere; None works on them here.
 
     Returns:
         Folder of the artifact.
@@ -119,11 +136,98 @@ def find_or_make(request: Request, store: Path, means: Means) -> Path:
         else:
             means.listener.say(f"found finished: {target}")
     if not is_complete(target):
-        request.make(target, means)
+        here = means
+        if runner is not None:
+            here = replace(means, elsewhere=partial(runner, request, target, means))
+        request.make(target, here)
         if not is_complete(target):
             raise ArtifactError(f"{target}: the stage ended without its artifact")
     request.check(target, means)
     return target
+
+
+def make_shard(request: Request, target: Path, means: Means, shard: Shard) -> ShardFinished | None:
+    """Do a shard's part of a stage, whoever does the others.
+
+    Args:
+        request: What is asked for.
+        target: Place of the artifact, the same for every shard.
+        means: How it is carried out.
+        shard: Which films.
+
+    Returns:
+        What all shards have done so far; None where the artifact stands.
+
+    Raises:
+        ArtifactError: If the stage does not work film by film.
+    """
+    if is_complete(target):
+        return None
+    try:
+        request.make(target, replace(means, shard=shard, elsewhere=None))
+    except ShardFinished as finished:
+        return finished
+    raise ArtifactError(f"{request.stage}: does not work film by film; make it without shards")
+
+
+def work_on_films(
+    out: Path,
+    key: str,
+    names: Sequence[str],
+    work: Callable[[Sequence[str], Path], Iterator[Record]],
+    means: Means,
+    *,
+    title: str = "films",
+    refuse: Callable[[str, str], Record] | None = None,
+    is_last: bool = True,
+) -> Records:
+    """Work on the films of a stage that no start and no shard has finished, and keep each at once.
+
+    Args:
+        out: The artifact that is being made; records lie in a hidden folder beside it.
+        key: Names everything that decides the records, see
+            :func:`covid_debug.artifacts.artifact_key`.
+        names: All films, each once.
+        work: Gets names of films and the folder of the records; yields a record for each, in
+            order. A film without a record is tried again by the next start.
+        means: How it is carried out.
+        title: What is counted.
+        refuse: Makes the record of a film that kills its workers, from its name and the reason.
+        is_last: Whether no other work on films follows.
+
+    Returns:
+        The records; remove them once the artifact stands.
+
+    Raises:
+        ShardFinished: If ``means.shard`` did its part, and others or a later part are to follow.
+    """
+    records = Records(out.with_name(f".{out.name}.{key}.films"))
+    if means.shard is None:
+        kind = key.rpartition("-")[0]
+        for stale in out.parent.glob(f".{glob.escape(out.name)}.{kind}-*.films"):
+            if stale != records.folder:
+                shutil.rmtree(stale, ignore_errors=True)
+    mine = names if means.shard is None else means.shard.of(names)
+    todo = [name for name in mine if name not in records]
+    if todo and means.elsewhere is not None:
+        lost = means.elsewhere(names, records)
+        records.refresh()
+        for name, reason in lost.items():
+            if refuse is not None and name not in records:
+                records.add(refuse(name, reason))
+        todo = [name for name in mine if name not in records]
+    if todo:
+        with means.listener.progress(title) as progress:
+            n_before = len(mine) - len(todo)
+            for n_done, record in enumerate(work(todo, records.folder), start=n_before + 1):
+                records.add(record)
+                progress(n_done, len(mine))
+    if means.shard is not None:
+        records.refresh()
+        n_done = sum(name in records for name in names)
+        if is_last or n_done < len(names):
+            raise ShardFinished(n_done, len(names))
+    return records
 
 
 def _discard(target: Path, kind: str) -> None:

@@ -13,9 +13,12 @@ import typer
 from covid_debug.cli.options import (
     OutOption,
     SeedOption,
+    ShardOption,
     WorkersOption,
     check_new_folder,
+    end_shard,
     parse_pairs,
+    parse_shard,
 )
 from covid_debug.errors import DataIntegrityError, InputContractError
 
@@ -111,10 +114,12 @@ def detect_text(
         Path | None, typer.Option("--kinds", help="Your own patterns that tell kinds; YAML.")
     ] = None,
     workers: WorkersOption = 2,
+    shard: ShardOption = None,
 ) -> None:
     """Find burned-in text and read it; writes one line an image, also for unreadable images."""
     from covid_debug.data.listing import collect_films
     from covid_debug.imaging.regions import iter_regions
+    from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
     from covid_debug.text.contents import build_content_reader
     from covid_debug.text.scan import scan_to_file
@@ -122,8 +127,9 @@ def detect_text(
     console = RunConsole()
     pairs = collect_films(images or [], data, console)
     contents = build_content_reader(read_content=read, kinds=kinds)
-    with console.progress("films") as progress:
-        scan_to_file(pairs, out, detector, contents=contents, n_workers=workers, progress=progress)
+    means = Means(console, n_workers=workers, shard=parse_shard(shard))
+    with end_shard(console, shard):
+        scan_to_file(pairs, out, detector, contents=contents, means=means)
     n_regions = n_failed = 0
     for film in iter_regions(out):
         n_regions += len(film.regions)

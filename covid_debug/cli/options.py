@@ -1,5 +1,7 @@
 """Options that several commands of `covid-debug` share, and what can be said about them at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +9,8 @@ import typer
 from typer import BadParameter
 
 from covid_debug.errors import ArtifactError
+from covid_debug.progress import Listener
+from covid_debug.shards import Shard, ShardFinished
 
 
 def check_new_folder(out: Path) -> Path:
@@ -90,6 +94,34 @@ def split_pairs(pairs: list[str], option: str) -> list[tuple[str, Path]]:
     return result
 
 
+def parse_shard(text: str | None) -> Shard | None:
+    """Read i/N, or nothing."""
+    return None if text is None else Shard.parse(text)
+
+
+@contextmanager
+def end_shard(listener: Listener, shard: str | None) -> Iterator[None]:
+    """Say what remains where a shard did its part, and end the command well."""
+    try:
+        yield
+    except ShardFinished as finished:
+        rest = "then" if finished.n_done == finished.n_total else "start it for the others, then"
+        listener.say(
+            f"shard {shard} is done: {finished}; {rest} the same command without --shard"
+            " merges them"
+        )
+        raise typer.Exit from finished
+
+
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="i/N",
+        help="Work on the i-th of N parts of the films only; the same command without --shard"
+        " merges them.",
+    ),
+]
 OutOption = Annotated[
     Path,
     typer.Option("--out", help="Folder to create; must not exist.", callback=check_new_folder),

@@ -1,13 +1,15 @@
 """Detects text on many films, in order, in several processes, without losing one.
 
 Owns the conversion of failures into records; the processes belong to :mod:`covid_debug.pool`, the
-lines of a scan that was killed to :mod:`covid_debug.journal`.
+lines of a scan that was killed, or of its shards, to :mod:`covid_debug.stages`.
 """
 
-import glob
+import json
 import os
 import sys
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.imaging.colour import read_tint
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, read_film
 from covid_debug.imaging.regions import to_line
-from covid_debug.journal import Journal
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions
+from covid_debug.shards import NAME, Record, Records
+from covid_debug.stages import Means, work_on_films
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.coloured import inspect_in_colours
@@ -77,6 +80,15 @@ def scan_films(
     return _report(records, len(films), progress)
 
 
+def _report(
+    records: Iterator[FilmRegions], n_total: int, progress: Progress | None
+) -> Iterator[FilmRegions]:
+    for n_done, record in enumerate(records, start=1):
+        if progress is not None:
+            progress(n_done, n_total)
+        yield record
+
+
 def scan_to_file(
     films: Sequence[tuple[str, Path | FilmFile]],
     out: Path,
@@ -84,13 +96,12 @@ def scan_to_file(
     detector_params: Mapping[str, Any] | None = None,
     *,
     contents: ContentReader | None = None,
-    n_workers: int = 1,
-    progress: Progress | None = None,
+    means: Means | None = None,
 ) -> None:
     """Find the text of many films and write ``regions.jsonl``, line by line.
 
-    Memory does not grow with the films. A killed scan left its lines in a hidden file beside
-    ``out`` and goes on from there when it is started again with the same films and detector.
+    Memory does not grow with the films. A killed scan, or a shard, left its lines in a hidden
+    folder beside ``out``; a start with the same films and detector goes on from there.
 
     Args:
         films: As for :func:`scan_films`; every image once.
@@ -98,10 +109,10 @@ def scan_to_file(
         detector_name: As for :func:`scan_films`.
         detector_params: As for :func:`scan_films`.
         contents: As for :func:`scan_films`.
-        n_workers: As for :func:`scan_films`.
-        progress: As for :func:`scan_films`; films of the first start are counted.
+        means: How it is carried out.
 
     Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
         DataIntegrityError: If none of the films could be read; ``out`` stays as it was.
         FilmChangedError: If a film is not the one that its data set recorded.
         ArtifactError: If ``out`` is a folder or cannot be written, or a worker dies; finished
@@ -113,28 +124,96 @@ def scan_to_file(
     """
     if out.is_dir():
         raise ArtifactError(f"{out}: is a folder; expected a file to write, as regions.jsonl in it")
-    params = build_detector(detector_name, **dict(detector_params or {})).params
+    if not out.parent.is_dir():
+        raise ArtifactError(f"{out}: there is no folder {out.parent}; choose a writable folder")
+    with scan_to_records(
+        films,
+        out,
+        detector_name,
+        detector_params,
+        contents=contents,
+        means=means or Means(n_workers=1),
+    ) as records:
+        write_lines(records, films, out)
+
+
+@contextmanager
+def scan_to_records(
+    films: Sequence[tuple[str, Path | FilmFile]],
+    out: Path,
+    detector_name: str,
+    detector_params: Mapping[str, Any] | None = None,
+    *,
+    contents: ContentReader | None = None,
+    means: Means,
+) -> Iterator[Records]:
+    """Find the text of many films; what is found is deleted when the block ends well.
+
+    Args:
+        films: As for :func:`scan_to_file`.
+        out: What is made of the records; they lie beside it.
+        detector_name: As for :func:`scan_films`.
+        detector_params: As for :func:`scan_films`.
+        contents: As for :func:`scan_films`.
+        means: How it is carried out.
+
+    Yields:
+        A record for each film, for :func:`write_lines`.
+
+    Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
+        DataIntegrityError: If none of the films could be read.
+    """
+    detector = build_detector(detector_name, **dict(detector_params or {}))
     facts = [(image, *_identify(file)) for image, file in films]
     said = None if contents is None else contents.params
-    key = artifact_key("scan", 5, [detector_name, params, said], facts)
-    place = out.with_name(f".{out.name}.{key}.partial")
-    for stale in out.parent.glob(f".{glob.escape(out.name)}.scan-*.partial"):
-        if stale != place:
-            stale.unlink(missing_ok=True)
-    journal = Journal(place, "image")
-    todo = [(image, file) for image, file in films if image not in journal]
-    records = scan_films(
-        todo, detector_name, detector_params, contents=contents, n_workers=n_workers
-    )
-    for record in _report(records, len(films), progress, n_before=len(films) - len(todo)):
-        journal.add(to_line(record))
-    if films and all("error" in journal[image] for image in journal):
-        reason = journal[films[0][0]]["error"]
-        place.unlink()
+    key = artifact_key("scan", 6, [detector_name, detector.params, said], facts)
+    files = dict(films)
+
+    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
+        found = scan_films(
+            [(name, files[name]) for name in names],
+            detector_name,
+            detector_params,
+            contents=contents,
+            n_workers=means.n_workers,
+        )
+        return ({NAME: film.image, **to_line(film)} for film in found)
+
+    records = work_on_films(out, key, list(files), work, means, refuse=_refuse)
+    if films and all("error" in records[image] for image in files):
+        reason = records[films[0][0]]["error"]
+        records.remove()
         raise DataIntegrityError(
             f"none of {len(films)} films could be read (first: {reason}); {out} is not written"
         )
-    journal.publish(out)
+    yield records
+    records.remove()
+
+
+def _refuse(name: str, reason: str) -> Record:
+    return {NAME: name, **to_line(FilmRegions(name, 0, 0, (), error=reason))}
+
+
+def write_lines(records: Records, films: Sequence[tuple[str, Path | FilmFile]], out: Path) -> None:
+    """Write the records of films as ``regions.jsonl``, in the order of the films, whole or not.
+
+    Raises:
+        ArtifactError: If it cannot be written.
+    """
+    partial = out.with_name(f".{out.name}.partial-{uuid.uuid4().hex[:8]}")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as stream:
+            for image, _ in films:
+                line = {key: value for key, value in records[image].items() if key != NAME}
+                stream.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"{out}: cannot be written ({error.strerror}); what is finished is kept; make room or"
+            " choose a writable folder and start again"
+        ) from error
 
 
 def _identify(file: Path | FilmFile) -> tuple[object, ...]:
@@ -144,15 +223,6 @@ def _identify(file: Path | FilmFile) -> tuple[object, ...]:
     except OSError:
         return str(film.path), film.sha256, 0, 0
     return str(film.path), film.sha256, facts.st_size, facts.st_mtime_ns
-
-
-def _report(
-    records: Iterator[FilmRegions], n_total: int, progress: Progress | None, n_before: int = 0
-) -> Iterator[FilmRegions]:
-    for n_done, record in enumerate(records, start=n_before + 1):
-        if progress is not None:
-            progress(n_done, n_total)
-        yield record
 
 
 def limit_threads() -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from covid_debug.artifacts import read_manifest, write_artifact
+from covid_debug.artifacts import check_absent, read_manifest, write_artifact
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.regions import REGIONS_NAME, iter_regions, read_regions
 from covid_debug.records import FilmRegions
@@ -14,7 +14,7 @@ from covid_debug.stages import Means, Request, name_input
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.contents import ContentReader, build_content_reader
-from covid_debug.text.scan import scan_to_file
+from covid_debug.text.scan import scan_to_records, write_lines
 from covid_debug.text.statistics import count_by_group
 
 
@@ -85,31 +85,29 @@ class RegionsRequest(Request):
         """Scan the films; a killed scan goes on from its last film."""
         filmset = load_filmset(self.filmset)
         pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
+        check_absent(out)
         with (
-            write_artifact(
-                out, kind=self.makes, parameters=self.text.named(), inputs=self.inputs()
-            ) as draft,
-            means.listener.progress("films") as progress,
-        ):
-            lines = out.with_name(f".{out.name}.jsonl")  # outlives the draft
-            scan_to_file(
+            scan_to_records(
                 pairs,
-                lines,
+                out,
                 self.text.detector,
                 self.text.params,
                 contents=self.text.build_reader(),
-                n_workers=means.n_workers,
-                progress=progress,
-            )
+                means=means,
+            ) as records,
+            write_artifact(
+                out, kind=self.makes, parameters=self.text.named(), inputs=self.inputs()
+            ) as draft,
+        ):
+            write_lines(records, pairs, draft.path / REGIONS_NAME)
             counts: Counter[str] = Counter()
-            for line in iter_regions(lines):
+            for line in iter_regions(draft.path / REGIONS_NAME):
                 counts.update(
                     n_ok=line.error is None,
                     n_with_text=bool(line.regions),
                     n_regions=len(line.regions),
                 )
             draft.facts |= {"n_total": len(pairs), **counts}
-            lines.replace(draft.path / REGIONS_NAME)
         return read_regions(out)
 
 

@@ -20,7 +20,7 @@ pytestmark = [
 
 WORK = (
     "data.stage.generate_phantom",
-    "text.stage.scan_to_file",
+    "text.stage.scan_to_records",
     "cleaning.stage.clean_filmset",
     "cleaning.stage.prove_cleaning",
     "training.stage.train_classifier",

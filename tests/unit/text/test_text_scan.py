@@ -18,8 +18,11 @@ from covid_debug.errors import (
 from covid_debug.imaging.reading import FilmFile, read_film
 from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.records import FilmRegions
+from covid_debug.shards import Shard, ShardFinished
+from covid_debug.stages import Means
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films, scan_to_file
+from tests.listeners import Told
 
 
 @pytest.fixture
@@ -124,13 +127,30 @@ def test_scan_to_file_killed_in_the_middle_goes_on(films, tmp_path, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan_to_file(films, out, "rapidocr", progress=stop_after_two)
+        scan_to_file(films, out, "rapidocr", means=Means(Told(stop_after_two)))
     assert not out.exists()
 
-    scan_to_file(films, out, "rapidocr", progress=lambda n_done, n_total: done.append(n_done))
+    scan_to_file(films, out, "rapidocr", means=Means(Told(lambda n_done, _: done.append(n_done))))
 
-    assert done == [3, 4]
+    assert done == [4]
     assert list(read_regions(out)) == ["word", "broken", "blank", "absent"]
+
+
+@pytest.mark.parametrize("n", [1, 3, 9])
+def test_shards_in_any_order_merge_to_the_same_bytes(films, tmp_path, n):
+    scan_to_file(films, tmp_path / "whole.jsonl", "rapidocr")
+    out = tmp_path / "out.jsonl"
+
+    for index in reversed(range(1, n + 1)):
+        with pytest.raises(ShardFinished):
+            scan_to_file(films, out, "rapidocr", means=Means(n_workers=1, shard=Shard(index, n)))
+    assert not out.exists()
+    done = []
+    scan_to_file(films, out, "rapidocr", means=Means(Told(lambda *told: done.append(told))))
+
+    assert not done
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert [path.name for path in tmp_path.glob(".out*")] == []
 
 
 def test_scan_to_file_of_changed_films_starts_anew(films, tmp_path, word_film):
@@ -141,10 +161,10 @@ def test_scan_to_file_of_changed_films_starts_anew(films, tmp_path, word_film):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan_to_file(films, out, "rapidocr", progress=stop)
+        scan_to_file(films, out, "rapidocr", means=Means(Told(stop)))
     cv2.imwrite(str(tmp_path / "broken.png"), word_film)
 
-    scan_to_file(films, out, "rapidocr", progress=lambda n_done, n_total: done.append(n_done))
+    scan_to_file(films, out, "rapidocr", means=Means(Told(lambda n_done, _: done.append(n_done))))
 
     assert done == [1, 2, 3, 4]
     assert read_regions(out)["broken"].error is None

@@ -1,0 +1,24 @@
+"""Listeners for tests."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Told:
+    """Passes progress on to a function of (done, total) and drops the rest."""
+
+    def __init__(self, tell: Callable[[int, int], None]) -> None:
+        self._tell = tell
+
+    def say(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+    def finding(self, severity: object, text: str) -> None:
+        pass
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        yield self._tell
