@@ -134,7 +134,7 @@ def scan_to_file(
         contents=contents,
         means=means or Means(n_workers=1),
     ) as records:
-        write_lines(records, films, out)
+        write_scan(records, films, out)
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def scan_to_records(
         means: How it is carried out.
 
     Yields:
-        A record for each film, for :func:`write_lines`.
+        A record for each film, for :func:`write_scan`.
 
     Raises:
         ShardFinished: If ``means`` ask for a shard, and it did its part.
@@ -195,7 +195,7 @@ def _refuse(name: str, reason: str) -> Record:
     return {NAME: name, **to_line(FilmRegions(name, 0, 0, (), error=reason))}
 
 
-def write_lines(records: Records, films: Sequence[tuple[str, Path | FilmFile]], out: Path) -> None:
+def write_scan(records: Records, films: Sequence[tuple[str, Path | FilmFile]], out: Path) -> None:
     """Write the records of films as ``regions.jsonl``, in the order of the films, whole or not.
 
     Raises:

@@ -14,7 +14,7 @@ from covid_debug.stages import Means, Request, name_input
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.contents import ContentReader, build_content_reader
-from covid_debug.text.scan import scan_to_records, write_lines
+from covid_debug.text.scan import scan_to_records, write_scan
 from covid_debug.text.statistics import count_by_group
 
 
@@ -99,7 +99,7 @@ class RegionsRequest(Request):
                 out, kind=self.makes, parameters=self.text.named(), inputs=self.inputs()
             ) as draft,
         ):
-            write_lines(records, pairs, draft.path / REGIONS_NAME)
+            write_scan(records, pairs, draft.path / REGIONS_NAME)
             counts: Counter[str] = Counter()
             for line in iter_regions(draft.path / REGIONS_NAME):
                 counts.update(
