@@ -229,8 +229,7 @@ def clean(
         params: Fields of :class:`CleaningParams`, e.g. ``method="telea"``.
 
     Returns:
-        The cleaned films with the mask of what was filled; or the new data set, whose films keep
-        their ids.
+        The cleaned films with the mask of what was filled; or the new data set, of the same ids.
 
     Raises:
         InputContractError: If a data set comes without ``out``, films come with it, or there is
@@ -245,7 +244,8 @@ def clean(
             raise InputContractError("clean: a data set needs out=FOLDER, or pass films as a list")
         filmset = _open(films)
         found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
-        return clean_filmset(filmset, _by_image(found), chosen, Path(out), n_workers=n_workers)
+        text, means = _by_image(found), Means(n_workers=n_workers)
+        return clean_filmset(filmset, text, chosen, Path(out), means=means)
     if out is not None:
         raise InputContractError("clean: out is for a data set; films of a list are returned")
     several = _list(films, "clean")

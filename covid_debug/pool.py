@@ -25,6 +25,7 @@ OutT = TypeVar("OutT")
 
 _AHEAD = 4
 _WATCH_PERIOD_S = 1.0
+_DIED = "a worker process died twice on it, probably for lack of memory"
 
 
 def run_in_order(
@@ -35,6 +36,7 @@ def run_in_order(
     where: str,
     prepare: Callable[[], None] | None = None,
     name: Callable[[InT], object] = str,
+    lose: Callable[[InT, str], OutT] | None = None,
 ) -> Iterator[OutT]:
     """Apply a function to items, in order, with few items in flight.
 
@@ -49,10 +51,12 @@ def run_in_order(
         where: Name of the caller, for messages.
         prepare: Picklable function that each process calls once, first.
         name: Names an item in messages.
+        lose: Makes the result of an item on which a worker died that had it for itself, from the
+            reason; None ends the work there. Work in this process ends with the process.
 
     Returns:
         Results in the order of the items. Consuming them raises :class:`ArtifactError` when a
-        worker dies on an item that it had for itself.
+        worker dies on an item that it had for itself, and always when workers die as they start.
 
     Raises:
         InputContractError: If ``n_workers`` is less than 1.
@@ -63,7 +67,7 @@ def run_in_order(
         if prepare is not None:
             prepare()
         return map(work, items)
-    return _run_in_pool(work, items, n_workers, where, prepare, name)
+    return _run_in_pool(work, items, n_workers, where, prepare, name, lose)
 
 
 def _run_in_pool(
@@ -73,6 +77,7 @@ def _run_in_pool(
     where: str,
     prepare: Callable[[], None] | None,
     name: Callable[[InT], object],
+    lose: Callable[[InT, str], OutT] | None,
 ) -> Iterator[OutT]:
     source = iter(items)
     waiting: deque[InT] = deque()
@@ -91,7 +96,7 @@ def _run_in_pool(
             except BrokenProcessPool:
                 pool.shutdown()
                 futures.clear()
-                result = _run_alone(work, waiting[0], where, prepare, name)
+                result = _run_alone(work, waiting[0], where, prepare, name, lose)
                 pool = _start_pool(n_workers, prepare)
             waiting.popleft()
             yield result
@@ -105,13 +110,20 @@ def _run_alone(
     where: str,
     prepare: Callable[[], None] | None,
     name: Callable[[InT], object],
+    lose: Callable[[InT, str], OutT] | None,
 ) -> OutT:
+    has_started = False
     try:
         with _start_pool(1, prepare) as pool:
+            pool.submit(os.getpid).result()
+            has_started = True
             return pool.submit(work, item).result()
     except BrokenProcessPool as error:
+        if has_started and lose is not None:
+            return lose(item, _DIED)
+        what = f"died twice on {name(item)}" if has_started else "died as it started"
         raise ArtifactError(
-            f"{where}: a worker process died twice on {name(item)}, probably for lack of memory; "
+            f"{where}: a worker process {what}, probably for lack of memory; "
             "what is finished is kept; free memory or take it off the list and start again to go on"
             " (a script of your own needs its calls below `if __name__ == '__main__':`)"
         ) from error

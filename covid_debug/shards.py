@@ -19,6 +19,8 @@ from covid_debug.errors import ArtifactError, InputContractError
 Record = dict[str, Any]
 NAME: Final = "name"
 """Entry of a record that names its film."""
+LOST: Final = "lost"
+"""Entry of a record that says why no worker survived its film."""
 
 ItemT = TypeVar("ItemT")
 
@@ -98,13 +100,18 @@ class Records(Mapping[str, Record]):
         folder: Where they lie; the writers may keep files of their films there, too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stale: Sequence[Path] = ()) -> None:
         """Open the folder, or create it.
+
+        Args:
+            folder: Where they lie.
+            stale: Folders of records that nobody needs once these are done with.
 
         Raises:
             ArtifactError: If it cannot be read or written.
         """
         self.folder = folder
+        self._stale = tuple(stale)
         self._own = folder / f"{uuid.uuid4().hex[:12]}.jsonl"
         self._places: dict[str, tuple[Path, int]] = {}
         self._read_to: dict[Path, int] = {}
@@ -132,15 +139,15 @@ class Records(Mapping[str, Record]):
         Raises:
             ArtifactError: If the disk is full or the file cannot be written.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()  # a path may be no UTF-8
         try:
             with self._own.open("ab") as stream:
                 place = stream.tell()
-                stream.write(line.encode())
+                stream.write(line)
         except OSError as error:
             raise self._unwritable(error) from error
         self._places[str(record[NAME])] = (self._own, place)
-        self._read_to[self._own] = place + len(line.encode())
+        self._read_to[self._own] = place + len(line)
 
     def forget(self, name: str) -> None:
         """Act as if a record were not there, for as long as this object lives."""
@@ -148,7 +155,8 @@ class Records(Mapping[str, Record]):
 
     def remove(self) -> None:
         """Delete the folder, once the artifact stands."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, *self._stale):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def __getitem__(self, name: str) -> Record:
         """Read a record from disk."""

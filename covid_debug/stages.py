@@ -27,7 +27,7 @@ from covid_debug.artifacts import (
 )
 from covid_debug.errors import ArtifactError
 from covid_debug.progress import SILENT, Listener
-from covid_debug.shards import Record, Records, Shard, ShardFinished
+from covid_debug.shards import LOST, NAME, Record, Records, Shard, ShardFinished
 
 Elsewhere = Callable[[Sequence[str], Records], Mapping[str, str]]
 """Works on films in other processes or on other machines: gets the names of all films of a stage
@@ -179,6 +179,7 @@ def work_on_films(
     *,
     title: str = "films",
     refuse: Callable[[str, str], Record] | None = None,
+    is_intact: Callable[[Record, Path], bool] | None = None,
     is_last: bool = True,
 ) -> Records:
     """Work on the films of a stage that no start and no shard has finished, and keep each at once.
@@ -189,10 +190,14 @@ def work_on_films(
             :func:`covid_debug.artifacts.artifact_key`.
         names: All films, each once.
         work: Gets names of films and the folder of the records; yields a record for each, in
-            order. A film without a record is tried again by the next start.
+            order, or :func:`lose_film` where no worker survives it. A film without a record is
+            tried again by the next start.
         means: How it is carried out.
         title: What is counted.
-        refuse: Makes the record of a film that kills its workers, from its name and the reason.
+        refuse: Makes the record of a film that no worker survives, from its name and the reason;
+            such a film is said as a warning. None ends the stage there.
+        is_intact: Whether what a record says of files in its folder is still so; a film of which
+            it is not is worked on again. None trusts all.
         is_last: Whether no other work on films follows.
 
     Returns:
@@ -200,27 +205,35 @@ def work_on_films(
 
     Raises:
         ShardFinished: If ``means.shard`` did its part, and others or a later part are to follow.
+        ArtifactError: If no worker survives a film and ``refuse`` is None.
     """
-    records = Records(out.with_name(f".{out.name}.{key}.films"))
-    if means.shard is None:
-        kind = key.rpartition("-")[0]
-        for stale in out.parent.glob(f".{glob.escape(out.name)}.{kind}-*.films"):
-            if stale != records.folder:
-                shutil.rmtree(stale, ignore_errors=True)
+    folder = out.with_name(f".{out.name}.{key}.films")
+    stale = () if means.shard is not None else tuple(_find_stale(out, key))
+    records = Records(folder, stale)
+    if not records and stale:
+        means.listener.warn(
+            f"{stale[0]}: holds {title} of an earlier start with other arguments or other films;"
+            " they are not used, and deleted when this is finished; if they were meant, stop here"
+            " and start with those"
+        )
     mine = names if means.shard is None else means.shard.of(names)
+    if is_intact is not None:
+        for name in mine:
+            if name in records and not is_intact(records[name], folder):
+                records.forget(name)
     todo = [name for name in mine if name not in records]
     if todo and means.elsewhere is not None:
         lost = means.elsewhere(names, records)
         records.refresh()
         for name, reason in lost.items():
-            if refuse is not None and name not in records:
-                records.add(refuse(name, reason))
+            if name not in records:
+                records.add(_keep(lose_film(name, reason), refuse, means.listener))
         todo = [name for name in mine if name not in records]
     if todo:
         with means.listener.progress(title) as progress:
             n_before = len(mine) - len(todo)
-            for n_done, record in enumerate(work(todo, records.folder), start=n_before + 1):
-                records.add(record)
+            for n_done, record in enumerate(work(todo, folder), start=n_before + 1):
+                records.add(_keep(record, refuse, means.listener))
                 progress(n_done, len(mine))
     if means.shard is not None:
         records.refresh()
@@ -228,6 +241,31 @@ def work_on_films(
         if is_last or n_done < len(names):
             raise ShardFinished(n_done, len(names))
     return records
+
+
+def lose_film(name: str, reason: str) -> Record:
+    """Return what ``work`` yields for a film that no worker survives."""
+    return {NAME: name, LOST: reason}
+
+
+def _keep(
+    record: Record, refuse: Callable[[str, str], Record] | None, listener: Listener
+) -> Record:
+    if LOST not in record:
+        return record
+    name, reason = record[NAME], record[LOST]
+    if refuse is None:
+        raise ArtifactError(f"{name}: {reason}; what is finished is kept; start again to go on")
+    listener.warn(f"{name}: {reason}; it is recorded as unusable")
+    return refuse(name, reason)
+
+
+def _find_stale(out: Path, key: str) -> Iterator[Path]:
+    kind = key.rpartition("-")[0]
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.{glob.escape(kind)}-*.films"):
+        own = folder.name.removeprefix(f".{out.name}.{kind}-").removesuffix(".films")
+        if "-" not in own and folder.name != f".{out.name}.{key}.films":
+            yield folder
 
 
 def _discard(target: Path, kind: str) -> None:

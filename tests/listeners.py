@@ -5,16 +5,17 @@ from contextlib import contextmanager
 
 
 class Told:
-    """Passes progress on to a function of (done, total) and drops the rest."""
+    """Passes progress on to a function of (done, total), keeps warnings and drops the rest."""
 
     def __init__(self, tell: Callable[[int, int], None]) -> None:
         self._tell = tell
+        self.warnings: list[str] = []
 
     def say(self, text: str) -> None:
         pass
 
     def warn(self, text: str) -> None:
-        pass
+        self.warnings.append(text)
 
     def finding(self, severity: object, text: str) -> None:
         pass

@@ -29,6 +29,7 @@ from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import FILM_ERRORS
 from covid_debug.pool import run_in_order
 from covid_debug.records import FilmRegions
+from covid_debug.stages import Means
 from covid_debug.terminal import RunConsole
 
 FILM_LIST: Final = Path(__file__).with_name("scar_films.csv")
@@ -150,7 +151,8 @@ def bench_scars(request: ScarBench, out: Path, console: RunConsole) -> list[dict
 
 def _probe_fill(request: ScarBench, params: CleaningParams, folder: Path) -> dict[str, str]:
     n_workers, probe = request.n_workers, request.probe
-    cleaned = clean_filmset(request.filmset, request.regions, params, folder, n_workers=n_workers)
+    means = Means(n_workers=n_workers)
+    cleaned = clean_filmset(request.filmset, request.regions, params, folder, means=means)
     jobs = list(plan_jobs(cleaned, request.filmset))
     located = run_in_order(_locate_fills, jobs, n_workers, where="bench_scars")
     films = [(job, *one) for job, one in zip(jobs, located, strict=True) if one is not None]

@@ -5,6 +5,8 @@ import itertools
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,9 @@ from covid_debug.errors import InputContractError
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions
 from covid_debug.imaging.writing import write_png
+from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions, TextRegion
+from covid_debug.stages import Means
 from covid_debug.terminal import RunConsole
 
 SUMMARY_NAME: Final = "clean.md"
@@ -122,12 +126,23 @@ def measure_throughput(n_films: int, side_px: int, n_workers: int, folder: Path)
         regions,
         CleaningParams(),
         folder / "cleaned",
-        n_workers=n_workers,
-        progress=watch,
+        means=Means(_Watching(watch), n_workers=n_workers),
     )
     rate = n_films / (time.perf_counter() - start)
     processor_s = (_processor_seconds() - processor_start) / n_films
     return Throughput(n_films, side_px, n_workers, rate, processor_s, tuple(memory))
+
+
+class _Watching(RunConsole):
+    """Passes progress on to a function."""
+
+    def __init__(self, watch: Progress) -> None:
+        super().__init__()
+        self._watch = watch
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:  # noqa: ARG002
+        yield self._watch
 
 
 def _processor_seconds() -> float:

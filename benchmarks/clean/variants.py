@@ -29,6 +29,7 @@ from covid_debug.evaluation.statistics import Estimate
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions
 from covid_debug.records import FilmRegions
+from covid_debug.stages import Means
 from covid_debug.terminal import RunConsole
 
 VARIANTS: Final[Mapping[str, CleaningParams]] = {
@@ -155,7 +156,9 @@ def _run_variant(
 ) -> VariantResult:
     n_workers = request.n_workers
     start = time.perf_counter()
-    cleaned = clean_filmset(filmset, regions, params, folder / "cleaned", n_workers=n_workers)
+    cleaned = clean_filmset(
+        filmset, regions, params, folder / "cleaned", means=Means(n_workers=n_workers)
+    )
     seconds = time.perf_counter() - start
     return VariantResult(
         name,
@@ -187,7 +190,7 @@ def _measure_fill_error(
         placebo_regions(filmset, regions, seed=0),
         plain,
         folder,
-        n_workers=n_workers,
+        means=Means(n_workers=n_workers),
         shapes_from=regions,
     )
     total, n_pixels = 0.0, 0

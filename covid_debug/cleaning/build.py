@@ -15,12 +15,20 @@ from covid_debug.cleaning.card import write_card, write_contact_sheet
 from covid_debug.cleaning.decisions import Decision, apply_decisions
 from covid_debug.cleaning.decoys import plan_decoys
 from covid_debug.cleaning.film import CleaningParams
+from covid_debug.cleaning.film_files import (
+    DIGEST,
+    PATH,
+    REASON,
+    is_intact,
+    list_refused,
+    publish,
+    refuse,
+)
 from covid_debug.cleaning.names import choose_file_names
 from covid_debug.cleaning.placebo import match_shapes, placebo_regions
 from covid_debug.cleaning.policy import needs_reading, without_kept
 from covid_debug.cleaning.provenance import compute_facts, write_decisions, write_provenance
-from covid_debug.cleaning.staging import Staging
-from covid_debug.cleaning.workers import Job, Record, Refusal, clean_to_file
+from covid_debug.cleaning.workers import Job, clean_to_file
 from covid_debug.data.filmset import (
     FilmSet,
     load_filmset,
@@ -31,8 +39,9 @@ from covid_debug.data.filmset import (
 )
 from covid_debug.errors import ArtifactError, DataIntegrityError, InputContractError
 from covid_debug.pool import run_in_order
-from covid_debug.progress import Progress
-from covid_debug.records import Film, FilmRegions, TextRegion, UnusableFilm
+from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.shards import Record, Records
+from covid_debug.stages import Means, lose_film, work_on_films
 
 __all__ = ["CleaningParams", "clean_filmset", "placebo_regions"]
 
@@ -46,8 +55,7 @@ def clean_filmset(
     out: Path,
     *,
     inputs: Mapping[str, str] | None = None,
-    n_workers: int = 1,
-    progress: Progress | None = None,
+    means: Means | None = None,
     decisions: Sequence[Decision] = (),
     detection: Mapping[str, Any] | None = None,
     shapes_from: Mapping[str, FilmRegions] | None = None,
@@ -58,8 +66,9 @@ def clean_filmset(
     Every film of every class and split goes through the same reader, rule and PNG encoder, with
     text or without, so that the encoding does not tell which films were cleaned; 8 and 16 bits
     stay what they were (DICOM becomes PNG of its own depth). Films in flight are few and records
-    go to disk, so memory does not grow while films are cleaned. A killed build goes on where it
-    stopped when it is started again with the same arguments; the result is the same.
+    go to disk, so memory does not grow while films are cleaned. A killed build, or one of shards,
+    goes on where it stopped when it is started again with the same arguments; the result is the
+    same.
 
     Args:
         filmset: What to clean; only read.
@@ -68,8 +77,7 @@ def clean_filmset(
         params: How to clean.
         out: Folder of the new data set; must not exist and must lie outside the input.
         inputs: Name -> key of the artifacts that went in, for the manifest.
-        n_workers: Processes; 1 works in this process. The result does not depend on it.
-        progress: Called with (films done, films in total).
+        means: How it is carried out; None works in this process.
         decisions: What reviewers said about the regions; applied before cleaning and kept with
             the data set.
         detection: How the regions were found (detector, thresholds), for the manifest.
@@ -81,8 +89,9 @@ def clean_filmset(
         The new data set. Films keep the ``image_id`` of their originals.
 
     Raises:
-        ArtifactError: If ``out`` exists, lies inside the input, cannot be written, or a worker
-            dies; finished films are kept for the next start.
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
+        ArtifactError: If ``out`` exists, lies inside the input or cannot be written; finished
+            films are kept for the next start.
         FilmChangedError: If a film is not the one that ``filmset`` recorded.
         DataIntegrityError: If no film could be cleaned or a decision does not fit the regions.
         InputContractError: If ``n_workers`` is less than 1, or a policy about kinds of text meets
@@ -92,24 +101,21 @@ def clean_filmset(
     revised = apply_decisions(regions, decisions)
     _check_reading(shapes_from or revised, params)
     shapes = {} if shapes_from is None else match_shapes(revised, shapes_from)
-    staging = Staging(out, _build_key(filmset.films, revised, shapes, params))
-    finished = staging.open_records()
-    refusals: dict[str, str] = {}
-
-    jobs = _plan_jobs(filmset, revised, shapes, params, staging.path, finished, refusals)
-    results = run_in_order(
-        clean_to_file, jobs, n_workers, where="clean_filmset", name=lambda job: job.source.path
+    refusals = {
+        film.image_id: reason
+        for film in filmset.films
+        if (reason := _find_refusal(revised.get(film.image_id))) is not None
+    }
+    readable = [film for film in filmset.films if film.image_id not in refusals]
+    records = _clean_films(
+        filmset, readable, revised, shapes, params, out, means or Means(n_workers=1)
     )
-    for result in results:
-        if isinstance(result, Refusal):
-            refusals[result.film.image_id] = result.reason
-        else:
-            finished.add(result)
-        if progress is not None:
-            progress(len(finished) + len(refusals), len(filmset.films))
-
+    for film in readable:
+        if REASON in (record := records[film.image_id]):
+            refusals[film.image_id] = record[REASON]
+    finished = [film for film in readable if film.image_id not in refusals]
     if not finished:
-        staging.remove()
+        records.remove()
         first = next(iter(refusals.values()), "the data set is empty")
         raise DataIntegrityError(
             f"{filmset.root}: none of {len(filmset.films)} films could be cleaned (first: {first});"
@@ -118,9 +124,9 @@ def clean_filmset(
     with write_artifact(
         out, kind="filmset", parameters=dataclasses.asdict(params), inputs=inputs
     ) as draft:
-        staging.publish(draft.path)
-        films = _write_lists(draft.path, filmset, finished, refusals)
-        write_provenance(draft.path, films, finished, revised)
+        publish((records[film.image_id] for film in finished), records.folder, draft.path)
+        films = _write_lists(draft.path, filmset, finished, records, refusals)
+        write_provenance(draft.path, films, records, revised)
         write_decisions(draft.path, decisions)
         draft.facts.update(
             name=name or f"{filmset.name}-cleaned",
@@ -129,11 +135,11 @@ def clean_filmset(
             n_total=filmset.n_total,
             original=filmset.content_key,
             detection=dict(detection or {}),
-            **compute_facts(films, finished, refusals, decisions),
+            **compute_facts(films, records, refusals, decisions),
         )
-        write_contact_sheet(draft.path, filmset, films, finished)
-        write_card(draft.path, films, finished, draft.facts, params)
-    staging.remove()
+        write_contact_sheet(draft.path, filmset, films, records)
+        write_card(draft.path, films, records, draft.facts, params)
+    records.remove()
     return load_filmset(out)
 
 
@@ -172,58 +178,67 @@ def _build_key(
     return artifact_key("cleaned-films", _CODE_VERSION, params, digest.hexdigest())
 
 
-def _plan_jobs(
+def _find_refusal(found: FilmRegions | None) -> str | None:
+    """Return why a film is not even read."""
+    if found is None:
+        return "text regions are missing for this film"
+    return None if found.error is None else f"text detection failed: {found.error}"
+
+
+def _clean_films(
     filmset: FilmSet,
+    films: Sequence[Film],
     regions: Mapping[str, FilmRegions],
     shapes: Mapping[str, tuple[TextRegion, ...]],
     params: CleaningParams,
-    folder: Path,
-    finished: Mapping[str, Record],
-    refusals: dict[str, str],
-) -> Iterator[Job]:
-    # Films without usable regions go to the refusals as they come by.
-    names = choose_file_names(filmset.films)
+    out: Path,
+    means: Means,
+) -> Records:
+    by_id = {film.image_id: film for film in films}
+    file_names = choose_file_names(filmset.films)
     removed = {key: without_kept(found, params.policy) for key, found in regions.items()}
     draw_decoys = plan_decoys(filmset.films, removed, params.decoy_sets, params.seed)
-    for film in filmset.films:
-        key = film.image_id
-        if key in finished:
-            continue
-        found = regions.get(key)
-        if found is None:
-            refusals[key] = "text regions are missing for this film"
-        elif found.error is not None:
-            refusals[key] = f"text detection failed: {found.error}"
-        else:
+
+    def plan(names: Sequence[str], folder: Path) -> Iterator[Job]:
+        for name in names:
+            film, file_name = by_id[name], file_names[name]
             yield Job(
                 film,
                 filmset.file_of(film),
-                found,
+                regions[name],
                 params,
-                shapes.get(key),
+                shapes.get(name),
                 draw_decoys(film),
-                folder / names[key],
-                names[key],
+                folder / file_name,
+                file_name,
             )
+
+    def work(names: Sequence[str], folder: Path) -> Iterator[Record]:
+        return run_in_order(
+            clean_to_file,
+            plan(names, folder),
+            means.n_workers,
+            where="clean_filmset",
+            name=lambda job: job.source.path,
+            lose=lambda job, reason: lose_film(job.film.image_id, reason),
+        )
+
+    key = _build_key(filmset.films, regions, shapes, params)
+    return work_on_films(out, key, list(by_id), work, means, refuse=refuse, is_intact=is_intact)
 
 
 def _write_lists(
     folder: Path,
     filmset: FilmSet,
-    finished: Mapping[str, Record],
+    finished: Sequence[Film],
+    records: Mapping[str, Record],
     refusals: Mapping[str, str],
 ) -> list[Film]:
-    films = [
-        dataclasses.replace(film, path=str(done["path"]), sha256=str(done["output_sha256"]))
-        for film in filmset.films
-        if (done := finished.get(film.image_id)) is not None
-    ]
-    refused = [
-        UnusableFilm(film.path, film.source, refusals[film.image_id])
-        for film in filmset.films
-        if film.image_id in refusals
-    ]
+    films = []
+    for film in finished:
+        done = records[film.image_id]
+        films.append(dataclasses.replace(film, path=str(done[PATH]), sha256=str(done[DIGEST])))
     write_films(folder, films)
-    write_unusable(folder, [*load_unusable(filmset.root), *refused])
+    write_unusable(folder, [*load_unusable(filmset.root), *list_refused(filmset, refusals)])
     write_split_lists(folder, films)
     return films

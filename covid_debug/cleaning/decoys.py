@@ -38,18 +38,22 @@ def plan_decoys(
         if (found := regions.get(film.image_id)) is not None and found.regions
     ]
 
+    place_of = {image_id: at for at, image_id in enumerate(donors)}
+
     def draw(film: Film) -> tuple[TextRegion, ...]:
         own = regions.get(film.image_id)
         n_wanted = n_sets - bool(own is not None and own.regions)
-        others = [image_id for image_id in donors if image_id != film.image_id]
-        if n_wanted < 1 or not others:
+        own_place = place_of.get(film.image_id, len(donors))
+        n_others = len(donors) - (film.image_id in place_of)
+        if n_wanted < 1 or not n_others:
             return ()
         generator = np.random.default_rng(derive_seed(seed, film.image_id, _DECOY_DETECTOR))
-        chosen = generator.choice(len(others), min(n_wanted, len(others)), replace=False)
+        chosen = generator.choice(n_others, min(n_wanted, n_others), replace=False)
+        givers = [donors[index + (index >= own_place)] for index in chosen]
         return tuple(
-            _scale(region, regions[others[index]], film.width, film.height)
-            for index in chosen
-            for region in regions[others[index]].regions
+            _scale(region, regions[giver], film.width, film.height)
+            for giver in givers
+            for region in regions[giver].regions
         )
 
     return draw

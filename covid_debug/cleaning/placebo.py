@@ -5,23 +5,30 @@ text that it stands for, as far from the border, on a ground of the same grey le
 that its fill is as visible. What is done at the places is decided by the callers.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covid_debug.artifacts import artifact_key, canonical_json
 from covid_debug.cleaning.matching import PlaceMatcher
 from covid_debug.data.filmset import FilmSet
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.masks import Mask, PlacedMask, iter_groups
 from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, read_film
+from covid_debug.imaging.regions import from_line, to_line
 from covid_debug.pool import run_in_order
-from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.seeding import derive_seed
+from covid_debug.shards import NAME, Record, Records
+from covid_debug.stages import Means, lose_film, work_on_films
 
+_CODE_VERSION: Final = 8
 _PLACEBO_DETECTOR: Final = "placebo"
 _GAP_PX: Final = (
     4  # around text and its place; with the frame between them more than a fill reaches
@@ -47,7 +54,6 @@ def placebo_regions(
     seed: int,
     *,
     n_workers: int = 1,
-    progress: Progress | None = None,
 ) -> dict[str, FilmRegions]:
     """Move every region to a place of its film that is like its own and holds no text.
 
@@ -60,7 +66,6 @@ def placebo_regions(
         seed: Seed of the run; each film has its own stream derived from it, so that the result
             does not depend on which other films are asked for.
         n_workers: Processes; the result does not depend on it.
-        progress: Called with (films done, films in total).
 
     Returns:
         By ``image_id``: regions of the same number and shape. A region without a free place stands
@@ -70,17 +75,65 @@ def placebo_regions(
     Raises:
         FilmChangedError: If a film is not the one that was recorded.
     """
-    chosen = [
-        _Film(filmset.file_of(film), found, derive_seed(seed, film.image_id, _PLACEBO_DETECTOR))
+    with TemporaryDirectory() as folder:
+        out = Path(folder, "placebo")
+        records = keep_places(filmset, regions, seed, out, Means(n_workers=n_workers))
+        return read_places(filmset, records)
+
+
+def keep_places(
+    filmset: FilmSet, regions: Mapping[str, FilmRegions], seed: int, out: Path, means: Means
+) -> Records:
+    """Find the places of :func:`placebo_regions`, the first part of what is made at ``out``.
+
+    Args:
+        filmset: As there.
+        regions: As there.
+        seed: As there.
+        out: What is made with the places; they lie beside it.
+        means: How it is carried out.
+
+    Returns:
+        The places, for :func:`read_places`; remove them when ``out`` stands.
+
+    Raises:
+        ShardFinished: If ``means`` ask for a shard, and others have to do theirs.
+    """
+    chosen = {
+        film.image_id: _Film(
+            filmset.file_of(film), found, derive_seed(seed, film.image_id, _PLACEBO_DETECTOR)
+        )
         for film in filmset.films
         if (found := regions.get(film.image_id)) is not None and found.error is None
-    ]
-    moved = {}
-    for found in run_in_order(_read_and_move, chosen, n_workers, where="placebo_regions"):
-        moved[found.image] = found
-        if progress is not None:
-            progress(len(moved), len(chosen))
-    return moved
+    }
+
+    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
+        return run_in_order(
+            _read_and_move,
+            (chosen[name] for name in names),
+            means.n_workers,
+            where="placebo_regions",
+            name=lambda film: film.file.path,
+            lose=lambda film, reason: lose_film(film.found.image, reason),
+        )
+
+    digest = hashlib.sha256()
+    for film in chosen.values():
+        digest.update(canonical_json(film).encode())
+    key = artifact_key("places", _CODE_VERSION, None, digest.hexdigest())
+    return work_on_films(
+        out, key, list(chosen), work, means, title="places", refuse=_refuse, is_last=False
+    )
+
+
+def read_places(filmset: FilmSet, records: Records) -> dict[str, FilmRegions]:
+    """Return places by ``image_id``, in the order of the films."""
+    films = (film.image_id for film in filmset.films)
+    return {name: from_line(records[name]) for name in films if name in records}
+
+
+def _refuse(name: str, reason: str) -> Record:
+    return {NAME: name, **to_line(FilmRegions(name, 0, 0, (), error=reason))}
 
 
 def match_shapes(
@@ -100,6 +153,8 @@ def match_shapes(
     """
     shapes = {}
     for image_id, film in places.items():
+        if film.error is not None:
+            continue
         found = true_regions.get(image_id)
         waiting = [region for region, _ in film.rejected]
         chosen = []
@@ -117,7 +172,11 @@ def match_shapes(
     return shapes
 
 
-def _read_and_move(film: _Film) -> FilmRegions:
+def _read_and_move(film: _Film) -> Record:
+    return {NAME: film.found.image, **to_line(_move(film))}
+
+
+def _move(film: _Film) -> FilmRegions:
     if not film.found.regions:
         return replace(film.found, rejected=())
     try:

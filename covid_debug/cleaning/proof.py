@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from covid_debug.artifacts import read_manifest, write_artifact
+from covid_debug.artifacts import check_absent, read_manifest, write_artifact
 from covid_debug.cleaning.provenance import write_decisions
 from covid_debug.cleaning.residual import ResidualScan, Scan, scan_residual
 from covid_debug.cleaning.scar import ProbeParams, ScarProbe, draw_films, probe_scars
-from covid_debug.cleaning.verify import Verification, verify_cleaned
+from covid_debug.cleaning.verify import Verification, check_films, sum_up_checks
 from covid_debug.data.filmset import FilmSet
 from covid_debug.evaluation.statistics import Estimate
-from covid_debug.progress import Progress
 from covid_debug.ranges import check_range
 from covid_debug.records import Flag
 from covid_debug.records_json import read_record, to_plain, write_record
+from covid_debug.stages import Means
 
 PROOF_KIND: Final = "cleaning-proof"
 PROOF_NAME: Final = "PROOF.md"
@@ -128,13 +128,13 @@ def prove_cleaning(
     params: ProbeParams | None = None,
     is_sample: bool = False,
     inputs: Mapping[str, str] | None = None,
-    n_workers: int = 1,
-    progress: Progress | None = None,
+    means: Means | None = None,
 ) -> CleaningProof:
     """Verify, scan again and probe a cleaned data set; keep it as a ``cleaning-proof``.
 
     The second detector is also asked what it sees on the originals: one that is blind to this
-    text proves nothing.
+    text proves nothing. Scanning and making films again go film by film, in shards and after a
+    kill alike; the probe is of all.
 
     Args:
         cleaned: A cleaned data set.
@@ -148,31 +148,30 @@ def prove_cleaning(
         is_sample: Look at ``params.max_films`` films only, the same for text and scars, and leave
             out the verification.
         inputs: Name -> key of the artifacts that went in, for the manifest.
-        n_workers: Processes.
-        progress: Called with (films done, films in total), for verification and probe in turn.
+        means: How it is carried out; None works in this process.
 
     Returns:
         The proof; also written as ``proof.json`` and ``PROOF.md``, and what is left as ``add``
         decisions for a second build in ``decisions.jsonl``.
 
     Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
         ArtifactError: If ``out`` exists, cannot be written, or ``cleaned`` is no cleaned data set.
         DataIntegrityError: If its provenance cannot be read.
         InputContractError: If the scan leaves films out.
     """
-    params = params or ProbeParams()
+    check_absent(out)
+    params, means = params or ProbeParams(), means or Means(n_workers=1)
+    part = draw_films(cleaned, params.max_films, params.seed) if is_sample else cleaned
+    residual = scan_residual(
+        part, scan, detector, original=original, members=members, made_with=made_with
+    )
+    checks = None if is_sample else check_films(cleaned.root, original, out, means)
+    verification = None if checks is None else sum_up_checks(cleaned.root, original, checks)
+    with means.listener.progress("probed films") as progress:
+        scars = probe_scars(part, original, params, n_workers=means.n_workers, progress=progress)
+    proof = CleaningProof(verification, residual, scars, len(cleaned.films))
     with write_artifact(out, kind=PROOF_KIND, parameters=params, inputs=inputs) as draft:
-        part = draw_films(cleaned, params.max_films, params.seed) if is_sample else cleaned
-        verification = (
-            None
-            if is_sample
-            else verify_cleaned(cleaned.root, original, n_workers=n_workers, progress=progress)
-        )
-        residual = scan_residual(
-            part, scan, detector, original=original, members=members, made_with=made_with
-        )
-        scars = probe_scars(part, original, params, n_workers=n_workers, progress=progress)
-        proof = CleaningProof(verification, residual, scars, len(cleaned.films))
         write_proof(draft.path, proof)
         write_decisions(draft.path, proof.residual.to_decisions())
         draft.facts.update(
@@ -181,6 +180,8 @@ def prove_cleaning(
             n_residual=len(proof.residual.films),
             patch_auc=to_plain(proof.scars.patch_auc),
         )
+    if checks is not None:
+        checks.remove()
     return proof
 
 

@@ -1,25 +1,30 @@
 """The stages of cleaning: COVIDx++, its placebo, and the proof that it is clean."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from covid_debug.artifacts import check_absent
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.decisions import read_decisions
 from covid_debug.cleaning.film import CleaningParams
-from covid_debug.cleaning.placebo import placebo_regions
+from covid_debug.cleaning.placebo import keep_places, read_places
 from covid_debug.cleaning.proof import PROOF_KIND, CleaningProof, load_proof, prove_cleaning
 from covid_debug.cleaning.provenance import read_actions
 from covid_debug.cleaning.residual import find_makers
 from covid_debug.cleaning.scar import ProbeParams
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.stage import check_failures
+from covid_debug.imaging.reading import FilmFile
+from covid_debug.imaging.regions import from_line
 from covid_debug.progress import Listener
+from covid_debug.records import FilmRegions
+from covid_debug.shards import Records
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.contents import read_named_regions
-from covid_debug.text.scan import scan_films
+from covid_debug.text.scan import scan_and_keep
 from covid_debug.text.stage import describe_detection, name_params
 
 
@@ -51,18 +56,16 @@ class CleanRequest(Request):
         """Clean; a killed build goes on from its last film."""
         filmset, regions = load_filmset(self.filmset), read_named_regions(self.regions)
         decisions = () if self.decisions is None else read_decisions(self.decisions)
-        with means.listener.progress("films") as progress:
-            return clean_filmset(
-                filmset,
-                regions,
-                self.params,
-                out,
-                inputs=self.inputs(),
-                n_workers=means.n_workers,
-                progress=progress,
-                decisions=decisions,
-                detection=describe_detection(self.regions),
-            )
+        return clean_filmset(
+            filmset,
+            regions,
+            self.params,
+            out,
+            inputs=self.inputs(),
+            means=means,
+            decisions=decisions,
+            detection=describe_detection(self.regions),
+        )
 
     def check(self, out: Path, means: Means) -> None:
         """Stop when too many films could not be cleaned."""
@@ -121,22 +124,20 @@ class PlaceboRequest(Request):
     def make(self, out: Path, means: Means) -> FilmSet:
         """Clean elsewhere."""
         filmset, regions = load_filmset(self.filmset), read_named_regions(self.regions)
-        with means.listener.progress("places") as progress:
-            places = placebo_regions(
-                filmset, regions, self.seed, n_workers=means.n_workers, progress=progress
-            )
-        with means.listener.progress("films") as progress:
-            return clean_filmset(
-                filmset,
-                places,
-                self.params,
-                out,
-                inputs=self.inputs(),
-                n_workers=means.n_workers,
-                progress=progress,
-                shapes_from=regions,
-                name=f"{filmset.name}-placebo",
-            )
+        check_absent(out)
+        places = keep_places(filmset, regions, self.seed, out, means)
+        made = clean_filmset(
+            filmset,
+            read_places(filmset, places),
+            self.params,
+            out,
+            inputs=self.inputs(),
+            means=means,
+            shapes_from=regions,
+            name=f"{filmset.name}-placebo",
+        )
+        places.remove()
+        return made
 
 
 @dataclass(frozen=True)
@@ -178,26 +179,29 @@ class ProofRequest(Request):
         """Scan again and probe; without a sample, clean every film again too."""
         cleaned = load_filmset(self.cleaned)
         second = self._name_second()
-        with means.listener.progress("films") as progress:
-            return prove_cleaning(
-                cleaned,
-                load_filmset(self.filmset),
-                partial(
-                    scan_films,
-                    detector_name=second,
-                    n_workers=means.n_workers,
-                    progress=progress,
-                ),
-                second,
-                out,
-                members=members_of(build_detector(second)),
-                made_with=self.made_with,
-                params=self.params,
-                is_sample=self.is_sample,
-                inputs=self.inputs(),
-                n_workers=means.n_workers,
-                progress=progress,
-            )
+        scanned: list[Records] = []
+
+        def scan(films: Sequence[tuple[str, FilmFile]]) -> Iterator[FilmRegions]:
+            records = scan_and_keep(films, out, second, means=means, is_last=self.is_sample)
+            scanned.append(records)
+            return (from_line(records[name]) for name, _ in films)
+
+        proof = prove_cleaning(
+            cleaned,
+            load_filmset(self.filmset),
+            scan,
+            second,
+            out,
+            members=members_of(build_detector(second)),
+            made_with=self.made_with,
+            params=self.params,
+            is_sample=self.is_sample,
+            inputs=self.inputs(),
+            means=means,
+        )
+        for records in scanned:
+            records.remove()
+        return proof
 
     def _name_second(self) -> str:
         used = self.made_with or find_makers(read_actions(self.cleaned))

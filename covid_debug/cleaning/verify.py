@@ -4,14 +4,21 @@ Owns recomputation and comparison; repairs nothing.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 
-from covid_debug.artifacts import find_damage, read_manifest
+from covid_debug.artifacts import (
+    MANIFEST_NAME,
+    artifact_key,
+    find_damage,
+    hash_file,
+    read_manifest,
+)
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.provenance import read_actions, read_provenance
 from covid_debug.cleaning.workers import Job, read_and_clean
@@ -19,9 +26,12 @@ from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.errors import ArtifactError, FilmChangedError
 from covid_debug.imaging.reading import FILM_ERRORS, read_film
 from covid_debug.pool import run_in_order
-from covid_debug.progress import Progress
+from covid_debug.shards import NAME, Record, Records
+from covid_debug.stages import Means, lose_film, work_on_films
 
+_CODE_VERSION: Final = 6
 _N_SHOWN: Final = 5
+_PROBLEM: Final = "problem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +72,7 @@ class _Check:
 
 
 def verify_cleaned(
-    cleaned_dir: Path,
-    original: FilmSet,
-    *,
-    n_workers: int = 1,
-    progress: Progress | None = None,
+    cleaned_dir: Path, original: FilmSet, *, means: Means | None = None
 ) -> Verification:
     """Clean every film again from the recorded regions and parameters and compare.
 
@@ -76,8 +82,7 @@ def verify_cleaned(
     Args:
         cleaned_dir: A data set made by :func:`covid_debug.cleaning.build.clean_filmset`.
         original: The data set that it was made from.
-        n_workers: Processes; 1 works in this process.
-        progress: Called with (films done, films in total).
+        means: How it is carried out; None works in this process.
 
     Returns:
         What was found.
@@ -87,31 +92,65 @@ def verify_cleaned(
         DataIntegrityError: If its provenance cannot be read.
         InputContractError: If ``n_workers`` is less than 1.
     """
+    with TemporaryDirectory() as folder:
+        out = Path(folder, "checks")
+        records = check_films(cleaned_dir, original, out, means or Means(n_workers=1))
+        return sum_up_checks(cleaned_dir, original, records)
+
+
+def check_films(cleaned_dir: Path, original: FilmSet, out: Path, means: Means) -> Records:
+    """Make every film again, and keep what is found of each.
+
+    Args:
+        cleaned_dir: As for :func:`verify_cleaned`.
+        original: As for :func:`verify_cleaned`.
+        out: What is made with the answers; they lie beside it.
+        means: How it is carried out.
+
+    Returns:
+        The answers, for :func:`sum_up_checks`; remove them when ``out`` stands.
+
+    Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
+    """
+    provenance = read_provenance(cleaned_dir)
+    checks = {
+        job.film.image_id: _Check(job, provenance[job.film.image_id]["input_sha256"])
+        for job in plan_jobs(load_filmset(cleaned_dir), original)
+        if job.film.image_id in provenance
+    }
+
+    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
+        return run_in_order(
+            _check_film,
+            (checks[name] for name in names),
+            means.n_workers,
+            where="verify_cleaned",
+            name=lambda check: check.job.source.path,
+            lose=lambda check, reason: lose_film(check.job.film.image_id, reason),
+        )
+
+    inputs = [hash_file(cleaned_dir / MANIFEST_NAME), original.content_key]
+    key = artifact_key("checks", _CODE_VERSION, None, inputs)
+    return work_on_films(
+        out, key, list(checks), work, means, title="films made again", refuse=_answer
+    )
+
+
+def sum_up_checks(cleaned_dir: Path, original: FilmSet, records: Records) -> Verification:
+    """Return what :func:`verify_cleaned` returns, from what was found of each film."""
     manifest = read_manifest(cleaned_dir, kind="filmset")
     problems = [
         f"{name}: missing or not as written" for name in find_damage(cleaned_dir, kind="filmset")
     ]
-    cleaned = load_filmset(cleaned_dir)
     if manifest["facts"].get("original") != original.content_key:
         problems.append(f"{original.root}: is not the data set that this one was made from")
-    provenance = read_provenance(cleaned_dir)
-    checks = [
-        _Check(job, provenance[job.film.image_id]["input_sha256"])
-        for job in plan_jobs(cleaned, original)
-        if job.film.image_id in provenance
-    ]
-    n_lost = len(cleaned.films) - len(checks)
-    if n_lost:
-        problems.append(f"{n_lost} films have no original or no provenance")
-    n_verified = 0
-    results = run_in_order(_check_film, checks, n_workers, where="verify_cleaned")
-    for n_done, found in enumerate(results, start=1):
-        n_verified += found is None
-        if found is not None:
-            problems.append(found)
-        if progress is not None:
-            progress(n_done, len(checks))
-    return Verification(len(cleaned.films), n_verified, tuple(problems))
+    films = load_filmset(cleaned_dir).films
+    checked = [film.image_id for film in films if film.image_id in records]
+    if len(checked) < len(films):
+        problems.append(f"{len(films) - len(checked)} films have no original or no provenance")
+    found = [records[name][_PROBLEM] for name in checked]
+    return Verification(len(films), found.count(None), (*problems, *filter(None, found)))
 
 
 def _read_params(folder: Path, manifest: Mapping[str, Any]) -> CleaningParams:
@@ -157,7 +196,15 @@ def plan_jobs(cleaned: FilmSet, original: FilmSet) -> Iterator[Job]:
             )
 
 
-def _check_film(check: _Check) -> str | None:
+def _answer(name: str, problem: str | None) -> Record:
+    return {NAME: name, _PROBLEM: problem}
+
+
+def _check_film(check: _Check) -> Record:
+    return _answer(check.job.film.image_id, _find_problem(check))
+
+
+def _find_problem(check: _Check) -> str | None:
     job = check.job
     try:
         image, again = read_and_clean(job)

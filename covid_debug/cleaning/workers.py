@@ -8,18 +8,15 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from covid_debug.artifacts import hash_file
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, RegionRecord, clean_film
-from covid_debug.errors import ArtifactError, DataIntegrityError
+from covid_debug.cleaning.film_files import DIGEST, PATH, refuse, write_film
+from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.inpainting import TRANSPLANT
 from covid_debug.imaging.jpeg import read_quantisation
 from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, FilmImage, read_film
-from covid_debug.imaging.writing import write_png
 from covid_debug.records import Film, FilmRegions, TextRegion
-
-Record = dict[str, Any]
+from covid_debug.shards import NAME, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +42,6 @@ class Job:
     decoys: tuple[TextRegion, ...]
     output: Path
     name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A film that cannot be cleaned; the others go on."""
-
-    film: Film
-    reason: str
 
 
 def read_and_clean(job: Job) -> tuple[FilmImage, CleanedFilm]:
@@ -87,14 +76,15 @@ def read_and_clean(job: Job) -> tuple[FilmImage, CleanedFilm]:
     return image, cleaned
 
 
-def clean_to_file(job: Job) -> Record | Refusal:
+def clean_to_file(job: Job) -> Record:
     """Clean one film into its file.
 
     Args:
         job: What to clean and how.
 
     Returns:
-        The provenance record, or why the film cannot be cleaned.
+        The provenance record, or why the film cannot be cleaned, see
+        :mod:`covid_debug.cleaning.film_files`.
 
     Raises:
         ArtifactError: If the file cannot be written, for example on a full disk: that is no
@@ -104,25 +94,19 @@ def clean_to_file(job: Job) -> Record | Refusal:
     try:
         image, cleaned = read_and_clean(job)
     except FILM_ERRORS as error:
-        return Refusal(job.film, str(error) or type(error).__name__)
-    partial = job.output.with_name(f"{job.output.name}.part")
-    try:
-        write_png(partial, cleaned.pixels, quick=True)
-        partial.replace(job.output)
-    except (DataIntegrityError, OSError) as error:
-        partial.unlink(missing_ok=True)
-        raise ArtifactError(f"{error}; finished films are kept, start again to go on") from error
-    return _describe(job, cleaned, image)
+        return refuse(job.film.image_id, str(error) or type(error).__name__)
+    return _describe(job, cleaned, image, write_film(job.output, cleaned.pixels))
 
 
-def _describe(job: Job, cleaned: CleanedFilm, image: FilmImage) -> Record:
+def _describe(job: Job, cleaned: CleanedFilm, image: FilmImage, digest: str) -> Record:
     actions = Counter(record.action for record in cleaned.records)
     marker = cleaned.marker
     return {
+        NAME: job.film.image_id,
         "image_id": job.film.image_id,
-        "path": job.name,
+        PATH: job.name,
         "input_sha256": image.sha256,
-        "output_sha256": hash_file(job.output),
+        DIGEST: digest,
         "encoding": image.encoding,
         "bits": 8 * cleaned.pixels.dtype.itemsize,
         "n_regions": len(cleaned.records) - actions["decoy"],

@@ -76,6 +76,8 @@ def ingest(
             "--max-failed-share", min=0, max=1, help="Refuse when a larger share is unusable."
         ),
     ] = 0.05,
+    workers: WorkersOption = 2,
+    shard: ShardOption = None,
 ) -> None:
     """Build a data set from public sources or a COVIDx folder, and audit it."""
     from covid_debug.data.integrity import load_ingest_audit
@@ -94,7 +96,11 @@ def ingest(
         raise typer.BadParameter(
             "give either --source NAME=DIR (once per source) or --covidx with --test-list"
         )
-    request.make(out, Means(console, max_failed_share=max_failed_share))
+    means = Means(
+        console, n_workers=workers, max_failed_share=max_failed_share, shard=parse_shard(shard)
+    )
+    with end_shard(console, shard):
+        request.make(out, means)
     console.say(load_ingest_audit(out).render_markdown())
     console.say(f"data set: {out}")
 
@@ -197,6 +203,7 @@ def clean(
         str, typer.Option(help="With films: JPEG becomes jpeg, or png, which changes no more.")
     ] = "jpeg",
     workers: WorkersOption = 2,
+    shard: ShardOption = None,
 ) -> None:
     """Inpaint every text region of a data set (COVIDx++), or of films, which stay what they are."""
     from covid_debug.cleaning.archive_film import ArchiveParams
@@ -220,12 +227,14 @@ def clean(
         dilation_px=dilation,
         grain=grain,
     )
-    if films and (data or regions or decisions or verify or decoy_sets):
+    if films and (data or regions or decisions or verify or decoy_sets or shard):
         raise typer.BadParameter(
-            "--data, --regions, --decisions, --decoy-sets and --verify are of data sets; name"
-            " either films or --data"
+            "--data, --regions, --decisions, --decoy-sets, --verify and --shard are of data sets;"
+            " name either films or --data"
         )
-    means = Means(RunConsole(), n_workers=workers)
+    if verify and shard:
+        raise typer.BadParameter("--shard is of cleaning, not of --verify; prove --shard does both")
+    means = Means(RunConsole(), n_workers=workers, shard=parse_shard(shard))
     for risk in find_risks(params.policy):
         means.listener.warn(risk)
     if films:
@@ -243,7 +252,8 @@ def clean(
         raise typer.BadParameter("--regions is needed to clean; make it with detect-text")
     if not regions.is_file():
         raise InputContractError(f"--regions {regions}: no such file; make it with detect-text")
-    cleaned = CleanRequest(data, regions, params, decisions).make(out, means)
+    with end_shard(means.listener, shard):
+        cleaned = CleanRequest(data, regions, params, decisions).make(out, means)
     means.listener.say(f"{len(cleaned.films)} of {cleaned.n_total} films cleaned: {out}")
     if len(cleaned.films) < cleaned.n_total:
         means.listener.warn(f"the others and the reasons are in {out / 'unusable.csv'}")
@@ -288,10 +298,7 @@ def _verify(data: Path, out: Path, means: "Means") -> None:
     from covid_debug.cleaning.verify import verify_cleaned
     from covid_debug.data.filmset import load_filmset
 
-    with means.listener.progress("films") as progress:
-        found = verify_cleaned(
-            out, load_filmset(data), n_workers=means.n_workers, progress=progress
-        )
+    found = verify_cleaned(out, load_filmset(data), means=means)
     if not found.is_clean:
         raise DataIntegrityError(f"{out}: {found.describe()}")
     means.listener.say(found.describe())
@@ -326,6 +333,7 @@ def prove(
     ] = None,
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
+    shard: ShardOption = None,
 ) -> None:
     """Check a COVIDx++, or films that another tool cleaned: text that is left, changes, scars."""
     from covid_debug.cleaning.scar import ProbeParams
@@ -334,9 +342,10 @@ def prove(
     from covid_debug.terminal import RunConsole
 
     if folders:
-        if data or cleaned or len(folders) != _N_FOLDERS:
+        if data or cleaned or shard or len(folders) != _N_FOLDERS:
             raise typer.BadParameter(
-                "give two folders, the films before and after, or --data with --cleaned"
+                "give two folders, the films before and after, or --data with --cleaned, which"
+                " --shard goes with"
             )
         means = Means(RunConsole(), n_workers=workers)
         _prove_foreign(folders, out, detector or "default", ProbeParams(seed=seed), means)
@@ -347,7 +356,9 @@ def prove(
         )
     console = RunConsole()
     request = ProofRequest(data, cleaned, ProbeParams(seed=seed), detector)
-    proof = request.make(out, Means(console, n_workers=workers))
+    means = Means(console, n_workers=workers, shard=parse_shard(shard))
+    with end_shard(console, shard):
+        proof = request.make(out, means)
     tell_proof(out, console)
     console.say(f"proof: {out}")
     found = proof.verification

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from covid_debug.artifacts import write_artifact
+from covid_debug.artifacts import check_absent, write_artifact
 from covid_debug.data.covidx import (
     SplitRow,
     check_file_names,
     parse_split_file,
     select_class_names,
 )
+from covid_debug.data.facts import keep_facts, read_facts
 from covid_debug.data.filmset import (
     FilmSet,
     load_filmset,
@@ -25,7 +26,7 @@ from covid_debug.data.filmset import (
     write_split_lists,
     write_unusable,
 )
-from covid_debug.data.fingerprints import FilmFacts, examine_films, find_near_duplicates
+from covid_debug.data.fingerprints import FilmFacts, find_near_duplicates
 from covid_debug.data.integrity import (
     BLANK,
     CONFLICT,
@@ -41,8 +42,9 @@ from covid_debug.data.integrity import (
 from covid_debug.data.sources.catalog import SOURCES
 from covid_debug.data.splits import group_patients, split_patients
 from covid_debug.errors import DataIntegrityError, InputContractError
-from covid_debug.progress import Progress
 from covid_debug.records import Film, Split, UnusableFilm
+from covid_debug.shards import Records
+from covid_debug.stages import Means
 
 CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
 _NAME = "covidx"
@@ -63,8 +65,9 @@ class _Candidate:
 
 @dataclass
 class _Admission:
-    """Films that may enter, films that may not, and the patients that share a file."""
+    """Films that may enter, films that may not, the patients that share a file; what was read."""
 
+    records: Records
     films: list[Film]
     facts: dict[str, FilmFacts]
     unusable: list[UnusableFilm]
@@ -88,9 +91,7 @@ def ingest_sources(
     seed: int,
     val_share: float = 0.1,
     test_share: float = 0.2,
-    max_failed_share: float = 0.05,
-    n_workers: int = 2,
-    progress: Progress | None = None,
+    means: Means | None = None,
 ) -> FilmSet:
     """Build COVIDx from public sources by the published recipe, split by patient, and audit it.
 
@@ -102,14 +103,13 @@ def ingest_sources(
         seed: Run seed of the split.
         val_share: Share of films for validation, per class.
         test_share: Share of films for test, per class.
-        max_failed_share: Largest tolerated share of missing and unreadable films.
-        n_workers: Threads that read films.
-        progress: Called with (films done, films in total).
+        means: How it is carried out; None reads in this process.
 
     Returns:
         The loaded data set.
 
     Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
         InputContractError: If no source is given.
         DataIntegrityError: If a source is not as published, films fail or a class is empty.
     """
@@ -122,26 +122,26 @@ def ingest_sources(
         "test_share": test_share,
     }
     readers = {name: SOURCES[name] for name in sources}
+    check_absent(out)
+    means = means or Means(n_workers=1)
+    candidates, unusable = [], []
+    for name, folder in sources.items():
+        for record in readers[name](folder.absolute()):
+            if record.dropped:
+                unusable.append(UnusableFilm(str(record.path), name, record.dropped))
+                continue
+            patient_id = f"{name}:{record.patient_id}"
+            candidates.append(_Candidate(record.path, patient_id, record.label, name, record.view))
+    where = f"ingest_sources ({', '.join(sources)})"
+    admission = _admit(candidates, unusable, out, means)
+    _check_failures(admission, where, means.max_failed_share, out)
+    _check_classes(admission, CLASS_NAMES, where)
+    splits = _split(admission, seed=seed, val_share=val_share, test_share=test_share)
+    pairs = zip(admission.films, splits, strict=True)
+    films = [replace(film, split=split) for film, split in pairs]
     with write_artifact(out, kind="filmset", parameters=parameters) as draft:
-        candidates, unusable = [], []
-        for name, folder in sources.items():
-            for record in readers[name](folder.absolute()):
-                if record.dropped:
-                    unusable.append(UnusableFilm(str(record.path), name, record.dropped))
-                    continue
-                patient_id = f"{name}:{record.patient_id}"
-                candidates.append(
-                    _Candidate(record.path, patient_id, record.label, name, record.view)
-                )
-        where = f"ingest_sources ({', '.join(sources)})"
-        admission = _admit(candidates, unusable, n_workers, progress)
-        _check_failures(admission, where, max_failed_share, out)
-        _check_classes(admission, CLASS_NAMES, where)
-        splits = _split(admission, seed=seed, val_share=val_share, test_share=test_share)
-        films = [
-            replace(film, split=split) for film, split in zip(admission.films, splits, strict=True)
-        ]
         draft.facts.update(_publish(draft.path, films, admission, CLASS_NAMES))
+    admission.records.remove()
     return load_filmset(out)
 
 
@@ -153,9 +153,7 @@ def ingest_covidx(
     *,
     seed: int,
     val_share: float = 0.1,
-    max_failed_share: float = 0.05,
-    n_workers: int = 2,
-    progress: Progress | None = None,
+    means: Means | None = None,
 ) -> FilmSet:
     """Take over a COVIDx folder with its published split, and audit it.
 
@@ -169,14 +167,13 @@ def ingest_covidx(
         out: Folder of the new data set; must not exist.
         seed: Run seed of the validation split.
         val_share: Share of the training films for validation, per class.
-        max_failed_share: Largest tolerated share of missing and unreadable films.
-        n_workers: Threads that read films.
-        progress: Called with (films done, films in total).
+        means: How it is carried out; None reads in this process.
 
     Returns:
         The loaded data set.
 
     Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
         DataIntegrityError: If a list is malformed, names too many absent images, or a class is
             empty.
     """
@@ -198,20 +195,23 @@ def ingest_covidx(
         "seed": seed,
         "val_share": val_share,
     }
+    check_absent(out)
+    means = means or Means(n_workers=1)
+    candidates = []
+    for split, path in lists.items():
+        found = [_to_candidate(row, covidx_dir.absolute(), split) for row in rows[split]]
+        _check_presence(found, path, covidx_dir / split, means.max_failed_share, out)
+        candidates += found
+    where = f"ingest_covidx ({covidx_dir})"
+    admission = _admit(candidates, [], out, means)
+    _check_failures(admission, where, means.max_failed_share, out)
+    films: Sequence[Film] = admission.films
+    if train_list is not None:
+        _check_classes(admission, class_names, where)
+        films = _split_off_validation(admission, seed=seed, val_share=val_share)
     with write_artifact(out, kind="filmset", parameters=parameters) as draft:
-        candidates = []
-        for split, path in lists.items():
-            found = [_to_candidate(row, covidx_dir.absolute(), split) for row in rows[split]]
-            _check_presence(found, path, covidx_dir / split, max_failed_share, out)
-            candidates += found
-        where = f"ingest_covidx ({covidx_dir})"
-        admission = _admit(candidates, [], n_workers, progress)
-        _check_failures(admission, where, max_failed_share, out)
-        films: Sequence[Film] = admission.films
-        if train_list is not None:
-            _check_classes(admission, class_names, where)
-            films = _split_off_validation(admission, seed=seed, val_share=val_share)
         draft.facts.update(_publish(draft.path, films, admission, class_names))
+    admission.records.remove()
     return load_filmset(out)
 
 
@@ -253,12 +253,10 @@ def _leave_list(out: Path, unusable: Sequence[UnusableFilm]) -> str:
 
 
 def _admit(
-    candidates: Sequence[_Candidate],
-    unusable: list[UnusableFilm],
-    n_workers: int,
-    progress: Progress | None,
+    candidates: Sequence[_Candidate], unusable: list[UnusableFilm], out: Path, means: Means
 ) -> _Admission:
-    admission = _Admission([], {}, list(unusable), [])
+    records = keep_facts(list(dict.fromkeys(one.path for one in candidates)), out, means)
+    admission = _Admission(records, [], {}, list(unusable), [])
     listed: dict[Path, _Candidate] = {}
     for candidate in candidates:
         first = listed.setdefault(candidate.path, candidate)
@@ -266,10 +264,10 @@ def _admit(
             _refuse_copy(admission, candidate, first, LISTED_AGAIN, "the same file is")
     unique = list(listed.values())
     first_with: dict[str, _Candidate] = {}
-    results = examine_films([candidate.path for candidate in unique], n_workers, progress)
-    for candidate, fact in zip(unique, results, strict=True):
-        if isinstance(fact, DataIntegrityError):
-            reason = f"{UNREADABLE}: {str(fact).removeprefix(f'{candidate.path}: ')}"
+    for candidate in unique:
+        fact = read_facts(records, candidate.path)
+        if isinstance(fact, str):
+            reason = f"{UNREADABLE}: {fact.removeprefix(f'{candidate.path}: ')}"
             if not candidate.path.exists():
                 reason = _ABSENT
             _refuse(admission, candidate, reason)

@@ -12,7 +12,6 @@ from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.ingest import ingest_covidx, ingest_sources
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.errors import DataIntegrityError
-from covid_debug.progress import Progress
 from covid_debug.stages import Means, Request
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -31,14 +30,13 @@ class _FilmsRequest(Request):
         return self
 
     def make(self, out: Path, means: Means) -> FilmSet:
-        with means.listener.progress("films") as progress:
-            return self._collect(out, means, progress)
+        return self._collect(out, means)
 
     def check(self, out: Path, means: Means) -> None:
         check_failures(load_filmset(out), means.max_failed_share)
 
     @abstractmethod
-    def _collect(self, out: Path, means: Means, progress: Progress) -> FilmSet: ...
+    def _collect(self, out: Path, means: Means) -> FilmSet: ...
 
 
 @dataclass(frozen=True)
@@ -65,17 +63,18 @@ class PhantomData(_FilmsRequest):
         """Return nothing: phantoms are made from numbers."""
         return {}
 
-    def _collect(self, out: Path, means: Means, progress: Progress) -> FilmSet:
-        return generate_phantom(
-            out,
-            n_train=self.n_train,
-            n_test=self.n_test,
-            seed=self.seed,
-            text_correlation=self.text_correlation,
-            val_share=self.val_share,
-            n_workers=means.n_workers,
-            progress=progress,
-        )
+    def _collect(self, out: Path, means: Means) -> FilmSet:
+        with means.listener.progress("films") as progress:
+            return generate_phantom(
+                out,
+                n_train=self.n_train,
+                n_test=self.n_test,
+                seed=self.seed,
+                text_correlation=self.text_correlation,
+                val_share=self.val_share,
+                n_workers=means.n_workers,
+                progress=progress,
+            )
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,14 @@ class SourceData(_FilmsRequest):
         """Return source -> fingerprint of its folder."""
         return {name: hash_listing(folder) for name, folder in self.sources.items()}
 
-    def _collect(self, out: Path, means: Means, progress: Progress) -> FilmSet:
+    def _collect(self, out: Path, means: Means) -> FilmSet:
         return ingest_sources(
             self.sources,
             out,
             seed=self.seed,
             val_share=self.val_share,
             test_share=self.test_share,
-            max_failed_share=means.max_failed_share,
-            n_workers=means.n_workers,
-            progress=progress,
+            means=means,
         )
 
 
@@ -139,7 +136,7 @@ class CovidxData(_FilmsRequest):
         places = {"folder": self.folder, "train_list": self.train_list, "test_list": self.test_list}
         return {role: hash_listing(place) for role, place in places.items() if place is not None}
 
-    def _collect(self, out: Path, means: Means, progress: Progress) -> FilmSet:
+    def _collect(self, out: Path, means: Means) -> FilmSet:
         return ingest_covidx(
             self.folder,
             self.train_list,
@@ -147,9 +144,7 @@ class CovidxData(_FilmsRequest):
             out,
             seed=self.seed,
             val_share=self.val_share,
-            max_failed_share=means.max_failed_share,
-            n_workers=means.n_workers,
-            progress=progress,
+            means=means,
         )
 
 

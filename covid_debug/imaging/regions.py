@@ -131,7 +131,7 @@ def iter_regions(path: Path) -> Iterator[FilmRegions]:
 
 def _parse_line(line: str, where: str) -> FilmRegions:
     try:
-        return _from_line(json.loads(line))
+        return from_line(json.loads(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataIntegrityError(
             f"{where}: is not a film's regions ({error}); expected image, width,"
@@ -162,7 +162,13 @@ def _region_to_record(region: TextRegion) -> dict[str, Any]:
     }
 
 
-def _from_line(record: Mapping[str, Any]) -> FilmRegions:
+def from_line(record: Mapping[str, Any]) -> FilmRegions:
+    """Return the regions of a film from the values of its line.
+
+    Raises:
+        KeyError: If there are no regions and no error; TypeError or ValueError likewise where a
+            value is none of its kind.
+    """
     if "error" not in record and "regions" not in record:
         raise KeyError("regions")
     return FilmRegions(

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,13 @@ from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
 from covid_debug.records import FilmRegions
 from covid_debug.shards import NAME, Record, Records
-from covid_debug.stages import Means, work_on_films
+from covid_debug.stages import Means, lose_film, work_on_films
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.coloured import inspect_in_colours
 from covid_debug.text.contents import ContentReader
+
+_Pair = tuple[str, Path | FilmFile]
 
 _worker: dict[str, tuple[RegionDetector, ContentReader | None]] = {}
 
@@ -69,15 +71,19 @@ def scan_films(
     """
     detector = build_detector(detector_name, **dict(detector_params or {}))
     n_workers = min(n_workers, max(len(films), 1))
-    work, prepare = (
-        (partial(_scan_one, detector, contents), None)
-        if n_workers == 1
-        else (_scan_in_worker, partial(_start_worker, detector, contents))
-    )
+    scan, prepare = _choose_work(detector, contents, n_workers)
     records = run_in_order(
-        work, films, n_workers, where="text.scan", prepare=prepare, name=lambda film: film[0]
+        scan, films, n_workers, where="text.scan", prepare=prepare, name=lambda film: film[0]
     )
     return _report(records, len(films), progress)
+
+
+def _choose_work(
+    detector: RegionDetector, contents: ContentReader | None, n_workers: int
+) -> tuple[Callable[[_Pair], FilmRegions], Callable[[], None] | None]:
+    if n_workers == 1:
+        return partial(_scan_one, detector, contents), None
+    return _scan_in_worker, partial(_start_worker, detector, contents)
 
 
 def _report(
@@ -164,31 +170,72 @@ def scan_to_records(
         ShardFinished: If ``means`` ask for a shard, and it did its part.
         DataIntegrityError: If none of the films could be read.
     """
-    detector = build_detector(detector_name, **dict(detector_params or {}))
-    facts = [(image, *_identify(file)) for image, file in films]
-    said = None if contents is None else contents.params
-    key = artifact_key("scan", 6, [detector_name, detector.params, said], facts)
-    files = dict(films)
-
-    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
-        found = scan_films(
-            [(name, files[name]) for name in names],
-            detector_name,
-            detector_params,
-            contents=contents,
-            n_workers=means.n_workers,
-        )
-        return ({NAME: film.image, **to_line(film)} for film in found)
-
-    records = work_on_films(out, key, list(files), work, means, refuse=_refuse)
-    if films and all("error" in records[image] for image in files):
-        reason = records[films[0][0]]["error"]
+    records = scan_and_keep(
+        films, out, detector_name, detector_params, contents=contents, means=means
+    )
+    names = [image for image, _ in films]
+    if films and all("error" in records[image] for image in names):
+        reason = records[names[0]]["error"]
         records.remove()
         raise DataIntegrityError(
             f"none of {len(films)} films could be read (first: {reason}); {out} is not written"
         )
     yield records
     records.remove()
+
+
+def scan_and_keep(
+    films: Sequence[tuple[str, Path | FilmFile]],
+    out: Path,
+    detector_name: str,
+    detector_params: Mapping[str, Any] | None = None,
+    *,
+    contents: ContentReader | None = None,
+    means: Means,
+    is_last: bool = True,
+) -> Records:
+    """Find the text of many films and keep it beside what is being made.
+
+    Args:
+        films: As for :func:`scan_to_file`.
+        out: What is made of the records; they lie beside it.
+        detector_name: As for :func:`scan_films`.
+        detector_params: As for :func:`scan_films`.
+        contents: As for :func:`scan_films`.
+        means: How it is carried out.
+        is_last: Whether no other work on films follows.
+
+    Returns:
+        A record for each film, see :func:`covid_debug.imaging.regions.from_line`; remove them when
+        they are used.
+
+    Raises:
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
+    """
+    detector = build_detector(detector_name, **dict(detector_params or {}))
+    facts = [(image, *_identify(file)) for image, file in films]
+    said = None if contents is None else contents.params
+    key = artifact_key("scan", 6, [detector_name, detector.params, said], facts)
+    files = dict(films)
+    n_workers = min(means.n_workers, max(len(films), 1))
+    scan, prepare = _choose_work(detector, contents, n_workers)
+
+    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
+        return run_in_order(
+            partial(_to_record, scan),
+            ((name, files[name]) for name in names),
+            n_workers,
+            where="text.scan",
+            prepare=prepare,
+            name=lambda film: film[0],
+            lose=lambda film, reason: lose_film(film[0], reason),
+        )
+
+    return work_on_films(out, key, list(files), work, means, refuse=_refuse, is_last=is_last)
+
+
+def _to_record(scan: Callable[[_Pair], FilmRegions], film: _Pair) -> Record:
+    return {NAME: film[0], **to_line(scan(film))}
 
 
 def _refuse(name: str, reason: str) -> Record:

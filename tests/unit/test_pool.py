@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -82,6 +83,32 @@ def test_run_in_order_without_workers_names_the_caller():
 def test_run_in_order_with_an_item_that_kills_its_worker_twice_names_it():
     with pytest.raises(ArtifactError, match=r"test: a worker process died twice on 1, .*go on"):
         list(run_in_order(_die, [1], 2, where="test"))
+
+
+def _die_on_three(value: int) -> int:
+    if value == 3:
+        os._exit(1)
+    return value
+
+
+def test_run_in_order_goes_on_without_an_item_that_kills_its_worker_twice():
+    results = run_in_order(_die_on_three, range(6), 2, where="test", lose=lambda item, _: -item)
+
+    assert list(results) == [0, 1, 2, -3, 4, 5]
+
+
+def test_run_in_order_with_workers_that_die_as_they_start_blames_no_item():
+    results = run_in_order(
+        _double,
+        range(6),
+        2,
+        where="test",
+        prepare=functools.partial(os._exit, 1),
+        lose=lambda item, _: -item,
+    )
+
+    with pytest.raises(ArtifactError, match=r"test: a worker process died as it started"):
+        next(results)
 
 
 def test_run_in_order_with_a_worker_that_dies_once_loses_nothing(tmp_path):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from covid_debug.errors import ArtifactError, InputContractError
 from covid_debug.shards import Records, Shard, ShardFinished
-from covid_debug.stages import Means, work_on_films
+from covid_debug.stages import Means, lose_film, work_on_films
+from tests.listeners import Told
 
 NAMES = [f"film{i}" for i in range(7)]
 
@@ -133,17 +134,73 @@ def test_a_first_part_goes_on_to_the_next_only_when_all_shards_did_theirs(tmp_pa
     assert work(tmp_path / "out", Means(shard=Shard(2, 2)), Work(), is_last=False)
 
 
-def test_records_of_another_content_are_deleted_and_those_of_another_part_stay(tmp_path):
+def test_records_of_another_content_are_named_and_deleted_when_these_are_done_with(tmp_path):
     out = tmp_path / "out"
-    for key in ("part-aa", "other-aa"):
+    for key in ("part-aa", "other-aa", "part-other-aa"):
         work_on_films(out, key, NAMES, Work(), Means())
+    told = Told(lambda *_: None)
 
-    work_on_films(out, "part-bb", NAMES, Work(), Means())
+    records = work_on_films(out, "part-bb", NAMES, Work(), Means(told))
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    records.remove()
 
+    assert ".out.part-aa.films" in kept
+    assert [".out.part-aa.films: holds films of an earlier start" in line for line in told.warnings]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".out.other-aa.films",
-        ".out.part-bb.films",
+        ".out.part-other-aa.films",
     ]
+
+
+def test_a_shard_of_another_content_leaves_all_records(tmp_path):
+    out = tmp_path / "out"
+    work_on_films(out, "part-aa", NAMES, Work(), Means())
+
+    with pytest.raises(ShardFinished):
+        work_on_films(out, "part-bb", NAMES, Work(), Means(shard=Shard(1, 1)))
+
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_films_whose_files_are_not_intact_are_worked_on_again(tmp_path):
+    out = tmp_path / "out"
+    records = work(out, Means(), Work())
+    made = Work()
+
+    again = work(
+        out,
+        Means(),
+        made,
+        is_intact=lambda record, at: (record["name"], at) != ("film2", records.folder),
+    )
+
+    assert made.done == ["film2"]
+    assert sorted(again) == NAMES
+
+
+def test_a_film_that_no_worker_survives_is_refused_here_with_a_warning(tmp_path):
+    def made(names, folder):
+        yield from (lose_film(name, "no memory") for name in names)
+
+    told = Told(lambda *_: None)
+    records = work(
+        tmp_path / "out",
+        Means(told),
+        made,
+        refuse=lambda name, reason: {"name": name, "error": reason},
+    )
+
+    assert records["film3"] == {"name": "film3", "error": "no memory"}
+    assert told.warnings[3] == "film3: no memory; it is recorded as unusable"
+    with pytest.raises(ArtifactError, match="film0: no memory"):
+        work(tmp_path / "other", Means(), made)
+
+
+def test_names_that_are_no_utf_8_are_kept(tmp_path):
+    name = "film\udcff.png"
+    Records(tmp_path).add({"name": name})
+
+    assert list(Records(tmp_path)) == [name]
 
 
 def test_films_that_no_worker_survives_are_refused_and_the_others_go_on(tmp_path):

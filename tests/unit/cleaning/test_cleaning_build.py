@@ -18,6 +18,7 @@ from covid_debug.cleaning import build
 from covid_debug.cleaning.build import CleaningParams, clean_filmset
 from covid_debug.cleaning.film import clean_film
 from covid_debug.cleaning.names import choose_file_names
+from covid_debug.cleaning.workers import clean_to_file
 from covid_debug.data.filmset import (
     FilmSet,
     load_filmset,
@@ -36,7 +37,9 @@ from covid_debug.errors import (
 from covid_debug.imaging.reading import read_film
 from covid_debug.imaging.regions import read_regions, regions_to_mask
 from covid_debug.records import Film, FilmRegions, TextRegion
+from covid_debug.stages import Means
 from tests.films import UNREAD, recorded, write_dicom
+from tests.listeners import Told
 
 CLASS_NAMES = ("normal", "COVID-19")
 SIZE = (90, 70)
@@ -194,8 +197,7 @@ def test_clean_filmset_with_two_workers_gives_the_same_files(source, regions, tm
         regions,
         BOX,
         tmp_path / "two",
-        n_workers=2,
-        progress=lambda done, total: seen.append((done, total)),
+        means=Means(Told(lambda done, total: seen.append((done, total))), n_workers=2),
     )
 
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
@@ -214,10 +216,11 @@ def test_clean_filmset_killed_in_the_middle_goes_on_and_gives_the_same_files(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean_filmset(source, regions, BOX, tmp_path / "out", progress=stop_after_two)
-    staging = tmp_path / ".out.staging"
-    with (staging / "journal.jsonl").open("a") as stream:
-        stream.write('{"image_id": "torn')
+        clean_filmset(
+            source, regions, BOX, tmp_path / "out", means=Means(Told(stop_after_two), n_workers=1)
+        )
+    (films,) = tmp_path.glob(".out.cleaned-films-*.films")
+    (films / "torn.jsonl").write_text('{"name": "torn')
     again = []
     real = build.clean_to_file
     monkeypatch.setattr(build, "clean_to_file", lambda job: again.append(job.name) or real(job))
@@ -225,7 +228,7 @@ def test_clean_filmset_killed_in_the_middle_goes_on_and_gives_the_same_files(
     clean_filmset(source, regions, BOX, tmp_path / "out")
 
     assert len(again) == 4
-    assert not staging.exists()
+    assert not films.exists()
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
@@ -234,7 +237,7 @@ def test_clean_filmset_resumed_with_other_parameters_starts_anew(source, regions
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean_filmset(source, regions, BOX, tmp_path / "out", progress=stop)
+        clean_filmset(source, regions, BOX, tmp_path / "out", means=Means(Told(stop), n_workers=1))
     other = CleaningParams(method="navier_stokes")
 
     clean_filmset(source, regions, other, tmp_path / "out")
@@ -257,7 +260,7 @@ def largest_file(n_bytes: int) -> Iterator[None]:
 def test_clean_filmset_on_a_full_disk_says_so_and_goes_on_whatever_could_not_be_written(
     source, regions, tmp_path
 ):
-    out, journal = tmp_path / "out", tmp_path / ".out.staging/journal.jsonl"
+    out = tmp_path / "out"
     clean_filmset(source, regions, BOX, tmp_path / "whole")
     reached, messages = [], []
 
@@ -268,7 +271,8 @@ def test_clean_filmset_on_a_full_disk_says_so_and_goes_on_whatever_could_not_be_
             break
         except ArtifactError as error:
             messages.append(str(error))
-            reached.append(journal.read_bytes().count(b"\n") if journal.exists() else 0)
+            journals = tmp_path.glob(".out.*.films/*.jsonl")
+            reached.append(sum(path.read_bytes().count(b"\n") for path in journals))
 
     one_line = re.compile(r".*cannot be written \(File too large\); .+")
     assert [message for message in messages if not one_line.fullmatch(message)] == []
@@ -305,7 +309,7 @@ def test_clean_filmset_of_a_film_that_changed_since_ingest_raises(
     path.write_bytes(other.read_bytes())
 
     with pytest.raises(FilmChangedError, match=r"film 3\.png: film changed since ingest .*again"):
-        clean_filmset(source, regions, BOX, tmp_path / "out", n_workers=n_workers)
+        clean_filmset(source, regions, BOX, tmp_path / "out", means=Means(n_workers=n_workers))
     assert not (tmp_path / "out").exists()
 
 
@@ -353,7 +357,9 @@ def test_clean_filmset_without_any_regions_line_says_what_to_do(source, tmp_path
 def test_clean_filmset_into_a_place_that_cannot_be_written_says_so(source, regions, tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ArtifactError, match=r"file/out: cannot be written \(.*writable folder"):
+    with pytest.raises(
+        ArtifactError, match=r"file/\.out\..*films: cannot be written \(.*writable folder"
+    ):
         clean_filmset(source, regions, BOX, tmp_path / "file/out")
 
 
@@ -371,20 +377,30 @@ def test_clean_filmset_inside_the_input_is_refused(source, regions):
 
 def test_clean_filmset_without_workers_is_refused(source, regions, tmp_path):
     with pytest.raises(InputContractError, match="n_workers is 0"):
-        clean_filmset(source, regions, BOX, tmp_path / "out", n_workers=0)
+        clean_filmset(source, regions, BOX, tmp_path / "out", means=Means(n_workers=0))
 
 
-def test_clean_filmset_with_a_dead_worker_keeps_what_is_done(
+def test_clean_filmset_records_a_film_that_no_worker_survives(
     source, regions, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(build, "clean_to_file", _die)
+    monkeypatch.setattr(build, "clean_to_file", _die_on_film_3)
+    told = Told(lambda *_: None)
 
-    with pytest.raises(ArtifactError, match=r"worker process died twice on .*film 0.png.*go on"):
-        clean_filmset(source, regions, BOX, tmp_path / "out", n_workers=2)
+    cleaned = clean_filmset(source, regions, BOX, tmp_path / "out", means=Means(told, n_workers=2))
+
+    (lost,) = load_unusable(cleaned.root)
+    assert Path(lost.path).name == "film 3.png"
+    assert "a worker process died twice on it" in lost.reason
+    assert (len(cleaned.films), cleaned.n_total) == (5, 6)
+    (warning,) = told.warnings
+    assert warning.startswith(source.films[3].image_id)
+    assert "recorded as unusable" in warning
 
 
-def _die(job: object) -> None:
-    os._exit(1)
+def _die_on_film_3(job):
+    if job.name.endswith("film 3.png"):
+        os._exit(1)
+    return clean_to_file(job)
 
 
 def make_film(name: str, image_id: str, split: str = "train") -> Film:
@@ -493,14 +509,15 @@ def test_clean_filmset_turns_dicom_into_png_of_its_own_depth(tmp_path):
     assert read_film(cleaned.path_of(cleaned.films[1])).pixels.dtype == np.uint8
 
 
-def test_staging_with_a_damaged_film_makes_it_again(source, regions, tmp_path):
+def test_a_finished_film_with_a_damaged_file_is_made_again(source, regions, tmp_path):
     def stop(n_done: int, n_total: int) -> None:
         if n_done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean_filmset(source, regions, BOX, tmp_path / "out", progress=stop)
-    (tmp_path / ".out.staging/train/film 1.png").write_bytes(b"damaged")
+        clean_filmset(source, regions, BOX, tmp_path / "out", means=Means(Told(stop), n_workers=1))
+    (made,) = tmp_path.glob(".out.*.films/train/film 1.png")
+    made.write_bytes(b"damaged")
 
     cleaned = clean_filmset(source, regions, BOX, tmp_path / "out")
 

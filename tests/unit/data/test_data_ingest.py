@@ -17,7 +17,9 @@ from covid_debug.errors import (
     DataIntegrityError,
     InputContractError,
 )
+from covid_debug.stages import Means
 from tests.films import draw_film, draw_pixels, write_dicom
+from tests.listeners import Told
 
 N_PER_CLASS = 20
 
@@ -42,7 +44,7 @@ def balanced_rows() -> list[tuple[str, str, str]]:
     ]
 
 
-def ingest(source: Path, out: Path, **options: float) -> FilmSet:
+def ingest(source: Path, out: Path, **options: object) -> FilmSet:
     return ingest_sources({"nih": source}, out, **{"seed": 0, **options})  # type: ignore[arg-type]
 
 
@@ -172,7 +174,9 @@ def test_ingest_sources_reports_progress(tmp_path: Path) -> None:
     source = write_nih(tmp_path / "nih", balanced_rows())
     seen: list[tuple[int, int]] = []
 
-    ingest_sources({"nih": source}, tmp_path / "out", seed=0, progress=lambda *n: seen.append(n))
+    ingest_sources(
+        {"nih": source}, tmp_path / "out", seed=0, means=Means(Told(lambda *n: seen.append(n)))
+    )
 
     assert seen == [(n, 60) for n in range(1, 61)]
 
@@ -189,7 +193,7 @@ def test_ingest_sources_with_too_many_failures_names_them(tmp_path: Path) -> Non
     assert str(error.value).count("is empty (0 bytes)") == 5
     assert not (tmp_path / "out").exists()
 
-    filmset = ingest(source, tmp_path / "out", max_failed_share=0.2)
+    filmset = ingest(source, tmp_path / "out", means=Means(max_failed_share=0.2))
     assert (len(filmset.films), filmset.n_total) == (53, 60)
 
 
@@ -202,7 +206,7 @@ def test_ingest_sources_that_refuses_leaves_the_list_of_unusable_films(tmp_path:
     with pytest.raises(DataIntegrityError, match=r"4 of 60 .*out-unusable\.csv; --max-failed"):
         ingest(source, tmp_path / "out")
     listed = (tmp_path / "out-unusable.csv").read_text().splitlines()
-    filmset = ingest(source, tmp_path / "out", max_failed_share=0.1)
+    filmset = ingest(source, tmp_path / "out", means=Means(max_failed_share=0.1))
 
     assert len(listed) == 5
     assert 'Normal1.png,nih,"unreadable' in listed[1]
