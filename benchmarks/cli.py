@@ -28,6 +28,7 @@ from benchmarks.cli_saliency import (
 from covid_debug.cli.options import (
     DataOption,
     OutOption,
+    SeedOption,
     TablesOption,
     check_new_folder,
 )
@@ -35,7 +36,7 @@ from covid_debug.cli.options import (
 bench_app = typer.Typer(
     help="Measure the parts: saliency, text, agreement, planted, lungs, audit, transfer, plants,"
     " clean, scars, films, comparison, shortcuts, mitigations, training, growth, localisation,"
-    " backbones."
+    " backbones, faults."
 )
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="0: torch's choice.")]
 
@@ -156,6 +157,22 @@ def bench_backbones_command(
         torch.set_num_threads(threads)
     typer.echo(bench_backbones(backbone or (), method or (), out, typer.echo))
     typer.echo(out)
+
+
+@bench_app.command("faults")
+def bench_faults_command(
+    out: OutOption,
+    kills: Annotated[
+        int, typer.Option("--kills", min=1, help="Random moments at which a run is killed.")
+    ] = 30,
+    seed: SeedOption = 0,
+) -> None:
+    """Disturb small runs of the whole loop in every way; is a file lost? (an hour)."""
+    from benchmarks.faults.command import bench_faults
+    from covid_debug.terminal import RunConsole
+
+    bench_faults(out.absolute(), kills=kills, seed=seed, listener=RunConsole())
+    typer.echo((out / "faults.md").read_text(encoding="utf-8"))
 
 
 bench_app.command("clean")(bench_clean_command)

@@ -96,7 +96,7 @@ def _count(
     }
     told = max(aucs, key=lambda label: abs(aucs[label] - 0.5), default="")
     inside = 0.0
-    for source in set(sources):
+    for source in sorted(set(sources)):
         rows = [i for i, each in enumerate(sources) if each == source]
         bits = _measure_excess([labels[i] for i in rows], [carries[i] for i in rows])
         inside += bits * len(rows) / len(films)
