@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from covid_debug.artifacts import find_damage, read_manifest
