@@ -38,7 +38,7 @@ def keep_facts(files: Sequence[Path], out: Path, means: Means) -> Records:
 
     def work(names: Sequence[str], _: Path) -> Iterator[Record]:
         return run_in_order(
-            _examine,
+            examine,
             (by_name[name] for name in names),
             means.n_workers,
             where="ingest",
@@ -63,7 +63,8 @@ def read_facts(records: Records, file: Path) -> FilmFacts | str:
     return FilmFacts(**record)
 
 
-def _examine(file: Path) -> Record:
+def examine(file: Path) -> Record:
+    """Return the record of a file: its facts, or why it cannot be used."""
     try:
         facts = examine_film(file)
     except DataIntegrityError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from covid_debug import stages
 from covid_debug.artifacts import find_damage, read_manifest
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.lung_crop import LungCropRequest
@@ -24,7 +25,9 @@ from covid_debug.cleaning.stage import (
     UniformMarkerRequest,
 )
 from covid_debug.cleaning.swapped import SwapRequest
-from covid_debug.data.filmset import load_filmset
+from covid_debug.data import facts
+from covid_debug.data.facts import examine
+from covid_debug.data.filmset import load_filmset, load_unusable
 from covid_debug.data.stage import CovidxData
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
@@ -32,27 +35,28 @@ from covid_debug.shards import Shard
 from covid_debug.stages import Means, Request, make_shard
 from covid_debug.text.stage import RegionsRequest, TextParams
 from tests.films import draw_pixels
+from tests.listeners import Told
 
-N_FILMS = 10
+N_FILMS = 14
 QUIET = Means(n_workers=1, max_failed_share=0.5)
 LABELS = ("normal", "pneumonia", "COVID-19")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """Ten films in a COVIDx folder, one of them broken; the data set, its text, a cleaned copy."""
+    """A COVIDx folder with a broken film; the data set, its text, a cleaned copy."""
     folder = tmp_path_factory.mktemp("sharded")
-    for split, numbers in (("train", range(6)), ("test", range(6, N_FILMS))):
+    for split, numbers in (("train", range(9)), ("test", range(9, N_FILMS))):
         lines = []
         (folder / "covidx" / split).mkdir(parents=True)
         for i in numbers:
             pixels = cv2.resize(draw_pixels(i), (120, 110)) // 2
             pixels[12:20, 10:34:6] = 255
-            path = folder / "covidx" / split / f"film {i}.png".replace(" ", "")
+            path = folder / "covidx" / split / f"film{i}.png"
             cv2.imwrite(str(path), pixels)
             lines.append(f"p{i} {path.name} {LABELS[i % 3]} sirm\n")
         (folder / f"{split}.txt").write_text("".join(lines))
-    (folder / "covidx/train/film4.png").write_bytes(b"\x89PNG\r\n\x1a\nno film")
+    (folder / "covidx/train/film8.png").write_bytes(b"\x89PNG\r\n\x1a\nno film")
     data = covidx(folder).make(folder / "data", QUIET)
     box = ((8.0, 10.0), (38.0, 10.0), (38.0, 22.0), (8.0, 22.0))
     text = (TextRegion(box, 0.9, "L", "made"),)
@@ -130,10 +134,8 @@ def do_shards(request: Request, out: Path, shards: list[Shard]) -> None:
 
 
 @contextmanager
-def counted(request: Request, monkeypatch) -> Iterator[list[str]]:
+def counted(monkeypatch) -> Iterator[list[str]]:
     """Keep the names of the films that are worked on."""
-    from covid_debug import stages
-
     done: list[str] = []
     real = stages._keep
 
@@ -147,7 +149,7 @@ def counted(request: Request, monkeypatch) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("n", [1, 2, 3, N_FILMS + 5])
+@pytest.mark.parametrize("n", [1, 3, N_FILMS + 5])
 def test_shards_in_reverse_merge_to_the_bytes_of_one_process(
     stage, n, place, whole, tmp_path, monkeypatch
 ):
@@ -155,7 +157,7 @@ def test_shards_in_reverse_merge_to_the_bytes_of_one_process(
 
     do_shards(request, out, [Shard(index, n) for index in range(n, 0, -1)])
     assert not out.exists()
-    with counted(request, monkeypatch) as done:
+    with counted(monkeypatch) as done:
         request.make(out, QUIET)
 
     assert done == []
@@ -182,28 +184,26 @@ def test_a_shard_killed_in_the_middle_goes_on_and_merges_to_the_same(
     stage, place, whole, tmp_path, monkeypatch
 ):
     request, out = STAGES[stage](place), tmp_path / stage
-    from covid_debug import stages
-
     real, n_kept = stages._keep, 0
 
-    def stop_at_third(record, refuse, listener):
+    def stop_at_second(record, refuse, listener):
         nonlocal n_kept
         n_kept += 1
-        if n_kept == 3:
+        if n_kept == 2:
             raise KeyboardInterrupt
         return real(record, refuse, listener)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "_keep", stop_at_third)
+        patch.setattr(stages, "_keep", stop_at_second)
         with pytest.raises(KeyboardInterrupt):
             make_shard(request, out, QUIET, Shard(1, 2))
     (journal,) = tmp_path.glob(".*.films/*.jsonl")
     journal.write_bytes(journal.read_bytes() + b'{"name": "to')  # torn by the kill
     (journal.parent / "train").mkdir(exist_ok=True)
     (journal.parent / "train" / ".a.png.0.part").write_bytes(b"half a film")
-    with counted(request, monkeypatch) as done:
+    with counted(monkeypatch) as done:
         make_shard(request, out, QUIET, Shard(1, 2))
-    kept = {record.split('"')[3] for record in journal.read_text().splitlines()[:2]}
+    kept = {record.split('"')[3] for record in journal.read_text().splitlines()[:1]}
     do_shards(request, out, [Shard(1, 2), Shard(2, 2)])
     request.make(out, QUIET)
 
@@ -245,7 +245,7 @@ def test_a_process_killed_in_a_shard_loses_at_most_its_film(place, whole, tmp_pa
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     lines = sum(path.read_bytes().count(b"\n") for path in tmp_path.glob(".*.films/*.jsonl"))
-    with counted(request, monkeypatch) as done:
+    with counted(monkeypatch) as done:
         request.make(out, QUIET)
 
     assert len(done) == len(load_filmset(place / "data").films) - lines
@@ -263,3 +263,24 @@ def test_a_film_whose_file_was_damaged_after_its_shard_is_made_again(stage, plac
     request.make(out, QUIET)
 
     assert content(out) == content(whole(stage))
+
+
+def _die_on_film_6(file):
+    if file.name == "film6.png":
+        os._exit(1)
+    return examine(file)
+
+
+def test_ingest_records_a_film_that_no_worker_survives_as_unusable(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(facts, "examine", _die_on_film_6)
+    told = Told(lambda *_: None)
+
+    data = covidx(place).make(
+        tmp_path / "out", dataclasses.replace(QUIET, listener=told, n_workers=2)
+    )
+
+    lost = {Path(film.path).name: film.reason for film in load_unusable(data.root)}
+    assert "a worker process died twice" in lost["film6.png"]
+    assert len(data.films) == N_FILMS - 2
+    (warning,) = told.warnings
+    assert "film6.png" in warning

@@ -1,5 +1,6 @@
 """Scanning many films: order, failures as records, workers."""
 
+import os
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from covid_debug.imaging.regions import read_regions, write_regions
 from covid_debug.records import FilmRegions
 from covid_debug.shards import Shard, ShardFinished
 from covid_debug.stages import Means
+from covid_debug.text import scan
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.scan import scan_films, scan_to_file
 from tests.listeners import Told
@@ -151,6 +153,25 @@ def test_shards_in_any_order_merge_to_the_same_bytes(films, tmp_path, n):
     assert not done
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+def _die_on_blank(film):
+    if film[0] == "blank":
+        os._exit(1)
+    return FilmRegions(film[0], 1, 1, ())
+
+
+def test_scan_to_file_records_a_film_that_no_worker_survives(films, tmp_path, monkeypatch):
+    monkeypatch.setattr(scan, "_scan_in_worker", _die_on_blank)
+    told = Told(lambda *_: None)
+
+    scan_to_file(films, tmp_path / "out.jsonl", "strokes", means=Means(told, n_workers=2))
+
+    found = read_regions(tmp_path / "out.jsonl")
+    assert [film.image for film in found.values() if film.error] == ["blank"]
+    assert "a worker process died twice on it" in found["blank"].error
+    (warning,) = told.warnings
+    assert warning.startswith("blank: ")
 
 
 def test_scan_to_file_of_changed_films_starts_anew(films, tmp_path, word_film):
