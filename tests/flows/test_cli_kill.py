@@ -59,10 +59,10 @@ def test_clean_killed_goes_on_to_the_same_bytes(films):
     finish(films, *arguments, "whole")
 
     kill_when(
-        lambda: count_lines(films, ".out.staging/journal.jsonl") > 10,
+        lambda: count_lines(films, ".out.*.films/*.jsonl") > 10,
         start(films, *arguments, "out"),
     )
-    kept = {path: path.stat().st_mtime_ns for path in films.glob(".out.staging/train/*.png")}
+    kept = {path: path.stat().st_mtime_ns for path in films.glob(".out.*.films/train/*.png")}
     finish(films, *arguments, "out")
 
     names = [path.relative_to(films / "whole") for path in (films / "whole").rglob("*.*")]
@@ -79,7 +79,7 @@ def test_detect_text_killed_goes_on_to_the_same_bytes(films):
     finish(films, *arguments, "whole.jsonl")
 
     kill_when(
-        lambda: count_lines(films, ".out.jsonl.*.partial") > 10,
+        lambda: count_lines(films, ".out.jsonl.*.films/*.jsonl") > 10,
         start(films, *arguments, "out.jsonl"),
     )
     finish(films, *arguments, "out.jsonl")
