@@ -81,13 +81,17 @@ class ShardFinished(Exception):  # noqa: N818 - no error: what a shard does ends
     Attributes:
         n_done: Films of all shards that are finished.
         n_total: Films of all shards.
+        is_last: Whether no other work in shards follows.
     """
 
-    def __init__(self, n_done: int, n_total: int) -> None:
-        """Take what all shards have done."""
-        super().__init__(f"{n_done} of {n_total} films of all shards are finished")
+    def __init__(
+        self, n_done: int, n_total: int, title: str = "films", *, is_last: bool = True
+    ) -> None:
+        """Take what all shards have done, and what is counted."""
+        super().__init__(f"{n_done} of {n_total} {title} of all shards are finished")
         self.n_done = n_done
         self.n_total = n_total
+        self.is_last = is_last
 
 
 class Records(Mapping[str, Record]):

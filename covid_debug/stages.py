@@ -218,9 +218,9 @@ def work_on_films(
         )
     mine = names if means.shard is None else means.shard.of(names)
     if is_intact is not None:
-        for name in mine:
-            if name in records and not is_intact(records[name], folder):
-                records.forget(name)
+        kept = [name for name in mine if name in records]
+        for name in [each for each in kept if not is_intact(records[each], folder)]:
+            records.forget(name)
     todo = [name for name in mine if name not in records]
     if todo and means.elsewhere is not None:
         lost = means.elsewhere(names, records)
@@ -239,7 +239,7 @@ def work_on_films(
         records.refresh()
         n_done = sum(name in records for name in names)
         if is_last or n_done < len(names):
-            raise ShardFinished(n_done, len(names))
+            raise ShardFinished(n_done, len(names), title, is_last=is_last)
     return records
 
 

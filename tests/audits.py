@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -92,10 +94,16 @@ def write_made_up_audit(
     """Write an audit artifact whose explained films have random maps of 32 x 32."""
     rng = np.random.default_rng(0)
     audit = make_audit(films, excluded, folder)
-    maps = {
-        method: {f.image_id: rng.random((32, 32)).astype(np.float16) for f in films if f.maps}
-        for method in MAPS
-    }
-    with write_artifact(folder, kind=AUDIT_KIND) as draft:
+    explained = [film.image_id for film in films if film.maps]
+    with (
+        TemporaryDirectory() as made,
+        write_artifact(folder, kind=AUDIT_KIND) as draft,
+    ):
+        maps = {
+            method: {name: Path(made, f"{method}-{name}.npy") for name in explained}
+            for method in MAPS
+        }
+        for file in chain.from_iterable(by_film.values() for by_film in maps.values()):
+            np.save(file, rng.random((32, 32)).astype(np.float16))
         write_audit(draft.path, audit, maps)
     return audit

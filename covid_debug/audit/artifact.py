@@ -5,6 +5,7 @@ One record a film (``verdicts.jsonl``), the films left out (``not_audited.jsonl`
 """
 
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -316,15 +317,13 @@ class Audit:
             raise ArtifactError(f"{path}: is not a saliency map; {_AGAIN}") from error
 
 
-def write_audit(
-    folder: Path, audit: Audit, maps: Mapping[str, Mapping[str, NDArray[np.float16]]]
-) -> None:
+def write_audit(folder: Path, audit: Audit, maps: Mapping[str, Mapping[str, Path]]) -> None:
     """Write the files of an audit into a folder that is being filled.
 
     Args:
         folder: The artifact's draft.
         audit: What to write; its own ``path`` is not looked at.
-        maps: Method -> ``image_id`` -> map, ``(S, S)``.
+        maps: Method -> ``image_id`` -> file of its map, ``(S, S)`` float16.
     """
     write_lines(folder / VERDICTS_NAME, audit.films)
     write_lines(folder / EXCLUDED_NAME, audit.not_audited)
@@ -332,8 +331,8 @@ def write_audit(
     (folder / MAPS_NAME).mkdir()
     for method, by_film in maps.items():
         (folder / MAPS_NAME / method).mkdir()
-        for image_id, saliency in by_film.items():
-            np.save(folder / MAPS_NAME / method / f"{image_id}.npy", saliency)
+        for image_id, file in by_film.items():
+            shutil.copyfile(file, folder / MAPS_NAME / method / f"{image_id}.npy")
 
 
 def load_audit(folder: Path) -> Audit:

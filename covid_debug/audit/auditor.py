@@ -1,4 +1,4 @@
-"""Everything that calls the model in an audit: films under interventions, and their maps.
+"""Everything that calls the model in an audit: on films, under interventions, for their maps.
 
 Owns batching, timing and the isolation of broken films; judges nothing.
 """
@@ -12,36 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.baselines import ChosenBaselines, choose_baselines
-from covid_debug.audit.case import Case, Explained
+from covid_debug.audit.case import Case, Explained, Predicted
 from covid_debug.audit.explanations import explain_films
 from covid_debug.audit.inputs import NOT_ASKED, check_size
 from covid_debug.audit.interventions import (
     Intervened,
     intervene,
+    is_constant,
     make_baseline_views,
     text_in_view,
 )
-from covid_debug.audit.planning import AuditSubject, Prices
+from covid_debug.audit.planning import AuditSubject, Prices, audited_classes, exclude_film
 from covid_debug.audit.verdicts import Answer, Evidence, log_odds
+from covid_debug.data.views import render_film
 from covid_debug.errors import InputContractError
-from covid_debug.imaging.geometry import render_view_mask
+from covid_debug.imaging.geometry import render_view, render_view_mask
 from covid_debug.imaging.masks import Mask
-from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, read_film
-from covid_debug.models.inference import predict_probabilities
+from covid_debug.imaging.reading import FILM_ERRORS, FILM_OR_MODEL_ERRORS, read_film
 from covid_debug.models.parallel import ParallelPredictor, single_core_threads
+from covid_debug.records import Film
 from covid_debug.saliency.base import Explainer
 from covid_debug.seeding import derive_seed
 
 GROUP = 8
-"""Films that are priced first, and films explained together."""
+"""Films that are priced first, and films explained together.
+
+A map depends in its last bits on the films beside it, so the groups belong to the list of all
+explained films: no shard, kill or number of workers cuts one.
+"""
 
 _WARM_UP_MAPS = 4
 
-Views = NDArray[np.uint8]
-
 
 class Auditor:
-    """Calls the model on intervened and explained films."""
+    """Calls the model on films.
+
+    Attributes:
+        params: How to audit.
+        prices: What a film costs, once it has been measured.
+    """
 
     def __init__(self, subject: AuditSubject, n_workers: int = 2) -> None:
         """Bind the model and the films.
@@ -51,52 +60,100 @@ class Auditor:
             n_workers: Threads that read films, intervene on them and ask the model.
 
         Raises:
-            InputContractError: If the grid of the maps has more cells than the view has pixels.
+            InputContractError: If the model lacks the audited class, or the grid of the maps has
+                more cells than the view has pixels.
         """
         params, self._classifier = subject.params, subject.model.classifier
+        self._classes = audited_classes(self._classifier.class_names, params.target_class)
         side = min(self._classifier.image_size)
         if params.grid_size > side:
             raise InputContractError(
                 f"audit: grid_size is {params.grid_size} and the model sees {side} pixels a side;"
                 f" expected at most {side}"
             )
-        self._subject, self._params = subject, params
+        self._subject, self.params = subject, params
         self._n_workers = n_workers
-        self._predict = ParallelPredictor(self._classifier, n_workers, max_batch=params.max_batch)
+        self._ask = ParallelPredictor(self._classifier, n_workers, max_batch=params.max_batch)
         self._explainers = params.build_explainers()
+        self.prices: Prices | None = None
 
-    def choose_baselines(self, views: Views, probabilities: NDArray[np.float32]) -> ChosenBaselines:
-        """Choose for each predicted class what this model does not itself take for it."""
-
-        def predict(images: Views) -> NDArray[np.float32]:
-            return predict_probabilities(self._classifier, images, max_batch=params.max_batch)
-
-        params = self._params
-        return choose_baselines(
-            predict, views, probabilities, params.baselines, self._classifier.class_names
-        )
-
-    def measure(self, cases: Sequence[Case]) -> Prices:
-        """Do the first group of interventions and the start of a few maps, and time them.
+    def predict(self, films: Sequence[Film]) -> Iterator[Predicted | str]:
+        """Ask the model about films as they are, and about what stands for "nothing" on them.
 
         Args:
-            cases: All films to audit; the first ones get their evidence here, for good.
+            films: Each is a batch of its own, so its answers depend on no other film.
+
+        Yields:
+            What the model says of each film, in order, or why it cannot be read.
+        """
+        with single_core_threads(self._n_workers) as pool:
+            yield from pool.map(self._predict_film, films)
+
+    def _predict_film(self, film: Film) -> Predicted | str:
+        subject = self._subject
+        try:
+            view = render_film(subject.filmset.file_of(film), subject.model.view)[None]
+        except FILM_ERRORS as error:
+            return str(error)
+        row = self._ask(view)[0]
+        probabilities = tuple(map(float, row))
+        if int(row.argmax()) not in self._classes:
+            return Predicted(probabilities)
+        found = subject.regions.get(film.image_id)
+        reason = exclude_film(film, found, subject.model.view, dilation_px=self.params.dilation_px)
+        if reason is not None:
+            return Predicted(probabilities, reason)
+        kinds = [kind for kind in self.params.baselines if not is_constant(kind)]
+        said = {kind: self._ask(make_baseline_views(view, kind))[0] for kind in kinds}
+        baselines = {kind: tuple(map(float, row)) for kind, row in said.items()}
+        return Predicted(probabilities, baselines=baselines)
+
+    def choose_baselines(self, audited: Sequence[Predicted]) -> ChosenBaselines:
+        """Choose for each predicted class what this model does not itself take for it.
+
+        Args:
+            audited: What the model says of the films to audit.
 
         Returns:
-            Cost of one film and of its maps, from a group, so that batching is priced in.
+            The choice.
+        """
+        names, kinds = self._classifier.class_names, self.params.baselines
+        side = self._subject.model.view.image_size
+        film = np.zeros((1, side, side), np.uint8)
+        with single_core_threads(1) as pool:
+            constant = {
+                kind: pool.submit(self._ask, make_baseline_views(film, kind)).result()
+                for kind in kinds
+                if is_constant(kind)
+            }
+        shape = (len(audited), len(names))
+        said = {
+            kind: np.broadcast_to(constant[kind], shape)
+            if kind in constant
+            else _stack([(item.baselines or {})[kind] for item in audited], len(names))
+            for kind in kinds
+        }
+        rows = _stack([item.probabilities for item in audited], len(names))
+        return choose_baselines(said, rows, names)
+
+    def measure(self, cases: Sequence[Case]) -> None:
+        """Do the first group of interventions and the start of a few maps, and time them.
+
+        Batching is priced in.
+
+        Args:
+            cases: Films to audit, at least one; the first ones get their evidence here, for good.
         """
         group = cases[:GROUP]
-        if not group:
-            return Prices()
         start = time.perf_counter()
         list(self.intervene_on(group))
-        prices = Prices(film_s=(time.perf_counter() - start) / len(group))
+        self.prices = Prices(film_s=(time.perf_counter() - start) / len(group))
         usable = [case for case in group if case.error is None][:_WARM_UP_MAPS]
-        if not usable or not self._params.max_explained:
-            return prices
+        if not usable or not self.params.max_explained:
+            return
         priced = [self._price_map(usable, method) for method in self._explainers]
-        return replace(
-            prices,
+        self.prices = replace(
+            self.prices,
             map_s=sum(seconds for seconds, _ in priced),
             map_evaluations=sum(n for _, n in priced),
         )
@@ -144,17 +201,18 @@ class Auditor:
     def _intervene_on(self, case: Case) -> Case:
         try:
             item = self._make_views(case)
-            self._fill_in(case, item, self._predict(item.stack()))
+            self._fill_in(case, item, self._ask(item.stack()))
         except FILM_OR_MODEL_ERRORS as error:
             case.error = str(error)
         return case
 
     def _make_views(self, case: Case) -> Intervened:
-        params = self._params
+        params = self.params
         found = self._subject.regions[case.film.image_id]
         file = self._subject.filmset.file_of(case.film)
         film = read_film(file).to_uint8()
         check_size(str(file.path), film, found)
+        view = render_view(film, self._subject.model.view)
         return intervene(
             film,
             found.regions,
@@ -164,7 +222,7 @@ class Auditor:
             method=params.method,
             radius_px=params.radius_px,
             seed=derive_seed(case.seed, "nulls"),
-            baseline=make_baseline_views(case.view[None], case.baseline)[0],
+            baseline=make_baseline_views(view[None], case.baseline)[0],
             others=[region for region, reason in found.rejected if reason == NOT_ASKED],
         )
 
@@ -182,20 +240,15 @@ class Auditor:
             found.width,
             found.height,
             spec,
-            dilation_px=self._params.dilation_px,
+            dilation_px=self.params.dilation_px,
         )
         return render_view_mask(inside, spec)
-
-    def iter_groups(self, cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
-        """Yield the films that are explained together."""
-        for start in range(0, len(cases), GROUP):
-            yield cases[start : start + GROUP]
 
     def explain(self, group: Sequence[Case], method: str) -> dict[str, Explained]:
         """Explain films together; where that fails, one by one.
 
         Args:
-            group: Films with evidence, of :meth:`iter_groups`.
+            group: At most :data:`GROUP` films with evidence.
             method: One of the audit's methods.
 
         Returns:
@@ -206,18 +259,22 @@ class Auditor:
     def _explain_group(
         self, group: Sequence[Case], method: str, explainer: Explainer[Any]
     ) -> dict[str, Explained]:
+        filmset, spec = self._subject.filmset, self._subject.model.view
         try:
+            views = np.stack([render_film(filmset.file_of(case.film), spec) for case in group])
+            nothing = [
+                make_baseline_views(view[None], case.baseline)
+                for view, case in zip(views, group, strict=True)
+            ]
             results = explain_films(
                 explainer,
                 self._classifier,
-                np.stack([case.view for case in group]),
-                np.concatenate(
-                    [make_baseline_views(case.view[None], case.baseline) for case in group]
-                ),
+                views,
+                np.concatenate(nothing),
                 np.stack([self._mark_text(case) for case in group]),
                 [case.target for case in group],
                 [derive_seed(case.seed, method) for case in group],
-                max_batch=self._params.max_batch,
+                max_batch=self.params.max_batch,
             )
         except FILM_OR_MODEL_ERRORS as error:
             if len(group) == 1:
@@ -227,6 +284,10 @@ class Auditor:
                 merged |= self._explain_group([case], method, explainer)
             return merged
         return {case.film.image_id: result for case, result in zip(group, results, strict=True)}
+
+
+def _stack(rows: Sequence[Sequence[float]], n_classes: int) -> NDArray[np.float32]:
+    return np.array(rows, np.float32).reshape(-1, n_classes)
 
 
 def _shorten(explainer: Explainer[Any], n_iterations: int) -> Explainer[Any]:

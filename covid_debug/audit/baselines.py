@@ -1,23 +1,20 @@
 """What stands for "nothing" on films of each class, and what the model says of it.
 
-Owns the choice. The baselines are made by :mod:`covid_debug.audit.interventions`.
+Owns the choice. The model is asked by :mod:`covid_debug.audit.auditor`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covid_debug.audit.artifact import BaselineAnswers
-from covid_debug.audit.interventions import make_baseline_views
 from covid_debug.saliency.base import MIN_SCORE_GAP
 
-Views = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 
-_GROUP = 64  # baselines held at once
 _ENOUGH = 0.9  # share of the films of a class that a baseline must take probability from
 
 
@@ -36,11 +33,7 @@ class ChosenBaselines:
 
 
 def choose_baselines(
-    predict: Callable[[Views], Rows],
-    views: Views,
-    probabilities: Rows,
-    kinds: Sequence[str],
-    class_names: Sequence[str],
+    said: Mapping[str, Rows], probabilities: Rows, class_names: Sequence[str]
 ) -> ChosenBaselines:
     """Choose what stands for "nothing", class by class.
 
@@ -50,31 +43,28 @@ def choose_baselines(
     which a map is void.
 
     Args:
-        predict: Maps ``(N, S, S)`` views to ``(N, K)`` probabilities.
-        views: ``(N, S, S)`` of the audited films.
+        said: Keys of the baselines, best first -> ``(N, K)`` probabilities of the audited films
+            with everything removed.
         probabilities: ``(N, K)`` of the films as they are.
-        kinds: Keys of the baselines, best first.
         class_names: The ``K`` classes.
 
     Returns:
         A kind for each class; where none will do, the one on which most films lose so much (the
         maps of the others will say that they are void).
     """
-    predicted = probabilities.argmax(axis=1) if len(views) else np.empty(0, np.intp)
+    predicted = probabilities.argmax(axis=1)
     open_classes = {int(k) for k in predicted}
     best: dict[int, tuple[float, str]] = {}
     answers: dict[str, BaselineAnswers] = {}
-    for kind in kinds:
+    for kind, nothing in said.items():
         rows = np.flatnonzero(np.isin(predicted, list(open_classes)))
         if not len(rows):
             break
-        chunks = [rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP)]
-        said = np.concatenate([predict(make_baseline_views(views[c], kind)) for c in chunks])
         classes = predicted[rows]
-        falls = probabilities[rows, classes] - said[np.arange(len(rows)), classes]
+        falls = probabilities[rows, classes] - nothing[rows, classes]
         falls_enough = falls >= MIN_SCORE_GAP
         shares = {k: float(falls_enough[classes == k].mean()) for k in sorted(open_classes)}
-        answers[kind] = _describe(said, classes, shares, class_names)
+        answers[kind] = _describe(nothing[rows], classes, shares, class_names)
         for k, share in shares.items():
             if k not in best or share > best[k][0]:
                 best[k] = (share, kind)

@@ -20,13 +20,28 @@ Explained = tuple[SaliencyEvidence, NDArray[np.float16]] | str
 """Evidence and map of a film by one method, or why it has none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the model says of one film, before anything is known of the others.
+
+    Attributes:
+        probabilities: ``(K,)`` of the film as it is.
+        excluded: Why a film of an audited class is not audited, or None.
+        baselines: Key of what stands for "nothing" -> ``(K,)`` of the film with everything
+            removed, as far as that differs from film to film; None where the film is not audited.
+    """
+
+    probabilities: tuple[float, ...]
+    excluded: str | None = None
+    baselines: Mapping[str, tuple[float, ...]] | None = None
+
+
 @dataclass(slots=True)
 class Case:
     """One audited film on its way through the audit.
 
     Attributes:
         film: The film.
-        view: ``(S, S)`` uint8, what the model sees.
         probabilities: ``(K,)`` of the film as it is.
         seed: Seed of everything random about this film.
         target: Index of the class that it is audited for, its predicted one.
@@ -41,7 +56,6 @@ class Case:
     """
 
     film: Film
-    view: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     seed: int
     target: int
@@ -62,7 +76,7 @@ def to_audited_film(
     *,
     class_names: Sequence[str],
     chosen: Chosen | None,
-    explained: Mapping[str, Explained],
+    explained: Mapping[str, SaliencyEvidence | str],
 ) -> AuditedFilm:
     """Return the record of one film.
 
@@ -72,14 +86,14 @@ def to_audited_film(
         significance: Its p- and q-values.
         class_names: Classes of the model.
         chosen: Why the film was explained, or None.
-        explained: Method -> its map, or why it has none; empty where none was asked for.
+        explained: Method -> what its map says, or why it has none; empty where none was asked for.
 
     Returns:
         The record, numbers rounded to six digits.
     """
     film, item = case.film, case.evidence
     maps = {
-        method: _round_evidence(found[0])
+        method: _round_evidence(found)
         for method, found in explained.items()
         if not isinstance(found, str)
     }

@@ -164,6 +164,11 @@ def _fill_patch(film: Views, patch: Patch, mask: Mask, method: str, radius_px: f
     return filled
 
 
+def is_constant(kind: str) -> bool:
+    """Tell whether a baseline is the same for every film."""
+    return BASELINES[kind].kind == "constant"
+
+
 def make_baseline_views(views: Views, kind: str) -> Views:
     """Return what films look like with everything removed.
 

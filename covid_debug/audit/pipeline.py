@@ -1,33 +1,39 @@
 """The audit of one model on one set of films, from predictions to an artifact.
 
-Owns the order of work: predict, choose films, intervene on all of them in batches, judge, explain
-where it matters, write. The test and its rule live in :mod:`covid_debug.audit.verdicts`.
+Owns the order of work: predict, choose films, intervene on all of them, judge, explain where it
+matters, write. The test and its rule live in :mod:`covid_debug.audit.verdicts`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from covid_debug.artifacts import write_artifact
-from covid_debug.audit.artifact import AUDIT_KIND, Audit, NotAudited, write_audit
+from covid_debug.artifacts import check_absent, write_artifact
+from covid_debug.audit.artifact import AUDIT_KIND, Audit, NotAudited, SaliencyEvidence, write_audit
 from covid_debug.audit.auditor import GROUP, Auditor
-from covid_debug.audit.case import Case, Explained, to_audited_film
+from covid_debug.audit.case import Case, Predicted, to_audited_film
 from covid_debug.audit.groups import read_contents, read_kinds
 from covid_debug.audit.planning import (
     AuditParams,
     AuditPlan,
     AuditSubject,
-    Views,
-    audited_classes,
+    Selection,
     choose_explained,
     plan_audit,
-    select_films,
     target_index,
 )
-from covid_debug.audit.resume import FinishedFilms
+from covid_debug.audit.resume import (
+    Parts,
+    find_map,
+    keep_answers,
+    keep_maps,
+    keep_prediction,
+    restore_answers,
+    restore_maps,
+    restore_prediction,
+)
 from covid_debug.audit.summary import summarise_audit
 from covid_debug.audit.verdicts import (
     Conclusion,
@@ -37,12 +43,15 @@ from covid_debug.audit.verdicts import (
     judge_significance,
     log_odds,
 )
-from covid_debug.data.views import load_views
-from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.errors import InputContractError
 from covid_debug.models.devices import describe_device
-from covid_debug.models.inference import predict_probabilities
+from covid_debug.records import Film
 from covid_debug.seeding import derive_seed
+from covid_debug.shards import Record
 from covid_debug.stages import Means
+
+Maps = dict[str, dict[str, SaliencyEvidence | str]]
+"""``image_id`` -> method -> what its map says, or why it has none."""
 
 
 def audit_filmset(
@@ -50,16 +59,16 @@ def audit_filmset(
 ) -> Audit:
     """Test, film by film, whether text drives the predictions.
 
-    A killed audit goes on from its last film when it is started again, see
-    :mod:`covid_debug.audit.resume`. A film on which something fails stays in the result with its
-    error; the others are unaffected. The result depends on the inputs and the seed only, not on
-    timing.
+    Three parts go film by film, each in any shards: predictions, interventions, maps. A killed
+    audit goes on from its last film when it is started again. A film on which something fails
+    stays in the result with its error; the others are unaffected. The result depends on the inputs
+    and the seed only, not on timing or shards.
 
     Args:
         subject: Model, films, their text, and how to audit.
         out: Artifact of kind ``"audit"`` to write.
         means: How it is carried out; the plan is told before the interventions and again before
-            the maps, and a step of the progress is a film or a map.
+            the maps, where they are all worked on here.
         inputs: Names of the artifacts that went in.
 
     Returns:
@@ -68,70 +77,33 @@ def audit_filmset(
     Raises:
         InputContractError: If there are no films or the model does not have the audited class.
         ArtifactError: If the result cannot be written.
+        ShardFinished: If ``means`` ask for a shard, and it did its part.
     """
     films, params, run_seed = subject.films, subject.params, subject.run_seed
     classifier = subject.model.classifier
     if not films:
         raise InputContractError("audit: films is empty; expected at least one film")
-    classes = audited_classes(classifier.class_names, params.target_class)
-    views, readable, probabilities = _predict(subject, means)
-    predicted = np.where(readable, probabilities.argmax(axis=1), -1)
-    selection = select_films(
-        films,
-        predicted,
-        classes,
-        subject.regions,
-        subject.model.view,
-        dilation_px=params.dilation_px,
-    )
+    check_absent(out)
     auditor = Auditor(subject, means.n_workers)
-    rows = list(selection.candidates)
-    baselines = auditor.choose_baselines(views[rows], probabilities[rows])
-    margins = compute_margins(_log_odds_by_class(probabilities[readable]))
-    cases = [
-        Case(
-            films[row],
-            views[row],
-            probabilities[row],
-            derive_seed(run_seed, films[row].image_id, "audit"),
-            int(predicted[row]),
-            baselines.by_class[int(predicted[row])],
-            float(margins[predicted[row]]),
-            read_contents(subject.regions[films[row].image_id].regions),
-            read_kinds(subject.regions[films[row].image_id].regions),
-        )
-        for row in rows
+    parts = Parts(out, subject, means)
+    said = _predict(auditor, films, parts)
+    selection = _select(films, said)
+    known = [item for item in said if item is not None]
+    baselines = auditor.choose_baselines([item for item in known if item.baselines is not None])
+    cases = _open_cases(subject, said, selection, baselines.by_class)
+    _intervene(auditor, cases, parts, selection, means)
+    significances = judge_significance([case.evidence for case in cases])
+    decisions = [
+        _decide(case, significance, params)
+        for case, significance in zip(cases, significances, strict=True)
     ]
-    kept = FinishedFilms(out, subject)
-    with means.listener.progress("films and maps") as report:
-        todo = [case for case in cases if not kept.restore(case)]
-        prices = auditor.measure(todo)
-        plan = plan_audit(selection, params, prices)
-        n_done = len(cases) - len(todo)
-        _tell(plan, means, n_done)
-        for case in chain(todo[:GROUP], auditor.intervene_on(todo[GROUP:])):
-            kept.add(case)
-            n_done += 1
-            report(n_done, len(cases) + plan.n_explained * len(params.map_methods))
-        significances = judge_significance([case.evidence for case in cases])
-        decisions = [
-            _decide(case, significance, params)
-            for case, significance in zip(cases, significances, strict=True)
-        ]
-        chosen = choose_explained(
-            *_split_suspects(cases, significances, params), params=params, run_seed=run_seed
-        )
-        if chosen:
-            _tell(plan_audit(selection, params, prices, n_to_explain=len(chosen)), means)
-        explained = _explain(
-            auditor,
-            kept,
-            [case for case in cases if case.film.image_id in chosen],
-            params.map_methods,
-            lambda n_maps: report(
-                len(cases) + n_maps, len(cases) + len(chosen) * len(params.map_methods)
-            ),
-        )
+    chosen = choose_explained(
+        *_split_suspects(cases, significances, params), params=params, run_seed=run_seed
+    )
+    if chosen and auditor.prices is not None:
+        _tell(plan_audit(selection, params, auditor.prices, n_to_explain=len(chosen)), means)
+    to_explain = [case for case in cases if case.film.image_id in chosen]
+    explained, files = _explain(auditor, to_explain, parts, params.map_methods)
     audited = tuple(
         to_audited_film(
             case,
@@ -146,13 +118,13 @@ def audit_filmset(
     left_out = tuple(
         NotAudited(
             film.image_id,
-            selection.excluded[film.image_id] if ok else "the film cannot be read",
-            classifier.class_names[k] if ok else None,
+            "the film cannot be read" if item is None else selection.excluded[film.image_id],
+            None if item is None else classifier.class_names[_find_class(item)],
             film.source,
             film.patient_id,
         )
-        for film, ok, k in zip(films, readable, predicted, strict=True)
-        if not ok or film.image_id in selection.excluded
+        for film, item in zip(films, said, strict=True)
+        if item is None or film.image_id in selection.excluded
     )
     name = params.target_class
     summary = summarise_audit(
@@ -167,51 +139,127 @@ def audit_filmset(
         baseline_answers=baselines.answers,
     )
     result = Audit(out, audited, summary, left_out)
-    arrays = {method: _pick_maps(explained, method) for method in params.map_methods}
     parameters = {"params": params, "run_seed": run_seed}
     device = describe_device(classifier.device)
     with write_artifact(
         out, kind=AUDIT_KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
-        write_audit(draft.path, result, arrays)
+        write_audit(draft.path, result, files)
         draft.facts["n_total"] = len(audited)
         draft.facts["n_ok"] = len(audited) - summary.n_failed
-    kept.discard()
+    parts.discard()
     return result
 
 
+def _predict(auditor: Auditor, films: Sequence[Film], parts: Parts) -> list[Predicted | None]:
+    by_name = {film.image_id: film for film in films}
+
+    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
+        said = auditor.predict([by_name[name] for name in names])
+        yield from map(keep_prediction, names, said)
+
+    records = parts.work("predictions", list(by_name), work)
+    return [restore_prediction(records[film.image_id]) for film in films]
+
+
+def _select(films: Sequence[Film], said: Sequence[Predicted | None]) -> Selection:
+    known = [(row, item) for row, item in enumerate(said) if item is not None]
+    excluded = {
+        films[row].image_id: item.excluded for row, item in known if item.excluded is not None
+    }
+    candidates = tuple(row for row, item in known if item.baselines is not None)
+    return Selection(len(films), len(candidates) + len(excluded), candidates, excluded)
+
+
+def _open_cases(
+    subject: AuditSubject,
+    said: Sequence[Predicted | None],
+    selection: Selection,
+    baselines: Mapping[int, str],
+) -> list[Case]:
+    rows = np.array([item.probabilities for item in said if item is not None], np.float32)
+    n_classes = len(subject.model.classifier.class_names)
+    columns = [log_odds(rows.reshape(-1, n_classes), k) for k in range(n_classes)]
+    margins = compute_margins(np.stack(columns, axis=1))
+    cases = []
+    for row in selection.candidates:
+        film, item = subject.films[row], said[row]
+        if item is None:
+            continue
+        target = _find_class(item)
+        regions = subject.regions[film.image_id].regions
+        cases.append(
+            Case(
+                film,
+                np.array(item.probabilities, np.float32),
+                derive_seed(subject.run_seed, film.image_id, "audit"),
+                target,
+                baselines[target],
+                float(margins[target]),
+                read_contents(regions),
+                read_kinds(regions),
+            )
+        )
+    return cases
+
+
+def _find_class(item: Predicted) -> int:
+    return int(np.argmax(item.probabilities))
+
+
+def _intervene(
+    auditor: Auditor, cases: Sequence[Case], parts: Parts, selection: Selection, means: Means
+) -> None:
+    by_name = {case.film.image_id: case for case in cases}
+    params = auditor.params
+
+    def work(names: Sequence[str], _: Path) -> Iterator[Record]:
+        todo = [by_name[name] for name in names]
+        n_first = 0
+        if means.shard is None:
+            auditor.measure(todo)
+            n_first = GROUP
+            if auditor.prices is not None:
+                plan = plan_audit(selection, params, auditor.prices)
+                _tell(plan, means, len(cases) - len(todo))
+        for case in chain(todo[:n_first], auditor.intervene_on(todo[n_first:])):
+            yield keep_answers(case)
+
+    decided = sorted({(case.target, case.baseline) for case in cases})
+    records = parts.work(
+        "interventions", list(by_name), work, decided, is_last=not params.max_explained
+    )
+    for name, case in by_name.items():
+        restore_answers(records[name], case)
+
+
 def _explain(
-    auditor: Auditor,
-    kept: FinishedFilms,
-    cases: Sequence[Case],
-    methods: Sequence[str],
-    tell: Callable[[int], None],
-) -> dict[str, dict[str, Explained]]:
-    explained: dict[str, dict[str, Explained]] = {case.film.image_id: {} for case in cases}
-    n_maps = 0
-    for group in auditor.iter_groups(cases):
-        for method in methods:
-            maps = kept.restore_maps(group, method)
-            if maps is None:
-                maps = auditor.explain(group, method)
-                kept.add_maps(maps, method)
-            for image_id, found in maps.items():
-                explained[image_id][method] = found
-            n_maps += len(maps)
-            tell(n_maps)
-    return explained
+    auditor: Auditor, cases: Sequence[Case], parts: Parts, methods: Sequence[str]
+) -> tuple[Maps, dict[str, dict[str, Path]]]:
+    """Return what the maps say, and method -> ``image_id`` -> file of a map."""
+    asked = {
+        f"{method} {start}": (method, cases[start : start + GROUP])
+        for start in range(0, len(cases), GROUP)
+        for method in methods
+    }
 
+    def work(names: Sequence[str], folder: Path) -> Iterator[Record]:
+        for name in names:
+            method, group = asked[name]
+            yield keep_maps(name, method, auditor.explain(group, method), folder)
 
-def _pick_maps(
-    explained: Mapping[str, Mapping[str, Explained]], method: str
-) -> dict[str, NDArray[np.float16]]:
-    picked = {image_id: by_method[method] for image_id, by_method in explained.items()}
-    return {name: found[1] for name, found in picked.items() if not isinstance(found, str)}
-
-
-def _log_odds_by_class(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    columns = [log_odds(probabilities, k) for k in range(probabilities.shape[1])]
-    return np.stack(columns, axis=1)
+    decided = [(case.film.image_id, case.target, case.baseline) for case in cases]
+    records = parts.work("groups of maps", list(asked), work, decided, is_last=True)
+    explained: Maps = {case.film.image_id: {} for case in cases}
+    files: dict[str, dict[str, Path]] = {method: {} for method in methods}
+    for name, (method, group) in asked.items():
+        found = restore_maps(records[name], [case.film.image_id for case in group])
+        for case in group:
+            film = case.film.image_id
+            explained[film][method] = found[film]
+            if not isinstance(found[film], str):
+                files[method][film] = find_map(records.folder, film, method)
+    return explained, files
 
 
 def _decide(case: Case, significance: Significance, params: AuditParams) -> Conclusion:
@@ -252,29 +300,3 @@ def _tell(plan: AuditPlan, means: Means, n_done: int = 0) -> None:
         means.listener.say(line)
     if n_done:
         means.listener.say(f"{n_done} of {plan.n_audited} films were done before and are kept")
-
-
-def _predict(
-    subject: AuditSubject, means: Means
-) -> tuple[Views, NDArray[np.bool_], NDArray[np.float32]]:
-    views, readable = _read_views(subject, means)
-    classifier, max_batch = subject.model.classifier, subject.params.max_batch
-    return views, readable, predict_probabilities(classifier, views, max_batch=max_batch)
-
-
-def _read_views(subject: AuditSubject, means: Means) -> tuple[Views, NDArray[np.bool_]]:
-    # An unreadable film is black and marked False.
-    filmset, films, spec = subject.filmset, subject.films, subject.model.view
-    try:
-        views = load_views(filmset, films, spec, means.cache_dir, n_workers=means.n_workers)
-        return views, np.ones(len(films), dtype=bool)
-    except DataIntegrityError:
-        views = np.zeros((len(films), spec.image_size, spec.image_size), np.uint8)
-        readable = np.zeros(len(films), dtype=bool)
-        for i, film in enumerate(films):
-            try:
-                views[i] = load_views(filmset, [film], spec, means.cache_dir)[0]
-                readable[i] = True
-            except DataIntegrityError:
-                continue
-        return views, readable

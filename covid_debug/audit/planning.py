@@ -3,7 +3,7 @@
 Owns the parameters, the choice of films and the budget; it neither changes a pixel nor judges.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -274,48 +274,29 @@ def audited_classes(class_names: Sequence[str], target_class: str | None) -> fro
     return frozenset({target_index(class_names, target_class)})
 
 
-def select_films(
-    films: Sequence[Film],
-    predicted: NDArray[np.int64],
-    classes: Collection[int],
-    regions: Mapping[str, FilmRegions],
-    spec: ViewSpec,
-    *,
-    dilation_px: int,
-) -> Selection:
-    """Choose the films whose prediction text could drive.
+def exclude_film(
+    film: Film, found: FilmRegions | None, spec: ViewSpec, *, dilation_px: int
+) -> str | None:
+    """Say why text cannot drive the prediction of a film, or why that cannot be known.
 
     Args:
-        films: All films asked for.
-        predicted: Predicted class of each, -1 where the film could not be read.
-        classes: Indices of the audited classes.
-        regions: Text by ``image_id``.
+        film: The film.
+        found: Its text; None where it was not looked for.
         spec: How views are made.
         dilation_px: Growth of text regions in film pixels.
 
     Returns:
-        Rows to audit, and the reason for every predicted film that is not.
+        The reason, or None for a film to audit.
     """
-    candidates = []
-    excluded = {}
-    for row, film in enumerate(films):
-        if int(predicted[row]) not in classes:
-            continue
-        found = regions.get(film.image_id)
-        if found is None:
-            excluded[film.image_id] = "not scanned for text"
-        elif found.error is not None:
-            excluded[film.image_id] = f"text scan failed: {found.error}"
-        elif not found.regions:
-            excluded[film.image_id] = NO_TEXT
-        elif not text_in_view(
-            found.regions, film.width, film.height, spec, dilation_px=dilation_px
-        )[1].any():
-            excluded[film.image_id] = OUTSIDE
-        else:
-            candidates.append(row)
-    n_predicted = len(candidates) + len(excluded)
-    return Selection(len(films), n_predicted, tuple(candidates), excluded)
+    if found is None:
+        return "not scanned for text"
+    if found.error is not None:
+        return f"text scan failed: {found.error}"
+    if not found.regions:
+        return NO_TEXT
+    size = (film.width, film.height)
+    inside = text_in_view(found.regions, *size, spec, dilation_px=dilation_px)[1]
+    return None if inside.any() else OUTSIDE
 
 
 def plan_audit(

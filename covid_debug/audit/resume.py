@@ -1,14 +1,14 @@
-"""What a killed audit had finished: answers and maps by film, kept beside the artifact.
+"""What an audit keeps of each film as soon as it is done: answers and maps, beside the artifact.
 
-Owns the lines; the file belongs to :mod:`covid_debug.journal`. An audit of the same model, films,
-text and parameters goes on from them and ends with the same bytes.
+Owns the records; who writes them and who reads them belongs to :mod:`covid_debug.stages`. An audit
+of the same model, films, text and parameters goes on from them and ends with the same bytes.
 """
 
-import base64
-import glob
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 
 from covid_debug.artifacts import artifact_key, canonical_json
 from covid_debug.audit.artifact import SaliencyEvidence
-from covid_debug.audit.case import Case, Explained
+from covid_debug.audit.case import Case, Explained, Predicted
 from covid_debug.audit.planning import AuditSubject
 from covid_debug.audit.verdicts import Evidence
-from covid_debug.journal import Journal
 from covid_debug.models.classifier import Classifier
 from covid_debug.records_json import parse_plain, to_plain
+from covid_debug.shards import NAME, Record, Records
+from covid_debug.stages import Means, work_on_films
 
-_VERSION = 3  # of what is computed for a film
+_VERSION = 4  # of what is computed for a film
+_ERROR = "error"  # tried again by the next start
+_LOST = "lost"  # no worker survived it; not tried again
+_VALUE = "value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,92 +38,156 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Map:
-    evidence: SaliencyEvidence
-    side: int
-    float16: str
+class _Maps:
+    evidence: Mapping[str, SaliencyEvidence]
+    missing: Mapping[str, str]
 
 
-class FinishedFilms:
-    """The films of one audit that are done; what failed is tried again."""
+class Parts:
+    """The parts of one audit, each of them film by film, the next one when all films are done."""
 
-    def __init__(self, out: Path, subject: AuditSubject) -> None:
-        """Open what an earlier start left, or begin.
+    def __init__(self, out: Path, subject: AuditSubject, means: Means) -> None:
+        """Name the work.
 
         Args:
             out: The artifact that is being made.
-            subject: What is audited; another subject finds nothing.
+            subject: What is audited; another subject finds nothing of this one.
+            means: How it is carried out.
+        """
+        self._out, self._means = out, means
+        self._content = _identify(subject)
+        self._done: list[Records] = []
+
+    def work(
+        self,
+        title: str,
+        names: Sequence[str],
+        work: Callable[[Sequence[str], Path], Iterator[Record]],
+        decided: object = None,
+        *,
+        is_last: bool = False,
+    ) -> Records:
+        """Do a part, see :func:`covid_debug.stages.work_on_films`.
+
+        Args:
+            title: What is counted; its last word names the part.
+            names: All names of the part.
+            work: Makes the records.
+            decided: What earlier parts decided about this one.
+            is_last: Whether no part follows.
+
+        Returns:
+            The records; what failed on a film is tried again by the next start.
 
         Raises:
-            ArtifactError: If the file cannot be read or written.
+            ShardFinished: If a shard did its part, and others or a later part are to follow.
         """
-        place = out.with_name(f".{out.name}.{_identify(subject)}.partial")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for stale in place.parent.glob(f".{glob.escape(out.name)}.films-*.partial"):
-            if stale != place:
-                stale.unlink(missing_ok=True)
-        self._journal = Journal(place, "name")
-
-    def restore(self, case: Case) -> bool:
-        """Fill in the answers of a film, and tell whether there were any."""
-        name = f"film {case.film.image_id}"
-        if name not in self._journal:
-            return False
-        found = parse_plain(self._journal[name]["value"], _Answers)
-        case.evidence = found.evidence
-        case.text_area_share = found.text_area_share
-        case.n_border_matched = found.n_border_matched
-        return True
-
-    def add(self, case: Case) -> None:
-        """Keep the answers of a film."""
-        if case.evidence is not None:
-            value = _Answers(case.evidence, case.text_area_share, case.n_border_matched)
-            self._journal.add({"name": f"film {case.film.image_id}", "value": to_plain(value)})
-
-    def restore_maps(self, group: Sequence[Case], method: str) -> dict[str, Explained] | None:
-        """Return a method's maps of films explained together, or None if one is missing."""
-        found: dict[str, Explained] = {}
-        for case in group:
-            name = _name_map(case.film.image_id, method)
-            if name not in self._journal:
-                return None
-            kept = parse_plain(self._journal[name]["value"], _Map)
-            pixels = np.frombuffer(base64.b64decode(kept.float16), np.float16)
-            found[case.film.image_id] = (kept.evidence, pixels.reshape(-1, kept.side))
-        return found
-
-    def add_maps(self, explained: dict[str, Explained], method: str) -> None:
-        """Keep a method's maps of films that were explained together."""
-        for image_id, result in explained.items():
-            if not isinstance(result, str):
-                evidence, saliency = result
-                value = _Map(evidence, saliency.shape[1], _encode(saliency))
-                name = _name_map(image_id, method)
-                self._journal.add({"name": name, "value": to_plain(value)})
+        key = artifact_key(title.rsplit(maxsplit=1)[-1], _VERSION, decided, self._content)
+        self._done.append(
+            work_on_films(
+                self._out,
+                key,
+                names,
+                work,
+                self._means,
+                title=title,
+                refuse=lambda name, reason: {NAME: name, _LOST: reason},
+                is_intact=lambda record, _: _ERROR not in record,
+                is_last=is_last,
+            )
+        )
+        return self._done[-1]
 
     def discard(self) -> None:
-        """Delete the file, once the artifact stands."""
-        self._journal.path.unlink(missing_ok=True)
+        """Delete all records, once the artifact stands."""
+        for records in self._done:
+            records.remove()
 
 
-def _name_map(image_id: str, method: str) -> str:
-    return f"map {method} {image_id}"
+def keep_prediction(name: str, said: Predicted | str) -> Record:
+    """Return the record of what the model says of a film, or of why it cannot be read."""
+    return {NAME: name} | ({_ERROR: said} if isinstance(said, str) else {_VALUE: to_plain(said)})
 
 
-def _encode(saliency: NDArray[np.float16]) -> str:
-    return base64.b64encode(np.ascontiguousarray(saliency).tobytes()).decode()
+def restore_prediction(record: Record) -> Predicted | None:
+    """Return what :func:`keep_prediction` kept; None of a film that cannot be read."""
+    return parse_plain(record[_VALUE], Predicted) if _VALUE in record else None
 
 
-def _identify(subject: AuditSubject) -> str:
+def keep_answers(case: Case) -> Record:
+    """Return the record of a film's answers, or of what failed on it."""
+    if case.evidence is None:
+        return {NAME: case.film.image_id, _ERROR: str(case.error)}
+    value = _Answers(case.evidence, case.text_area_share, case.n_border_matched)
+    return {NAME: case.film.image_id, _VALUE: to_plain(value)}
+
+
+def restore_answers(record: Record, case: Case) -> None:
+    """Fill a film's answers in; its margin is what it is now."""
+    if _VALUE not in record:
+        case.error = _read_failure(record)
+        return
+    found = parse_plain(record[_VALUE], _Answers)
+    case.evidence = replace(found.evidence, margin=case.margin)
+    case.text_area_share = found.text_area_share
+    case.n_border_matched = found.n_border_matched
+
+
+def keep_maps(name: str, method: str, explained: Mapping[str, Explained], folder: Path) -> Record:
+    """Write a method's maps of films that were explained together, a file each.
+
+    Args:
+        name: Name of the record.
+        method: Who made them.
+        explained: ``image_id`` -> evidence and map, or the error.
+        folder: Where the files go.
+
+    Returns:
+        The record, without the maps.
+    """
+    missing = {film: found for film, found in explained.items() if isinstance(found, str)}
+    evidence = {}
+    for film, found in explained.items():
+        if not isinstance(found, str):
+            evidence[film] = found[0]
+            _write_array(find_map(folder, film, method), found[1])
+    failed = {_ERROR: next(iter(missing.values()))} if missing else {}
+    return {NAME: name, _VALUE: to_plain(_Maps(evidence, missing)), **failed}
+
+
+def restore_maps(record: Record, films: Sequence[str]) -> dict[str, SaliencyEvidence | str]:
+    """Return what the maps of films say, or why a film has none."""
+    if _VALUE not in record:
+        return dict.fromkeys(films, _read_failure(record))
+    found = parse_plain(record[_VALUE], _Maps)
+    return {**found.evidence, **found.missing}
+
+
+def find_map(folder: Path, film: str, method: str) -> Path:
+    """Return the file of a film's map."""
+    return folder / f"{method}-{film}.npy"
+
+
+def _read_failure(record: Record) -> str:
+    return str(record.get(_ERROR) or f"no worker survived it: {record[_LOST]}")
+
+
+def _write_array(path: Path, array: NDArray[np.float16]) -> None:
+    # Shards with other borders may write the same file, and a kill may come at any time.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    stream = io.BytesIO()
+    np.save(stream, array)
+    partial.write_bytes(stream.getvalue())
+    partial.replace(path)
+
+
+def _identify(subject: AuditSubject) -> list[object]:
     classifier = subject.model.classifier
     how = [subject.params, subject.run_seed, subject.model.view, classifier.class_names]
     texts = [subject.regions.get(film.image_id) for film in subject.films]
     digest = hashlib.sha256(canonical_json([to_plain(each) for each in texts]).encode())
     films = [(film.image_id, film.sha256) for film in subject.films]
-    return artifact_key(
-        "films", _VERSION, how, [_hash_weights(classifier), digest.hexdigest(), films]
-    )
+    return [how, _hash_weights(classifier), digest.hexdigest(), films]
 
 
 def _hash_weights(classifier: Classifier) -> str:

@@ -32,7 +32,7 @@ from covid_debug.audit.planting import (
 )
 from covid_debug.data.counterfactuals import load_counterfactuals
 from covid_debug.data.filmset import load_filmset
-from covid_debug.errors import DataIntegrityError
+from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
@@ -87,7 +87,13 @@ class AuditRequest(Request):
 
         Raises:
             DataIntegrityError: If the data set has no test films, or the text is that of others.
+            InputContractError: If a shard is asked for, and no text is given.
         """
+        if self.regions is None and means.shard is not None:
+            raise InputContractError(
+                f"audit: shard {means.shard} needs the text of all films; find it with detect-text"
+                " (it has --shard, too) and give it with --regions"
+            )
         filmset = load_filmset(self.filmset)
         films = filmset.select("test")
         if not films:

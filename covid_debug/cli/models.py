@@ -17,8 +17,11 @@ from covid_debug.cli.options import (
     FactoryOption,
     OutOption,
     SeedOption,
+    ShardOption,
     WorkersOption,
+    end_shard,
     parse_pairs,
+    parse_shard,
     split_pairs,
 )
 from covid_debug.errors import InputContractError
@@ -124,6 +127,7 @@ def audit(
     workers: WorkersOption = 2,
     device: DeviceOption = "cpu",
     factory: FactoryOption = None,
+    shard: ShardOption = None,
 ) -> None:
     """Test whether burned-in text drives the predictions of a checkpoint."""
     from covid_debug.audit.describing import describe_audit
@@ -136,12 +140,14 @@ def audit(
 
     find_device(device)
     console = RunConsole()
-    means = Means(console, out.parent / "views", n_workers=workers, device=device)
+    views = out.parent / "views"
+    means = Means(console, views, workers, device, shard=parse_shard(shard))
     chosen = {} if kinds is None else {"kinds": tuple(kinds)}
     params = AuditParams(target_class=target, **chosen)  # type: ignore[arg-type]  # checked there
     request = AuditRequest(checkpoint, data, regions, params, seed, factory)
     subject = request.load(means)
-    result = audit_filmset(subject, out, means, inputs=request.inputs())
+    with end_shard(console, shard):
+        result = audit_filmset(subject, out, means, inputs=request.inputs())
     for line in describe_audit(result.summary):
         console.say(line)
     verdicts = result.summary.verdicts if result.summary.n_audited else {}

@@ -105,11 +105,11 @@ def end_shard(listener: Listener, shard: str | None) -> Iterator[None]:
     try:
         yield
     except ShardFinished as finished:
-        rest = "then" if finished.n_done == finished.n_total else "start it for the others, then"
-        listener.say(
-            f"shard {shard} is done: {finished}; {rest} the same command without --shard"
-            " merges them"
-        )
+        steps = [] if finished.n_done == finished.n_total else ["start it for the others"]
+        if not finished.is_last:
+            steps.append("start all shards again for the next part, which needs all of this one")
+        steps.append("then the same command without --shard merges them")
+        listener.say(f"shard {shard} is done: {finished}; {', '.join(steps)}")
         raise typer.Exit from finished
 
 

@@ -11,6 +11,18 @@ _MLFLOW = "any nested parameters become MLflow's flat ones"
 ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "artifacts": ({"ArtifactDraft.facts", "read_manifest"}, _MANIFEST),
     "audit/planning": ({"AuditParams.igos"}, _NAMED),
+    "audit/resume": (
+        {
+            "Parts.work",
+            "keep_answers",
+            "keep_maps",
+            "keep_prediction",
+            "restore_answers",
+            "restore_maps",
+            "restore_prediction",
+        },
+        "lines of records, written and read here",
+    ),
     "cleaning/build": ({"clean_filmset"}, _MANIFEST),
     "cleaning/card": ({"write_card", "write_contact_sheet"}, _MANIFEST),
     "cleaning/provenance": ({"compute_facts", "write_provenance"}, _INSIDE),

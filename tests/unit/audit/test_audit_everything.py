@@ -10,6 +10,7 @@ from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.baselines import choose_baselines
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.groups import Prediction, group_predictions, read_contents
+from covid_debug.audit.interventions import make_baseline_views
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams
 from covid_debug.audit.verdicts import (
@@ -116,7 +117,7 @@ def test_an_audit_that_is_cut_off_goes_on_and_writes_the_same_bytes(
         patch.setattr(auditor.Auditor, "_make_views", die)
         with pytest.raises(KeyboardInterrupt):
             _audit(world, out, n_workers=1)
-    kept = list(out.parent.glob(".audit.films-*.partial"))
+    kept = list(out.parent.glob(".audit.interventions-*.films"))
     again = []
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -168,7 +169,7 @@ def test_what_another_model_finished_is_not_taken(world, tmp_path, monkeypatch):
         patch.setattr("covid_debug.audit.pipeline.judge_significance", die)
         with pytest.raises(KeyboardInterrupt):
             _audit(world, tmp_path / "audit")
-    (before,) = tmp_path.glob(".audit.films-*.partial")
+    (before,) = tmp_path.glob(".audit.interventions-*.films")
     world.loaded.classifier.module.slope.data += 1.0
 
     with monkeypatch.context() as patch:
@@ -176,7 +177,7 @@ def test_what_another_model_finished_is_not_taken(world, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             _audit(world, tmp_path / "audit")
 
-    (after,) = tmp_path.glob(".audit.films-*.partial")
+    (after,) = tmp_path.glob(".audit.interventions-*.films")
     assert after != before
 
 
@@ -189,17 +190,22 @@ def test_each_class_gets_the_first_baseline_that_its_films_leave():
         bright = images.mean(axis=(1, 2)) / 255
         return np.stack([1 - bright, bright], axis=1).astype(np.float32)
 
-    found = choose_baselines(predict, views, predict(views), ("blur", "black", "white"), ("a", "b"))
+    def choose(part, *kinds):
+        said = {kind: predict(make_baseline_views(part, kind)) for kind in kinds}
+        return choose_baselines(said, predict(part), ("a", "b"))
+
+    found = choose(views, "blur", "black", "white")
 
     assert found.by_class == {0: "white", 1: "black"}
     assert found.answers["blur"].kept == {"a": 1.0, "b": 1.0}
     assert found.answers["blur"].predicted == {"a": 5, "b": 5}
     assert found.answers["black"].explainable == {"a": 0.0, "b": 1.0}
     assert found.answers["white"].n_films == 5
-    nothing = choose_baselines(predict, views[:0], predict(views)[:0], ("blur",), ("a", "b"))
+    empty = np.empty((0, 2), np.float32)
+    nothing = choose_baselines({"blur": empty}, empty, ("a", "b"))
     assert (nothing.by_class, nothing.answers) == ({}, {})
     # Where none will do, and none is better, the first one stays.
-    kept = choose_baselines(predict, views[5:], predict(views[5:]), ("blur", "white"), ("a", "b"))
+    kept = choose(views[5:], "blur", "white")
     assert kept.by_class == {1: "blur"}
 
 

@@ -52,7 +52,7 @@ class _Events:
 
     @contextmanager
     def progress(self, title):
-        yield lambda done, total: self.steps.append((done, total))
+        yield lambda done, total: self.steps.append((title, done, total))
 
 
 def _by_id(result):
@@ -189,9 +189,9 @@ def test_plan_is_announced_before_and_progress_ends_at_the_total(world, tmp_path
     plans = [(plan.stage, plan.n_audited, plan.n_explained) for plan in events.plans]
     assert plans == [("interventions", 4, 3), ("explanations", 4, 3)]
     first, second = (list(plan.describe()) for plan in events.plans)
-    assert events.steps[: len(first)] == first
-    assert set(second) <= set(events.steps)
-    assert events.steps[-1] == (4 + 2 * 3, 4 + 2 * 3)
+    steps = [("predictions", n, 7) for n in range(1, 8)]
+    steps += first + [("interventions", n, 4) for n in range(1, 5)]
+    assert events.steps == [*steps, *second, *[("groups of maps", n, 2) for n in (1, 2)]]
 
 
 def test_a_broken_film_is_a_record_and_the_others_are_judged(world, tmp_path):

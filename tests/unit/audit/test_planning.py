@@ -9,8 +9,8 @@ from covid_debug.audit.planning import (
     Prices,
     Selection,
     choose_explained,
+    exclude_film,
     plan_audit,
-    select_films,
 )
 from covid_debug.errors import CatalogError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
@@ -43,20 +43,14 @@ def test_params_with_unknown_names_are_refused():
 
 
 def test_unscanned_and_failed_films_are_named_not_dropped():
-    films = [
-        Film(n, n, n, "x", "s", "", "test", 64, 64, *UNREAD) for n in ("none", "broken", "other")
-    ]
+    films = [Film(n, n, n, "x", "s", "", "test", 64, 64, *UNREAD) for n in ("none", "broken")]
     regions = {"broken": FilmRegions("broken", 0, 0, (), error="truncated")}
 
-    selection = select_films(
-        films, np.array([1, 1, 0]), classes={1}, regions=regions, spec=SPEC, dilation_px=0
-    )
+    reasons = [
+        exclude_film(film, regions.get(film.image_id), SPEC, dilation_px=0) for film in films
+    ]
 
-    assert selection.excluded == {
-        "none": "not scanned for text",
-        "broken": "text scan failed: truncated",
-    }
-    assert (selection.n_predicted, selection.candidates) == (2, ())
+    assert reasons == ["not scanned for text", "text scan failed: truncated"]
 
 
 def test_plan_adds_up_and_says_so():
@@ -152,9 +146,9 @@ def test_film_whose_text_the_model_cannot_see_is_no_candidate():
         "inside": FilmRegions("inside", 64, 100, (region(50),)),
     }
 
-    selection = select_films(
-        films, np.array([1, 1]), classes={1}, regions=found, spec=ViewSpec(32, 0.08), dilation_px=0
-    )
+    reasons = [
+        exclude_film(film, found[film.image_id], ViewSpec(32, 0.08), dilation_px=0)
+        for film in films
+    ]
 
-    assert selection.candidates == (1,)
-    assert selection.excluded == {"above": "text lies outside the model's view and cannot matter"}
+    assert reasons == ["text lies outside the model's view and cannot matter", None]
