@@ -6,6 +6,7 @@ what a stage computes.
 
 import dataclasses
 import functools
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -28,7 +29,6 @@ MANIFEST_NAME = "manifest.json"
 # them any more.
 _SCHEMA_VERSIONS: dict[str, int] = {"audit": 2, "comparison": 2}
 _PARTIAL_MARK = ".partial-"
-_PARTIAL_PATTERN = f"*{_PARTIAL_MARK}{'[0-9a-f]' * 8}"
 _OWNER_NAME = ".owner"  # locked inside a draft for as long as its writer lives
 _RECORDED_PACKAGES = ("covid_debug", "torch", "torchvision", "numpy", "opencv-python", "rapidocr")
 
@@ -273,15 +273,18 @@ def find_damage(directory: Path, *, kind: str) -> list[str]:
     ]
 
 
-def remove_partials(folder: Path) -> int:
+def remove_partials(folder: Path, name: str = "") -> int:
     """Delete what killed writers left in a folder of artifacts; drafts of living ones stay.
+
+    Args:
+        folder: Of the artifacts.
+        name: Of the only artifact whose drafts are meant; "" means all.
 
     Returns:
         How many were deleted.
     """
-    leftovers = [
-        path for path in folder.glob(_PARTIAL_PATTERN) if path.is_dir() and _is_abandoned(path)
-    ]
+    drafts = f"{glob.escape(name) or '*'}{_PARTIAL_MARK}{'[0-9a-f]' * 8}"
+    leftovers = [path for path in folder.glob(drafts) if path.is_dir() and _is_abandoned(path)]
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
     return len(leftovers)

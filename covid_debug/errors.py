@@ -42,7 +42,7 @@ class CheckpointError(CovidDebugError):
 
 
 class TrainingError(CovidDebugError):
-    """A training diverged; no checkpoint was written."""
+    """A training diverged or lost a process; no checkpoint was written."""
 
 
 class ExplanationError(CovidDebugError):

@@ -138,9 +138,19 @@ def _start_pool(n_workers: int, prepare: Callable[[], None] | None) -> ProcessPo
     )
 
 
-def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
-    # A killed parent closes no pipe that its workers do not hold open themselves.
+def end_with_parent(parent: int) -> None:
+    """Let this process end when its parent dies, however that dies.
+
+    A killed parent closes no pipe that its workers do not hold open themselves.
+
+    Args:
+        parent: Its process id.
+    """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     cv2.setNumThreads(1)
     if prepare is not None:

@@ -43,6 +43,7 @@ class Means:
         cache_dir: Folder of decoded views.
         n_workers: Processes, or threads where the work is reading.
         device: Torch device, e.g. ``"cpu"`` or ``"cuda"``.
+        n_devices: Devices of that kind, or processes of the CPU, that share a training.
         max_failed_share: A stage stops when more than this share of its films fails.
         shard: Work on these films of a stage only, and stop before what needs all of them.
         elsewhere: Where films are worked on; None is here.
@@ -52,6 +53,7 @@ class Means:
     cache_dir: Path = Path("data", "views")
     n_workers: int = 2
     device: str = "cpu"
+    n_devices: int = 1
     max_failed_share: float = 0.05
     shard: Shard | None = None
     elsewhere: Elsewhere | None = None

@@ -60,6 +60,7 @@ class Run:
             cache_dir=data_dir / VIEW_CACHE,
             n_workers=compute.n_workers,
             device=compute.device,
+            n_devices=compute.devices,
             max_failed_share=compute.max_failed_share,
         )
         return find_or_make(request, store or data_dir, means)

@@ -55,12 +55,15 @@ class ComputeParams:
 
     Attributes:
         device: Torch device, e.g. ``"cpu"`` or ``"cuda"``; never changed silently.
+        devices: How many devices of that kind share each training, or processes of the CPU; they
+            share every batch, so that no result depends on it but by the rounding of sums.
         n_workers: Processes of detection and cleaning, threads that read films; no result depends
             on it.
         max_failed_share: The run stops when more than this share of the films fails in a stage.
     """
 
     device: str = "cpu"
+    devices: Count = 1
     n_workers: Count = 2
     max_failed_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
 

@@ -49,26 +49,35 @@ class AugmentationParams:
         check_range(self, "[0, 1)", "shift", where="augmentation")
 
 
-def augment(images: Tensor, params: AugmentationParams, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    params: AugmentationParams,
+    generator: torch.Generator,
+    *,
+    n_drawn: int | None = None,
+    share: slice = slice(None),
+) -> Tensor:
     """Rotate, zoom, shift, mirror and brighten each image by its own random amounts.
 
     Args:
         images: Canonical ``(N, 1, H, W)`` in [0, 1].
         params: Ranges.
         generator: On the CPU, so that draws do not depend on the device.
+        n_drawn: Images of the batch for which amounts are drawn; None is those that are given.
+        share: Which of the batch's images are given.
 
     Returns:
         New images of the same shape, in [0, 1], bilinear.
     """
-    n = len(images)
+    n = len(images) if n_drawn is None else n_drawn
 
     def draw(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=generator) * (high - low) + low
+        return torch.rand(n, generator=generator)[share] * (high - low) + low
 
     angle = draw(-params.rotation_deg, params.rotation_deg) * (math.pi / 180)
     scale = 1 / draw(*params.zoom)
     shift_x, shift_y = (2 * draw(-params.shift, params.shift) for _ in range(2))
-    mirror = 1 - 2 * ((torch.rand(n, generator=generator) < 0.5) & params.flip).float()
+    mirror = 1 - 2 * ((torch.rand(n, generator=generator)[share] < 0.5) & params.flip).float()
     brightness = draw(*params.brightness)
     # Rows map output coordinates in [-1, 1] to the point of the input that is looked up.
     cosine, sine = angle.cos() * scale, angle.sin() * scale

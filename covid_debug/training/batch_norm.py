@@ -1,8 +1,4 @@
-"""Batch-norm statistics that belong to the weights that are validated.
-
-Running averages lag behind weights that change quickly, and the lag compounds over a deep network:
-early epochs then look useless on validation films although they are not.
-"""
+"""Batch norms of a training: one batch for all processes, and statistics that fit the weights."""
 
 from collections.abc import Iterable
 
@@ -10,13 +6,68 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from covid_debug.training.sharing import add_up
+
+
+class JointBatchNorm(_BatchNorm):
+    """Normalises by the mean and variance of a batch that several processes share.
+
+    In training it is batch normalisation of the joint batch, its gradient too, apart from the
+    order of sums. ``torch.nn.SyncBatchNorm`` is not taken: it refuses a CPU and cannot be
+    differentiated twice, as ``right_reasons`` needs. Processes share a sum of D + 1 numbers and
+    one of D for D channels, as many again on the way back.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
+        """Take any number of axes, as the norm that it replaces has checked its own."""
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Return the normalised planes ``(N, D, ...)``, N >= 1 on every process."""
+        if not self.training:
+            return super().forward(planes)
+        axes = [0, *range(2, planes.ndim)]
+        variance, mean = torch.var_mean(planes.float(), axes, correction=0)
+        own = mean.new_tensor([planes.numel() / planes.shape[1]])
+        sums = add_up(torch.cat([mean * own, own]))
+        n, joint_mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
+        joint_variance = add_up((variance + (mean - joint_mean).square()) * own) / n
+        self._remember(joint_mean.detach(), joint_variance.detach() * n / (n - 1))
+        scale = (joint_variance + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -joint_mean * scale
+        if self.bias is not None:
+            shift = shift + self.bias
+        shape = [1, -1] + [1] * (planes.ndim - 2)
+        return (planes * scale.view(shape) + shift.view(shape)).to(planes.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None:
+            return
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        share = self.momentum
+        if share is None:  # torch's name for the plain average
+            share = 1 / float(self.num_batches_tracked or 1)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)
+
+
+def join_batch_norms(model: nn.Module) -> None:
+    """Let every batch norm of a model see the joint batch; names and weights stay."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.__class__ = JointBatchNorm
+
 
 @torch.no_grad()
 def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace running statistics by the average over batches at the present weights.
 
-    Implements PreciseBN [wu2021rethinking] by plain averaging. Everything except batch
-    normalisation runs in evaluation mode; the model is left in evaluation mode.
+    Running averages lag behind weights that change quickly, and the lag compounds over a deep
+    network: early epochs then look useless on validation films although they are not. Implements
+    PreciseBN [wu2021rethinking] by plain averaging. Everything except batch normalisation runs in
+    evaluation mode; the model is left in evaluation mode.
 
     Args:
         model: Changed in place; nothing happens without batch normalisation.

@@ -1,5 +1,7 @@
 """GroupDRO: the loss leans on the group that is learnt worst [sagawa2020dro]."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,16 +18,24 @@ class GroupDro:
         weights: ``(G,)`` the q, starting equal; they sum to 1.
     """
 
-    def __init__(self, n_groups: int, step: float, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        n_groups: int,
+        step: float,
+        device: torch.device | str = "cpu",
+        add_up: Callable[[Tensor], Tensor] = lambda own: own,
+    ) -> None:
         """Start with equal weights.
 
         Args:
             n_groups: Number of groups.
             step: Step size of the weights.
             device: Where the losses are.
+            add_up: Sums a tensor over the processes that share the batches.
         """
         self.weights = torch.full((n_groups,), 1 / n_groups, device=device)
         self._step = step
+        self._add_up = add_up
 
     def compute(self, losses: Tensor, groups: Tensor) -> Tensor:
         """Raise the weights by a batch and return what is minimised on it.
@@ -35,11 +45,12 @@ class GroupDro:
             groups: ``(N,)`` number of each film's group.
 
         Returns:
-            The weighted sum of the groups' mean losses.
+            The weighted sum of the groups' mean losses; of several processes that share the batch,
+            each one's part of it.
         """
         zeros = losses.new_zeros(len(self.weights))
-        counts = zeros.index_add(0, groups, torch.ones_like(losses))
+        counts = self._add_up(zeros.index_add(0, groups, torch.ones_like(losses)))
         means = zeros.index_add(0, groups, losses) / counts.clamp(min=1)
-        raised = self.weights * torch.exp(self._step * means.detach())
+        raised = self.weights * torch.exp(self._step * self._add_up(means.detach().clone()))
         self.weights = raised / raised.sum()
         return (self.weights * means).sum()

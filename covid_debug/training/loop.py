@@ -1,9 +1,9 @@
 """The training loop: one classifier from uint8 views to a checkpoint.
 
 Runs on Lightning Fabric, so the same lines serve a CPU, a GPU, or several processes started by
-``torchrun``: these share every batch, so that loss and gradient are those of one process, apart
-from batch norm and augmentation, whose statistics and draws are each process' own. The model is
-selected on validation films; test films never come near.
+:mod:`covid_debug.training.ranks` or ``torchrun``. These share every batch: loss, gradient, batch
+norms and augmentation are those of one process, apart from the order of sums; dropout is drawn by
+each process. The model is selected on validation films; test films never come near.
 """
 
 import copy
@@ -30,7 +30,7 @@ from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.seeding import derive_seed
 from covid_debug.training.augmentation import augment
-from covid_debug.training.batch_norm import refresh_batch_norm
+from covid_debug.training.batch_norm import join_batch_norms, refresh_batch_norm
 from covid_debug.training.batches import BalancedBatches
 from covid_debug.training.checks import (
     Labels,
@@ -46,6 +46,7 @@ from covid_debug.training.objective import BatchLoss
 from covid_debug.training.params import EpochMetrics, TrainingParams
 from covid_debug.training.reading import prefetch
 from covid_debug.training.setup import build_classifier, build_fabric
+from covid_debug.training.sharing import gather_rows
 from covid_debug.training.source_batches import SourceBatches
 from covid_debug.training.text_exchange import make_reader
 
@@ -147,7 +148,6 @@ def train_classifier(
         train_sources=train_sources,
         val_sources=val_sources,
         text_free=train_text_free,
-        n_processes=fabric.world_size,
     )
     if params.mitigation.sampling == "source" and train_sources is not None:
         batches = SourceBatches(plain, train_y, train_sources, seed=seed)
@@ -160,6 +160,9 @@ def train_classifier(
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
         torch.manual_seed(derive_seed(seed, "weights"))
         classifier = build_classifier(params, class_names, view)
+        if fabric.world_size > 1:
+            join_batch_norms(classifier)
+            torch.manual_seed(derive_seed(seed, "dropout", fabric.global_rank))
         objective = BatchLoss(
             fabric,
             classifier,
@@ -169,7 +172,7 @@ def train_classifier(
             train_sources if params.mitigation.needs_sources else None,
         )
         run = _Run(fabric, classifier, params, batches, objective, seed)
-        history, best = run.fit(train_views, train_text_free, train_y, val_views, val_y, on_epoch)
+        history, best = run.fit(train_views, train_text_free, val_views, val_y, on_epoch)
     classifier.module.load_state_dict(best.state)
     if params.mitigation.last_layer and val_sources is not None and fabric.is_global_zero:
         groups = number_groups(val_y, val_sources)
@@ -222,9 +225,10 @@ class _Run:
         self._batches = batches
         self._objective = objective
         self._seed = seed
+        self._share = slice(fabric.global_rank, None, fabric.world_size)
         self._shown: Labels = np.empty(0, dtype=np.int64)
         optimizer = torch.optim.Adam(classifier.parameters(), lr=params.learning_rate)
-        self._model, self._optimizer = fabric.setup(classifier, optimizer)
+        self._model, self._optimizer = fabric.setup(objective.network, optimizer)
         n_steps = params.n_epochs * batches.n_batches
         self._cosine = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / n_steps, 1.0)))
@@ -237,7 +241,6 @@ class _Run:
         self,
         train_views: Views,
         text_free: Views | None,
-        train_labels: Labels,
         val_views: Views,
         val_labels: Labels,
         on_epoch: Callable[[EpochMetrics], None] | None,
@@ -255,7 +258,7 @@ class _Run:
         started = time.perf_counter()
         for epoch in range(1, self._params.n_epochs + 1):
             epoch_started = time.perf_counter()
-            train_loss = self._train_epoch(epoch, train_views, text_free, train_labels)
+            train_loss = self._train_epoch(epoch, train_views, text_free)
             duration_s = time.perf_counter() - epoch_started
             self._refresh_batch_norm(epoch, train_views)
             metrics = self._validate(epoch, val_views, val_labels)
@@ -286,9 +289,7 @@ class _Run:
             raise TrainingError("training: no epoch was run; raise training.n_epochs")
         return history, best
 
-    def _train_epoch(
-        self, epoch: int, views: Views, text_free: Views | None, labels: Labels
-    ) -> float:
+    def _train_epoch(self, epoch: int, views: Views, text_free: Views | None) -> float:
         """Train one epoch.
 
         Returns:
@@ -298,23 +299,24 @@ class _Run:
             TrainingError: If the loss is not finite.
         """
         self._model.train()
-        rank, n_ranks = self._fabric.global_rank, self._fabric.world_size
-        generator = torch.Generator().manual_seed(
-            derive_seed(self._seed, "augmentation", epoch, rank)
-        )
-        rng = np.random.default_rng(derive_seed(self._seed, "random text", epoch, rank))
-        read = make_reader(views, text_free, self._params.mitigation, rng)
-        # Each process takes its share of every batch, so that the global batch stays the same.
-        shares = (batch[rank::n_ranks] for batch in self._batches.draw_epoch(epoch))
+        # The last number once was the process'; now all draw the same and take their share.
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "augmentation", epoch, 0))
+        rng = np.random.default_rng(derive_seed(self._seed, "random text", epoch, 0))
+        read = make_reader(views, text_free, self._params.mitigation, rng, self._share)
         loss_sum, n_films = 0.0, 0
         shown: list[Labels] = []
-        for films, read_planes in prefetch(read, shares):
+        for films, read_planes in prefetch(read, self._batches.draw_epoch(epoch)):
             planes = self._fabric.to_device(read_planes).float().div_(255)
             if self._params.augmentation is not None:
-                planes = augment(planes, self._params.augmentation, generator)
-            target = self._fabric.to_device(torch.from_numpy(labels[films]))
+                planes = augment(
+                    planes,
+                    self._params.augmentation,
+                    generator,
+                    n_drawn=len(films),
+                    share=self._share,
+                )
             images, text = planes[:, :1], planes[:, 1:]
-            loss = self._objective.compute(self._model, images, text, target, films)
+            loss = self._objective.compute(self._model, images, text, films, self._share)
             if not math.isfinite(loss.value):
                 raise TrainingError(
                     f"training: the loss became {loss.value} in epoch {epoch}; lower learning_rate"
@@ -333,18 +335,16 @@ class _Run:
 
     def _refresh_batch_norm(self, epoch: int, views: Views) -> None:
         """Match batch-norm statistics to the new weights, on balanced and unchanged films."""
-        if not self._fabric.is_global_zero:
-            return  # the first process validates, and sends its buffers with the next batch
         rng = np.random.default_rng(derive_seed(self._seed, "batch norm", epoch))
         films = rng.choice(self._shown, min(_N_NORM_FILMS, len(self._shown)), replace=False)
         parts = np.array_split(films, -(-len(films) // self._params.batch_size))
         refresh_batch_norm(
             self._classifier,
-            (to_canonical(views[part], self._fabric.device) for part in parts),
+            (to_canonical(views[part[self._share]], self._fabric.device) for part in parts),
         )
 
     def _validate(self, epoch: int, views: Views, labels: Labels) -> ValidationMetrics:
-        """Measure on the first process and tell the others.
+        """Measure, each process its share of the films.
 
         Returns:
             The metrics.
@@ -352,18 +352,16 @@ class _Run:
         Raises:
             TrainingError: If a probability is not finite.
         """
-        metrics: ValidationMetrics | None = None
-        if self._fabric.is_global_zero:
-            try:
-                probabilities = predict_probabilities(self._classifier, views)
-            except InputContractError as error:
-                raise TrainingError(
-                    f"training: the weights are not finite after epoch {epoch};"
-                    f" lower learning_rate ({self._params.learning_rate:g})"
-                ) from error
-            metrics = compute_validation_metrics(labels, probabilities)
-        shared: ValidationMetrics = self._fabric.broadcast(metrics)
-        return shared
+        try:
+            own = predict_probabilities(self._classifier, views[self._share])
+        except InputContractError as error:
+            raise TrainingError(
+                f"training: the weights are not finite after epoch {epoch};"
+                f" lower learning_rate ({self._params.learning_rate:g})"
+            ) from error
+        there = self._fabric.to_device(torch.from_numpy(own))
+        probabilities = gather_rows(self._fabric, there, len(views)).cpu().numpy()
+        return compute_validation_metrics(labels, probabilities)
 
     def _rank(self, metrics: ValidationMetrics) -> tuple[float, ...]:
         """Return what the best epoch maximises."""

@@ -76,11 +76,6 @@ class MitigationParams:
         """Whether text-free views of the training films take part."""
         return self.right_reasons > 0 or self.random_text > 0
 
-    @property
-    def needs_one_process(self) -> bool:
-        """Whether the loss is not a mean over films that processes could share."""
-        return self.objective == "group_dro" or self.matching > 0 or self.right_reasons > 0
-
 
 def check_mitigation(
     params: MitigationParams,
@@ -90,7 +85,6 @@ def check_mitigation(
     train_sources: Sequence[str] | None,
     val_sources: Sequence[str] | None,
     text_free: Views | None,
-    n_processes: int,
 ) -> None:
     """Check that a training has what its countermeasures need.
 
@@ -101,7 +95,6 @@ def check_mitigation(
         train_sources: Source of each training film, or None.
         val_sources: Source of each validation film, or None.
         text_free: ``(N, S, S)`` of the training films without text, or None.
-        n_processes: Processes that share the batches.
 
     Raises:
         InputContractError: If something is missing, does not fit or would not be used.
@@ -131,11 +124,6 @@ def check_mitigation(
         raise InputContractError(
             f"mitigation: text-free views are {text_free.dtype} {text_free.shape}; expected uint8"
             f" {train_views.shape}, one per training view"
-        )
-    if n_processes > 1 and params.needs_one_process:
-        raise InputContractError(
-            f"mitigation: group_dro, matching and right_reasons run in one process, not"
-            f" {n_processes}; start without torchrun"
         )
 
 

@@ -21,6 +21,7 @@ def make_reader(
     text_free: Views | None,
     params: MitigationParams,
     rng: np.random.Generator,
+    share: slice = slice(None),
 ) -> Callable[[Labels], Tensor]:
     """Return what reads the planes of a batch.
 
@@ -29,19 +30,21 @@ def make_reader(
         text_free: The same without text; None where no mitigation needs it.
         params: ``random_text`` exchanges text; ``right_reasons`` asks for its mask.
         rng: Of the exchange; used in the order of the batches.
+        share: Which films of a batch are read; the exchange is drawn for all of them.
 
     Returns:
-        A function of film indices: uint8 ``(n, 1, S, S)``, or ``(n, 2, S, S)`` with a second plane
-        that is 255 inside the shown text.
+        A function of a batch's film indices: uint8 ``(n, 1, S, S)``, or ``(n, 2, S, S)`` with a
+        second plane that is 255 inside the shown text.
     """
 
-    def read(films: Labels) -> Tensor:
+    def read(batch: Labels) -> Tensor:
+        films = batch[share]
         shown = np.asarray(views[films])
         if text_free is None:
             return torch.from_numpy(shown)[:, None]
         bare = np.asarray(text_free[films])
         if params.random_text > 0:
-            donors = draw_donors(films, len(views), params.random_text, rng)
+            donors = draw_donors(batch, len(views), params.random_text, rng)[share]
             shown = lay_text(bare, np.asarray(views[donors]), np.asarray(text_free[donors]))
         if params.right_reasons == 0:
             return torch.from_numpy(shown)[:, None]
