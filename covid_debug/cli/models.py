@@ -39,20 +39,25 @@ def train(
         typer.Option("--shuffle-labels", help="Control for bench saliency: labels dealt out anew."),
     ] = False,
     device: DeviceOption = "cpu",
+    n_devices: Annotated[
+        int,
+        typer.Option("--devices", min=1, help="Devices or, of the CPU, processes that share it."),
+    ] = 1,
 ) -> None:
     """Train a classifier on a data set."""
     from covid_debug.imaging.geometry import ViewSpec
-    from covid_debug.models.devices import find_device
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
+    from covid_debug.training.checks import check_devices
     from covid_debug.training.params import TrainingParams
     from covid_debug.training.stage import TrainRequest
 
-    find_device(device)
-    console = RunConsole()
     training = TrainingParams(arch=arch, n_epochs=n_epochs, shuffle_labels=shuffle_labels)
+    check_devices(device, n_devices, training.batch_size, where="--devices")
+    console = RunConsole()
     request = TrainRequest(data, training, ViewSpec(image_size=image_size), seed)
-    request.make(out, Means(console, out.parent / "views", device=device))
+    means = Means(console, out.parent / "views", device=device, n_devices=n_devices)
+    request.make(out, means)
     console.say(f"checkpoint: {out}")
 
 

@@ -28,7 +28,7 @@ from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.recognition import find_weights
 from covid_debug.tracking.mlflow_tracker import default_tracking_uri
 from covid_debug.tracking.reachability import check_reachable
-from covid_debug.training.checks import find_target_class, order_class_weights
+from covid_debug.training.checks import check_devices, find_target_class, order_class_weights
 
 _FILM_MB = 0.4  # a cleaned film of 640 px a side as PNG
 
@@ -66,7 +66,11 @@ def check_run(config: RunConfig) -> RunFacts:
             classes, the detector, the network and its weights, a place that cannot be written,
             the tracking store, or the free space.
     """
-    find_device(config.compute.device, where="compute.device")
+    compute = config.compute
+    find_device(compute.device, where="compute.device")
+    check_devices(
+        compute.device, compute.devices, config.training.batch_size, where="compute.devices"
+    )
     facts = _read_facts(config)
     target_index(facts.class_names, config.audit.target_class)
     find_target_class(config.training, facts.class_names)

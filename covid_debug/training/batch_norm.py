@@ -26,7 +26,8 @@ class JointBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(planes)
         axes = [0, *range(2, planes.ndim)]
-        variance, mean = torch.var_mean(planes.float(), axes, correction=0)
+        exact = planes.to(torch.promote_types(planes.dtype, torch.float32))
+        variance, mean = torch.var_mean(exact, axes, correction=0)
         own = mean.new_tensor([planes.numel() / planes.shape[1]])
         sums = add_up(torch.cat([mean * own, own]))
         n, joint_mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()

@@ -1,5 +1,6 @@
 """Checks of what a training receives, before any weight is drawn."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,8 +8,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from covid_debug.errors import DataIntegrityError, InputContractError, suggest
+from covid_debug.errors import ConfigError, DataIntegrityError, InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models.devices import find_device
 from covid_debug.training.params import TrainingParams
 
 Views = NDArray[np.uint8]
@@ -78,3 +80,38 @@ def order_class_weights(weights: Mapping[str, float], class_names: Sequence[str]
             f"{suggest(unknown[0], class_names)} (known: {', '.join(class_names)})"
         )
     return torch.tensor([float(weights.get(name, 1.0)) for name in class_names])
+
+
+def check_devices(device: str, n_devices: int, batch_size: int, *, where: str = "devices") -> None:
+    """Check that a training can run on so many devices.
+
+    Args:
+        device: ``"cpu"`` or ``"cuda"``.
+        n_devices: Processes of the CPU, or the first so many GPUs.
+        batch_size: Films of the batch that they share.
+        where: What names the number, for the message, e.g. ``"compute.devices"``.
+
+    Raises:
+        ConfigError: If there are not so many, the device is a single one, or ``torchrun`` has
+            started processes already.
+        InputContractError: If the batches are too small to be shared.
+    """
+    place = find_device(device)
+    if n_devices == 1:
+        return
+    n_there = torch.cuda.device_count()
+    is_one: bool = place.index is not None
+    if place.type == "cuda" and (is_one or n_devices > n_there):
+        raise ConfigError(
+            f"{where} is {n_devices} and the device {device!r}, of {n_there} CUDA devices that"
+            f" torch sees; expected cuda and at most {n_there}"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"{where} is {n_devices} and torchrun has started processes already; use one of the two"
+        )
+    if batch_size < 2 * n_devices:
+        raise InputContractError(
+            f"training: batch_size is {batch_size} and {where} is {n_devices}; expected at least 2"
+            " films for each; raise training.batch_size or use fewer devices"
+        )

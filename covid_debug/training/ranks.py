@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, process
@@ -20,8 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import distributed
 
-from covid_debug.errors import ConfigError, CovidDebugError, InputContractError, TrainingError
-from covid_debug.models.devices import find_device
+from covid_debug.errors import CovidDebugError, TrainingError
 from covid_debug.pool import end_with_parent
 from covid_debug.training.loop import TrainingResult
 from covid_debug.training.params import EpochMetrics
@@ -47,41 +47,6 @@ class _Failure:
     error: BaseException
     cause: BaseException | None
     is_own: bool
-
-
-def check_devices(device: str, n_devices: int, batch_size: int, *, where: str = "devices") -> None:
-    """Check that a training can run on so many devices.
-
-    Args:
-        device: ``"cpu"`` or ``"cuda"``.
-        n_devices: Processes of the CPU, or the first so many GPUs.
-        batch_size: Films of the batch that they share.
-        where: What names the number, for the message, e.g. ``"compute.devices"``.
-
-    Raises:
-        ConfigError: If there are not so many, the device is a single one, or ``torchrun`` has
-            started processes already.
-        InputContractError: If the batches are too small to be shared.
-    """
-    place = find_device(device)
-    if n_devices == 1:
-        return
-    n_there = torch.cuda.device_count()
-    is_one: bool = place.index is not None
-    if place.type == "cuda" and (is_one or n_devices > n_there):
-        raise ConfigError(
-            f"{where} is {n_devices} and the device {device!r}, of {n_there} CUDA devices that"
-            f" torch sees; expected cuda and at most {n_there}"
-        )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            f"{where} is {n_devices} and torchrun has started processes already; use one of the two"
-        )
-    if batch_size < 2 * n_devices:
-        raise InputContractError(
-            f"training: batch_size is {batch_size} and {where} is {n_devices}; expected at least 2"
-            " films for each; raise training.batch_size or use fewer devices"
-        )
 
 
 def run_ranks(work: Work, n_ranks: int, device: str, tell: Tell) -> TrainingResult:
@@ -196,6 +161,8 @@ def _run_rank(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     try:
         torch.set_num_threads(n_threads)
+        # DDP's advice about one layer's strides costs a copy of nine numbers a channel.
+        warnings.filterwarnings("ignore", "Grad strides do not match")
         _connect(rank, n_ranks, device, meeting)
         result = work(pipe.send if rank == 0 else None)
         if rank == 0:

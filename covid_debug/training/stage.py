@@ -14,10 +14,11 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.progress import SILENT
 from covid_debug.records import Film
 from covid_debug.stages import Means, Request
+from covid_debug.training.checks import check_devices
 from covid_debug.training.loop import TrainingResult, train_classifier
 from covid_debug.training.mitigation import MitigationParams, Views
 from covid_debug.training.params import EpochMetrics, TrainingParams
-from covid_debug.training.ranks import check_devices, run_ranks
+from covid_debug.training.ranks import run_ranks
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,8 @@ STEPS = {
         ("phantom",),
     ),
     "train, another seed": Step(
-        "train --data films --arch resnet18_half --image-size 32 --epochs 1 --seed 1 --out model-1",
+        "train --data films --arch resnet18_half --image-size 32 --epochs 1 --seed 1 --devices 1"
+        " --out model-1",
         "model-1",
         load_checkpoint,
         ("phantom",),

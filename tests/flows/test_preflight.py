@@ -70,6 +70,7 @@ def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
     [
         ("compute__device", "gpu", "compute.device is 'gpu'; expected cpu, cuda"),
         ("compute__device", "cuda:99", "compute.device is 'cuda:99' and torch sees"),
+        ("compute__devices", 17, "batch_size is 32 and compute.devices is 17; expected at least"),
         ("audit__target_class", "COVID19", "target_class 'COVID19' .* did you mean 'COVID-19'"),
         ("training__target_class", "covid", "target_class 'covid' is not a class"),
         ("training__class_weights", {"norml": 2.0}, "did you mean 'normal'"),

@@ -10,7 +10,7 @@ from torch import nn
 
 from covid_debug.training.group_dro import GroupDro
 from covid_debug.training.matching import compute_source_dependence
-from covid_debug.training.right_reasons import compute_wrong_reasons
+from covid_debug.training.right_reasons import compute_slopes, compute_wrong_reasons
 
 
 def test_group_dro_follows_its_twin():
@@ -103,7 +103,7 @@ def test_wrong_reasons_follow_their_twin():
     text[3] = 0
 
     images.requires_grad_()
-    found = compute_wrong_reasons(network(images), images, text)
+    found = compute_wrong_reasons(compute_slopes(network(images), images), text)
 
     def sum_logs(flat):
         with torch.no_grad():

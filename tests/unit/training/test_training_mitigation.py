@@ -23,7 +23,6 @@ def check(params, **others):
         "train_sources": NAMES,
         "val_sources": NAMES[:2],
         "text_free": None,
-        "n_processes": 1,
     }
     check_mitigation(params, **given | others)
 
@@ -37,7 +36,7 @@ def test_a_plain_recipe_keeps_the_name_of_its_checkpoint():
 
 
 def test_nothing_is_needed_where_all_is_off():
-    check(MitigationParams(), train_sources=None, val_sources=None, n_processes=8)
+    check(MitigationParams(), train_sources=None, val_sources=None)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,6 @@ def test_nothing_is_needed_where_all_is_off():
         ({}, {"text_free": VIEWS}, "neither random_text nor right_reasons is on"),
         ({"right_reasons": 1.0}, {"text_free": VIEWS[:1]}, r"uint8 \(1, 8, 8\); expected"),
         ({"random_text": 1.0}, {"text_free": VIEWS * 1.0}, "text-free views are float64"),
-        ({"matching": 1.0}, {"n_processes": 2}, "in one process, not 2; start without torchrun"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(params, others, message):
