@@ -88,6 +88,7 @@ def serve(data_dir: Path, tracking_uri: str | None, *, mlflow_port: int, prefect
             typer.echo(f"MLflow:  {runs_url}")
             typer.echo(f"Prefect: {prefect_url}")
             typer.echo(f"Start a run: {prefect_url}/deployments/deployment/{form}/run")
+            typer.echo(f"They listen on {HOST}, this machine only, and ask for no password.")
             typer.echo("Press Ctrl-C to stop them, and what was started there.")
             while True:
                 for server in servers:

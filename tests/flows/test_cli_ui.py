@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+EVERYWHERE = dict.fromkeys(("PREFECT_SERVER_API_HOST", "MLFLOW_HOST", "UVICORN_HOST"), "0.0.0.0")  # noqa: S104
 REFUSAL = "nosuch.yaml: cannot be read (No such file or directory)"
 
 
@@ -21,6 +22,17 @@ def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def find_listening(pid: int) -> set[str]:
+    """The addresses on which a process and what it started wait for connections."""
+    process = psutil.Process(pid)
+    return {
+        connection.laddr.ip
+        for one in (process, *process.children(recursive=True))
+        for connection in one.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
 def ask(url: str, body: object = None) -> Any:
@@ -54,7 +66,7 @@ def test_ui_answers_starts_runs_and_leaves_no_server_behind(tmp_path: Path) -> N
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | EVERYWHERE | {"PYTHONPATH": str(ROOT)},
     )
     said = []
     try:
@@ -63,6 +75,7 @@ def test_ui_answers_starts_runs_and_leaves_no_server_behind(tmp_path: Path) -> N
             if "Ctrl-C" in line:
                 break
         servers = psutil.Process(process.pid).children(recursive=True)
+        listening = find_listening(process.pid)
         for address in (f"{mlflow_port}/health", f"{prefect_port}/api/health"):
             with urllib.request.urlopen(f"http://127.0.0.1:{address}", timeout=30) as answer:
                 assert answer.status == 200
@@ -75,6 +88,8 @@ def test_ui_answers_starts_runs_and_leaves_no_server_behind(tmp_path: Path) -> N
     assert process.returncode == 0, said
     assert "stopped" in said
     assert any(f"{prefect_port}/deployments/deployment/" in line for line in said)
+    assert any("listen on 127.0.0.1, this machine only" in line for line in said)
+    assert listening == {"127.0.0.1"}
     assert len(servers) >= 3
     assert run["name"].startswith("nosuch 20")
     assert (run["state"]["type"], run["state"]["message"]) == ("FAILED", REFUSAL)

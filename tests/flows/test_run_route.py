@@ -17,6 +17,7 @@ from covid_debug.errors import ArtifactError
 from covid_debug.places import hold_store
 from covid_debug.tether import tethered
 from tests.cli import refusal
+from tests.flows.test_cli_ui import EVERYWHERE, find_listening
 from tests.flows.test_preflight import make_covidx
 
 CONFIG = """\
@@ -46,7 +47,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | EVERYWHERE | {"PYTHONUNBUFFERED": "1"},
     )
 
 
@@ -177,10 +178,12 @@ def test_terminated_run_says_that_it_can_go_on(tmp_path: Path) -> None:
     assert process.stdout is not None
     while not process.stdout.readline().startswith("[1/"):
         assert process.poll() is None, process.communicate()[1]
+    listening = find_listening(process.pid)
 
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
 
+    assert listening == {"127.0.0.1"}  # Prefect's server
     assert process.returncode == 143
     assert errors == "interrupted; finished stages are kept, start again to go on\n"
 
