@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-mutants lint format bench docs lock golden clean
+.PHONY: help setup demo test test-slow test-mutants lint format bench docs lock audit licences golden clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -18,9 +18,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "==> Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "==> Installing about 280 locked packages (6 GB with PyTorch; 3 to 6 minutes, no output meanwhile)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@echo "==> Installing covid_debug itself"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(STAMP)  ## Run the whole loop on the embedded phantom radiographs (minutes)
@@ -65,7 +65,18 @@ golden: $(STAMP)  ## Rewrite the golden saliency maps and show what changed
 
 lock: $(STAMP)  ## Resolve requirements.lock again from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group craft --group docs \
-	  --universal --python-version 3.11 --no-emit-index-url --no-annotate -q -o requirements.lock
+	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --generate-hashes -q -o requirements.lock
+
+audit: $(STAMP)  ## Ask PyPI for known vulnerabilities of the locked packages (network)
+	@echo "==> Asking PyPI about each locked package; no answer about one of them counts as a failure"
+	@said=$$($(BIN)/pip-audit --strict --disable-pip --progress-spinner off -r requirements.lock 2>&1) && \
+	  { echo "$$said"; exit; }; \
+	case $$said in *"Traceback"*|*"could not be audited"*) \
+	  echo "error: PyPI's list of vulnerabilities cannot be reached ($${said##*$$'\n'}); try again with a network";; \
+	  *) echo "$$said";; esac; exit 1
+
+licences: $(STAMP)  ## Check the licence of each locked package (no network)
+	@$(BIN)/python -m tests.packaging.licences
 
 clean:  ## Remove caches (keeps .venv, data and reports)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

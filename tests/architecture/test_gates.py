@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,33 @@ def test_ci_fails_when_one_of_them_fails(checkout: Path, tool: str) -> None:
 
     assert run(checkout / ".ci" / "run", cwd=checkout).returncode != 0
     assert "python -m pytest" in (checkout / "calls").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "shown"),
+    [
+        ("No known vulnerabilities found", 0, "No known vulnerabilities found"),
+        ("Found 1 known vulnerability in 1 package", 1, "Found 1 known vulnerability in 1 package"),
+        (
+            "Traceback\nConnectionError: x",
+            1,
+            "error: PyPI.* cannot be reached .ConnectionError: x.;",
+        ),
+        ("torch: could not be audited", 1, "error: PyPI.* cannot be reached .torch: could not"),
+    ],
+)
+def test_audit_says_what_is_known_or_that_nothing_is(
+    checkout: Path, said: str, code: int, shown: str
+) -> None:
+    tool = checkout / ".venv" / "bin" / "pip-audit"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit {code}\n")
+    tool.chmod(0o755)
+
+    result = run("make", "audit", cwd=checkout)
+
+    _, line = result.stdout.splitlines()
+    assert re.match(shown, line)
+    assert bool(result.returncode) == bool(code)
 
 
 def test_import_layers_are_kept() -> None:
@@ -117,10 +145,13 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_lock_file_carries_no_address_and_one_opencv() -> None:
+def test_lock_file_carries_hashes_no_address_and_one_opencv() -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 
     assert not [line for line in lines if "://" in line or line.startswith("--")]
+    follows = [line for before, line in pairwise(lines) if "==" in before[:60] and before[0] != "#"]
+    assert len(follows) > 250
+    assert all(line.startswith("    --hash=sha256:") for line in follows)
     pins = [line for line in lines if line.startswith("opencv")]
     assert [line for line in pins if "never" not in line] == [
         line for line in pins if line.startswith("opencv-python==")
