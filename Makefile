@@ -3,9 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BUILDER ?= docker
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-mutants lint format bench docs lock audit licences golden clean
+.PHONY: help setup demo test test-slow test-mutants lint format bench docs lock audit licences image golden clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -77,6 +78,9 @@ audit: $(STAMP)  ## Ask PyPI for known vulnerabilities of the locked packages (n
 
 licences: $(STAMP)  ## Check the licence of each locked package (no network)
 	@$(BIN)/python -m tests.packaging.licences
+
+image:  ## Build the container image covid-debug (docker, or BUILDER=podman)
+	@$(BUILDER) build -t covid-debug .
 
 clean:  ## Remove caches (keeps .venv, data and reports)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

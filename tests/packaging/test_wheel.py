@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -67,6 +68,19 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     install = [uv, "pip", "install", "--no-deps", "--offline", "--python", prefix, wheel]
     subprocess.run(install, check=True, capture_output=True)
     return Installation(prefix, tmp_path_factory.mktemp("elsewhere"))
+
+
+def test_container_image_is_made_of_the_same_files(wheel: Path, tmp_path: Path) -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for path in (ROOT / line[1:] for line in lines if line.startswith("!")):
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        copy(path, tmp_path / path.relative_to(ROOT))
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "made"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    (made,) = (tmp_path / "made").iterdir()
+    assert set(zipfile.ZipFile(made).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_holds_what_a_user_runs_and_nothing_else(wheel: Path) -> None:
