@@ -1,4 +1,4 @@
-"""`covid-debug train --devices 2`, interrupted and killed: one line, nothing left, the same bytes."""
+"""`covid-debug train --devices 2`, interrupted and killed: one line, the same bytes afterwards."""
 
 import os
 import signal
