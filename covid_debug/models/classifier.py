@@ -5,9 +5,12 @@ architectures, files or scores.
 """
 
 import itertools
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from numbers import Integral
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -77,8 +80,7 @@ class Classifier(nn.Module):
         """
         super().__init__()
         self.class_names = tuple(class_names)
-        self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.channels = channels
+        self.image_size, self.channels = _check_sizes(image_size, channels)
         self.view = view
         self.multi_label = multi_label
         least = 1 if multi_label else 2
@@ -87,11 +89,6 @@ class Classifier(nn.Module):
                 f"models.classifier: class_names are {self.class_names}; expected at least"
                 f" {'one name, all' if multi_label else 'two'} different"
                 f"{'' if multi_label else f' names; {_LABELS}'}"
-            )
-        if min(self.image_size) < 1 or channels < 1:
-            raise InputContractError(
-                f"models.classifier: image_size {self.image_size} and channels {channels}"
-                " must be positive"
             )
         self.mean = _per_channel("mean", mean, channels)
         self.std = _per_channel("std", std, channels)
@@ -246,7 +243,14 @@ def evaluating(classifier: Classifier) -> Iterator[None]:
 
 
 def _per_channel(name: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    numbers = (value,) * channels if isinstance(value, int | float) else tuple(value)
+    try:
+        numbers = tuple(map(float, (value,) if isinstance(value, int | float) else value))
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputContractError(
+            f"models.classifier: {name} is {value!r}; expected a finite number, or one per channel"
+        )
     if len(numbers) == 1:
         numbers = numbers * channels
     if len(numbers) != channels:
@@ -254,4 +258,14 @@ def _per_channel(name: str, value: float | Sequence[float], channels: int) -> tu
             f"models.classifier: {name} has {len(numbers)} numbers for {channels} channels;"
             " expected one, or one per channel"
         )
-    return tuple(float(number) for number in numbers)
+    return numbers
+
+
+def _check_sizes(image_size: tuple[int, int], channels: int) -> tuple[tuple[int, int], int]:
+    given: tuple[Any, ...] = (*image_size, channels) if isinstance(image_size, tuple | list) else ()
+    if len(given) != 3 or not all(isinstance(n, Integral) and int(n) >= 1 for n in given):
+        raise InputContractError(
+            f"models.classifier: image_size is {image_size!r} and channels {channels!r}; expected"
+            " (height, width) and a number of planes, whole numbers from 1"
+        )
+    return (int(given[0]), int(given[1])), int(given[2])

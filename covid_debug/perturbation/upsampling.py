@@ -4,6 +4,8 @@ Owns the bilinear map from a grid to an image and its least-squares inverse; det
 device, because no scatter is involved. Knows nothing of masks' meaning.
 """
 
+from numbers import Integral
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,15 +20,15 @@ def as_grid(size: GridSize) -> tuple[int, int]:
     """Return rows and columns; one number stands for both.
 
     Raises:
-        InputContractError: If there are not two numbers.
+        InputContractError: If there are not two whole numbers.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2:
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(isinstance(n, Integral) for n in sides):
         raise InputContractError(
-            f"perturbation.upsampling: a grid of {len(sides)} sides {sides}; expected one number,"
-            " or rows and columns"
+            f"perturbation.upsampling: the grid is {size!r}; expected one whole number, or rows"
+            " and columns"
         )
-    return sides
+    return int(sides[0]), int(sides[1])
 
 
 def upsampling_matrix(n_cells: int, n_pixels: int, like: Tensor) -> Float[Tensor, "P G"]:

@@ -9,13 +9,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
 
 from covid_debug.models.scoring import TargetScore
-from covid_debug.ranges import check_choices, check_range
+from covid_debug.ranges import check_choices, check_range, list_kinds
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation
 
 Sign = Literal["signed", "positive", "absolute"]
@@ -35,7 +35,8 @@ class AttributionParams:
     def __post_init__(self) -> None:
         """Check the choices, and that every number is above 0."""
         check_choices(self)
-        numbers = [name for name, value in vars(self).items() if type(value) in {int, float}]
+        hints = get_type_hints(type(self))
+        numbers = [name for name, hint in hints.items() if {int, float} & list_kinds(hint)]
         check_range(self, "(0, inf)", *numbers)
 
 

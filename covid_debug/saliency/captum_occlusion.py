@@ -50,9 +50,9 @@ class SurrogateParams(ContributionParams):
 
     def __post_init__(self) -> None:
         """Check the choices and the ranges."""
-        super().__post_init__()
         as_grid(self.segment_grid)
         check_range(self, "[1, inf)", "segment_grid")
+        super().__post_init__()
 
 
 @contextmanager
@@ -145,7 +145,10 @@ class LIME(_Surrogate):
 
     name: ClassVar[str] = "lime"
     source: ClassVar[Source] = Source(
-        "ribeiro2016", "weighted local linear model", "grid cells instead of superpixels"
+        "ribeiro2016",
+        "weighted local linear model",
+        "grid cells instead of superpixels; ridge regression on all of them (Captum's kernel)"
+        " instead of K-LASSO; hidden cells show the baseline",
     )
     params: SurrogateParams
 
@@ -157,7 +160,11 @@ class KernelSHAP(_Surrogate):
     """Shapley values of grid cells by the kernel-weighted regression."""
 
     name: ClassVar[str] = "kernel_shap"
-    source: ClassVar[Source] = Source("lundberg2017", "kernel SHAP, theorem 2", "grid cells")
+    source: ClassVar[Source] = Source(
+        "lundberg2017",
+        "kernel SHAP, theorem 2",
+        "grid cells; hidden ones show the baseline instead of films of a background set",
+    )
     params: SurrogateParams
 
     def _make(self, forward: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401

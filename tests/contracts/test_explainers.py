@@ -6,6 +6,7 @@ import pkgutil
 import random
 import threading
 from contextlib import suppress
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -485,10 +486,33 @@ def test_films_and_grids_that_are_not_square_are_explained(name) -> None:
     ("name", "key"), [("igos_pp", "grid_size"), ("rise", "mask_grid"), ("lime", "segment_grid")]
 )
 def test_a_grid_of_three_sides_or_of_none_is_refused(name, key) -> None:
-    with unchecked(), pytest.raises(InputContractError, match="grid of 3 sides"):
-        build_explainer(name, **{key: (3, 4, 5)})
+    for wrong in ((3, 4, 5), 7.5, "28"):
+        with unchecked(), pytest.raises(InputContractError, match="expected one whole number, or"):
+            build_explainer(name, **{key: wrong})
     with pytest.raises(InputContractError, match=rf"{key} is \(0, 4\)"):
         build_explainer(name, **{key: (0, 4)})
+
+
+@pytest.mark.parametrize("name", sorted(EXPLAINERS))
+def test_a_number_of_another_kind_is_one_line_with_its_name(name) -> None:
+    entry = EXPLAINERS[name]
+    hints = get_type_hints(entry.params)
+    counts = [key for key, hint in hints.items() if hint is int]
+    for key in counts:
+        for wrong in (2.5, "2", None, True):
+            with (
+                unchecked(),
+                pytest.raises(
+                    InputContractError, match=f"{key} is {wrong!r}; expected a whole number"
+                ),
+            ):
+                build_explainer(name, **{key: wrong})
+    for key in (key for key, hint in hints.items() if hint is float):
+        with (
+            unchecked(),
+            pytest.raises(InputContractError, match=f"{key} is 'x'; expected a number"),
+        ):
+            build_explainer(name, **{key: "x"})
 
 
 class Louder(nn.Module):

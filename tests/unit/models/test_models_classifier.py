@@ -188,13 +188,20 @@ def test_a_network_of_half_precision_that_fails_is_told_so():
         ({"class_names": ("a", "a")}, "class_names"),
         ({"image_size": (0, 4)}, "image_size"),
         ({"std": 0.0}, "std is"),
+        ({"std": "x"}, "std is 'x'; expected a finite number"),
+        ({"mean": float("nan")}, "mean is nan; expected a finite number"),
+        ({"mean": None}, "mean is None; expected a finite number"),
+        ({"image_size": 8}, "image_size is 8 and channels"),
+        ({"image_size": (8.5, 8)}, r"image_size is \(8.5, 8\) and channels"),
+        ({"image_size": (0, 8)}, r"image_size is \(0, 8\) and channels"),
+        ({"channels": 1.0}, "channels 1.0; expected"),
         ({"mean": (1.0, 2.0, 3.0)}, "mean has 3 numbers for 2 channels"),
         ({"class_names": ("a", "b", "c")}, r"returns \(2, 2\) for 2 images and 3 class names"),
         ({"module": nn.Conv2d(3, 2, 4)}, r"fails on an input of shape \(2, 2, 4, 4\)"),
     ],
 )
 def test_bad_argument_is_named(kwargs, message):
-    with pytest.raises(InputContractError, match=message):
+    with unchecked(), pytest.raises(InputContractError, match=message):
         build(**kwargs)
 
 
