@@ -58,7 +58,12 @@ class Gradient(CaptumExplainer[AttributionParams]):
     """The plain gradient of the score."""
 
     name: ClassVar[str] = "gradient"
-    source: ClassVar[Source] = Source("simonyan2014", "class score derivative")
+    source: ClassVar[Source] = Source(
+        "simonyan2014",
+        "class score derivative",
+        "of the score on the asked scale, by default the probability instead of the logit; the"
+        " planes of a network are one gray plane, so their gradients are summed",
+    )
     params: AttributionParams
 
     def _attribute(self, group: ImageGroup) -> Tensor:
@@ -176,7 +181,8 @@ class SmoothGrad(CaptumExplainer[SmoothGradParams]):
     source: ClassVar[Source] = Source(
         "smilkov2017",
         "mean gradient over Gaussian noise",
-        "noise from the image's own generator instead of Captum's global one",
+        "of the score on the asked scale, by default the probability; 25 copies; noise from the"
+        " image's own generator instead of Captum's global one",
     )
     stochastic: ClassVar[bool] = True
     params: SmoothGradParams

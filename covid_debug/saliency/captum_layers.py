@@ -124,7 +124,11 @@ class Deconvolution(_ReLURule):
     """Gradients that pass a ReLU only where the gradient is positive."""
 
     name: ClassVar[str] = "deconvolution"
-    source: ClassVar[Source] = Source("zeiler2014", "deconvnet ReLU rule")
+    source: ClassVar[Source] = Source(
+        "zeiler2014",
+        "deconvnet ReLU rule",
+        "starts at the logit instead of one activation of a feature map",
+    )
     method = captum.attr.Deconvolution
 
 

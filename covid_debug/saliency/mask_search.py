@@ -17,9 +17,10 @@ from covid_debug.saliency.path_gradient import integrate_path
 from covid_debug.saliency.ranking import Ranking, rank_cells
 
 SHARED_DEVIATIONS = (
-    "Films are gray in [0, 1], so noise and edge scale are the published ones divided by the"
-    " deviation of ImageNet intensities. Area and total variation are means, not sums; the area is"
-    " mean(1 - M), whose slope at M = 1 is the price itself. The result has the mean gradient of"
+    "Films are gray in [0, 1], so noise is the published one times the deviation of ImageNet"
+    " intensities, .225, and the edge scale the published one times its square. Area and total"
+    " variation are means, not sums; the area is mean(1 - M), whose slope at M = 1 is the price"
+    " itself. The result has the mean gradient of"
     " the search beside the mask."
 )
 """What every mask method of this package has in common and no paper has."""
