@@ -14,9 +14,10 @@ from covid_debug.reporting.pictures import Layer, draw_overlay, lay_map
 from covid_debug.saliency.naming import meaning_of, title_of
 
 WHICH_MAP = (
-    "No map makes the verdict; removing the text does. Where a learned word drove the class, more"
-    " of the path gradient's top lay in it than of iGOS++'s (rank accuracy .66 against .59 on 48"
-    " films of 112 px, 28 cells; their maxima as often); both also rest on harmless text. Where maps differ, look at the bars."
+    "No map makes the verdict; removing the text does. Where a learned word drove the class, the"
+    " top of the path gradient lay in it more than that of iGOS++ (rank accuracy .66 against .59 on"
+    " 48 films of 112 px, 28 cells; their maxima as often); both also rest on harmless text. Where"
+    " maps differ, look at the bars."
 )
 """Which map to trust for what, in the legend of the films; see ``benchmarks/localisation.md``."""
 NO_MAPS = (
