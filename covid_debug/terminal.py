@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from covid_debug.clock import Cost, now
 from covid_debug.progress import Progress as ProgressCallback
 from covid_debug.records import Severity
 
@@ -111,6 +112,8 @@ class RunConsole:
             n_stages: How many stages will come; 0 prints no numbers (a single command).
         """
         self.rich = Console(highlight=False, soft_wrap=True)
+        self.took: dict[str, Cost] = {}
+        """What each finished stage took, by its title."""
         self._n_stages = n_stages
         self._stage = 0
 
@@ -158,9 +161,10 @@ class RunConsole:
         self._stage += 1
         number = f"[{self._stage}/{self._n_stages}] " if self._n_stages else ""
         self.headline(f"{number}{title}")
-        start = time.monotonic()
+        start = now()
         yield
-        self.say(f"done in {format_duration(time.monotonic() - start)}")
+        self.took[title] = now() - start
+        self.say(f"done in {format_duration(self.took[title].clock_s)}")
 
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:

@@ -1,41 +1,62 @@
 """`covid-debug plan`: what a run can show, and what it will cost on this machine.
 
-Counts films without reading them and times one small piece of each expensive stage.
+Counts films without reading them, and multiplies what :mod:`covid_debug.preflight.timing` measures.
+The stages have the names that the run prints, so that both can be held side by side.
 """
 
-import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.nn.functional import cross_entropy
 
 from covid_debug.arms import ARMS, VERSIONS
+from covid_debug.audit.attributes import ATTRIBUTES
 from covid_debug.audit.shortcuts import ShortcutParams
+from covid_debug.audit.transfer import TransferParams
 from covid_debug.cleaning.policy import find_risks
-from covid_debug.cleaning.scar import ProbeParams, estimate_auc
+from covid_debug.clock import NOTHING, Cost
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.stage import PhantomData
-from covid_debug.evaluation.comparison import BASE_ARM, UNSEEN_SOURCE
+from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, UNSEEN_SOURCE
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.evaluation.questions import choose_question
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
-from covid_debug.models.catalog import build_backbone
-from covid_debug.models.classifier import Classifier
-from covid_debug.preflight.checks import RunFacts, check_run, estimate_disk_gb
-from covid_debug.saliency.naming import join_titles, title_of
+from covid_debug.preflight.checks import RunFacts, check_run
+from covid_debug.preflight.sample import ListedFilm, list_films
+from covid_debug.preflight.timing import Prices, measure_prices
+from covid_debug.saliency.naming import title_of
 from covid_debug.terminal import format_duration
-from covid_debug.text.base import RegionDetector
-from covid_debug.text.catalog import build_detector, choose_second, members_of
+from covid_debug.training.batches import BalancedBatches
+from covid_debug.training.checks import find_target_class
 
-_N_CLASSES = 3
-_FILM_PX = 640  # side of the made films that the detector is timed on
-_FILL_S = 0.06  # a film of that side, cleaned again and looked at
-_N_GEOMETRY = 19  # numbers that describe the fills of a film
-_TIMED_TREES = 10
-_LAID_PER_FILM = 48  # evaluations of one model on a film with markers of six other groups
-_EXCHANGED_PER_FILM = 33  # evaluations of one model on a film with every attribute exchanged
-_AUDITED_SHARE = 0.9  # of the test films, of all classes: with text in the view
+_N_NORM_FILMS = 512  # whose statistics end every epoch
+_START_PART_S = 1.0  # of a kind of work, where a run measures itself before it starts
+_START_FILMS = 8
+_LEAST_FILMS = 200  # of a run that does so: a smaller one is over before it is worth knowing
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """What a numbered stage of a run will cost.
+
+    Attributes:
+        shared: Work on single films, which workers share.
+        whole: The rest.
+    """
+
+    shared: Cost = NOTHING
+    whole: Cost = NOTHING
+
+    def clock_s(self, n_workers: int) -> float:
+        """Return the seconds by the clock; a worker has one core for itself."""
+        one = max(self.shared.clock_s, self.shared.processor_s)
+        return one / n_workers + self.whole.clock_s
+
+    @property
+    def processor_s(self) -> float:
+        """Seconds of the processor, whoever works."""
+        return self.shared.processor_s + self.whole.processor_s
 
 
 def describe_plan(config: RunConfig) -> Iterator[str]:
@@ -48,77 +69,264 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         Lines for the terminal; the first ones need no measurement.
     """
     facts = check_run(config)
-    n_films, n_test = facts.n_films, facts.n_test
-    n_models = len(config.arms) * len(config.seeds)
     n_folds = len(config.choose_folds(facts.folds))
-    n_trainings = n_models * (1 + n_folds)
-    yield f"{config.name}: about {n_films} films, {n_test} of them for testing"
+    n_trainings = len(config.arms) * len(config.seeds) * (1 + n_folds)
+    yield f"{config.name}: about {facts.n_films} films, {facts.n_test} of them for testing"
     folds = f", again without each of at most {n_folds} sources" if n_folds else ""
     yield (
         f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
     )
     yield from (f"warning: {risk}" for risk in find_risks(config.cleaning.policy))
     yield from describe_effect(config, facts)
-    yield "measuring this machine ..."
-    train_s, forward_s = _time_model(config)
-    text_s = _time_detector(build_detector(config.text.detector, **config.text.params))
-    map_s, map_evaluations, refused = _time_maps(config)
-    yield from (f"warning: no {title_of(method)} maps: {why}" for method, why in refused.items())
-    n_proved = min(config.proof.max_films, n_films)
-    n_train = n_films - n_test
-    n_audited = round(n_test * _AUDITED_SHARE)
-    n_maps = min(config.audit.max_explained, n_audited)
-    n_audits, n_mapped = len(config.audited), len(config.seeds[: config.audited_seeds])
-    n_tests = len(list_tests(config))
-    n_read = n_films + _count_read(config, n_test)
+    yield "measuring this machine on a few of the films ..."
+    films = list_films(config)
+    prices = measure_prices(config, films, facts.n_test)
+    yield from (
+        f"warning: no {title_of(method)} maps: {why}" for method, why in prices.refused.items()
+    )
+    yield from describe_costs(config, plan_stages(config, facts, films, prices))
+    yield (
+        f"measured on {prices.n_films} films of {prices.megapixels:.2f} megapixels on average,"
+        f" {prices.text_share:.0%} with text in the view;"
+        f" {prices.map_evaluations:,} model evaluations for the maps of a film"
+    )
+    views_gb, made_gb = _estimate_disk_gb(config, facts, prices)
+    yield f"disk: {views_gb:.2f} GB of decoded views, about {made_gb:.2f} GB of made films"
+    yield (
+        f"memory: about {prices.memory_gb:.1f} GB in this process, and {prices.worker_gb:.1f} GB in"
+        f" each of {config.compute.n_workers} workers while they clean or look for text"
+    )
+
+
+def plan_start(config: RunConfig) -> Mapping[str, StageCost]:
+    """Plan a run that is about to start, in some 20 seconds.
+
+    Args:
+        config: The run.
+
+    Returns:
+        What :func:`plan_stages` returns; nothing for a small run, for one that goes on, and
+        where the films or the network fail: the stage that meets them says why.
+    """
+    facts = check_run(config)
+    if facts.n_films < _LEAST_FILMS or (config.data_dir / config.data.key()).exists():
+        return {}
+    films = list_films(config)
+    try:
+        prices = measure_prices(
+            config, films, facts.n_test, part_s=_START_PART_S, n_sampled=_START_FILMS
+        )
+    except FILM_OR_MODEL_ERRORS:
+        return {}
+    return plan_stages(config, facts, films, prices)
+
+
+def plan_stages(
+    config: RunConfig, facts: RunFacts, films: Sequence[ListedFilm], prices: Prices
+) -> dict[str, StageCost]:
+    """Multiply prices by what a run will do.
+
+    Args:
+        config: The run.
+        facts: What it will work on.
+        films: What :func:`covid_debug.preflight.sample.list_films` returned.
+        prices: What the work costs.
+
+    Returns:
+        Title of each numbered stage, as the run prints it -> its cost, in their order.
+    """
+    n_films, n_test = facts.n_films, facts.n_test
+    n_train, n_val = (sum(film.split == split for film in films) for split in ("train", "val"))
+    n_audited = round(n_test * prices.text_share)
+    pool = prices.start if config.compute.n_workers > 1 else Cost()
     stages = {
-        "text detection": n_read * text_s / config.compute.n_workers,
-        **(
-            {f"proof of cleaning ({n_proved} of {n_films} films)": _time_proof(config, n_proved)}
-            if n_proved
-            else {}
-        ),
-        "training (all epochs, early stopping may save some)": n_trainings
-        * config.training.n_epochs
-        * n_train
-        * train_s,
-        f"text interventions ({n_audits} models)": n_audits
-        * n_audited
-        * (3 + config.audit.n_nulls)
-        * forward_s,
-        f"maps by {join_titles(config.audit.map_methods)} (of at most {n_maps} films,"
-        f" {n_maps * map_evaluations:,} evaluations)": n_maps * map_s,
-        f"markers laid on films of other sources ({n_mapped} models, six groups)": n_mapped
-        * n_audited
-        * _LAID_PER_FILM
-        * forward_s,
-        f"shortcut map ({n_mapped} models)": n_mapped
-        * min(n_test, ShortcutParams().max_films)
-        * _EXCHANGED_PER_FILM
-        * forward_s,
-        f"comparison ({n_models} models, {n_tests} versions of the test films)": n_models
-        * (n_tests * n_test + (n_films if n_folds else 0))
-        * forward_s,
+        "Ingest and check the films": StageCost(prices.ingest * n_films),
+        "Find burned-in text on every film": StageCost(prices.scan * n_films, pool),
     }
-    for name, seconds in stages.items():
-        yield f"  {name}: {format_duration(seconds)}"
-    yield f"  total: about {format_duration(sum(stages.values()))} on {config.compute.device}"
-    views_gb, films_gb = estimate_disk_gb(config, facts)
-    yield f"disk: {views_gb:.1f} GB of decoded views, about {films_gb:.1f} GB of made films"
-    yield f"  at {_FILM_PX} px a side; larger films need more, in proportion to their area"
-    yield f"memory: about {_estimate_memory_gb(config):.1f} GB"
+    for name in config.made_versions:
+        stages[VERSIONS[name].title] = StageCost(prices.versions[name] * n_films, pool)
+    n_proved = min(config.proof.max_films, n_films)
+    if n_proved:
+        per_film = prices.rescan * 2 + prices.versions[CLEANED_ARM]
+        forests = prices.forest * (1 + len(facts.class_names))
+        stages["Prove: is text left, did cleaning leave a scar?"] = StageCost(
+            per_film * n_proved, forests + pool * 2
+        )
+    stages["Make the versions of the test films"] = _plan_tests(config, prices, n_test)
+    epochs = _count_epochs(config, facts, films)
+    decoded: set[str] = set()
+    for arm in config.arms:
+        training = (prices.steps[arm] * epochs + prices.forward * _count_asked(n_train, n_val)) * (
+            config.training.n_epochs
+        )
+        for seed in config.seeds:
+            new = ARMS[arm].films not in decoded
+            decoded.add(ARMS[arm].films)
+            views = prices.view * ((n_train + n_val) * new)
+            stages[f"Train {arm}, seed {seed}"] = StageCost(views, training)
+    folds = config.choose_folds(facts.folds)
+    if config.leave_out_sources:
+        stages["Train every arm without each source"] = _plan_folds(config, films, folds, prices)
+    for arm, seed in config.audited:
+        with_maps = (arm, seed) == (BASE_ARM, config.seeds[0])
+        n_maps = min(config.audit.max_explained, n_audited) if with_maps else 0
+        views = prices.view * (n_test * (seed == config.seeds[0] and not ARMS[arm].training))
+        stages[f"Audit: does text drive the {arm} model, seed {seed}?"] = StageCost(
+            prices.intervene * n_audited + views, prices.maps * n_maps
+        )
+    n_mapped = len([arm for arm, _ in config.audited if arm == BASE_ARM])
+    groups = Counter((film.source, film.label) for film in films if film.split == "test")
+    n_laid = TransferParams().n_draws * len(groups) + 1
+    stages["Lay each source's markers on films of the others"] = StageCost(
+        (prices.laying - prices.forward * 2) * (n_audited * n_laid),
+        prices.forward * (2 * n_audited * n_laid * n_mapped),
+    )
+    stages["Map what the models rely on"] = StageCost(
+        prices.exchange * min(n_test, ShortcutParams().max_films),
+        prices.auc * (3 * len(ATTRIBUTES)),
+    )
+    n_answers = len(config.arms) * len(config.seeds) * len(list_tests(config))
+    n_unseen = len(config.arms) * len(config.seeds) * len(folds)
+    n_tests = len(list_tests(config))
+    stages["Compare the models"] = StageCost(
+        prices.view * (n_test * (n_tests - 1)),
+        prices.forward * (n_answers * n_test) + prices.score * (n_answers + n_unseen + 5),
+    )
+    return stages
+
+
+def _count_asked(n_train: int, n_val: int) -> int:
+    """Count predictions of an epoch besides its steps: batch norm and validation."""
+    return min(_N_NORM_FILMS, n_train) + n_val
+
+
+def _count_epochs(config: RunConfig, facts: RunFacts, films: Sequence[ListedFilm]) -> int:
+    """Count the films that an epoch shows, repeats of the target class included."""
+    labels = [facts.class_names.index(film.label) for film in films if film.split == "train"]
+    training = config.training
+    return BalancedBatches(
+        np.array(labels),
+        target_class=find_target_class(training, facts.class_names),
+        target_share=training.target_share,
+        batch_size=training.batch_size,
+        seed=0,
+    ).n_films
+
+
+def _plan_tests(config: RunConfig, prices: Prices, n_test: int) -> StageCost:
+    """Plan the versions that hold test films only, and what arms see of every version."""
+    work = Cost()
+    for name in config.tests:
+        if name not in config.made_versions:
+            work += prices.versions[name] * n_test
+    for arm in config.arms:
+        sees = ARMS[arm].sees
+        if sees:
+            text = prices.scan * VERSIONS[sees].needs_text
+            n_seen = len(list_tests(config)) - 1
+            work += (prices.versions[sees] + text) * (n_test * n_seen)
+    return StageCost(work)
+
+
+def _plan_folds(
+    config: RunConfig, films: Sequence[ListedFilm], folds: Sequence[str], prices: Prices
+) -> StageCost:
+    """Plan the trainings without each source, each of them on the other sources' films."""
+    views, whole = Cost(), Cost()
+    for source in folds:
+        kept = [film for film in films if film.source != source and film.split != "test"]
+        n_val = sum(film.split == "val" for film in kept)
+        n_train = len(kept) - n_val
+        views += prices.view * (len(films) * len({ARMS[arm].films for arm in config.arms}))
+        for arm in config.arms:
+            epoch = prices.steps[arm] * n_train + prices.forward * _count_asked(n_train, n_val)
+            whole += epoch * (config.training.n_epochs * len(config.seeds))
+    return StageCost(views, whole)
+
+
+def describe_costs(config: RunConfig, stages: Mapping[str, StageCost]) -> Iterator[str]:
+    """Say what the stages will cost; those of the same kind together.
+
+    Args:
+        config: The run.
+        stages: What :func:`plan_stages` returned.
+
+    Yields:
+        Lines for the terminal.
+    """
+    n = config.compute.n_workers
+    total = sum(cost.clock_s(n) for cost in stages.values())
+    for name, seconds in group_stages({k: cost.clock_s(n) for k, cost in stages.items()}).items():
+        if seconds >= 0.01 * total:
+            yield f"  {name}: {format_duration(seconds)}"
+    alone = format_duration(sum(cost.clock_s(1) for cost in stages.values()))
+    processor = format_duration(sum(cost.processor_s for cost in stages.values()))
+    yield (
+        f"  total: about {format_duration(total)} on {config.compute.device} with {n} workers,"
+        f" {alone} with one; {processor} of processor time"
+    )
+
+
+def describe_deviation(
+    config: RunConfig, stages: Mapping[str, StageCost], took: Mapping[str, Cost]
+) -> Iterator[str]:
+    """Hold what a run took against its plan.
+
+    Args:
+        config: The run.
+        stages: What :func:`plan_start` returned.
+        took: Title of each stage -> what it took.
+
+    Yields:
+        Lines for the terminal: those above 1 % of the run, and the total.
+    """
+    n = config.compute.n_workers
+    planned = group_stages({name: cost.clock_s(n) for name, cost in stages.items()})
+    needed = group_stages({name: cost.clock_s for name, cost in took.items()})
+    all_planned, all_needed = sum(planned.values()), sum(needed.values())
+    if not all_planned:
+        return
+    yield f"{'stage':<52} {'planned':>12} {'took':>12}"
+    for name, seconds in needed.items():
+        expected = planned.get(name, 0.0)
+        if max(seconds / all_needed, expected / all_planned) >= 0.01:
+            yield f"{name:<52} {format_duration(expected):>12} {format_duration(seconds):>12}"
+    total = f"{format_duration(all_planned):>12} {format_duration(all_needed):>12}"
+    yield f"{'total':<52} {total} ({all_needed / all_planned - 1:+.0%})"
+    planned_s = sum(cost.processor_s for cost in stages.values())
+    took_s = sum(cost.processor_s for cost in took.values())
+    both = f"{format_duration(planned_s):>12} {format_duration(took_s):>12}"
+    yield f"{'processor time':<52} {both} ({took_s / planned_s - 1:+.0%})"
+
+
+def group_stages(stages: Mapping[str, float]) -> dict[str, float]:
+    """Add up the trainings of all arms, and the audits of all models."""
+    grouped: dict[str, float] = {}
+    for title, seconds in stages.items():
+        name = title
+        if title.startswith("Train ") and ", seed " in title:
+            name = "Train the models"
+        elif title.startswith("Audit: "):
+            name = "Audit the models"
+        grouped[name] = grouped.get(name, 0.0) + seconds
+    return grouped
+
+
+def _estimate_disk_gb(config: RunConfig, facts: RunFacts, prices: Prices) -> tuple[float, float]:
+    """Return the gigabytes of decoded views and of made films, as those of the sample."""
+    only_tests = set(config.tests) - set(config.made_versions)
+    n_folds = len(config.choose_folds(facts.folds))
+    n_views = (1 + len(config.made_versions)) * (1 + n_folds) * facts.n_films
+    n_views += len(only_tests) * facts.n_test
+    made_mb = sum(prices.version_mb[name] for name in config.made_versions) * facts.n_films
+    made_mb += sum(prices.version_mb[name] for name in only_tests) * facts.n_test
+    return n_views * config.view.image_size**2 / 1e9, made_mb / 1e3
 
 
 def list_tests(config: RunConfig) -> tuple[str, ...]:
     """Return the versions of the test films that every model is tested on, sources left out."""
     twins = ("text_free", "text_swapped") if isinstance(config.data, PhantomData) else ()
     return (BASE_ARM, *config.tests, *twins, *config.external)
-
-
-def _count_read(config: RunConfig, n_test: int) -> int:
-    """Count test films on which text is looked for again, for arms that change what they see."""
-    n_arms = sum(VERSIONS[sees].needs_text for arm in config.arms if (sees := ARMS[arm].sees))
-    return n_test * (len(list_tests(config)) - 1) * (n_arms > 0)
 
 
 def describe_effect(config: RunConfig, facts: RunFacts) -> Iterator[str]:
@@ -154,90 +362,3 @@ def describe_effect(config: RunConfig, facts: RunFacts) -> Iterator[str]:
         yield (
             f"smallest effect: with {n_seeds} seeds and about {n_patients} test patients, {found}"
         )
-
-
-def _build_model(config: RunConfig) -> Classifier:
-    training = config.training
-    module = build_backbone(training.arch, _N_CLASSES, training.channels, **training.arch_params)
-    size = config.view.image_size
-    classifier = Classifier(
-        module,
-        class_names=("a", "b", "c"),
-        image_size=(size, size),
-        channels=training.channels,
-    )
-    return classifier.to(config.compute.device)
-
-
-def _images(config: RunConfig, n: int) -> torch.Tensor:
-    size = config.view.image_size
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand((n, 1, size, size), generator=generator).to(config.compute.device)
-
-
-def _time_model(config: RunConfig) -> tuple[float, float]:
-    """Return seconds per film of one training step and of one prediction."""
-    classifier, n = _build_model(config), config.training.batch_size
-    images = _images(config, n)
-    labels = torch.zeros(n, dtype=torch.long, device=images.device)
-
-    def step() -> None:
-        loss = cross_entropy(classifier.train()(images), labels)
-        torch.autograd.backward(loss)
-
-    def predict() -> None:
-        with torch.inference_mode():
-            classifier.eval()(images)
-
-    times = []
-    for work in (step, predict):
-        work()
-        start = time.perf_counter()
-        work()
-        times.append((time.perf_counter() - start) / n)
-    return times[0], times[1]
-
-
-def _time_proof(config: RunConfig, n_films: int) -> float:
-    """Return seconds: films scanned before and after, cleaned again, a forest a question."""
-    used = members_of(build_detector(config.text.detector, **config.text.params))
-    scan_s = _time_detector(build_detector(choose_second(used)))
-    rows = np.random.default_rng(0).random((n_films, _N_GEOMETRY))
-    params = ProbeParams(n_trees=_TIMED_TREES)
-    start = time.perf_counter()
-    estimate_auc(
-        list(rows), [bool(i % 2) for i in range(n_films)], list(map(str, range(n_films))), params
-    )
-    forest_s = (time.perf_counter() - start) * ProbeParams().n_trees / _TIMED_TREES
-    return n_films * (2 * scan_s + _FILL_S) / config.compute.n_workers + (1 + _N_CLASSES) * forest_s
-
-
-def _time_detector(detector: RegionDetector) -> float:
-    film = np.random.default_rng(0).integers(40, 200, (_FILM_PX, _FILM_PX), dtype=np.uint8)
-    detector.detect([film])
-    start = time.perf_counter()
-    detector.detect([film])
-    return time.perf_counter() - start
-
-
-def _time_maps(config: RunConfig) -> tuple[float, int, dict[str, str]]:
-    """Return seconds and evaluations of a film's maps, and why a method makes none."""
-    classifier = _build_model(config).eval()
-    images = _images(config, 2)
-    targets = torch.zeros(2, dtype=torch.long, device=images.device)
-    refused, n_evaluations = {}, 0
-    start = time.perf_counter()
-    for method, explainer in config.audit.build_explainers().items():
-        try:
-            explanation = explainer.explain(classifier, images, targets, seeds=[0, 1])
-        except FILM_OR_MODEL_ERRORS as error:
-            refused[method] = str(error)
-        else:
-            n_evaluations += explanation.n_evaluations
-    return (time.perf_counter() - start) / 2, n_evaluations // 2, refused
-
-
-def _estimate_memory_gb(config: RunConfig) -> float:
-    size = config.view.image_size
-    activations = config.training.batch_size * size**2 * 64 * 4 * 4  # a wide first stage, 4 copies
-    return 1.2 + activations / 1e9

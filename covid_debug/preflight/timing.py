@@ -1,0 +1,425 @@
+"""Times every kind of work of a run, on a few of its films and with what the run would use."""
+
+import os
+import resource
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covid_debug.arms import ARMS, VERSIONS, arm_training
+from covid_debug.audit.auditor import Auditor
+from covid_debug.audit.case import Case
+from covid_debug.audit.inputs import choose_kinds
+from covid_debug.audit.planning import AuditSubject, select_films
+from covid_debug.audit.shortcuts import ShortcutParams, ShortcutsRequest
+from covid_debug.audit.transfer import draw_layings
+from covid_debug.audit.transfer_stage import TransferRequest
+from covid_debug.audit.utility import measure_auc
+from covid_debug.cleaning.scar import ProbeParams, estimate_auc
+from covid_debug.clock import Cost, TickingListener, measure, now
+from covid_debug.config.schema import RunConfig
+from covid_debug.data.filmset import FilmSet
+from covid_debug.data.views import render_film
+from covid_debug.errors import CovidDebugError
+from covid_debug.evaluation.metrics import compute_scores
+from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
+from covid_debug.imaging.regions import write_regions
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.inference import predict_probabilities, to_canonical
+from covid_debug.pool import run_in_order
+from covid_debug.preflight.sample import ListedFilm, Sample, take_sample, write_sample
+from covid_debug.records import Film, FilmRegions
+from covid_debug.stages import Means
+from covid_debug.text.catalog import build_detector, choose_second, members_of
+from covid_debug.text.scan import scan_films
+from covid_debug.training.loop import train_classifier
+from covid_debug.training.params import EpochMetrics, TrainingParams
+
+Views = NDArray[np.uint8]
+_N_GEOMETRY = 19  # numbers that describe the fills of a film
+_N_FEATURES = 220  # numbers that describe a view
+_TIMED_TREES = 10
+_N_TRAINED = 96  # films of a timed epoch at most
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What each kind of work costs; of a film unless said otherwise.
+
+    Attributes:
+        n_films: Films that were measured.
+        text_share: Share of them with text inside the model's view.
+        megapixels: Their mean size.
+        ingest: Reading or making one.
+        scan: Looking for its text.
+        rescan: The same by the second detector.
+        versions: Name -> making that version of it.
+        version_mb: Name -> megabytes of the film made.
+        view: Decoding its view.
+        steps: Arm -> a film of a training epoch.
+        forward: A prediction.
+        intervene: All interventions on it.
+        maps: Its maps by all methods.
+        map_evaluations: Model evaluations of these.
+        refused: Method -> why it makes no map.
+        laying: Laying one marker and its shuffled twin on it.
+        exchange: Exchanging every attribute of it.
+        forest: A question of the proof, about all its films.
+        score: Bootstrap of one model's answers on one version of the test films.
+        auc: An attribute of the shortcut map, read from views of the films.
+        start: Starting a pool of workers.
+        memory_gb: Most memory that this process held.
+        worker_gb: About what a worker holds that looks for text.
+    """
+
+    n_films: int
+    text_share: float
+    megapixels: float
+    ingest: Cost
+    scan: Cost
+    rescan: Cost
+    versions: Mapping[str, Cost]
+    version_mb: Mapping[str, float]
+    view: Cost
+    steps: Mapping[str, Cost]
+    forward: Cost
+    intervene: Cost
+    maps: Cost
+    map_evaluations: int
+    refused: Mapping[str, str]
+    laying: Cost
+    exchange: Cost
+    forest: Cost
+    score: Cost
+    auc: Cost
+    start: Cost
+    memory_gb: float
+    worker_gb: float
+
+
+def measure_prices(
+    config: RunConfig,
+    films: Sequence[ListedFilm],
+    n_test: int,
+    *,
+    part_s: float = 3.0,
+    n_sampled: int = 24,
+) -> Prices:
+    """Measure what a run costs, on a few of its films, in a folder that is deleted again.
+
+    Args:
+        config: The run.
+        films: What :func:`covid_debug.preflight.sample.list_films` returned.
+        n_test: Test films of the run.
+        part_s: Seconds after which a kind of work is measured no longer.
+        n_sampled: Films at most.
+
+    Returns:
+        The prices.
+
+    Raises:
+        CovidDebugError: If the films cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="covid-debug-plan-") as folder:
+        sample = take_sample(config, films, Path(folder, "all"), n_sampled)
+        return _Measuring(config, sample, Path(folder), part_s).measure(n_test, len(films))
+
+
+class _Measuring:
+    """One measurement: films, their text, and a model that was trained for a moment."""
+
+    def __init__(self, config: RunConfig, sample: Sample, folder: Path, part_s: float) -> None:
+        self._config, self._folder, self._part_s = config, folder, part_s
+        self._read = sample.read
+        before_gb = _peak_gb()
+        self._scan, self._regions = self._find_text(sample.filmset)
+        self._detector_gb = _peak_gb() - before_gb
+        films = [film for film in sample.filmset.films if film.image_id in self._regions]
+        self._filmset = write_sample(folder / "films", films, sample.filmset.class_names)
+        self._films: tuple[Film, ...] = self._filmset.films
+        write_regions(folder / "regions.jsonl", self._regions.values())
+        self._means = Means(cache_dir=folder / "views", n_workers=1, device=config.compute.device)
+
+    def measure(self, n_test: int, n_films: int) -> Prices:
+        config = self._config
+        versions, sizes = self._make_versions()
+        view, views = self._decode()
+        model, steps, forward = self._train(views)
+        in_view, intervene, maps, n_evaluations, refused = self._audit(model, views)
+        laying, exchange = self._ask_stages()
+        n_proved = min(config.proof.max_films, n_films)
+        start = _time_pool(config.compute.n_workers)
+        return Prices(
+            n_films=len(self._films),
+            text_share=in_view / len(self._films),
+            megapixels=float(np.mean([film.width * film.height for film in self._films])) / 1e6,
+            ingest=self._read,
+            scan=self._scan,
+            rescan=self._scan_again() if n_proved else Cost(),
+            versions=versions,
+            version_mb=sizes,
+            view=view,
+            steps=steps,
+            forward=forward,
+            intervene=intervene,
+            maps=maps,
+            map_evaluations=n_evaluations,
+            refused=refused,
+            laying=laying,
+            exchange=exchange,
+            forest=_time_forest(n_proved) if n_proved else Cost(),
+            score=_time_score(n_test, self._filmset.class_names),
+            auc=_time_auc(min(n_test, ShortcutParams().max_films)),
+            start=start,
+            memory_gb=_peak_gb(),
+            worker_gb=self._detector_gb + _peak_gb(resource.RUSAGE_CHILDREN),
+        )
+
+    def _find_text(self, filmset: FilmSet) -> tuple[Cost, dict[str, FilmRegions]]:
+        """Look for text until the time is over; the first film warms up and does not count."""
+        text = self._config.text
+        pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
+        found: dict[str, FilmRegions] = {}
+        start, spent = now(), Cost()
+        for record in scan_films(pairs, text.detector, text.params, contents=text.build_reader()):
+            if record.error is None:
+                found[record.image] = record
+            if len(found) <= 1:
+                start = now()
+                continue
+            spent = now() - start
+            if spent.clock_s > 3 * self._part_s and len(found) > 3:
+                break
+        return spent * (1 / max(len(found) - 1, 1)), found
+
+    def _scan_again(self) -> Cost:
+        used = members_of(build_detector(self._config.text.detector, **self._config.text.params))
+        pairs = [(film.image_id, self._filmset.file_of(film)) for film in self._films]
+        found = scan_films(pairs, choose_second(used))
+        next(found)
+        start, n = now(), 0
+        for _ in found:
+            n += 1
+            if (now() - start).clock_s > self._part_s:
+                break
+        return (now() - start) * (1 / n)
+
+    def _make_versions(self) -> tuple[dict[str, Cost], dict[str, float]]:
+        """Make every version of the films that the run makes."""
+        config = self._config
+        names = {*config.made_versions, *config.tests}
+        names |= {sees for arm in config.arms if (sees := ARMS[arm].sees)}
+        costs, sizes = {}, {}
+        for name in sorted(names):
+            ticks = TickingListener()
+            request = VERSIONS[name].request(
+                self._filmset.root, self._folder / "regions.jsonl", config.cleaning, config.run_seed
+            )
+            means = replace(self._means, listener=ticks)
+            request.make(self._folder / name, means)
+            costs[name] = ticks.per_item
+            made = [path.stat().st_size for path in (self._folder / name).rglob("*.png")]
+            sizes[name] = sum(made) / len(self._films) / 1e6
+        return costs, sizes
+
+    def _decode(self) -> tuple[Cost, Views]:
+        spec = self._config.view
+        files = [self._filmset.file_of(film) for film in self._films]
+        render_film(files[0], spec)
+        start = now()
+        views = np.stack([render_film(file, spec) for file in files])
+        return (now() - start) * (1 / len(files)), views
+
+    def _train(self, views: Views) -> tuple[LoadedModel, dict[str, Cost], Cost]:
+        """Train every recipe for a moment.
+
+        Returns:
+            The original arm's model, a film's cost in an epoch by arm, and that of a prediction.
+        """
+        config = self._config
+        names = self._filmset.class_names
+        n = min(2 * config.training.batch_size, _N_TRAINED)
+        many = np.resize(views, (n, *views.shape[1:]))
+        labels = np.arange(n) % len(names)
+        recipes = {arm: arm_training(config.training, arm) for arm in config.arms}
+        per_film: dict[str, Cost] = {}
+        seen: dict[str, Cost] = {}
+        model: LoadedModel | None = None
+        forward = Cost()
+        for arm, recipe in recipes.items():
+            key = repr(recipe.mitigation)
+            if key not in seen:
+                folder = self._folder / f"model-{arm}"
+                epoch = self._time_epoch(recipe, many, labels, folder)
+                if model is None:
+                    model = load_checkpoint(folder, device=config.compute.device)
+                    predict = partial(predict_probabilities, model.classifier, many)
+                    forward = measure(predict, self._part_s / 2) * (1 / n)
+                # An epoch ends with the batch norm's films, as many again, and validation.
+                seen[key] = (epoch - forward * (n + len(names))) * (1 / n)
+            per_film[arm] = seen[key]
+        assert model is not None  # noqa: S101 - a run has at least the original arm
+        return model, per_film, forward
+
+    def _time_epoch(
+        self, recipe: TrainingParams, views: Views, labels: NDArray[np.int64], folder: Path
+    ) -> Cost:
+        """Return the cost of the second epoch; the first one warms up."""
+        ends: list[Cost] = []
+
+        def note(_: EpochMetrics) -> None:
+            ends.append(now())
+
+        names = self._filmset.class_names
+        timed = replace(recipe, n_epochs=2, patience=2, target_share=None)
+        grouped = recipe.mitigation.needs_sources or recipe.mitigation.sampling == "source"
+        sources = [str(i // len(names) % 2) for i in range(len(views))]
+        train_classifier(
+            views,
+            labels,
+            views[: len(names)],
+            labels[: len(names)],
+            names,
+            timed,
+            seed=0,
+            view=self._config.view,
+            out=folder,
+            on_epoch=note,
+            device=self._config.compute.device,
+            train_sources=sources if grouped else None,
+            val_sources=sources[: len(names)] if grouped else None,
+            train_text_free=views if recipe.mitigation.needs_text_free else None,
+        )
+        return ends[1] - ends[0]
+
+    def _audit(
+        self, model: LoadedModel, views: Views
+    ) -> tuple[int, Cost, Cost, int, dict[str, str]]:
+        """Intervene on films and explain one.
+
+        Returns:
+            Films with text in the view; cost of the interventions on one and of its maps; model
+            evaluations of these; why a method makes no map.
+        """
+        config = self._config
+        classifier = model.classifier
+        regions = choose_kinds(self._regions, config.audit.kinds)
+        names = range(classifier.n_classes)
+        picked = select_films(
+            self._films,
+            np.zeros(len(self._films), np.int64),
+            names,
+            regions,
+            config.view,
+            dilation_px=config.audit.dilation_px,
+        ).candidates
+        rows = list(picked) or [0]
+        probabilities = predict_probabilities(classifier, views)
+        cases = [
+            Case(self._films[i], views[i], probabilities[i], i, 0, config.audit.baselines[0])
+            for i in rows
+        ]
+        subject = AuditSubject(
+            model, self._filmset, self._films, regions, config.audit, config.run_seed
+        )
+        auditor = Auditor(subject, 1)
+        done = auditor.intervene_on([cases[0], *cases])
+        next(done)
+        start, n = now(), 0
+        for _ in done:
+            n += 1
+            if (now() - start).clock_s > 2 * self._part_s:
+                break
+        intervene = (now() - start) * (1 / n)
+        if not config.audit.max_explained:
+            return len(picked), intervene, Cost(), 0, {}
+        return len(picked), intervene, *_time_maps(config, classifier, views[rows[:2]])
+
+    def _ask_stages(self) -> tuple[Cost, Cost]:
+        """Lay markers, and exchange attributes, between the films; by one model."""
+        config, checkpoint = self._config, self._folder / f"model-{self._config.arms[0]}"
+        regions = self._folder / "regions.jsonl"
+        where = (self._filmset.root, regions)
+        laid = draw_layings(self._films, 4, config.run_seed)
+        laying = exchange = Cost()
+        with suppress(CovidDebugError):  # a sample without text in the view has no markers
+            start = now()
+            TransferRequest((checkpoint,), *where, run_seed=config.run_seed).make(
+                self._folder / "transfer", self._means
+            )
+            laying = (now() - start) * (1 / (len(laid) + len(self._films)))
+        with suppress(CovidDebugError):
+            start = now()
+            ShortcutsRequest((checkpoint,), *where, run_seed=config.run_seed).make(
+                self._folder / "shortcuts", self._means
+            )
+            exchange = (now() - start) * (1 / len(self._films))
+        return laying, exchange
+
+
+def _time_maps(
+    config: RunConfig, classifier: Classifier, views: Views
+) -> tuple[Cost, int, dict[str, str]]:
+    """Return cost and evaluations of a film's maps, and why a method makes none."""
+    images = to_canonical(views, classifier.device)
+    targets = torch.zeros(len(views), dtype=torch.long, device=images.device)
+    refused, n_evaluations = {}, 0
+    start = now()
+    for method, explainer in config.audit.build_explainers().items():
+        try:
+            explanation = explainer.explain(
+                classifier, images, targets, seeds=list(range(len(views)))
+            )
+        except FILM_OR_MODEL_ERRORS as error:
+            refused[method] = str(error)
+        else:
+            n_evaluations += explanation.n_evaluations
+    return (now() - start) * (1 / len(views)), n_evaluations // len(views), refused
+
+
+def _time_forest(n_films: int) -> Cost:
+    """Return the cost of one question of the proof, about all its films."""
+    rows = np.random.default_rng(0).random((n_films, _N_GEOMETRY))
+    params = ProbeParams(n_trees=_TIMED_TREES)
+    names = list(map(str, range(n_films)))
+    start = now()
+    estimate_auc(list(rows), [bool(i % 2) for i in range(n_films)], names, params)
+    return (now() - start) * (ProbeParams().n_trees / _TIMED_TREES)
+
+
+def _time_score(n_test: int, class_names: Sequence[str]) -> Cost:
+    generator = np.random.default_rng(0)
+    answers = generator.dirichlet(np.ones(len(class_names)), n_test)
+    labels = np.arange(n_test) % len(class_names)
+    patients = list(map(str, range(n_test)))
+    start = now()
+    compute_scores(labels, answers, class_names, patients, ["a"] * n_test, seed=0)
+    return now() - start
+
+
+def _time_auc(n_films: int) -> Cost:
+    rows = np.random.default_rng(0).random((n_films, _N_FEATURES))
+    labels = np.arange(n_films) % 3
+    names = list(map(str, range(n_films)))
+    measure_auc(rows[:30], labels[:30], names[:30], seed=0)  # imports
+    start = now()
+    measure_auc(rows, labels, names, seed=0)
+    return now() - start
+
+
+def _peak_gb(who: int = resource.RUSAGE_SELF) -> float:
+    return resource.getrusage(who).ru_maxrss * 1024 / 1e9
+
+
+def _time_pool(n_workers: int) -> Cost:
+    start = now()
+    list(run_in_order(os.path.basename, ["a"] * n_workers, n_workers, where="plan"))
+    return now() - start
