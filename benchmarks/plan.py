@@ -34,6 +34,9 @@ def main() -> None:
         with prefect_server():
             debug_covidx(config, console)
     sys.stdout.write(f"load {os.getloadavg()[0]:.1f} at the end of the run\n")
+    for title, cost in console.took.items():
+        both = f"{planned[title].processor_s:7.1f} {cost.processor_s:7.1f}"
+        sys.stdout.write(f"{both}  processor seconds planned, took: {title}\n")
     for line in describe_deviation(config, planned, console.took):
         sys.stdout.write(f"{line}\n")
 

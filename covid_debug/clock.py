@@ -71,6 +71,7 @@ class TickingListener:
 
     def __init__(self) -> None:
         """Start with no loop."""
+        self._start = now()
         self._loops: list[list[tuple[int, Cost]]] = []
 
     @property
@@ -82,6 +83,15 @@ class TickingListener:
             if last > first:
                 total += (end - start) * (1 / (last - first))
         return total
+
+    def measure_rest(self) -> Cost:
+        """Return what the stage that has just ended cost besides its items."""
+        rest = now() - self._start
+        for ticks in self._loops:
+            (first, start), (last, end) = ticks[0], ticks[-1]
+            if last > first:
+                rest -= (end - start) * (last / (last - first))
+        return rest
 
     def say(self, text: str) -> None:
         """Drop the line."""

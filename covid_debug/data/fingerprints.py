@@ -4,7 +4,7 @@ Owns the perceptual hash that finds near duplicates. What follows from a duplica
 :mod:`covid_debug.data.ingest` and :mod:`covid_debug.data.integrity`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,10 @@ from covid_debug.progress import Progress
 _NEAR_DUPLICATE_BITS = 24
 _HASH_SIDE = 16
 _HASH_SPEC = ViewSpec(image_size=64)
-_ROWS_PER_CHUNK = 1024
+_N_PARTS = 13  # of a hash: the least number of which one is always alike up to one bit
+_N_CANDIDATES = 1 << 20  # pairs compared at once
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,9 @@ def _compute_perceptual_hash(view: npt.NDArray[np.uint8]) -> bytes:
 def find_near_duplicates(hashes: Sequence[bytes]) -> list[NearDuplicate]:
     """Find all pairs of films whose perceptual hashes differ in at most 24 bits.
 
+    Two such hashes agree up to one bit in at least one of 13 parts, as 13 parts with two or more
+    would make 26; only films that share a part up to one bit are compared. No pair is missed.
+
     Args:
         hashes: Perceptual hashes, one a film.
 
@@ -132,13 +138,54 @@ def find_near_duplicates(hashes: Sequence[bytes]) -> list[NearDuplicate]:
     if not hashes:
         return []
     packed = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1)
-    signs = np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
-    n_bits = signs.shape[1]
-    pairs = []
-    for start in range(0, len(hashes), _ROWS_PER_CHUNK):
-        distances = (n_bits - signs[start : start + _ROWS_PER_CHUNK] @ signs[start:].T) / 2
-        for row, column in zip(*np.nonzero(distances <= _NEAR_DUPLICATE_BITS), strict=True):
-            if column > row:
-                distance = int(distances[row, column])
-                pairs.append(NearDuplicate(start + int(row), start + int(column), distance))
-    return pairs
+    words = packed.view(np.uint64)
+    bits = np.unpackbits(packed, axis=1)
+    found: dict[tuple[int, int], int] = {}
+    for part in range(_N_PARTS):
+        for left, right in _iter_candidates(bits[:, part::_N_PARTS]):
+            differing = words[left] ^ words[right]
+            distances = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
+            for row in np.flatnonzero(distances <= _NEAR_DUPLICATE_BITS):
+                pair = sorted((int(left[row]), int(right[row])))
+                found[pair[0], pair[1]] = int(distances[row])
+    return [NearDuplicate(first, second, found[first, second]) for first, second in sorted(found)]
+
+
+def _iter_candidates(bits: npt.NDArray[np.uint8]) -> Iterator[tuple[Rows, Rows]]:
+    """Yield the pairs of films whose bits differ in one place at most, each pair once.
+
+    Args:
+        bits: ``(N, B)`` of 0 and 1, B at most 20.
+
+    Yields:
+        Rows of the pairs' films, a bounded number at a time.
+    """
+    n_bits = bits.shape[1]
+    values = bits.astype(np.int64) @ (1 << np.arange(n_bits, dtype=np.int64))
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    ends = np.cumsum(np.bincount(values, minlength=1 << n_bits))
+    places = np.arange(len(values))
+    for flipped in (0, *(1 << place for place in range(n_bits))):
+        others = values ^ flipped
+        starts = np.where(others > 0, ends[others - 1], 0)
+        starts = np.where(others == values, places + 1, starts)
+        # Of two films that differ the one with the smaller value asks.
+        counts = np.where(others >= values, ends[others] - starts, 0)
+        for part in _split_evenly(counts):
+            n = counts[part]
+            asking = np.repeat(places[part], n)
+            within = np.arange(len(asking)) - np.repeat(np.cumsum(n) - n, n)
+            if len(asking):
+                yield order[asking], order[np.repeat(starts[part], n) + within]
+
+
+def _split_evenly(counts: Rows) -> Iterator[slice]:
+    """Yield slices of rows that have about as many candidates as fit into memory."""
+    total = np.cumsum(counts)
+    start = 0
+    while start < len(counts):
+        done = int(total[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(total, done + _N_CANDIDATES)), start + 1)
+        yield slice(start, stop)
+        start = stop

@@ -31,6 +31,7 @@ from covid_debug.training.batches import BalancedBatches
 from covid_debug.training.checks import find_target_class
 
 _N_NORM_FILMS = 512  # whose statistics end every epoch
+_REPORT = Cost(5.0, 5.0)  # figures, tables and MLflow, as benchmarks/plan.md found
 _START_PART_S = 1.0  # of a kind of work, where a run measures itself before it starts
 _START_FILMS = 8
 _LEAST_FILMS = 200  # of a run that does so: a smaller one is over before it is worth knowing
@@ -140,11 +141,13 @@ def plan_stages(
     n_audited = round(n_test * prices.text_share)
     pool = prices.start if config.compute.n_workers > 1 else Cost()
     stages = {
-        "Ingest and check the films": StageCost(prices.ingest * n_films),
+        "Ingest and check the films": StageCost(prices.ingest * n_films, prices.listed),
         "Find burned-in text on every film": StageCost(prices.scan * n_films, pool),
     }
     for name in config.made_versions:
-        stages[VERSIONS[name].title] = StageCost(prices.versions[name] * n_films, pool)
+        stages[VERSIONS[name].title] = StageCost(
+            prices.versions[name] * n_films, prices.version_rest + pool
+        )
     n_proved = min(config.proof.max_films, n_films)
     if n_proved:
         per_film = prices.rescan * 2 + prices.versions[CLEANED_ARM]
@@ -163,7 +166,7 @@ def plan_stages(
             new = ARMS[arm].films not in decoded
             decoded.add(ARMS[arm].films)
             views = prices.view * ((n_train + n_val) * new)
-            stages[f"Train {arm}, seed {seed}"] = StageCost(views, training)
+            stages[f"Train {arm}, seed {seed}"] = StageCost(views, training + prices.trained)
     folds = config.choose_folds(facts.folds)
     if config.leave_out_sources:
         stages["Train every arm without each source"] = _plan_folds(config, films, folds, prices)
@@ -192,6 +195,7 @@ def plan_stages(
         prices.view * (n_test * (n_tests - 1)),
         prices.forward * (n_answers * n_test) + prices.score * (n_answers + n_unseen + 5),
     )
+    stages["Report"] = StageCost(prices.view * (2 * n_audited), _REPORT)
     return stages
 
 
@@ -225,7 +229,8 @@ def _plan_tests(config: RunConfig, prices: Prices, n_test: int) -> StageCost:
             text = prices.scan * VERSIONS[sees].needs_text
             n_seen = len(list_tests(config)) - 1
             work += (prices.versions[sees] + text) * (n_test * n_seen)
-    return StageCost(work)
+    n_made = len(set(config.tests) - set(config.made_versions))
+    return StageCost(work, prices.version_rest * n_made)
 
 
 def _plan_folds(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from covid_debug.artifacts import write_artifact
-from covid_debug.clock import Cost, TickingListener, now
+from covid_debug.clock import NOTHING, Cost, TickingListener, now
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.covidx import parse_split_file
 from covid_debug.data.filmset import FilmSet, load_filmset, write_films
@@ -48,10 +48,12 @@ class Sample:
     Attributes:
         filmset: The films, all for testing.
         read: Cost of a film's ingest.
+        listed: Cost of the ingest besides the films.
     """
 
     filmset: FilmSet
     read: Cost
+    listed: Cost = NOTHING
 
 
 def list_films(config: RunConfig) -> list[ListedFilm]:
@@ -186,9 +188,10 @@ def _make_phantoms(data: PhantomData, folder: Path, n: int) -> Sample:
     # Half the films for each pool: their text is laid differently.
     few = replace(data, n_train=max(n - n // 2, 15), n_test=max(n // 2, 3))
     few.make(folder.with_name("phantoms"), Means(ticks, n_workers=1))
+    rest = ticks.measure_rest()
     made = load_filmset(folder.with_name("phantoms"))
     films = [replace(film, split="test", path=str(made.path_of(film))) for film in made.films[-n:]]
-    return Sample(write_sample(folder, films, made.class_names), ticks.per_item)
+    return Sample(write_sample(folder, films, made.class_names), ticks.per_item, rest)
 
 
 def _draw(films: Sequence[ListedFilm], n: int, seed: int) -> list[ListedFilm]:

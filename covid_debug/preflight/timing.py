@@ -1,6 +1,5 @@
 """Times every kind of work of a run, on a few of its films and with what the run would use."""
 
-import os
 import resource
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,20 +20,17 @@ from covid_debug.audit.planning import AuditSubject, select_films
 from covid_debug.audit.shortcuts import ShortcutParams, ShortcutsRequest
 from covid_debug.audit.transfer import draw_layings
 from covid_debug.audit.transfer_stage import TransferRequest
-from covid_debug.audit.utility import measure_auc
-from covid_debug.cleaning.scar import ProbeParams, estimate_auc
-from covid_debug.clock import Cost, TickingListener, measure, now
+from covid_debug.clock import NOTHING, Cost, TickingListener, measure, now
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import render_film
 from covid_debug.errors import CovidDebugError
-from covid_debug.evaluation.metrics import compute_scores
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
 from covid_debug.imaging.regions import write_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
-from covid_debug.pool import run_in_order
+from covid_debug.preflight.joint_work import peak_gb, time_auc, time_forest, time_pool, time_score
 from covid_debug.preflight.sample import ListedFilm, Sample, take_sample, write_sample
 from covid_debug.records import Film, FilmRegions
 from covid_debug.stages import Means
@@ -44,9 +40,6 @@ from covid_debug.training.loop import train_classifier
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
 Views = NDArray[np.uint8]
-_N_GEOMETRY = 19  # numbers that describe the fills of a film
-_N_FEATURES = 220  # numbers that describe a view
-_TIMED_TREES = 10
 _N_TRAINED = 96  # films of a timed epoch at most
 
 
@@ -62,6 +55,9 @@ class Prices:
         scan: Looking for its text.
         rescan: The same by the second detector.
         versions: Name -> making that version of it.
+        version_rest: Making a version besides its films.
+        listed: Ingest besides the films.
+        trained: A training besides its epochs.
         version_mb: Name -> megabytes of the film made.
         view: Decoding its view.
         steps: Arm -> a film of a training epoch.
@@ -87,6 +83,9 @@ class Prices:
     scan: Cost
     rescan: Cost
     versions: Mapping[str, Cost]
+    version_rest: Cost
+    listed: Cost
+    trained: Cost
     version_mb: Mapping[str, float]
     view: Cost
     steps: Mapping[str, Cost]
@@ -138,10 +137,10 @@ class _Measuring:
 
     def __init__(self, config: RunConfig, sample: Sample, folder: Path, part_s: float) -> None:
         self._config, self._folder, self._part_s = config, folder, part_s
-        self._read = sample.read
-        before_gb = _peak_gb()
+        self._read, self._listed = sample.read, sample.listed
+        before_gb = peak_gb()
         self._scan, self._regions = self._find_text(sample.filmset)
-        self._detector_gb = _peak_gb() - before_gb
+        self._detector_gb = peak_gb() - before_gb
         films = [film for film in sample.filmset.films if film.image_id in self._regions]
         self._filmset = write_sample(folder / "films", films, sample.filmset.class_names)
         self._films: tuple[Film, ...] = self._filmset.films
@@ -150,21 +149,24 @@ class _Measuring:
 
     def measure(self, n_test: int, n_films: int) -> Prices:
         config = self._config
-        versions, sizes = self._make_versions()
+        versions, rest, sizes = self._make_versions()
         view, views = self._decode()
-        model, steps, forward = self._train(views)
+        model, steps, trained, forward = self._train(views)
         in_view, intervene, maps, n_evaluations, refused = self._audit(model, views)
         laying, exchange = self._ask_stages()
         n_proved = min(config.proof.max_films, n_films)
-        start = _time_pool(config.compute.n_workers)
+        start = time_pool(config.compute.n_workers)
         return Prices(
             n_films=len(self._films),
             text_share=in_view / len(self._films),
             megapixels=float(np.mean([film.width * film.height for film in self._films])) / 1e6,
             ingest=self._read,
             scan=self._scan,
-            rescan=self._scan_again() if n_proved else Cost(),
+            rescan=self._scan_again() if n_proved else NOTHING,
             versions=versions,
+            version_rest=rest,
+            listed=self._listed,
+            trained=trained,
             version_mb=sizes,
             view=view,
             steps=steps,
@@ -175,12 +177,12 @@ class _Measuring:
             refused=refused,
             laying=laying,
             exchange=exchange,
-            forest=_time_forest(n_proved) if n_proved else Cost(),
-            score=_time_score(n_test, self._filmset.class_names),
-            auc=_time_auc(min(n_test, ShortcutParams().max_films)),
+            forest=time_forest(n_proved) if n_proved else NOTHING,
+            score=time_score(n_test, self._filmset.class_names),
+            auc=time_auc(min(n_test, ShortcutParams().max_films)),
             start=start,
-            memory_gb=_peak_gb(),
-            worker_gb=self._detector_gb + _peak_gb(resource.RUSAGE_CHILDREN),
+            memory_gb=peak_gb(),
+            worker_gb=self._detector_gb + peak_gb(resource.RUSAGE_CHILDREN),
         )
 
     def _find_text(self, filmset: FilmSet) -> tuple[Cost, dict[str, FilmRegions]]:
@@ -212,12 +214,12 @@ class _Measuring:
                 break
         return (now() - start) * (1 / n)
 
-    def _make_versions(self) -> tuple[dict[str, Cost], dict[str, float]]:
+    def _make_versions(self) -> tuple[dict[str, Cost], Cost, dict[str, float]]:
         """Make every version of the films that the run makes."""
         config = self._config
         names = {*config.made_versions, *config.tests}
         names |= {sees for arm in config.arms if (sees := ARMS[arm].sees)}
-        costs, sizes = {}, {}
+        costs, sizes, rest = {}, {}, NOTHING
         for name in sorted(names):
             ticks = TickingListener()
             request = VERSIONS[name].request(
@@ -225,10 +227,10 @@ class _Measuring:
             )
             means = replace(self._means, listener=ticks)
             request.make(self._folder / name, means)
-            costs[name] = ticks.per_item
+            costs[name], rest = ticks.per_item, ticks.measure_rest()
             made = [path.stat().st_size for path in (self._folder / name).rglob("*.png")]
             sizes[name] = sum(made) / len(self._films) / 1e6
-        return costs, sizes
+        return costs, rest, sizes
 
     def _decode(self) -> tuple[Cost, Views]:
         spec = self._config.view
@@ -238,11 +240,12 @@ class _Measuring:
         views = np.stack([render_film(file, spec) for file in files])
         return (now() - start) * (1 / len(files)), views
 
-    def _train(self, views: Views) -> tuple[LoadedModel, dict[str, Cost], Cost]:
+    def _train(self, views: Views) -> tuple[LoadedModel, dict[str, Cost], Cost, Cost]:
         """Train every recipe for a moment.
 
         Returns:
-            The original arm's model, a film's cost in an epoch by arm, and that of a prediction.
+            The original arm's model, a film's cost in an epoch by arm, that of a training besides
+            its epochs, and that of a prediction.
         """
         config = self._config
         names = self._filmset.class_names
@@ -253,13 +256,14 @@ class _Measuring:
         per_film: dict[str, Cost] = {}
         seen: dict[str, Cost] = {}
         model: LoadedModel | None = None
-        forward = Cost()
+        forward = trained = NOTHING
         for arm, recipe in recipes.items():
             key = repr(recipe.mitigation)
             if key not in seen:
                 folder = self._folder / f"model-{arm}"
-                epoch = self._time_epoch(recipe, many, labels, folder)
+                epoch, rest = self._time_epoch(recipe, many, labels, folder)
                 if model is None:
+                    trained = rest
                     model = load_checkpoint(folder, device=config.compute.device)
                     predict = partial(predict_probabilities, model.classifier, many)
                     forward = measure(predict, self._part_s / 2) * (1 / n)
@@ -267,12 +271,13 @@ class _Measuring:
                 seen[key] = (epoch - forward * (n + len(names))) * (1 / n)
             per_film[arm] = seen[key]
         assert model is not None  # noqa: S101 - a run has at least the original arm
-        return model, per_film, forward
+        return model, per_film, trained, forward
 
     def _time_epoch(
         self, recipe: TrainingParams, views: Views, labels: NDArray[np.int64], folder: Path
-    ) -> Cost:
-        """Return the cost of the second epoch; the first one warms up."""
+    ) -> tuple[Cost, Cost]:
+        """Return the cost of the second epoch, as the first one warms up, and that of the rest."""
+        start = now()
         ends: list[Cost] = []
 
         def note(_: EpochMetrics) -> None:
@@ -298,7 +303,8 @@ class _Measuring:
             val_sources=sources[: len(names)] if grouped else None,
             train_text_free=views if recipe.mitigation.needs_text_free else None,
         )
-        return ends[1] - ends[0]
+        epoch = ends[1] - ends[0]
+        return epoch, now() - start - epoch * 2
 
     def _audit(
         self, model: LoadedModel, views: Views
@@ -340,7 +346,7 @@ class _Measuring:
                 break
         intervene = (now() - start) * (1 / n)
         if not config.audit.max_explained:
-            return len(picked), intervene, Cost(), 0, {}
+            return len(picked), intervene, NOTHING, 0, {}
         return len(picked), intervene, *_time_maps(config, classifier, views[rows[:2]])
 
     def _ask_stages(self) -> tuple[Cost, Cost]:
@@ -349,19 +355,23 @@ class _Measuring:
         regions = self._folder / "regions.jsonl"
         where = (self._filmset.root, regions)
         laid = draw_layings(self._films, 4, config.run_seed)
-        laying = exchange = Cost()
+        laying = exchange = NOTHING
         with suppress(CovidDebugError):  # a sample without text in the view has no markers
             start = now()
             TransferRequest((checkpoint,), *where, run_seed=config.run_seed).make(
                 self._folder / "transfer", self._means
             )
             laying = (now() - start) * (1 / (len(laid) + len(self._films)))
+        # The map also asks what the source says, as learnt on training films.
+        films = [replace(f, split="train") for f in self._films[:2]]
+        films += self._films[2:]
+        mixed = write_sample(self._folder / "mixed", films, self._filmset.class_names)
         with suppress(CovidDebugError):
             start = now()
-            ShortcutsRequest((checkpoint,), *where, run_seed=config.run_seed).make(
+            ShortcutsRequest((checkpoint,), mixed.root, regions, run_seed=config.run_seed).make(
                 self._folder / "shortcuts", self._means
             )
-            exchange = (now() - start) * (1 / len(self._films))
+            exchange = (now() - start) * (1 / (len(self._films) - 2))
         return laying, exchange
 
 
@@ -383,43 +393,3 @@ def _time_maps(
         else:
             n_evaluations += explanation.n_evaluations
     return (now() - start) * (1 / len(views)), n_evaluations // len(views), refused
-
-
-def _time_forest(n_films: int) -> Cost:
-    """Return the cost of one question of the proof, about all its films."""
-    rows = np.random.default_rng(0).random((n_films, _N_GEOMETRY))
-    params = ProbeParams(n_trees=_TIMED_TREES)
-    names = list(map(str, range(n_films)))
-    start = now()
-    estimate_auc(list(rows), [bool(i % 2) for i in range(n_films)], names, params)
-    return (now() - start) * (ProbeParams().n_trees / _TIMED_TREES)
-
-
-def _time_score(n_test: int, class_names: Sequence[str]) -> Cost:
-    generator = np.random.default_rng(0)
-    answers = generator.dirichlet(np.ones(len(class_names)), n_test)
-    labels = np.arange(n_test) % len(class_names)
-    patients = list(map(str, range(n_test)))
-    start = now()
-    compute_scores(labels, answers, class_names, patients, ["a"] * n_test, seed=0)
-    return now() - start
-
-
-def _time_auc(n_films: int) -> Cost:
-    rows = np.random.default_rng(0).random((n_films, _N_FEATURES))
-    labels = np.arange(n_films) % 3
-    names = list(map(str, range(n_films)))
-    measure_auc(rows[:30], labels[:30], names[:30], seed=0)  # imports
-    start = now()
-    measure_auc(rows, labels, names, seed=0)
-    return now() - start
-
-
-def _peak_gb(who: int = resource.RUSAGE_SELF) -> float:
-    return resource.getrusage(who).ru_maxrss * 1024 / 1e9
-
-
-def _time_pool(n_workers: int) -> Cost:
-    start = now()
-    list(run_in_order(os.path.basename, ["a"] * n_workers, n_workers, where="plan"))
-    return now() - start
