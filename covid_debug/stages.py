@@ -8,6 +8,7 @@ film goes on from its last film, the others start over.
 """
 
 import glob
+import hashlib
 import shutil
 import uuid
 from abc import ABC, abstractmethod
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from covid_debug.artifacts import (
     MANIFEST_NAME,
@@ -28,6 +29,9 @@ from covid_debug.artifacts import (
 from covid_debug.errors import ArtifactError
 from covid_debug.progress import SILENT, Listener
 from covid_debug.shards import LOST, NAME, Record, Records, Shard, ShardFinished
+
+FILES: Final = "files"
+"""Entry of a record: name of a file beside it -> its SHA-256."""
 
 Elsewhere = Callable[[Sequence[str], Records], Mapping[str, str]]
 """Works on films in other processes or on other machines: gets the names of all films of a stage
@@ -268,6 +272,38 @@ def _find_stale(out: Path, key: str) -> Iterator[Path]:
         own = folder.name.removeprefix(f".{out.name}.{kind}-").removesuffix(".films")
         if "-" not in own and folder.name != f".{out.name}.{key}.films":
             yield folder
+
+
+def keep_file(folder: Path, name: str, content: bytes) -> str:
+    """Write a file of a record whole or not at all, whoever else writes it at the same time.
+
+    Returns:
+        Its SHA-256, for the entry :data:`FILES` of the record.
+
+    Raises:
+        ArtifactError: If it cannot be written, for example on a full disk.
+    """
+    path = folder / name
+    partial = folder / f".{name}.{uuid.uuid4().hex[:8]}"
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror}); what is finished is kept; make room or"
+            " choose a writable folder and start again to go on"
+        ) from error
+    return hashlib.sha256(content).hexdigest()
+
+
+def has_its_files(record: Record, folder: Path) -> bool:
+    """Tell whether the files of a record are those that :func:`keep_file` wrote."""
+    files: Mapping[str, str] = record.get(FILES, {})
+    return all(
+        (folder / name).is_file() and hash_file(folder / name) == digest
+        for name, digest in files.items()
+    )
 
 
 def _discard(target: Path, kind: str) -> None:

@@ -6,23 +6,21 @@ of the same model, films, text and parameters goes on from them and ends with th
 
 import hashlib
 import io
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from covid_debug.artifacts import artifact_key, canonical_json
 from covid_debug.audit.artifact import SaliencyEvidence
 from covid_debug.audit.case import Case, Explained, Predicted
 from covid_debug.audit.planning import AuditSubject
 from covid_debug.audit.verdicts import Evidence
-from covid_debug.models.classifier import Classifier
+from covid_debug.models.checkpoint import hash_weights
 from covid_debug.records_json import parse_plain, to_plain
 from covid_debug.shards import NAME, Record, Records
-from covid_debug.stages import Means, work_on_films
+from covid_debug.stages import FILES, Means, has_its_files, keep_file, work_on_films
 
 _VERSION = 4  # of what is computed for a film
 _ERROR = "error"  # tried again by the next start
@@ -92,7 +90,7 @@ class Parts:
                 self._means,
                 title=title,
                 refuse=lambda name, reason: {NAME: name, _LOST: reason},
-                is_intact=lambda record, _: _ERROR not in record,
+                is_intact=_is_intact,
                 is_last=is_last,
             )
         )
@@ -146,13 +144,16 @@ def keep_maps(name: str, method: str, explained: Mapping[str, Explained], folder
         The record, without the maps.
     """
     missing = {film: found for film, found in explained.items() if isinstance(found, str)}
-    evidence = {}
+    evidence, files = {}, {}
     for film, found in explained.items():
         if not isinstance(found, str):
             evidence[film] = found[0]
-            _write_array(find_map(folder, film, method), found[1])
+            stream = io.BytesIO()
+            np.save(stream, found[1])
+            file = find_map(folder, film, method).name
+            files[file] = keep_file(folder, file, stream.getvalue())
     failed = {_ERROR: next(iter(missing.values()))} if missing else {}
-    return {NAME: name, _VALUE: to_plain(_Maps(evidence, missing)), **failed}
+    return {NAME: name, _VALUE: to_plain(_Maps(evidence, missing)), FILES: files, **failed}
 
 
 def restore_maps(record: Record, films: Sequence[str]) -> dict[str, SaliencyEvidence | str]:
@@ -168,17 +169,12 @@ def find_map(folder: Path, film: str, method: str) -> Path:
     return folder / f"{method}-{film}.npy"
 
 
+def _is_intact(record: Record, folder: Path) -> bool:
+    return _ERROR not in record and has_its_files(record, folder)
+
+
 def _read_failure(record: Record) -> str:
     return str(record.get(_ERROR) or f"no worker survived it: {record[_LOST]}")
-
-
-def _write_array(path: Path, array: NDArray[np.float16]) -> None:
-    # Shards with other borders may write the same file, and a kill may come at any time.
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    stream = io.BytesIO()
-    np.save(stream, array)
-    partial.write_bytes(stream.getvalue())
-    partial.replace(path)
 
 
 def _identify(subject: AuditSubject) -> list[object]:
@@ -187,12 +183,4 @@ def _identify(subject: AuditSubject) -> list[object]:
     texts = [subject.regions.get(film.image_id) for film in subject.films]
     digest = hashlib.sha256(canonical_json([to_plain(each) for each in texts]).encode())
     films = [(film.image_id, film.sha256) for film in subject.films]
-    return [how, _hash_weights(classifier), digest.hexdigest(), films]
-
-
-def _hash_weights(classifier: Classifier) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(classifier.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    return digest.hexdigest()
+    return [how, hash_weights(classifier), digest.hexdigest(), films]

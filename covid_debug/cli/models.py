@@ -82,6 +82,7 @@ def explain(
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     factory: FactoryOption = None,
+    shard: ShardOption = None,
 ) -> None:
     """Write saliency maps, overlays and their deletion and insertion scores."""
     from covid_debug.explaining import ExplainRequest
@@ -101,7 +102,9 @@ def explain(
         seed=seed,
         factory=factory,
     )
-    explained = request.make(out, Means(console, out.parent / "views", device=device))
+    means = Means(console, device=device, shard=parse_shard(shard))
+    with end_shard(console, shard):
+        explained = request.make(out, means)
     console.say(f"{len(explained.films)} films explained with {method}: {out}")
 
 

@@ -4,6 +4,7 @@ A checkpoint is an artifact folder: ``checkpoint.json`` says how to build the cl
 views, ``model.safetensors`` holds the weights. Files never name code to import.
 """
 
+import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -191,6 +192,15 @@ def read_training_seed(folder: Path) -> int | None:
     """Return the seed that a checkpoint was trained with; None for imported weights."""
     seed = read_manifest(folder, kind=KIND)["facts"].get("seed")
     return None if seed is None else int(seed)
+
+
+def hash_weights(classifier: Classifier) -> str:
+    """Return the SHA-256 of a classifier's weights and buffers, wherever it came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(classifier.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_classifier(folder: str | Path, *, device: str | torch.device = "cpu") -> Classifier:
