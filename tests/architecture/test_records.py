@@ -35,7 +35,7 @@ ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "saliency/base": ({"Explanation.params"}, _NAMED),
     "saliency/catalog": ({"Entry.preset"}, _NAMED),
     "shards": ({"Records.add"}, "lines of any kind"),
-    "stages": ({"work_on_films"}, "lines of any kind"),
+    "stages": ({"has_its_files", "work_on_films"}, "lines of any kind"),
     "text/scan": ({"scan_films", "scan_to_file", "scan_to_records"}, _NAMED),
     "text/stage": ({"TextParams.params", "describe_detection"}, _NAMED),
     "tracking/mlflow_tracker": ({"MlflowTracker.run", "MlflowTracker.child"}, _MLFLOW),
