@@ -115,7 +115,7 @@ class ExplainRequest(Request):
 
     stage: ClassVar[str] = "explanations"
     makes: ClassVar[str] = "explanations"
-    code_version: ClassVar[int] = 2
+    code_version: ClassVar[int] = 3
 
     def make(self, out: Path, means: Means) -> Explanations:
         """Write ``explanations.csv``, ``maps/*.npy`` and ``overlays/*.png``.

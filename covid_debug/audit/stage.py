@@ -68,7 +68,7 @@ class AuditRequest(Request):
 
     stage: ClassVar[str] = AUDIT_KIND
     makes: ClassVar[str] = AUDIT_KIND
-    code_version: ClassVar[int] = 10
+    code_version: ClassVar[int] = 11
 
     def parameters(self) -> object:
         """Return how to audit and the seed; where they are used, the detector and the factory."""
