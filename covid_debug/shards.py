@@ -163,11 +163,24 @@ class Records(Mapping[str, Record]):
             shutil.rmtree(folder, ignore_errors=True)
 
     def __getitem__(self, name: str) -> Record:
-        """Read a record from disk."""
+        """Read a record from disk.
+
+        Returns:
+            The record.
+
+        Raises:
+            ArtifactError: If another process has deleted them.
+        """
         path, place = self._places[name]
-        with path.open("rb") as stream:
-            stream.seek(place)
-            record: Record = json.loads(stream.readline())
+        try:
+            with path.open("rb") as stream:
+                stream.seek(place)
+                record: Record = json.loads(stream.readline())
+        except OSError as error:
+            raise ArtifactError(
+                f"{path}: cannot be read ({error.strerror}); another process may have finished this"
+                " and deleted it; look for the result, or start again"
+            ) from error
         return record
 
     def __contains__(self, name: object) -> bool:

@@ -1,5 +1,6 @@
 """Every stage that goes film by film: shards of any number, in any order, merge to the same."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from covid_debug.data import facts
 from covid_debug.data.facts import examine
 from covid_debug.data.filmset import load_filmset, load_unusable
 from covid_debug.data.stage import CovidxData
+from covid_debug.errors import ArtifactError
 from covid_debug.imaging.regions import write_regions
 from covid_debug.records import FilmRegions, TextRegion
 from covid_debug.shards import Shard
@@ -231,6 +233,26 @@ def test_two_processes_on_the_same_shard_at_once_do_no_harm(stage, place, whole,
 
     assert content(out) == content(whole(stage))
     assert [path.name for path in tmp_path.iterdir()] == [stage]
+
+
+def _merge(request: Request, out: Path) -> None:
+    with contextlib.suppress(ArtifactError):
+        request.make(out, QUIET)
+
+
+@pytest.mark.parametrize("stage", ["cleaned", "regions"])
+def test_two_merges_at_once_leave_one_right_result(stage, place, whole, tmp_path):
+    request, out = STAGES[stage](place), tmp_path / stage
+    do_shards(request, out, [Shard(1, 2)])
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_merge, args=(request, out)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+
+    assert [process.exitcode for process in both] == [0, 0]
+    assert content(out) == content(whole(stage))
 
 
 def test_a_process_killed_in_a_shard_loses_at_most_its_film(place, whole, tmp_path, monkeypatch):
