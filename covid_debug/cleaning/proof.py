@@ -12,7 +12,7 @@ from covid_debug.artifacts import check_absent, read_manifest, write_artifact
 from covid_debug.cleaning.provenance import write_decisions
 from covid_debug.cleaning.residual import ResidualScan, Scan, scan_residual
 from covid_debug.cleaning.scar import ProbeParams, ScarProbe, draw_films, probe_scars
-from covid_debug.cleaning.verify import Verification, check_films, sum_up_checks
+from covid_debug.cleaning.verify import Verification, make_again, sum_up_checks
 from covid_debug.data.filmset import FilmSet
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.ranges import check_range
@@ -166,7 +166,7 @@ def prove_cleaning(
     residual = scan_residual(
         part, scan, detector, original=original, members=members, made_with=made_with
     )
-    checks = None if is_sample else check_films(cleaned.root, original, out, means)
+    checks = None if is_sample else make_again(cleaned.root, original, out, means)
     verification = None if checks is None else sum_up_checks(cleaned.root, original, checks)
     with means.listener.progress("probed films") as progress:
         scars = probe_scars(part, original, params, n_workers=means.n_workers, progress=progress)

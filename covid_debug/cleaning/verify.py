@@ -94,11 +94,11 @@ def verify_cleaned(
     """
     with TemporaryDirectory() as folder:
         out = Path(folder, "checks")
-        records = check_films(cleaned_dir, original, out, means or Means(n_workers=1))
+        records = make_again(cleaned_dir, original, out, means or Means(n_workers=1))
         return sum_up_checks(cleaned_dir, original, records)
 
 
-def check_films(cleaned_dir: Path, original: FilmSet, out: Path, means: Means) -> Records:
+def make_again(cleaned_dir: Path, original: FilmSet, out: Path, means: Means) -> Records:
     """Make every film again, and keep what is found of each.
 
     Args:

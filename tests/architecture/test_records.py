@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _NAMED = "parameters by name, as a configuration file or a command line gives them"
 _MANIFEST = "what a manifest says about parameters and facts differs with the kind of artifact"
 _INSIDE = "lines of one file, written and read inside the package"
+_FILM = "what a stage keeps of a film differs with the stage"
 _MLFLOW = "any nested parameters become MLflow's flat ones"
 ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "artifacts": ({"ArtifactDraft.facts", "read_manifest"}, _MANIFEST),
@@ -21,22 +22,24 @@ ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
             "restore_maps",
             "restore_prediction",
         },
-        "lines of records, written and read here",
+        _FILM,
     ),
     "cleaning/build": ({"clean_filmset"}, _MANIFEST),
     "cleaning/card": ({"write_card", "write_contact_sheet"}, _MANIFEST),
+    "cleaning/film_files": ({"is_intact", "publish", "refuse"}, _FILM),
     "cleaning/provenance": ({"compute_facts", "write_provenance"}, _INSIDE),
     "cleaning/workers": ({"clean_to_file"}, _INSIDE),
     "config/loader": ({"build_config"}, _NAMED),
     "config/schema": ({"RunConfig.without_places"}, _NAMED),
-    "imaging/regions": ({"to_line"}, _INSIDE),
+    "data/facts": ({"examine"}, _FILM),
+    "imaging/regions": ({"from_line", "to_line"}, _INSIDE),
     "journal": ({"Journal.add"}, "lines of any kind"),
     "models/checkpoint": ({"LoadedModel.manifest", "save_checkpoint", "import_weights"}, _MANIFEST),
     "saliency/base": ({"Explanation.params"}, _NAMED),
     "saliency/catalog": ({"Entry.preset"}, _NAMED),
-    "shards": ({"Records.add"}, "lines of any kind"),
-    "stages": ({"has_its_files", "work_on_films"}, "lines of any kind"),
-    "text/scan": ({"scan_films", "scan_to_file", "scan_to_records"}, _NAMED),
+    "shards": ({"Records.add"}, _FILM),
+    "stages": ({"has_its_files", "lose_film", "work_on_films"}, _FILM),
+    "text/scan": ({"scan_and_keep", "scan_films", "scan_to_file", "scan_to_records"}, _NAMED),
     "text/stage": ({"TextParams.params", "describe_detection"}, _NAMED),
     "tracking/mlflow_tracker": ({"MlflowTracker.run", "MlflowTracker.child"}, _MLFLOW),
     "tracking/names": ({"flatten_params"}, _MLFLOW),
