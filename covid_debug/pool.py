@@ -23,7 +23,7 @@ from covid_debug.errors import ArtifactError, InputContractError
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
 
-_AHEAD = 4
+_AHEAD = 8  # so that one film that takes ten times as long keeps no other worker waiting
 _WATCH_PERIOD_S = 1.0
 _DIED = "a worker process died twice on it, probably for lack of memory"
 

@@ -72,7 +72,7 @@ def test_run_in_order_takes_items_only_as_room_becomes_free():
     n_taken = len(taken)
     results.close()
 
-    assert n_taken == 8
+    assert n_taken == 16
 
 
 def test_run_in_order_without_workers_names_the_caller():
