@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
@@ -60,17 +61,45 @@ def hash_listing(place: Path) -> str:
     Raises:
         ArtifactError: If the place does not exist.
     """
-    if not place.exists():
+    if not is_there(place):
         raise ArtifactError(f"{place}: no such file or folder (from {Path.cwd()})")
-    paths = sorted(place.rglob("*")) if place.is_dir() else [place]
+    paths = list_files(place) if place.is_dir() else [place]
     digest = hashlib.sha256()
     for path in paths:
-        facts = path.stat()
-        if path.is_file():
+        try:
+            facts = path.stat()
+        except OSError:  # a link to nothing, or to itself: no file
+            continue
+        if stat.S_ISREG(facts.st_mode):
             name = path.relative_to(place) if path != place else path.name
             line = f"{name}\x1f{facts.st_size}\x1f{facts.st_mtime_ns}\n"
             digest.update(os.fsencode(line))  # a name may be no UTF-8
     return digest.hexdigest()[:16]
+
+
+def is_there(place: Path) -> bool:
+    """Tell whether something stands at a place; False also where no file can have that name."""
+    return os.path.exists(place)  # noqa: PTH110  pathlib raises for a name that is too long
+
+
+def list_files(folder: Path) -> list[Path]:
+    """List what lies in a folder at any depth and is no folder, sorted.
+
+    Returns:
+        The files; links to folders are not gone into, a folder that cannot be read counts as empty.
+    """
+    found, waiting = [], [folder]
+    while waiting:  # no recursion: folders may be nested deeper than calls
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        found.append(Path(entry.path))
+        except OSError:
+            continue
+    return sorted(path for path in found if not path.is_dir())
 
 
 def canonical_json(value: object) -> str:

@@ -95,7 +95,7 @@ class Journal(Mapping[str, Record]):
     def _read_name(self, line: bytes) -> str | None:
         try:
             return str(json.loads(line)[self._name_key]) if line.endswith(b"\n") else None
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             return None
 
     def _unwritable(self, error: OSError) -> ArtifactError:

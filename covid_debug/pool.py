@@ -19,6 +19,7 @@ from typing import TypeVar
 import cv2
 
 from covid_debug.errors import ArtifactError, InputContractError
+from covid_debug.shown import hush_readers
 
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
@@ -153,6 +154,7 @@ def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     cv2.setNumThreads(1)
+    hush_readers()
     if prepare is not None:
         prepare()
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MAX_DIGITS = 18
+
 
 class _NullIsNan:
     def __get_pydantic_core_schema__(self, source: object, handler: Any) -> object:  # noqa: ANN401
@@ -118,6 +120,42 @@ def parse_plain(value: object, kind: type[T]) -> T:
     """
     record: T = _adapter(cast("Any", kind)).validate_json(json.dumps(value), strict=True)
     return record
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401
+    """Parse JSON that a person or another tool may have written.
+
+    Args:
+        text: One value.
+
+    Returns:
+        The value; all numbers in it are finite and fit into 64 bits, all its texts are Unicode.
+
+    Raises:
+        ValueError: If it is another thing, or nested too deeply.
+    """
+    try:
+        value = json.loads(
+            text, parse_constant=_to_number, parse_float=_to_number, parse_int=_to_integer
+        )
+        if "\\u" in text:  # half of a pair can be written so, and be encoded by nobody
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    return value
+
+
+def _to_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+def _to_integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a whole number has {len(text)} digits")
+    return int(text)
 
 
 def _read_text(path: Path, broken: str, remedy: str, error: type[CovidDebugError]) -> str:

@@ -19,6 +19,7 @@ from rich.text import Text
 from covid_debug.clock import Cost, now
 from covid_debug.progress import Progress as ProgressCallback
 from covid_debug.records import Severity
+from covid_debug.shown import to_printable
 
 _LOG_PERIOD_S = 15.0
 ALIVE_PERIOD_S = 5.0
@@ -147,6 +148,7 @@ class RunConsole:
     def _print(self, text: str, *, indent: int = 0, lead: str = "", style: str = "") -> None:
         """Print text; a style is that of its lead where there is one."""
         width = self.rich.width if self.rich.is_terminal else None
+        text = "\n".join(map(to_printable, text.split("\n")))  # names of files may hold escapes
         line = Text(wrap(f"{lead} {text}" if lead else text, indent=indent, width=width))
         line.stylize(style, indent if lead else 0, indent + len(lead) if lead else None)
         self.rich.print(line)

@@ -15,6 +15,7 @@ from covid_debug.reporting.answers import (
     write_three_answers,
 )
 from covid_debug.reporting.summary import RunSummary
+from covid_debug.shown import to_markdown
 from covid_debug.terminal import RunConsole
 from covid_debug.tracking.recorder import RunRecorder
 
@@ -60,14 +61,14 @@ def show_in_prefect(name: str, run_dir: Path, summary: RunSummary, mlflow_url: s
         markdown="\n".join(
             [
                 f"# {name}",
-                *(f"- **{line}**" for line in write_three_answers(summary)),
+                *(f"- **{to_markdown(line)}**" for line in write_three_answers(summary)),
                 "",
                 # Browsers open no file from a page of a server: a path to copy.
                 f"Report: `{(run_dir / 'report.html').resolve()}`",
                 "",
                 f"MLflow, while it is served: [{name}]({mlflow_url})",
                 "",
-                *(f"- {line}" for line in summary.headlines),
+                *(f"- {to_markdown(line)}" for line in summary.headlines),
             ]
         ),
         description="Headline numbers of the run; not for clinical use",

@@ -21,6 +21,7 @@ from covid_debug.data.filmset import load_filmset
 from covid_debug.data.folder import NewFilmsRequest, find_new_films
 from covid_debug.errors import ArtifactError
 from covid_debug.records import Film
+from covid_debug.shown import to_cell
 from covid_debug.stages import Means, find_or_make
 from covid_debug.text.stage import RegionsRequest, TextParams
 
@@ -223,7 +224,7 @@ def _list_flags(folder: Path) -> tuple[NewFlag, ...]:
             round(film.interventions.text_removed, 3),
             film.verdict,
             round(film.q_value, 4),
-            " ".join(film.contents),
+            to_cell(" ".join(film.contents)),
         )
         for film in sorted(flagged, key=lambda film: film.rank)
     )

@@ -22,12 +22,12 @@ from covid_debug.cleaning.archive_film import (
 )
 from covid_debug.data.listing import collect_films
 from covid_debug.errors import ArtifactError, InputContractError
-from covid_debug.imaging.reading import to_printable
 from covid_debug.journal import Journal
 from covid_debug.places import hold_store
 from covid_debug.pool import run_in_order
 from covid_debug.progress import SILENT, Listener
 from covid_debug.records_json import parse_plain, to_plain
+from covid_debug.shown import to_printable
 from covid_debug.text.finder import Finder
 from covid_debug.text.scan import limit_threads
 
@@ -181,7 +181,7 @@ def list_jobs(
         for job in _iter_jobs(place, out, listener, is_alone=len(folders) == 1):
             is_jpeg = becomes_png and job.target.suffix.lower() in {".jpg", ".jpeg"}
             key = job.target.with_suffix(".png") if is_jpeg else job.target
-            if key.relative_to(out).as_posix() in OWN_NAMES:
+            if key.relative_to(out).parts[0] in OWN_NAMES:
                 raise InputContractError(
                     f"{to_printable(job.source)} would be written over {key.name} of the output;"
                     " rename the film"

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.boxes import intersection_over_union, to_polygon
+from covid_debug.imaging.damage import tell_reason
 from covid_debug.records import Box, FilmRegions, TextRegion
+from covid_debug.records_json import parse_json
 
 FILM_ANSWERS: Final = ("accept", "reject", "unsure")
 """What a reviewer may say of a film's verdict."""
@@ -97,11 +99,11 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
         if not line.strip():
             continue
         try:
-            decisions.append(_parse(json.loads(line)))
+            decisions.append(_parse(parse_json(line)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataIntegrityError(
-                f"{path}:{number}: is not a decision ({error}); expected image_id, decision "
-                f"({', '.join(_DECISIONS)}), reviewer and region_index or box"
+                f"{path}:{number}: is not a decision ({tell_reason(error)}); expected image_id,"
+                f" decision ({', '.join(_DECISIONS)}), reviewer and region_index or box"
             ) from error
     return tuple(decisions)
 

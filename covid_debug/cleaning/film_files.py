@@ -43,7 +43,7 @@ def write_film(path: Path, pixels: Pixels) -> str:
     Raises:
         ArtifactError: If the file cannot be written, for example on a full disk.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    partial = path.with_name(f".{uuid.uuid4().hex}.part")  # never too long a name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(partial, pixels, quick=True)

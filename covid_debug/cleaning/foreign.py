@@ -20,11 +20,11 @@ from covid_debug.errors import InputContractError
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.imaging.reading import (
     FILM_OR_MODEL_ERRORS,
-    to_printable,
 )
 from covid_debug.pool import run_in_order
 from covid_debug.progress import SILENT, Listener
 from covid_debug.records_json import read_lines, write_lines, write_record
+from covid_debug.shown import to_printable
 from covid_debug.text.finder import Finder
 from covid_debug.text.scan import limit_threads
 

@@ -3,8 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from covid_debug.records import Film
+
+_MAX_NAME: Final = 255  # bytes that file systems take
 
 
 def choose_file_names(films: Sequence[Film]) -> dict[str, str]:
@@ -12,7 +15,7 @@ def choose_file_names(films: Sequence[Film]) -> dict[str, str]:
 
     The published name is kept with the suffix ``.png``. Where two films would get the same name
     (``a.jpg`` and ``a.png``), a film that is published under exactly that name keeps it and the
-    others carry their ``image_id``.
+    others carry their ``image_id``. A name that is too long for a file becomes ``image_id``.
 
     Args:
         films: All films of the data set.
@@ -32,7 +35,8 @@ def choose_file_names(films: Sequence[Film]) -> dict[str, str]:
                 kept.add(name.casefold())
             else:
                 name = f"{name.removesuffix('.png')}-{film.image_id}.png"
-        names[film.image_id] = name
+        too_long = len(Path(name).name.encode()) > _MAX_NAME
+        names[film.image_id] = f"{Path(name).parent}/{film.image_id}.png" if too_long else name
     return names
 
 

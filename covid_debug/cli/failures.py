@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from covid_debug.errors import CovidDebugError
+from covid_debug.shown import to_printable
 
 _MENDABLE = frozenset(
     {
@@ -38,7 +39,7 @@ def describe_failure(error: BaseException) -> str | None:
     for link in _chain(error):
         line = _describe(link)
         if line is not None:
-            return " ".join(line.split())
+            return to_printable(" ".join(line.split()))
     return None
 
 

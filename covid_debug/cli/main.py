@@ -19,6 +19,7 @@ from covid_debug.cli.failures import (
 )
 from covid_debug.cli.neighbours import IS_CHECKOUT, check_own, is_own
 from covid_debug.errors import ConfigError
+from covid_debug.shown import hush_readers
 
 app = typer.Typer(
     name="covid-debug",
@@ -72,6 +73,7 @@ else:
 
 def main() -> None:
     """Run the command line; exit code 0 only on success; a mendable error is one line."""
+    hush_readers()
     try:
         code = app(prog_name="covid-debug", standalone_mode=False)
     except TyperException as error:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from covid_debug.config.schema import RunConfig
 from covid_debug.errors import ConfigError, CovidDebugError, suggest
+from covid_debug.yaml_files import parse_yaml, read_yaml
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -32,57 +32,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: Listing every unknown key (with the closest known one) and every wrong value;
             or naming a key that stands twice.
     """
-    try:
-        tree = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).replace("\n", " ")
-        raise ConfigError(f"{path}: is not valid YAML ({first})") from error
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, found {type(tree).__name__}")
     for override in overrides:
         _apply_override(tree, override)
     return build_config(tree, where=str(path))
-
-
-def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401
-    """Read YAML, but refuse a repeated key, of which YAML itself would keep the last one.
-
-    Returns:
-        The content.
-
-    Raises:
-        ConfigError: Naming the key and its lines.
-    """
-    loader = yaml.SafeLoader(text)
-    try:
-        root = loader.get_single_node()
-        for key, again in _repeated_keys(root):
-            raise ConfigError(
-                f"{where}:{again.start_mark.line + 1}: the key {key.value!r} stands there again,"
-                f" first in line {key.start_mark.line + 1}; keep one"
-            )
-        return None if root is None else loader.construct_document(root)
-    finally:
-        loader.dispose()
-
-
-def _repeated_keys(root: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-            continue
-        first: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, key) is not key:
-                yield first[key.value], key
-            waiting.append(value)
 
 
 def build_config(tree: Mapping[str, Any], *, where: str) -> RunConfig:
@@ -129,10 +84,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {section} is a value, not a section")
         place = child
-    try:
-        place[last] = _parse_yaml(text, f"--set {override!r}")
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML") from error
+    place[last] = parse_yaml(text, f"--set {override!r}, its value")
 
 
 def _dataclass_of(annotation: Any, value: object) -> type | None:  # noqa: ANN401

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from covid_debug.artifacts import write_text_atomic
+from covid_debug.artifacts import is_there, write_text_atomic
 from covid_debug.errors import DataIntegrityError, InputContractError
 
 # Ordered as COVID-Net's class indices.
@@ -137,12 +137,12 @@ def check_file_names(path: Path, folder: Path) -> None:
     lines = path.read_text(encoding="utf-8-sig").split("\n")
     for number, line in enumerate(lines, start=1):
         stripped = line.rstrip(" \r\t")
-        if not stripped or (folder / (row := parse_line(stripped)).filename).exists():
+        if not stripped or is_there(folder / (row := parse_line(stripped)).filename):
             continue
         words = [*row.patient_id.split(" "), row.filename]
         for first in range(1, len(words) - 1):
             name = " ".join(words[first:])
-            if (folder / name).exists():
+            if is_there(folder / name):
                 raise DataIntegrityError(
                     f"{path}:{number}: names the file {name!r}; file names must not contain"
                     " spaces, since spaces part the columns; rename the file here and in its folder"

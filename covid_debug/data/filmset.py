@@ -134,7 +134,8 @@ def write_split_lists(folder: Path, films: Sequence[Film]) -> None:
 
 def _to_split_row(film: Film) -> SplitRow:
     path = Path(film.path)
-    name = f"{film.image_id}{path.suffix}" if re.search(r"\s", path.name) else path.name
+    suffix = "".join(path.suffix.split())
+    name = f"{film.image_id}{suffix}" if re.search(r"\s", path.name) else path.name
     patient_id = film.patient_id.removeprefix(f"{film.source}:")
     return SplitRow(patient_id, name, film.label, film.source)
 

@@ -16,7 +16,9 @@ from covid_debug.data.fingerprints import FilmFacts, examine_films
 from covid_debug.data.integrity import BLANK, UNREADABLE
 from covid_debug.data.listing import collect_films
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import Film, UnusableFilm
+from covid_debug.shown import to_printable
 from covid_debug.stages import Means, Request
 
 UNLABELLED = "unlabelled"
@@ -58,7 +60,8 @@ def find_new_films(
     """
     if not folder.is_dir():
         raise DataIntegrityError(f"{folder}: no such folder; expected one that films arrive in")
-    files = [Path(name) for name, _ in collect_films([folder.absolute()], None, means.listener)]
+    listed = collect_films([folder.absolute()], None, means.listener)
+    files = [file.path if isinstance(file, FilmFile) else file for _, file in listed]
     unread = [path for path in files if not _is_unchanged(path, seen_at)]
     films: dict[str, Film] = {}
     unusable = []
@@ -67,8 +70,8 @@ def find_new_films(
         facts = examine_films(unread, means.n_workers, progress)
     for path, fact in zip(unread, facts, strict=True):
         if isinstance(fact, DataIntegrityError):
-            reason = f"{UNREADABLE}: {str(fact).removeprefix(f'{path}: ')}"
-            unusable.append(UnusableFilm(str(path), folder.name, reason))
+            reason = f"{UNREADABLE}: {str(fact).removeprefix(f'{to_printable(path)}: ')}"
+            unusable.append(UnusableFilm(to_printable(path), to_printable(folder.name), reason))
         elif fact.is_blank:
             reason = f"{BLANK}: its view holds a single gray value"
             unusable.append(UnusableFilm(str(path), folder.name, reason))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from covid_debug.artifacts import check_absent, write_artifact
+from covid_debug.artifacts import check_absent, is_there, write_artifact
 from covid_debug.data.covidx import (
     SplitRow,
     check_file_names,
@@ -39,28 +39,18 @@ from covid_debug.data.integrity import (
     check_filmset,
     write_ingest_audit,
 )
+from covid_debug.data.listed import ListedFilm, describe_unusable, find_problem
 from covid_debug.data.sources.catalog import SOURCES
 from covid_debug.data.splits import group_patients, split_patients
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.records import Film, Split, UnusableFilm
 from covid_debug.shards import Records
+from covid_debug.shown import to_printable
 from covid_debug.stages import Means
 
 CLASS_NAMES = ("normal", "pneumonia", "COVID-19")
 _NAME = "covidx"
 _ABSENT = f"{MISSING}: the list names it, the folder does not have it"
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A film that the recipe asks for; ``split`` is fixed where a published list names it."""
-
-    path: Path
-    patient_id: str
-    label: str
-    source: str
-    view: str
-    split: Split | None = None
 
 
 @dataclass
@@ -126,12 +116,15 @@ def ingest_sources(
     means = means or Means(n_workers=1)
     candidates, unusable = [], []
     for name, folder in sources.items():
-        for record in readers[name](folder.absolute()):
+        place = folder.absolute()
+        for record in readers[name](place):
             if record.dropped:
-                unusable.append(UnusableFilm(str(record.path), name, record.dropped))
+                unusable.append(describe_unusable(record.path, name, record.dropped))
                 continue
             patient_id = f"{name}:{record.patient_id}"
-            candidates.append(_Candidate(record.path, patient_id, record.label, name, record.view))
+            candidates.append(
+                ListedFilm(place, record.path, patient_id, record.label, name, record.view)
+            )
     where = f"ingest_sources ({', '.join(sources)})"
     admission = _admit(candidates, unusable, out, means)
     _check_failures(admission, where, means.max_failed_share, out)
@@ -215,27 +208,28 @@ def ingest_covidx(
     return load_filmset(out)
 
 
-def _to_candidate(row: SplitRow, covidx_dir: Path, split: Split) -> _Candidate:
+def _to_candidate(row: SplitRow, covidx_dir: Path, split: Split) -> ListedFilm:
     source = row.source or "unknown"
     path = covidx_dir / split / row.filename
-    return _Candidate(path, f"{source}:{row.patient_id}", row.label, source, "", split)
+    patient_id = f"{source}:{row.patient_id}"
+    return ListedFilm(covidx_dir, path, patient_id, row.label, source, "", split)
 
 
 def _check_presence(
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[ListedFilm],
     split_list: Path,
     folder: Path,
     max_failed_share: float,
     out: Path,
 ) -> None:
     source_of = {candidate.path: candidate.source for candidate in candidates}
-    absent = sorted(path for path in source_of if not path.exists())
+    absent = sorted(path for path in source_of if not is_there(path))
     n_listed = len(source_of)
     if absent:
         check_file_names(split_list, folder)
     if len(absent) == n_listed or len(absent) > max_failed_share * n_listed:
         examples = ", ".join(path.name for path in absent[:5])
-        unusable = [UnusableFilm(str(path), source_of[path], _ABSENT) for path in absent]
+        unusable = [describe_unusable(path, source_of[path], _ABSENT) for path in absent]
         raise DataIntegrityError(
             f"{split_list}: {len(absent)} of {n_listed} listed images are absent from"
             f" {candidates[0].path.parent} (first: {examples}); expected at most"
@@ -253,22 +247,26 @@ def _leave_list(out: Path, unusable: Sequence[UnusableFilm]) -> str:
 
 
 def _admit(
-    candidates: Sequence[_Candidate], unusable: list[UnusableFilm], out: Path, means: Means
+    candidates: Sequence[ListedFilm], unusable: list[UnusableFilm], out: Path, means: Means
 ) -> _Admission:
-    records = keep_facts(list(dict.fromkeys(one.path for one in candidates)), out, means)
+    usable = [one.path for one in candidates if find_problem(one) is None]
+    records = keep_facts(list(dict.fromkeys(usable)), out, means)
     admission = _Admission(records, [], {}, list(unusable), [])
-    listed: dict[Path, _Candidate] = {}
+    listed: dict[Path, ListedFilm] = {}
     for candidate in candidates:
+        if problem := find_problem(candidate):
+            _refuse(admission, candidate, f"{UNREADABLE}: {problem}; correct the list")
+            continue
         first = listed.setdefault(candidate.path, candidate)
         if first is not candidate:
             _refuse_copy(admission, candidate, first, LISTED_AGAIN, "the same file is")
     unique = list(listed.values())
-    first_with: dict[str, _Candidate] = {}
+    first_with: dict[str, ListedFilm] = {}
     for candidate in unique:
         fact = read_facts(records, candidate.path)
         if isinstance(fact, str):
-            reason = f"{UNREADABLE}: {fact.removeprefix(f'{candidate.path}: ')}"
-            if not candidate.path.exists():
+            reason = f"{UNREADABLE}: {fact.removeprefix(f'{to_printable(candidate.path)}: ')}"
+            if not is_there(candidate.path):
                 reason = _ABSENT
             _refuse(admission, candidate, reason)
         elif fact.is_blank:
@@ -281,12 +279,12 @@ def _admit(
     return admission
 
 
-def _refuse(admission: _Admission, candidate: _Candidate, reason: str) -> None:
-    admission.unusable.append(UnusableFilm(str(candidate.path), candidate.source, reason))
+def _refuse(admission: _Admission, candidate: ListedFilm, reason: str) -> None:
+    admission.unusable.append(describe_unusable(candidate.path, candidate.source, reason))
 
 
 def _refuse_copy(
-    admission: _Admission, candidate: _Candidate, first: _Candidate, category: str, what: str
+    admission: _Admission, candidate: ListedFilm, first: ListedFilm, category: str, what: str
 ) -> None:
     reason = f"{category}: {what} listed before as {first.path}"
     if first.label != candidate.label:
@@ -298,7 +296,7 @@ def _refuse_copy(
     admission.patient_links.append((first.patient_id, candidate.patient_id))
 
 
-def _to_film(candidate: _Candidate, fact: FilmFacts) -> Film:
+def _to_film(candidate: ListedFilm, fact: FilmFacts) -> Film:
     return Film(
         image_id=fact.sha256[:16],
         path=str(candidate.path),

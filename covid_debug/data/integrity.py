@@ -17,6 +17,7 @@ from covid_debug.data.shortcuts import Row, measure_shortcuts
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import SPLITS, Film, Flag, Severity, UnusableFilm
 from covid_debug.records_json import read_record, write_record
+from covid_debug.shown import to_markdown
 
 Tables = Mapping[str, tuple[Row, ...]]
 
@@ -63,7 +64,10 @@ class IngestAudit:
             "",
         ]
         lines += ["## Findings", ""]
-        lines += [f"- **{flag.severity}** `{flag.rule}`: {flag.message}" for flag in self.flags]
+        lines += [
+            f"- **{flag.severity}** `{flag.rule}`: {to_markdown(flag.message)}"
+            for flag in self.flags
+        ]
         lines += [] if self.flags else ["Nothing to report."]
         for title, rows in self.tables.items():
             if rows:
@@ -75,7 +79,7 @@ def _to_markdown(rows: Sequence[Row]) -> list[str]:
     columns = list(rows[0])
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for row in rows[:_N_SHOWN]:
-        cells = (str(row[column]).replace("|", r"\|") for column in columns)
+        cells = (to_markdown(row[column]) for column in columns)
         lines.append(f"| {' | '.join(cells)} |")
     if len(rows) > _N_SHOWN:
         lines += ["", f"{len(rows) - _N_SHOWN} more rows in {AUDIT_JSON}."]

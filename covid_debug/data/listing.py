@@ -3,12 +3,13 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from covid_debug.artifacts import is_complete
+from covid_debug.artifacts import is_complete, list_files
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import InputContractError
 from covid_debug.imaging.dicom_files import is_dicom
-from covid_debug.imaging.reading import FILM_SUFFIXES, FilmFile, to_printable
+from covid_debug.imaging.reading import FILM_SUFFIXES, FilmFile
 from covid_debug.progress import Listener
+from covid_debug.shown import to_printable
 
 _DICOM_INDEX = "DICOMDIR"
 
@@ -49,7 +50,7 @@ def collect_films(
             continue
         name = to_printable(place)
         ours = {place / own for own in own_names}
-        files = sorted(path for path in place.rglob("*") if path not in ours and not path.is_dir())
+        files = [path for path in list_files(place) if path not in ours]
         inside = [path for path in files if _is_image(path)]
         if not inside:
             raise InputContractError(f"{name}: holds no image; expected a data set or images")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageOps
 
+from covid_debug.imaging.damage import damage_named
 from covid_debug.imaging.dicom_files import is_dicom, parse_dicom
 
 Gray = npt.NDArray[np.uint8]
@@ -33,7 +34,15 @@ def read_tint(path: Path) -> Gray | None:
 
     Returns:
         As :func:`compute_tint`; None without decoding a file that stores one channel.
+
+    Raises:
+        DataIntegrityError: If its colours cannot be read.
     """
+    with damage_named(str(path)):
+        return _read_tint(path)
+
+
+def _read_tint(path: Path) -> Gray | None:
     if is_dicom(path):
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
         if int(dataset.get("SamplesPerPixel") or 1) != 3:

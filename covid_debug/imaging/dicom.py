@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.encoders.base import get_encoder
@@ -29,6 +30,7 @@ from pydicom.uid import (
 )
 
 from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.damage import DECODER_ERRORS, damage_named, tell_reason
 from covid_debug.imaging.dicom_files import parse_dicom
 from covid_debug.imaging.dicom_header import (
     Overlays,
@@ -64,6 +66,7 @@ _LOSSY_METHODS: Final = {
 }
 _PIXEL_DATA: Final = 0x7FE00010
 _N_NAMED: Final = 3
+_MAX_LEVELS: Final = 32
 _SHOWN_BY: Final = (
     "PhotometricInterpretation",
     "PresentationLUTShape",
@@ -75,8 +78,6 @@ _SHOWN_BY: Final = (
     "WindowCenter",
     "WindowWidth",
 )
-# What elements of another type than the standard asks for raise.
-_HEADER_ERRORS: Final = (ValueError, TypeError, AttributeError, KeyError)
 _RCT: Final = "YBR_RCT"
 _OFFSET_TABLES: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
@@ -101,14 +102,18 @@ class DicomFilm:
         """
         self._name = name
         self._data = data
-        self._dataset = _parse(data)
+        with damage_named(name):
+            self._dataset = _parse(data)
+            _check_depth(self._dataset)
         dataset = self._dataset
         self._syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
         try:
             self._check()
             self._clears = check_overlays(dataset, name, overlays)
-        except _HEADER_ERRORS as error:
-            raise DataIntegrityError(f"{name}: has a damaged header ({error}); mend it") from error
+        except DECODER_ERRORS as error:
+            raise DataIntegrityError(
+                f"{name}: has a damaged header ({tell_reason(error)}); mend it"
+            ) from error
         self._bits = int(dataset.BitsStored)
         self._is_signed = bool(dataset.get("PixelRepresentation") or 0)
         self._photometric = str(dataset.PhotometricInterpretation)
@@ -217,9 +222,10 @@ class DicomFilm:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # values that the file had already
                 return _to_bytes(dataset)
-        except (*_HEADER_ERRORS, OSError) as error:
+        except DECODER_ERRORS as error:
+            reason = tell_reason(error)
             raise DataIntegrityError(
-                f"{self._name}: cannot be written as DICOM ({error}); mend its header"
+                f"{self._name}: cannot be written as DICOM ({reason}); mend its header"
             ) from error
 
     def _check(self) -> None:
@@ -284,7 +290,7 @@ class DicomFilm:
         for plugin in sorted(decoder.available_plugins, key=lambda name: name == _LAST_DECODER):
             try:
                 frame, facts = decoder.as_array(self._dataset, raw=True, decoding_plugin=plugin)
-            except (NotImplementedError, RuntimeError, ValueError, OSError) as error:
+            except DECODER_ERRORS as error:
                 reason = error
             else:
                 return frame, dict(facts)
@@ -341,6 +347,24 @@ def _parse(data: bytes) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return parse_dicom(data)
+
+
+def _check_depth(dataset: Dataset, n_levels: int = 0) -> None:
+    """Refuse sequences in sequences without end.
+
+    Where pydicom's writer runs out of calls, its message doubles with every level.
+
+    Raises:
+        ValueError: If they go deeper than 32 levels.
+    """
+    if n_levels > _MAX_LEVELS:
+        raise ValueError(f"it holds sequences in sequences, {_MAX_LEVELS} times and more")
+    for tag in dataset.keys():  # noqa: SIM118  the elements as they are, not converted
+        known = dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
+        vr = dataset.get_item(tag).VR or known
+        if vr == "SQ":
+            for item in dataset[tag].value or ():
+                _check_depth(item, n_levels + 1)
 
 
 def _to_bytes(dataset: Dataset) -> bytes:

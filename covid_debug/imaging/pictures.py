@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.damage import damage_named
 from covid_debug.imaging.stored import Derivation, Planes
 
 JpegOutput = Literal["jpeg", "png"]
@@ -59,9 +59,16 @@ class PictureFilm:
             jpeg: What becomes of a JPEG file: ``"jpeg"`` codes it again with its own tables, which
                 may change pixels that nobody wanted changed; ``"png"`` keeps every other pixel
                 (CMYK as RGB).
+
+        Raises:
+            DataIntegrityError: If the picture cannot be decoded.
         """
         self._data = data
         self._name = name
+        with damage_named(name):
+            self._decode(data, jpeg)
+
+    def _decode(self, data: bytes, jpeg: JpegOutput) -> None:
         image: Image.Image = Image.open(io.BytesIO(data))
         self._format = "JPEG" if image.format == "MPO" else str(image.format)
         is_deep = self._format == "PNG" and data[24] == 16 and data[25] != 0
@@ -105,16 +112,12 @@ class PictureFilm:
         Raises:
             DataIntegrityError: If it cannot be written.
         """
-        try:
+        with damage_named(self._name, f"cannot be written as {self.coding_out}"):
             if self.coding_out == "PNG":
                 return self._encode_png(planes)
             if self._is_jpeg_out:
                 return self._encode_jpeg(planes)
             return self._encode_other(planes)
-        except (ValueError, TypeError, KeyError, OSError, struct.error) as error:
-            raise DataIntegrityError(
-                f"{self._name}: cannot be written as {self.coding_out} ({error}); convert it"
-            ) from error
 
     def _encode_png(self, planes: Planes) -> bytes:
         high, wide, n_channels = planes.shape

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from PIL import Image, ImageOps, UnidentifiedImageError
-from pydicom.errors import BytesLengthException
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.uid import JPEGTransferSyntaxes
 
 from covid_debug.errors import (
     DataIntegrityError,
@@ -28,7 +28,9 @@ from covid_debug.errors import (
     FilmChangedError,
     InputContractError,
 )
+from covid_debug.imaging.damage import REMEDY, RefusedError, damage_named
 from covid_debug.imaging.dicom_files import parse_dicom, starts_dicom
+from covid_debug.shown import to_printable
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Window = tuple[int, int]
@@ -36,6 +38,7 @@ Window = tuple[int, int]
 MAX_PIXELS = 80_000_000
 MAX_DECODED_BYTES = 4 * MAX_PIXELS
 MAX_FILE_BYTES = 1 << 30
+MAX_SCANS = 100  # of a JPEG file, each of which goes through the whole picture again
 FILM_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".bmp", ".tif", ".tiff", ".webp"}
 )
@@ -44,33 +47,12 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _SINGLE_PAGE_FORMATS = ("JPEG", "MPO", "BMP")
 _EXPECTED = "expected PNG, JPEG, TIFF, BMP, WebP or DICOM"
 DICOM_EXTRA = "pip install 'covid_debug[dicom]'"
-_REMEDY = "replace the file or take it off the list"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_DEEP_COLOURS = {2: 3, 4: 4, 6: 4}  # colour type -> channels that OpenCV decodes
 _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 _N_VALUES_16 = 1 << 16
 _STRIP_ROWS = 256  # rows of wide numbers in memory at once
 _ORIENTATION_TAG = 0x0112
-# What decoders raise on damaged input; anything else is a fault of ours and must surface.
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    cv2.error,
-    BytesLengthException,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 FILM_ERRORS = (DataIntegrityError, InputContractError, cv2.error, MemoryError)
 """What is the fault of one film, so that the others go on.
 
@@ -172,29 +154,22 @@ def decode_film(data: bytes, name: str) -> FilmImage:
         DataIntegrityError: If the bytes are not one complete film.
     """
     if not data:
-        raise DataIntegrityError(f"{name}: is empty (0 bytes); {_EXPECTED}; {_REMEDY}")
+        raise DataIntegrityError(f"{name}: is empty (0 bytes); {_EXPECTED}; {REMEDY}")
     pixels, encoding = _decode(data, name)
     sha256 = hashlib.sha256(data).hexdigest()
     return FilmImage(pixels, encoding, _find_window(pixels), sha256)
-
-
-def to_printable(path: Path) -> str:
-    """Return a path as text that can be printed; bytes that are no UTF-8 are shown as escapes."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _find_window(pixels: Pixels) -> Window:
     return (0, 255) if pixels.dtype == np.uint8 else (int(pixels.min()), int(pixels.max()))
 
 
-class _RefusedError(Exception):
-    """A file that is readable and yet not one film; the message lacks only the path."""
-
-
 def _read_bytes(path: Path) -> bytes:
     name = to_printable(path)
     if name != str(path):
-        raise DataIntegrityError(f"{name}: has a file name that is not UTF-8; rename the file")
+        raise DataIntegrityError(
+            f"{name}: has a name that holds control characters or is not UTF-8; rename the file"
+        )
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):  # a pipe would never end
@@ -204,7 +179,7 @@ def _read_bytes(path: Path) -> bytes:
         if facts.st_size > MAX_FILE_BYTES:
             raise DataIntegrityError(
                 f"{path}: is too large ({facts.st_size} bytes); expected at most {MAX_FILE_BYTES};"
-                f" {_REMEDY}"
+                f" {REMEDY}"
             )
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -216,32 +191,33 @@ def _read_bytes(path: Path) -> bytes:
             f"{path}: cannot be read ({error.strerror}); expected a readable film"
         ) from error
     if not data:
-        raise DataIntegrityError(f"{path}: is empty (0 bytes); {_EXPECTED}; {_REMEDY}")
+        raise DataIntegrityError(f"{path}: is empty (0 bytes); {_EXPECTED}; {REMEDY}")
     return data
 
 
 def _decode(data: bytes, name: str) -> tuple[Pixels, str]:
-    try:
+    with damage_named(name):
         return _read_dicom(data) if starts_dicom(data) else _read_picture(data)
-    except _RefusedError as error:
-        raise DataIntegrityError(f"{name}: {error}") from error
-    except _DECODER_ERRORS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataIntegrityError(
-            f"{name}: cannot be decoded ({reason}); expected a complete image; {_REMEDY}"
-        ) from error
 
 
 def _check_size(width: int, height: int, n_bytes: int = 1) -> None:
     if width * height > MAX_PIXELS:
-        raise _RefusedError(
+        raise RefusedError(
             f"is too large ({width} x {height} pixels); expected at most"
-            f" {MAX_PIXELS // 1_000_000} megapixels; {_REMEDY}"
+            f" {MAX_PIXELS // 1_000_000} megapixels; {REMEDY}"
         )
     if width * height * n_bytes > MAX_DECODED_BYTES:
-        raise _RefusedError(
+        raise RefusedError(
             f"is too large ({width} x {height} pixels of {n_bytes} bytes); expected at most"
             f" {MAX_DECODED_BYTES // 1_000_000} MB when decoded; convert it to gray"
+        )
+
+
+def _check_scans(data: bytes) -> None:
+    n_scans = data.count(b"\xff\xda")  # within a scan 00 follows every ff
+    if n_scans > MAX_SCANS:
+        raise RefusedError(
+            f"is a JPEG picture in {n_scans} scans; expected at most {MAX_SCANS}; {REMEDY}"
         )
 
 
@@ -275,11 +251,13 @@ def _read_picture(data: bytes) -> tuple[Pixels, str]:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
-        raise _RefusedError(_describe_stranger(data)) from error
+        raise RefusedError(_describe_stranger(data)) from error
     file_format = (image.format or "").lower()
     _check_size(*image.size, _MODE_BYTES.get(image.mode, 4))
     if image.format not in _SINGLE_PAGE_FORMATS and getattr(image, "n_frames", 1) > 1:
-        raise _RefusedError(f"holds several images ({file_format}); expected one film; {_REMEDY}")
+        raise RefusedError(f"holds several images ({file_format}); expected one film; {REMEDY}")
+    if image.format in {"JPEG", "MPO"}:
+        _check_scans(data)
     mode = image.mode
     if is_deep:
         image.verify()  # Pillow would cut these to 8 bit, OpenCV would not notice damage
@@ -298,7 +276,7 @@ def _describe_stranger(data: bytes) -> str:
         what = "is a Git LFS pointer, the film itself was not fetched"
     else:
         what = f"is not an image (starts with {data[:12]!r})"
-    return f"{what}; {_EXPECTED}; {_REMEDY}"
+    return f"{what}; {_EXPECTED}; {REMEDY}"
 
 
 def _to_gray(image: Image.Image) -> Pixels:
@@ -307,7 +285,7 @@ def _to_gray(image: Image.Image) -> Pixels:
     if image.mode in {"I", "F"}:
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-            raise _RefusedError("has 32-bit pixels; expected 8 or 16 bits; convert the file")
+            raise RefusedError("has 32-bit pixels; expected 8 or 16 bits; convert the file")
         return values.astype(np.uint16)
     gray = np.empty((image.height, image.width), np.uint8)
     for rows in _iter_strips(image.height):
@@ -341,15 +319,15 @@ def _read_deep_png(data: bytes) -> npt.NDArray[np.uint16]:
 def _read_dicom(data: bytes) -> tuple[Pixels, str]:
     dataset = parse_dicom(data)
     if "PixelData" not in dataset:
-        raise _RefusedError(f"is DICOM without pixels; expected a radiograph; {_REMEDY}")
+        raise RefusedError(f"is DICOM without pixels; expected a radiograph; {REMEDY}")
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     if n_frames > 1:
-        raise _RefusedError(f"has {n_frames} frames; expected a single radiograph; {_REMEDY}")
+        raise RefusedError(f"has {n_frames} frames; expected a single radiograph; {REMEDY}")
     n_bytes = int(dataset.get("SamplesPerPixel") or 1) * max(int(dataset.BitsAllocated) // 8, 1)
     _check_size(int(dataset.Columns), int(dataset.Rows), n_bytes)
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric == "PALETTE COLOR":
-        raise _RefusedError("has a colour palette; expected gray, RGB or YBR; convert it")
+        raise RefusedError("has a colour palette; expected gray, RGB or YBR; convert it")
     _check_coding(dataset)
     encoding = f"dicom-{photometric}-{int(dataset.BitsStored)}"
     stored = dataset.pixel_array
@@ -361,7 +339,9 @@ def _read_dicom(data: bytes) -> tuple[Pixels, str]:
 def _check_coding(dataset: pydicom.Dataset) -> None:
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if syntax is not None and syntax.is_encapsulated and not get_decoder(syntax).is_available:
-        raise _RefusedError(f"is coded as {syntax.name}, which needs {DICOM_EXTRA}")
+        raise RefusedError(f"is coded as {syntax.name}, which needs {DICOM_EXTRA}")
+    if syntax in JPEGTransferSyntaxes:
+        _check_scans(dataset.PixelData)
 
 
 def _apply_tables(
@@ -371,12 +351,15 @@ def _apply_tables(
     # once, not to each pixel in 64 bits.
     first, last = int(stored.min()), int(stored.max())
     if last - first >= _N_VALUES_16:
-        raise _RefusedError("has 32-bit pixels; expected 8 or 16 bits; convert the file")
+        raise RefusedError("has 32-bit pixels; expected 8 or 16 bits; convert the file")
     is_used = np.zeros(last - first + 1, np.bool_)
     for rows in _iter_strips(len(stored)):
         is_used[stored[rows].astype(np.intp) - first] = True
     grays = np.arange(first, last + 1).astype(stored.dtype)
-    values = apply_voi_lut(apply_modality_lut(grays, dataset), dataset)
+    with np.errstate(all="ignore"):
+        values = apply_voi_lut(apply_modality_lut(grays, dataset), dataset)
+    if not np.isfinite(values).all():
+        raise RefusedError("has tables or windows beyond all numbers; mend its header")
     is_plain = values.dtype == np.uint8 and np.array_equal(values[is_used], grays[is_used])
     if is_negative:
         low, high = (0, 255) if is_plain else (values[is_used].min(), values[is_used].max())

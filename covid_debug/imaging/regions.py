@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from covid_debug.artifacts import write_text_atomic
 from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.imaging.damage import tell_reason
 from covid_debug.records import REGION_KINDS, FilmRegions, TextRegion
+from covid_debug.records_json import parse_json
 
 REGIONS_NAME = "regions.jsonl"
 _SUBPIXEL_BITS = 6
@@ -131,10 +133,10 @@ def iter_regions(path: Path) -> Iterator[FilmRegions]:
 
 def _parse_line(line: str, where: str) -> FilmRegions:
     try:
-        return from_line(json.loads(line))
+        return from_line(parse_json(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataIntegrityError(
-            f"{where}: is not a film's regions ({error}); expected image, width,"
+            f"{where}: is not a film's regions ({tell_reason(error)}); expected image, width,"
             " height and regions or error; run detect-text again"
         ) from error
 
@@ -191,6 +193,7 @@ def _region_from_record(item: Mapping[str, Any]) -> TextRegion:
     kind = item.get("kind", "unknown")  # absent in files of older versions
     if kind not in REGION_KINDS:
         raise ValueError(f"kind {kind!r}; expected one of {', '.join(REGION_KINDS)}")
-    return TextRegion(
-        polygon, float(item["confidence"]), item.get("content"), str(item.get("detector", "")), kind
-    )
+    confidence, content = float(item["confidence"]), item.get("content")
+    if not 0 <= confidence <= 1 or not isinstance(content, str | None):
+        raise ValueError(f"confidence {confidence} or content {content!r}")
+    return TextRegion(polygon, confidence, content, str(item.get("detector", "")), kind)

@@ -1,9 +1,9 @@
 """Decisions from an export of another tool: which tool it is of, and what it says."""
 
-import json
 from pathlib import Path
 
 from covid_debug.errors import DataIntegrityError
+from covid_debug.records_json import parse_json
 from covid_debug.reporting.elsewhere import Returned
 from covid_debug.reporting.fiftyone import read_fiftyone
 from covid_debug.reporting.label_studio import read_label_studio
@@ -25,7 +25,7 @@ def read_export(path: Path, reviewer: str | None = None) -> Returned:
         InputContractError: If it is not clear whose decisions these are.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataIntegrityError(
             f"{path}: cannot be read as JSON ({error}); expected a JSON export of Label Studio or"

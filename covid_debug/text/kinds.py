@@ -25,12 +25,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from covid_debug.errors import ConfigError
 from covid_debug.records import RegionKind, TextRegion
 from covid_debug.text.pattern_cost import count_ways
+from covid_debug.yaml_files import read_yaml
 
 PATTERNS_PATH: Final = Path(__file__).with_name("kinds.yaml")
 MAX_CONTENT: Final = 120
@@ -157,13 +157,7 @@ def normalise(content: str) -> str:
 @lru_cache(maxsize=8)
 def _read_patterns(path: Path) -> tuple[Pattern, ...]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        patterns: tuple[Pattern, ...] = _PATTERNS.validate_python(tree)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        first = str(error).replace("\n", " ")
-        raise ConfigError(f"{path}: is not valid YAML ({first})") from error
+        patterns: tuple[Pattern, ...] = _PATTERNS.validate_python(read_yaml(path))
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in wrong["loc"])

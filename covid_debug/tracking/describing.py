@@ -3,11 +3,10 @@
 MLflow folds a description after some five lines.
 """
 
-import html
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, POOLED, Row
+from covid_debug.shown import to_markdown
 from covid_debug.tracking.names import SHORT_METRICS
 
 _FIRST = (BASE_ARM, CLEANED_ARM)
@@ -40,14 +39,9 @@ def describe_run(
     short = [f"{answer.partition('. ')[0]}." for answer in answers]
     lines = [" ".join(short), "", *_write_small(cells, target_class)]
     lines += ["", _LEGEND, ""]
-    lines += [f"- {_escape(line)}" for line in [*answers, *headlines]]
+    lines += [f"- {to_markdown(line)}" for line in [*answers, *headlines]]
     lines += ["", *_write_all(cells, target_class), "", "Research tool, not for clinical use."]
     return "\n".join(lines).lstrip()
-
-
-def _escape(text: str) -> str:
-    """Return text that Markdown shows as it is: names of sources come from the user's files."""
-    return re.sub(r"([\\`*\[|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _write_small(cells: _Cells, target_class: str) -> Iterator[str]:

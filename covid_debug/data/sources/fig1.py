@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from covid_debug.artifacts import is_there
 from covid_debug.data.sources.base import SourceRecord, label_record, read_table
 
 _SERIES_LETTER = re.compile(r"(?<=\d)[a-z]$")
@@ -26,7 +27,7 @@ def read_fig1(folder: Path) -> list[SourceRecord]:
     for row in read_table(folder, "metadata.csv", columns, encoding="iso-8859-1"):
         stem = folder / "images" / row["patientid"]
         jpeg = stem.with_name(f"{stem.name}.jpg")
-        path = jpeg if jpeg.exists() else stem.with_name(f"{stem.name}.png")
+        path = jpeg if is_there(jpeg) else stem.with_name(f"{stem.name}.png")
         patient_id = _SERIES_LETTER.sub("", row["patientid"])
         records.append(label_record(path, patient_id, row["finding"], row["view"]))
     return records

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
 from covid_debug.data.sources.base import SourceRecord, read_table
+from covid_debug.imaging.dicom_files import read_view
 
 
 def read_rsna(folder: Path) -> list[SourceRecord]:
@@ -29,20 +27,10 @@ def read_rsna(folder: Path) -> list[SourceRecord]:
     for patient_id, class_name in class_of.items():
         path = images / f"{patient_id}.dcm"
         if patient_id in with_box:
-            records.append(SourceRecord(path, patient_id, "pneumonia", _read_view(path)))
+            records.append(SourceRecord(path, patient_id, "pneumonia", read_view(path)))
         elif class_name == "Normal":
-            records.append(SourceRecord(path, patient_id, "normal", _read_view(path)))
+            records.append(SourceRecord(path, patient_id, "normal", read_view(path)))
         else:
             dropped = f"finding not used: {class_name!r} is neither normal nor pneumonia"
             records.append(SourceRecord(path, patient_id, "", "", dropped))
     return records
-
-
-def _read_view(path: Path) -> str:
-    if not path.is_file():
-        return ""  # the film itself is recorded as missing or unreadable when it is examined
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
-    except (OSError, InvalidDicomError):
-        return ""
-    return str(header.get("ViewPosition") or "")

@@ -139,7 +139,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("proof.max_film=9", "did you mean 'max_films'"),
         ("n_epochs", "expected KEY=VALUE"),
         ("name.first=1", "name is a value, not a section"),
-        ("seeds=[1", "the value is not valid YAML"),
+        ("seeds=[1", "its value: is not valid YAML"),
         ("training={n_epochs: 1, n_epochs: 2}", "the key 'n_epochs' stands there again"),
         ("trainin.n_epochs=1", "did you mean 'training'"),
     ],
