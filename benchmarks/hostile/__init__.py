@@ -1,0 +1,1 @@
+"""What strangers' files do to the commands: films made by mutation, and what became of them."""
