@@ -23,8 +23,8 @@ from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.evaluation.questions import choose_question
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
 from covid_debug.preflight.checks import RunFacts, check_run
-from covid_debug.preflight.sample import ListedFilm, list_films
-from covid_debug.preflight.timing import Prices, measure_prices
+from covid_debug.preflight.sample import SampledFilm, list_films
+from covid_debug.preflight.timing import WorkPrices, measure_prices
 from covid_debug.saliency.naming import title_of
 from covid_debug.terminal import format_duration
 from covid_debug.training.batches import BalancedBatches
@@ -123,7 +123,7 @@ def plan_start(config: RunConfig) -> Mapping[str, StageCost]:
 
 
 def plan_stages(
-    config: RunConfig, facts: RunFacts, films: Sequence[ListedFilm], prices: Prices
+    config: RunConfig, facts: RunFacts, films: Sequence[SampledFilm], prices: WorkPrices
 ) -> dict[str, StageCost]:
     """Multiply prices by what a run will do.
 
@@ -204,7 +204,7 @@ def _count_asked(n_train: int, n_val: int) -> int:
     return min(_N_NORM_FILMS, n_train) + n_val
 
 
-def _count_epochs(config: RunConfig, facts: RunFacts, films: Sequence[ListedFilm]) -> int:
+def _count_epochs(config: RunConfig, facts: RunFacts, films: Sequence[SampledFilm]) -> int:
     """Count the films that an epoch shows, repeats of the target class included."""
     labels = [facts.class_names.index(film.label) for film in films if film.split == "train"]
     training = config.training
@@ -217,7 +217,7 @@ def _count_epochs(config: RunConfig, facts: RunFacts, films: Sequence[ListedFilm
     ).n_films
 
 
-def _plan_tests(config: RunConfig, prices: Prices, n_test: int) -> StageCost:
+def _plan_tests(config: RunConfig, prices: WorkPrices, n_test: int) -> StageCost:
     """Plan the versions that hold test films only, and what arms see of every version."""
     work = Cost()
     for name in config.tests:
@@ -234,7 +234,7 @@ def _plan_tests(config: RunConfig, prices: Prices, n_test: int) -> StageCost:
 
 
 def _plan_folds(
-    config: RunConfig, films: Sequence[ListedFilm], folds: Sequence[str], prices: Prices
+    config: RunConfig, films: Sequence[SampledFilm], folds: Sequence[str], prices: WorkPrices
 ) -> StageCost:
     """Plan the trainings without each source, each of them on the other sources' films."""
     views, whole = Cost(), Cost()
@@ -317,7 +317,9 @@ def group_stages(stages: Mapping[str, float]) -> dict[str, float]:
     return grouped
 
 
-def _estimate_disk_gb(config: RunConfig, facts: RunFacts, prices: Prices) -> tuple[float, float]:
+def _estimate_disk_gb(
+    config: RunConfig, facts: RunFacts, prices: WorkPrices
+) -> tuple[float, float]:
     """Return the gigabytes of decoded views and of made films, as those of the sample."""
     only_tests = set(config.tests) - set(config.made_versions)
     n_folds = len(config.choose_folds(facts.folds))

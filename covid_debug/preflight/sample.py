@@ -23,7 +23,7 @@ from covid_debug.stages import Means
 
 
 @dataclass(frozen=True, slots=True)
-class ListedFilm:
+class SampledFilm:
     """A film of the run's lists; its file has not been opened.
 
     Attributes:
@@ -56,7 +56,7 @@ class Sample:
     listed: Cost = NOTHING
 
 
-def list_films(config: RunConfig) -> list[ListedFilm]:
+def list_films(config: RunConfig) -> list[SampledFilm]:
     """Return every film that the lists or tables name, reading no film."""
     match config.data:
         case PhantomData() as data:
@@ -70,7 +70,7 @@ def list_films(config: RunConfig) -> list[ListedFilm]:
             return _share_out(train, data.val_share, 0.0, data.seed) + test
 
 
-def _list_phantoms(data: PhantomData) -> Iterator[ListedFilm]:
+def _list_phantoms(data: PhantomData) -> Iterator[SampledFilm]:
     pools = (("train", data.n_train, data.val_share), ("test", data.n_test, 0.0))
     for pool, n, val_share in pools:
         plans = plan_pool(
@@ -83,29 +83,29 @@ def _list_phantoms(data: PhantomData) -> Iterator[ListedFilm]:
         for plan in plans:
             label = PHANTOM_CLASS_NAMES[plan.label_index]
             patient = f"{pool}:{label}:{plan.patient}"
-            yield ListedFilm(None, patient, label, str(plan.site), plan.split)
+            yield SampledFilm(None, patient, label, str(plan.site), plan.split)
 
 
-def _list_sources(data: SourceData) -> Iterator[ListedFilm]:
+def _list_sources(data: SourceData) -> Iterator[SampledFilm]:
     for name, folder in data.sources.items():
         for record in SOURCES[name](folder.absolute()):
             if not record.dropped:
                 patient = f"{name}:{record.patient_id}"
-                yield ListedFilm(record.path, patient, record.label, name, "train")
+                yield SampledFilm(record.path, patient, record.label, name, "train")
 
 
-def _list_covidx(data: CovidxData) -> Iterator[ListedFilm]:
+def _list_covidx(data: CovidxData) -> Iterator[SampledFilm]:
     lists: dict[Split, Path | None] = {"train": data.train_list, "test": data.test_list}
     for split, place in lists.items():
         for row in [] if place is None else parse_split_file(place):
             source = row.source or "unknown"
             path = data.folder.absolute() / split / row.filename
-            yield ListedFilm(path, f"{source}:{row.patient_id}", row.label, source, split)
+            yield SampledFilm(path, f"{source}:{row.patient_id}", row.label, source, split)
 
 
 def _share_out(
-    films: Sequence[ListedFilm], val_share: float, test_share: float, seed: int
-) -> list[ListedFilm]:
+    films: Sequence[SampledFilm], val_share: float, test_share: float, seed: int
+) -> list[SampledFilm]:
     """Give films to splits in the shares asked for; the run does it by patient."""
     order = np.random.default_rng(derive_seed(seed, "planned splits")).permutation(len(films))
     n_test = round(test_share * len(films))
@@ -119,7 +119,7 @@ def _share_out(
     return [replace(films[row], split=choose(place)) for place, row in enumerate(order)]
 
 
-def take_sample(config: RunConfig, films: Sequence[ListedFilm], folder: Path, n: int) -> Sample:
+def take_sample(config: RunConfig, films: Sequence[SampledFilm], folder: Path, n: int) -> Sample:
     """Read some of the films where they lie, or make a few, and time it.
 
     Args:
@@ -194,7 +194,7 @@ def _make_phantoms(data: PhantomData, folder: Path, n: int) -> Sample:
     return Sample(write_sample(folder, films, made.class_names), ticks.per_item, rest)
 
 
-def _draw(films: Sequence[ListedFilm], n: int, seed: int) -> list[ListedFilm]:
+def _draw(films: Sequence[SampledFilm], n: int, seed: int) -> list[SampledFilm]:
     """Draw films at random, so that sizes and text are those of the set."""
     generator = np.random.default_rng(derive_seed(seed, "planned films"))
     order = generator.permutation(len(films))

@@ -16,7 +16,7 @@ from covid_debug.arms import ARMS, VERSIONS, arm_training
 from covid_debug.audit.auditor import Auditor
 from covid_debug.audit.case import Case
 from covid_debug.audit.inputs import choose_kinds
-from covid_debug.audit.planning import AuditSubject, select_films
+from covid_debug.audit.planning import AuditSubject, exclude_film
 from covid_debug.audit.shortcuts import ShortcutParams, ShortcutsRequest
 from covid_debug.audit.transfer import draw_layings
 from covid_debug.audit.transfer_stage import TransferRequest
@@ -31,7 +31,7 @@ from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.preflight.joint_work import peak_gb, time_auc, time_forest, time_pool, time_score
-from covid_debug.preflight.sample import ListedFilm, Sample, take_sample, write_sample
+from covid_debug.preflight.sample import Sample, SampledFilm, take_sample, write_sample
 from covid_debug.records import Film, FilmRegions
 from covid_debug.stages import Means
 from covid_debug.text.catalog import build_detector, choose_second, members_of
@@ -44,7 +44,7 @@ _N_TRAINED = 96  # films of a timed epoch at most
 
 
 @dataclass(frozen=True)
-class Prices:
+class WorkPrices:
     """What each kind of work costs; of a film unless said otherwise.
 
     Attributes:
@@ -106,12 +106,12 @@ class Prices:
 
 def measure_prices(
     config: RunConfig,
-    films: Sequence[ListedFilm],
+    films: Sequence[SampledFilm],
     n_test: int,
     *,
     part_s: float = 3.0,
     n_sampled: int = 24,
-) -> Prices:
+) -> WorkPrices:
     """Measure what a run costs, on a few of its films, in a folder that is deleted again.
 
     Args:
@@ -147,7 +147,7 @@ class _Measuring:
         write_regions(folder / "regions.jsonl", self._regions.values())
         self._means = Means(cache_dir=folder / "views", n_workers=1, device=config.compute.device)
 
-    def measure(self, n_test: int, n_films: int) -> Prices:
+    def measure(self, n_test: int, n_films: int) -> WorkPrices:
         config = self._config
         versions, rest, sizes = self._make_versions()
         view, views = self._decode()
@@ -156,7 +156,7 @@ class _Measuring:
         laying, exchange = self._ask_stages()
         n_proved = min(config.proof.max_films, n_films)
         start = time_pool(config.compute.n_workers)
-        return Prices(
+        return WorkPrices(
             n_films=len(self._films),
             text_share=in_view / len(self._films),
             megapixels=float(np.mean([film.width * film.height for film in self._films])) / 1e6,
@@ -318,20 +318,21 @@ class _Measuring:
         config = self._config
         classifier = model.classifier
         regions = choose_kinds(self._regions, config.audit.kinds)
-        names = range(classifier.n_classes)
-        picked = select_films(
-            self._films,
-            np.zeros(len(self._films), np.int64),
-            names,
-            regions,
-            config.view,
-            dilation_px=config.audit.dilation_px,
-        ).candidates
-        rows = list(picked) or [0]
+        picked = [
+            i
+            for i, film in enumerate(self._films)
+            if exclude_film(
+                film,
+                regions.get(film.image_id),
+                config.view,
+                dilation_px=config.audit.dilation_px,
+            )
+            is None
+        ]
+        rows = picked or [0]
         probabilities = predict_probabilities(classifier, views)
         cases = [
-            Case(self._films[i], views[i], probabilities[i], i, 0, config.audit.baselines[0])
-            for i in rows
+            Case(self._films[i], probabilities[i], i, 0, config.audit.baselines[0]) for i in rows
         ]
         subject = AuditSubject(
             model, self._filmset, self._films, regions, config.audit, config.run_seed
