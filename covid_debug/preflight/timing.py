@@ -24,7 +24,8 @@ from covid_debug.clock import NOTHING, Cost, TickingListener, measure, now
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.views import render_film
-from covid_debug.errors import CovidDebugError
+from covid_debug.errors import CovidDebugError, DataIntegrityError
+from covid_debug.evaluation.comparison import CLEANED_ARM
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
 from covid_debug.imaging.regions import write_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
@@ -220,13 +221,18 @@ class _Measuring:
         names = {*config.made_versions, *config.tests}
         names |= {sees for arm in config.arms if (sees := ARMS[arm].sees)}
         costs, sizes, rest = {}, {}, NOTHING
-        for name in sorted(names):
+        for name in sorted(names, key=lambda name: name != CLEANED_ARM):
             ticks = TickingListener()
             request = VERSIONS[name].request(
                 self._filmset.root, self._folder / "regions.jsonl", config.cleaning, config.run_seed
             )
             means = replace(self._means, listener=ticks)
-            request.make(self._folder / name, means)
+            try:
+                request.make(self._folder / name, means)
+            except DataIntegrityError:
+                # So few films may have no text to exchange; it is taken off like any other.
+                costs[name], sizes[name] = costs[CLEANED_ARM], sizes[CLEANED_ARM]
+                continue
             costs[name], rest = ticks.per_item, ticks.measure_rest()
             made = [path.stat().st_size for path in (self._folder / name).rglob("*.png")]
             sizes[name] = sum(made) / len(self._films) / 1e6
@@ -315,8 +321,7 @@ class _Measuring:
             Films with text in the view; cost of the interventions on one and of its maps; model
             evaluations of these; why a method makes no map.
         """
-        config = self._config
-        classifier = model.classifier
+        config, classifier = self._config, model.classifier
         regions = choose_kinds(self._regions, config.audit.kinds)
         picked = [
             i
@@ -354,14 +359,13 @@ class _Measuring:
         """Lay markers, and exchange attributes, between the films; by one model."""
         config, checkpoint = self._config, self._folder / f"model-{self._config.arms[0]}"
         regions = self._folder / "regions.jsonl"
-        where = (self._filmset.root, regions)
         laid = draw_layings(self._films, 4, config.run_seed)
         laying = exchange = NOTHING
         with suppress(CovidDebugError):  # a sample without text in the view has no markers
             start = now()
-            TransferRequest((checkpoint,), *where, run_seed=config.run_seed).make(
-                self._folder / "transfer", self._means
-            )
+            TransferRequest(
+                (checkpoint,), self._filmset.root, regions, run_seed=config.run_seed
+            ).make(self._folder / "transfer", self._means)
             laying = (now() - start) * (1 / (len(laid) + len(self._films)))
         # The map also asks what the source says, as learnt on training films.
         films = [replace(f, split="train") for f in self._films[:2]]

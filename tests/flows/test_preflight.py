@@ -2,22 +2,34 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from covid_debug.clock import Cost
 from covid_debug.config.loader import build_config
 from covid_debug.config.schema import RunConfig
 from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.preflight import checks as preflight
-from covid_debug.preflight import costs
+from covid_debug.preflight import costs, timing
 from covid_debug.preflight.checks import check_run
-from covid_debug.preflight.costs import describe_effect, describe_plan
-from tests.films import build_filmset, make_film
+from covid_debug.preflight.costs import (
+    StageCost,
+    describe_deviation,
+    describe_effect,
+    describe_plan,
+    plan_stages,
+    plan_start,
+)
+from covid_debug.preflight.sample import list_films, take_sample
+from covid_debug.preflight.timing import Prices, measure_prices
+from flows.debug_covidx import count_stages
+from tests.films import build_filmset, draw_film, make_film
 from tests.toys import SIDE, Patch, wrap
 
 BINARY = ("negative", "positive")
@@ -264,15 +276,127 @@ def test_plan_warns_of_names_that_stay(tmp_path: Path) -> None:
     assert any(line.startswith("warning: policy identity=keep leaves names") for line in first)
 
 
-def test_maps_of_every_method_are_priced_and_a_refused_one_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_maps_of_every_method_are_priced_and_a_refused_one_says_why(tmp_path: Path) -> None:
     audit = {"grid_size": 4, "map_methods": ["area_path", "grad_cam"]}
     config = make_config(tmp_path, view__image_size=SIDE, audit=audit)
-    monkeypatch.setattr(costs, "_build_model", lambda _: wrap(Patch(2, 2, 4)))
+    views = np.zeros((2, SIDE, SIDE), np.uint8)
 
-    seconds, n_evaluations, refused = costs._time_maps(config)
+    cost, n_evaluations, refused = timing._time_maps(config, wrap(Patch(2, 2, 4)), views)
 
-    assert seconds > 0
+    assert cost.clock_s > 0
     assert n_evaluations == 60  # of the area path alone
     assert refused == {"grad_cam": "grad_cam: the network has no layer with a spatial output"}
+
+
+PLANNED = {
+    "data": {"kind": "phantom", "n_train": 60, "n_test": 30},
+    "arms": ["original", "cleaned", "lung_crop"],
+    "tests": ["cleaned", "swapped"],
+    "seeds": [0, 1],
+    "audit": {"grid_size": 4, "max_explained": 2, "n_nulls": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Prices]:
+    """Return a run and what its work costs, measured on three films."""
+    folder = tmp_path_factory.mktemp("planned")
+    config = make_config(folder, **PLANNED)
+    prices = measure_prices(config, list_films(config), 30, part_s=0.01, n_sampled=6)
+    assert list(folder.iterdir()) == []
+    return config, prices
+
+
+def test_every_kind_of_work_is_measured(planned: tuple[RunConfig, Prices]) -> None:
+    _, prices = planned
+
+    costs = {
+        item.name: value
+        for item in fields(prices)
+        if isinstance(value := getattr(prices, item.name), Cost)
+    }
+    assert {name for name, cost in costs.items() if cost.clock_s <= 0} == set()
+    assert set(prices.versions) == {"cleaned", "swapped", "lung_crop"}
+    assert set(prices.steps) == {"original", "cleaned", "lung_crop"}
+    assert min(prices.version_mb.values()) > 0
+
+
+def test_plan_has_the_stages_that_the_run_prints(
+    planned: tuple[RunConfig, Prices],
+) -> None:
+    config, prices = planned
+
+    stages = plan_stages(config, check_run(config), list_films(config), prices)
+
+    assert len(stages) == count_stages(config)
+    assert "Train lung_crop, seed 1" in stages
+    assert "Audit: does text drive the cleaned model, seed 0?" in stages
+
+
+def test_plan_grows_with_films_and_shrinks_with_workers_where_films_are_shared(
+    planned: tuple[RunConfig, Prices],
+) -> None:
+    config, prices = planned
+    more = make_config(Path(config.data_dir).parent, **PLANNED | {"data__n_train": 600})
+    small, large = (
+        plan_stages(item, check_run(item), list_films(item), prices) for item in (config, more)
+    )
+
+    text = "Find burned-in text on every film"
+    assert large[text].shared.clock_s == pytest.approx(small[text].shared.clock_s * 630 / 90)
+    assert large["Train original, seed 1"].processor_s > small["Train original, seed 1"].processor_s
+    stage = StageCost(shared=Cost(10.0, 12.0), whole=Cost(5.0, 5.0))
+    assert (stage.clock_s(1), stage.clock_s(4)) == (17.0, 8.0)
+    assert stage.processor_s == 17.0
+
+
+def test_deviation_is_named_by_stage_and_in_total(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    planned = {
+        "Train original, seed 0": StageCost(whole=Cost(60.0, 100.0)),
+        "Train cleaned, seed 0": StageCost(whole=Cost(60.0, 100.0)),
+        "Report": StageCost(whole=Cost(0.1, 0.1)),
+    }
+    took = {
+        "Train original, seed 0": Cost(70.0, 90.0),
+        "Train cleaned, seed 0": Cost(80.0, 90.0),
+        "Report": Cost(0.1, 0.1),
+    }
+
+    lines = [" ".join(line.split()) for line in describe_deviation(config, planned, took)]
+
+    assert lines == [
+        "stage planned took",
+        "Train the models 2 min 0 s 2 min 30 s",
+        "total 2 min 0 s 2 min 30 s (+25%)",
+        "processor time 3 min 20 s 3 min 0 s (-10%)",
+    ]
+
+
+def test_start_of_a_run_that_is_small_goes_on_or_cannot_be_read_is_not_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = make_covidx(tmp_path / "films", BINARY * 2)  # empty files
+    binary = {"data": films, "audit__target_class": "positive"}
+    assert plan_start(make_config(tmp_path, **binary)) == {}
+
+    monkeypatch.setattr(costs, "_LEAST_FILMS", 1)
+    assert plan_start(make_config(tmp_path, **binary)) == {}
+
+    config = make_config(tmp_path)
+    (config.data_dir / config.data.key()).mkdir(parents=True)
+    assert plan_start(config) == {}
+
+
+def test_films_that_cannot_be_read_are_passed_over_in_the_sample(tmp_path: Path) -> None:
+    data = make_covidx(tmp_path / "films", BINARY * 4)
+    for i in range(3, 8):
+        draw_film(tmp_path / f"films/train/{i}.png", i)
+    config = make_config(tmp_path, data=data, audit__target_class="positive")
+    listed = list_films(config)
+
+    sample = take_sample(config, listed, tmp_path / "sample", len(listed))
+
+    assert len(sample.filmset.films) == 5
+    with pytest.raises(CovidDebugError, match=r"0 of 2 films drawn .* can be read"):
+        take_sample(config, listed[-2:], tmp_path / "none", 2)

@@ -67,15 +67,31 @@ def test_near_duplicates_survive_resizing_brightness_and_jpeg(tmp_path: Path) ->
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 2)]
 
 
-def test_find_near_duplicates_counts_bits_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_candidates", [1 << 20, 3])
+def test_no_near_duplicate_is_missed_or_added(
+    n_candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "_N_CANDIDATES", n_candidates)
     generator = np.random.default_rng(5)
-    hashes = [generator.bytes(32) for _ in range(7)]
-    flipped = bytearray(hashes[1])
-    flipped[0] ^= 0b111
-    hashes.append(bytes(flipped))
-    monkeypatch.setattr(fingerprints, "_ROWS_PER_CHUNK", 2)
+    bits = generator.integers(0, 2, (60, 256), dtype=np.uint8)
+    for row in range(30):  # films 30 to 59 differ from the first ones in 0 to 29 bits
+        bits[30 + row] = bits[row]
+        # Spread over all parts, and all in few of them: the two ways to be hard to find.
+        places = generator.permutation(256) if row % 2 else np.arange(256)
+        bits[30 + row, places[:row]] ^= 1
+    bits[31] = bits[0]  # more than two alike
+    hashes = [np.packbits(row).tobytes() for row in bits]
+    distances = (bits[:, None] != bits[None]).sum(axis=2)
 
-    assert find_near_duplicates(hashes) == [NearDuplicate(1, 7, 3)]
+    found = find_near_duplicates(hashes)
+
+    assert found == [
+        NearDuplicate(i, j, int(distances[i, j]))
+        for i in range(60)
+        for j in range(i + 1, 60)
+        if distances[i, j] <= 24
+    ]
+    assert {pair.distance_bits for pair in found} >= {0, 23, 24}
 
 
 def test_find_near_duplicates_of_nothing_is_empty() -> None:
