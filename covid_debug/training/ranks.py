@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import connection, process
+from multiprocessing import connection, process, resource_tracker
 from typing import TypeAlias
 
 import torch
@@ -78,7 +78,7 @@ def run_ranks(work: Work, n_ranks: int, device: str, tell: Tell) -> TrainingResu
                     name=f"training {rank + 1} of {n_ranks}",
                     daemon=True,
                 )
-                started.start()
+                _start_deaf(started)
                 there.close()  # so that the pipe ends when the process does
                 ranks[here] = started
             return _follow(ranks, tell)
@@ -88,6 +88,16 @@ def run_ranks(work: Work, n_ranks: int, device: str, tell: Tell) -> TrainingResu
             for pipe, each in ranks.items():
                 each.join()
                 pipe.close()
+
+
+def _start_deaf(rank: process.BaseProcess) -> None:
+    """Start a process that never hears Ctrl-C, which is the parent's to answer."""
+    resource_tracker.ensure_running()  # starting it would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        rank.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _follow(ranks: dict[connection.Connection, process.BaseProcess], tell: Tell) -> TrainingResult:
@@ -158,7 +168,6 @@ def _run_rank(
     work: Work,
 ) -> None:
     end_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     try:
         torch.set_num_threads(n_threads)
         # DDP's advice about one layer's strides costs a copy of nine numbers a channel.
