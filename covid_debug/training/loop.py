@@ -189,6 +189,7 @@ def train_classifier(
             arch_params=params.arch_params,
             view=view,
             facts={"best_epoch": best.epoch, "n_epochs_run": len(history), "seed": seed}
+            | ({"n_devices": fabric.world_size} if fabric.world_size > 1 else {})
             | {f"val_{name}": value for name, value in best.metrics._asdict().items()},
             parameters={"training": params, "seed": seed},
             inputs=inputs,

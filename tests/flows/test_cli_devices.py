@@ -1,4 +1,4 @@
-"""`covid-debug train --devices 2`, interrupted and killed: one line, the same bytes afterwards."""
+"""`covid-debug train --devices 2` interrupted or killed: one line, nothing left, same bytes."""
 
 import os
 import signal
@@ -30,26 +30,24 @@ def start(folder: Path, out: str, epochs: int) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_ranks(
-    process: subprocess.Popen[str], *, connected: bool = True
-) -> list[psutil.Process]:
-    """Return the two processes of the training when they are there or have found each other."""
+def wait_until_connected(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the two processes of the training when they have found each other."""
     while process.poll() is None:
-        ranks = [
-            child
-            for child in psutil.Process(process.pid).children()
-            if "spawn_main" in " ".join(child.cmdline())
-        ]
+        ranks = psutil.Process(process.pid).children()
         talking = [
             rank
             for rank in ranks
-            if not connected
-            or any(found.status == "ESTABLISHED" for found in rank.net_connections("inet"))
+            if any(found.status == "ESTABLISHED" for found in rank.net_connections("inet"))
         ]
         if len(talking) == 2:
             return talking
         time.sleep(0.05)
     raise AssertionError(process.communicate())
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
 
 
 @pytest.fixture
@@ -65,19 +63,16 @@ def test_more_devices_than_a_batch_can_serve_are_refused_first() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("connected", [False, True])
-def test_ctrl_c_ends_all_with_one_line_and_leaves_nothing(folder: Path, connected: bool) -> None:
+def test_ctrl_c_ends_all_with_one_line_and_leaves_nothing(folder: Path) -> None:
     process = start(folder, "model", 10_000)
-    ranks = wait_for_ranks(process, connected=connected)
+    ranks = wait_until_connected(process)
 
-    for each in (*ranks, process):  # as a terminal sends it to all of them
+    for each in (process, *ranks):  # as a terminal sends it to all of them
         each.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
 
     assert process.returncode == 130
-    assert errors.splitlines()[-1:] == [
-        "interrupted; finished stages are kept, start again to go on"
-    ]
+    assert errors.splitlines()[-1].startswith("interrupted; finished stages are kept")
     assert "Traceback" not in errors
     assert not any(rank.is_running() for rank in ranks)
     assert {path.name for path in folder.iterdir()} == {"data", "views"}
@@ -86,10 +81,10 @@ def test_ctrl_c_ends_all_with_one_line_and_leaves_nothing(folder: Path, connecte
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_all_with_one_line(folder: Path) -> None:
     process = start(folder, "model", 10_000)
-    ranks = wait_for_ranks(process)
+    ranks = wait_until_connected(process)
 
     ranks[0].kill()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
 
     assert process.returncode == 1
     assert [line for line in errors.splitlines() if line.startswith("error: ")] == [
@@ -104,16 +99,14 @@ def test_a_process_that_is_killed_ends_all_with_one_line(folder: Path) -> None:
 def test_killed_outright_it_takes_its_processes_along_and_the_same_command_gives_the_same_bytes(
     folder: Path,
 ) -> None:
-    whole = start(folder, "whole", 2)
-    assert whole.wait(timeout=300) == 0, whole.communicate()
+    finish(start(folder, "whole", 2))
 
     process = start(folder, "model", 2)
-    ranks = wait_for_ranks(process)
+    ranks = wait_until_connected(process)
     process.kill()
     process.communicate()
-    assert psutil.wait_procs(ranks, timeout=60)[1] == []
-    again = start(folder, "model", 2)
-    assert again.wait(timeout=300) == 0, again.communicate()
+    assert psutil.wait_procs(ranks, timeout=300)[1] == []
+    finish(start(folder, "model", 2))
 
     for name in ("model.safetensors", "history.json"):
         assert hash_file(folder / "model" / name) == hash_file(folder / "whole" / name)

@@ -125,7 +125,9 @@ def test_phantoms_have_the_same_curve_on_two_devices(films: Path, tmp_path: Path
     assert epochs == [1, 2, 3] * 2
     assert {ip for ip, _ in places} == {"127.0.0.1"}
     assert ("127.0.0.1", "LISTEN") in places
-    assert load_checkpoint(tmp_path / "two").manifest["inputs"] == {"filmset": "films"}
+    manifest = load_checkpoint(tmp_path / "two").manifest
+    assert manifest["inputs"] == {"filmset": "films"}
+    assert manifest["facts"]["n_devices"] == 2
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "views"}
     assert multiprocessing.active_children() == []
 
