@@ -215,7 +215,7 @@ def write_artifact(
             "inputs": dict(inputs or {}),
             "facts": draft.facts,
             "files": _hash_tree(partial),
-            "packages": _package_versions(),
+            "packages": package_versions(),
             "python": platform.python_version(),
             "code": describe_code(),
             "device": device or describe_processor(),
@@ -345,7 +345,8 @@ def _hash_tree(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hash_file(path) for path in paths}
 
 
-def _package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide results, as manifests record them."""
     versions = {}
     for name in _RECORDED_PACKAGES:
         try:
@@ -379,7 +380,7 @@ def describe_code() -> str:
             )
         return found.stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return f"covid_debug {_package_versions()['covid_debug']}"
+        return f"covid_debug {package_versions()['covid_debug']}"
 
 
 @functools.cache

@@ -13,6 +13,7 @@ CRAFT_COMMAND: Final = "pip install --no-deps craft-text-detector==0.4.3"
 _EXTRAS: Final = {
     "prefect": "flow",
     "mlflow": "mlflow",
+    "distributed": "dask",
     "gdown": "craft",
     "craft_text_detector": "craft",
 }

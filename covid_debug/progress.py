@@ -26,7 +26,7 @@ class Listener(Protocol):
         """Open one long loop, e.g. over ``"films"``; the callback takes (done, total)."""
 
 
-class _Silent:
+class Silent:
     """Tells nobody."""
 
     def say(self, text: str) -> None:
@@ -44,4 +44,4 @@ class _Silent:
         yield lambda _done, _total: None
 
 
-SILENT: Final[Listener] = _Silent()
+SILENT: Final[Listener] = Silent()

@@ -71,11 +71,13 @@ class Request(ABC):
         stage: Readable part of the artifact's name.
         makes: Kind of the artifact, as its manifest says.
         code_version: Raised when a change of code changes what the stage writes.
+        uses_device: Whether its work on films runs on :attr:`Means.device`.
     """
 
     stage: ClassVar[str]
     makes: ClassVar[str]
     code_version: ClassVar[int]
+    uses_device: ClassVar[bool] = False
 
     def parameters(self) -> object:
         """Return what else decides the content: the fields that are no paths."""

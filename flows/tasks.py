@@ -33,6 +33,7 @@ from covid_debug.text.catalog import members_of
 from covid_debug.text.stage import RegionsRequest, describe_regions
 from covid_debug.training.params import EpochMetrics
 from covid_debug.training.stage import TrainRequest
+from flows.runners import choose_runner
 from flows.stage import stage
 
 VIEW_CACHE = "views"
@@ -63,7 +64,7 @@ class Run:
             n_devices=compute.devices,
             max_failed_share=compute.max_failed_share,
         )
-        return find_or_make(request, store or data_dir, means)
+        return find_or_make(request, store or data_dir, means, choose_runner(self.config))
 
 
 @stage("ingest")

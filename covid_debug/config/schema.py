@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -59,13 +59,38 @@ class ComputeParams:
             share every batch, so that no result depends on it but by the rounding of sums.
         n_workers: Processes of detection and cleaning, threads that read films; no result depends
             on it.
+        runner: Who works on the films of a stage: ``n_workers`` processes of its own, as many
+            threads of the run, or the workers of a Dask cluster. No result depends on it.
+        address: Dask's scheduler, e.g. ``tcp://10.0.0.5:8786``; None starts a cluster of
+            ``n_workers`` processes on this machine.
         max_failed_share: The run stops when more than this share of the films fails in a stage.
     """
 
     device: str = "cpu"
     devices: Count = 1
     n_workers: Count = 2
+    runner: Literal["processes", "threads", "dask"] = "processes"
+    address: str | None = None
     max_failed_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse an address that nobody would go to.
+
+        Raises:
+            ConfigError: If another runner than Dask has an address.
+        """
+        if self.address is not None and self.runner != "dask":
+            raise ConfigError(
+                f"compute.address is {self.address} and compute.runner is {self.runner!r}; expected"
+                " dask, or no address"
+            )
+
+    def describe_runner(self) -> str:
+        """Return in a few words who works on films."""
+        if self.address is not None:
+            return f"the Dask cluster at {self.address}"
+        kind = "Dask workers" if self.runner == "dask" else self.runner
+        return f"{self.n_workers} {kind} on this machine"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""Shards on the workers of a Dask cluster; importing this needs the extra ``dask``.
+
+Prefect's own runner for Dask sends each task with the context of its flow, and every worker must
+reach Prefect's server, which listens on this machine alone. Here a worker gets plain functions.
+"""
+
+import time
+import uuid
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import dask
+from distributed import Client, Future, LocalCluster
+from distributed.scheduler import KilledWorker
+
+from covid_debug.config.schema import ComputeParams
+from covid_debug.errors import ArtifactError
+from covid_debug.shards import Shard
+from covid_debug.stages import Means, Request
+from covid_debug.tether import HOST
+from flows.engines import Engine, WorkerDiedError
+from flows.workers import Terms, WorkerRefusedError, make_part
+
+_MAX_WAITING: Final = 1000  # shards that are handed out
+_PATIENCE_S: Final = 300.0
+_GPU: Final = {"GPU": 1}
+
+
+@contextmanager
+def open_dask(
+    compute: ComputeParams,
+    places: tuple[Path, ...],
+    request: Request,
+    target: Path,
+    means: Means,
+) -> Iterator[Engine]:
+    """Make shards on the workers of a Dask cluster, or of one that is started for it.
+
+    Args:
+        compute: Where the scheduler is, or how many workers are started here.
+        places: What the work reads, besides what earlier stages made.
+        request: What is asked for.
+        target: Place of the artifact.
+        means: How it is carried out.
+
+    Yields:
+        The engine; every worker has been found fit.
+
+    Raises:
+        ArtifactError: If the scheduler does not answer, or has no worker that could do the work.
+        WorkerRefusedError: If a worker is not fit.
+    """
+    pinned = _GPU if request.uses_device and means.device.startswith("cuda") else None
+    token = target.parent / f".run-{uuid.uuid4().hex[:12]}"
+    with ExitStack() as stack:
+        client = _connect(stack, compute, pinned)
+        token.touch()
+        stack.callback(token.unlink, missing_ok=True)
+        terms = Terms.of_this_process(token, places)
+        cluster = _Cluster(client, terms, compute.address or "this machine")
+        stack.callback(cluster.stop)
+        n_workers = cluster.wait_for_workers(pinned)
+        cluster.refuse_unfit()
+        work = partial(make_part, terms, request, target, means)
+        make = partial(cluster.make, work, pinned)
+        yield Engine(n_workers, _MAX_WAITING, make, cluster.check, cluster.stop)
+
+
+def _connect(stack: ExitStack, compute: ComputeParams, pinned: Mapping[str, int] | None) -> Client:
+    if compute.address is not None:
+        try:
+            return stack.enter_context(Client(compute.address, set_as_default=False))
+        except OSError as error:
+            raise ArtifactError(
+                f"compute.address {compute.address}: Dask's scheduler does not answer ({error});"
+                " start it, or correct the address"
+            ) from error
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,  # a shard that killed a worker is split first
+        "distributed.scheduler.worker-saturation": 1.0,  # no other shard suffers with it
+    }
+    with dask.config.set(settings):
+        cluster = LocalCluster(
+            n_workers=compute.n_workers,
+            threads_per_worker=1,
+            host=HOST,
+            dashboard_address=None,
+            memory_limit=0,  # as without Dask: a worker is not ended for what it holds
+            resources=pinned,
+            preload="flows.workers",
+        )
+    stack.enter_context(cluster)
+    return stack.enter_context(Client(cluster, set_as_default=False))
+
+
+class _Cluster:
+    """The workers of a scheduler, for one stage."""
+
+    def __init__(self, client: Client, terms: Terms, name: str) -> None:
+        self._client = client
+        self._terms = terms
+        self._name = name
+        self._going_on: set[Future[None]] = set()
+        self._seen_s = time.monotonic()
+
+    def make(
+        self,
+        work: Callable[[Shard], None],
+        pinned: Mapping[str, int] | None,
+        shard: Shard,
+    ) -> None:
+        """Have a shard made by any worker that is fit; keeps nothing on the cluster."""
+        while True:
+            future = self._client.submit(work, shard, pure=False, resources=pinned)
+            self._going_on.add(future)
+            try:
+                future.result()
+            except KilledWorker as error:
+                host = error.last_worker.address
+                raise WorkerDiedError(
+                    f"killed its worker ({host}), probably for lack of memory"
+                ) from error
+            except WorkerRefusedError as error:  # it joined later than the others
+                self._client.retire_workers([error.args[0]], close_workers=True)
+            except CancelledError as error:
+                raise ArtifactError(
+                    f"{self._name}: Dask's scheduler is gone; what is finished is kept; start it"
+                    " and start again to go on"
+                ) from error
+            else:
+                return
+            finally:
+                # While it is held, Dask would make a finished shard again when its worker dies.
+                self._going_on.discard(future)
+                future.release()
+
+    def refuse_unfit(self) -> None:
+        """Ask every worker whether it is fit.
+
+        Raises:
+            WorkerRefusedError: Naming the first that is not, and why.
+        """
+        answers = self._client.run(self._terms.find_breach, on_error="return")
+        for address, answer in answers.items():
+            breach = answer
+            if isinstance(answer, Exception):
+                breach = f"cannot load this covid_debug ({answer}); install the same version there"
+            if breach is not None:
+                raise WorkerRefusedError(address, breach)
+
+    def wait_for_workers(self, pinned: Mapping[str, int] | None) -> int:
+        """Return how many workers could do the work, when there is one.
+
+        Raises:
+            ArtifactError: If there is none for minutes.
+            WorkerRefusedError: If one would work on several films at once.
+        """
+        while True:
+            workers = self._client.scheduler_info()["workers"]
+            for address, worker in workers.items():
+                if worker["nthreads"] != 1:
+                    raise WorkerRefusedError(
+                        address,
+                        f"has {worker['nthreads']} threads; start it with --nthreads 1, and"
+                        " --nworkers N for N processes",
+                    )
+            fit = [w for w in workers.values() if not pinned or w["resources"].get("GPU", 0) >= 1]
+            if fit:
+                return len(fit)
+            if workers:
+                raise ArtifactError(
+                    f"{self._name}: compute.device is cuda and none of {len(workers)} Dask workers"
+                    " offers a GPU; start each that has one with --resources GPU=1"
+                )
+            self.check()
+            time.sleep(0.5)
+
+    def check(self) -> None:
+        """Refuse to wait for ever.
+
+        Raises:
+            ArtifactError: If there has been no worker for minutes.
+        """
+        try:
+            if self._client.nthreads():
+                self._seen_s = time.monotonic()
+        except OSError:
+            pass
+        if time.monotonic() > self._seen_s + _PATIENCE_S:
+            raise ArtifactError(
+                f"{self._name}: no Dask worker for {_PATIENCE_S / 60:.0f} minutes; what is finished"
+                " is kept; start workers and start again to go on"
+            )
+
+    def stop(self) -> None:
+        """End what is going on: workers stop after the film that they are at."""
+        self._terms.token.unlink(missing_ok=True)
+        with suppress(OSError, TimeoutError):
+            self._client.cancel(list(self._going_on), force=True)

@@ -1,0 +1,51 @@
+"""What carries shards out, and the one that needs no cluster: threads of this process."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from covid_debug.errors import CovidDebugError
+from covid_debug.shards import Shard
+from covid_debug.stages import Means, Request, make_shard
+from flows.workers import Halting
+
+
+class WorkerDiedError(CovidDebugError):
+    """The worker of a shard died, as often as its scheduler tries again."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What carries shards out.
+
+    Attributes:
+        n_workers: How many shards are worked on at once.
+        n_handed_out: How many are handed out at once.
+        make: Makes a shard, in any thread; raises :class:`WorkerDiedError`.
+        check: Raises where no worker is left; asked every few seconds.
+        stop: Ends what is going on.
+    """
+
+    n_workers: int
+    n_handed_out: int
+    make: Callable[[Shard], None]
+    check: Callable[[], None]
+    stop: Callable[[], None]
+
+
+@contextmanager
+def open_threads(n_threads: int, request: Request, target: Path, means: Means) -> Iterator[Engine]:
+    """Make shards on threads of this process; each builds what it works with for itself.
+
+    Yields:
+        The engine.
+    """
+    ended = threading.Event()
+    halting = replace(means, listener=Halting(lambda: not ended.is_set()))
+
+    def make(shard: Shard) -> None:
+        make_shard(request, target, halting, shard)
+
+    yield Engine(n_threads, n_threads, make, check=lambda: None, stop=ended.set)

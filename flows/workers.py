@@ -1,0 +1,165 @@
+"""What a worker of a cluster does: it proves that it is fit for a run, and makes shards.
+
+Imports no Prefect: a worker needs neither it nor its server, only the folder that it shares.
+"""
+
+import functools
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import covid_debug
+from covid_debug.artifacts import package_versions
+from covid_debug.errors import CovidDebugError
+from covid_debug.places import find_obstacle
+from covid_debug.progress import Progress, Silent
+from covid_debug.shards import Shard
+from covid_debug.stages import Means, Request, make_shard
+from covid_debug.text.scan import limit_threads
+
+SEEN_WITHIN_S: Final = 60.0
+"""How long a network drive may take to show a file that another machine has written."""
+_fit: set[Path] = set()  # tokens of the runs for which this process is fit
+
+
+class WorkerRefusedError(CovidDebugError):
+    """A worker cannot work for a run; the arguments are its address and why."""
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        address, breach = self.args
+        return f"worker {address}: {breach}"
+
+
+class RunEndedError(CovidDebugError):
+    """The run that a shard belongs to has ended; its finished films are kept."""
+
+
+class Halting(Silent):
+    """Tells nobody how far work on films is, and ends it after a film when the run has ended."""
+
+    def __init__(self, goes_on: Callable[[], bool]) -> None:
+        """Take what tells whether the run goes on; it is asked after each film."""
+        self._goes_on = goes_on
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """Yield a callback that raises :class:`RunEndedError` when the run has ended."""
+
+        def ask(n_done: int, n_total: int) -> None:
+            if not self._goes_on():
+                raise RunEndedError(f"the run has ended after {n_done} of {n_total} {title}")
+
+        yield ask
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a worker must share with the run.
+
+    Attributes:
+        token: File in the folder of artifacts; the run goes on for as long as it is there.
+        folder: Working directory of the run, from which its relative paths start.
+        places: Files and folders that the work reads.
+        code: Of covid_debug, see :func:`digest_code`.
+        packages: Versions of what decides pixels.
+    """
+
+    token: Path
+    folder: Path
+    places: tuple[Path, ...]
+    code: str
+    packages: dict[str, str]
+
+    @classmethod
+    def of_this_process(cls, token: Path, places: tuple[Path, ...]) -> "Terms":
+        """Return the terms of a run that goes on in this process."""
+        return cls(token, Path.cwd(), places, digest_code(), package_versions())
+
+    def find_breach(self) -> str | None:
+        """Make this process fit for the run; say why it cannot be, or None.
+
+        It goes to the working directory of the run, and works on one thread from now on.
+
+        Returns:
+            What is wrong, and the remedy.
+        """
+        if self.code != digest_code():
+            return (
+                f"has another covid_debug (code {digest_code()}, the run's is {self.code});"
+                " install the same version there"
+            )
+        for name, version in package_versions().items():
+            if version != self.packages.get(name):
+                return f"has {name} {version}, the run has {self.packages.get(name)}; install that"
+        if not self.folder.is_dir():
+            return self._unseen(self.folder)
+        os.chdir(self.folder)
+        limit_threads()
+        unseen = [place for place in (*self.places, self.token) if not _is_seen(place)]
+        if unseen:
+            return self._unseen(unseen[0])
+        obstacle = find_obstacle(self.token.parent)
+        if obstacle is not None:
+            return f"cannot write {self.token.parent.absolute()} ({obstacle}); let it write there"
+        return None
+
+    def _unseen(self, place: Path) -> str:
+        shown = place.parent if place == self.token else place
+        return (
+            f"does not see {self.folder / shown} as the run does; give it that folder under the"
+            " same path"
+        )
+
+
+def _is_seen(place: Path) -> bool:
+    deadline = time.monotonic() + SEEN_WITHIN_S / 6
+    while not place.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+@functools.cache
+def digest_code() -> str:
+    """Fingerprint the package's files that can decide a result: all but the command line's.
+
+    Returns:
+        12 hex digits.
+    """
+    root, digest = Path(covid_debug.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if path.is_file() and "__pycache__" not in name.parts and name.parts[0] != "cli":
+            digest.update(f"{name.as_posix()}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def make_part(terms: Terms, request: Request, target: Path, means: Means, shard: Shard) -> None:
+    """Make a shard of a stage, see :func:`covid_debug.stages.make_shard`.
+
+    Raises:
+        WorkerRefusedError: If this worker is not fit for the run.
+        RunEndedError: If the run ended meanwhile.
+    """
+    if terms.token not in _fit:
+        from distributed import get_worker  # noqa: PLC0415 - brought by an extra
+
+        breach = terms.find_breach()
+        if breach is not None:
+            raise WorkerRefusedError(get_worker().address, breach)
+        _fit.add(terms.token)
+    make_shard(request, target, replace(means, listener=Halting(terms.token.exists)), shard)
+
+
+def dask_setup(_worker: object) -> None:
+    """Leave Ctrl-C to the run; Dask calls it in each worker that this program starts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

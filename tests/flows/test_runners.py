@@ -1,0 +1,171 @@
+"""Films are worked on elsewhere, each once, and the artifact is the same whoever did it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from covid_debug.artifacts import hash_file
+from covid_debug.errors import ArtifactError
+from covid_debug.progress import Silent
+from covid_debug.shards import Records, Shard, ShardFinished
+from covid_debug.stages import Means, find_or_make
+from flows.engines import Engine, WorkerDiedError
+from flows.runners import choose_runner, cut, run_shards
+from tests.flows.shard_toys import OnDevice, Toy
+from tests.flows.test_preflight import make_config
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # other packages' deprecations
+]
+
+
+class Told(Silent):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def make(toy, folder, *, listener=None, **compute):
+    means = Means(listener=listener or Told(), max_failed_share=0.2)
+    config = make_config(folder, compute={"n_workers": 2} | compute)
+    store = folder / "data"
+    store.mkdir(exist_ok=True)
+    return find_or_make(toy, store, means, choose_runner(config))
+
+
+def worked_on(toy) -> Counter:
+    return Counter(line.split()[0] for line in toy.log.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("n_films", "n_workers", "expected"),
+    [(3, 2, 3), (40, 2, 8), (30_000, 2, 60), (30_000, 40, 160), (10_000_000, 8, 1000)],
+)
+def test_films_are_cut_into_few_shards(n_films: int, n_workers: int, expected: int) -> None:
+    assert cut(n_films, n_workers) == expected
+
+
+def test_processes_make_no_shards(tmp_path: Path) -> None:
+    assert choose_runner(make_config(tmp_path)) is None
+
+
+def test_threads_work_on_each_film_once_and_write_the_same(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log")
+    (tmp_path / "alone").mkdir()
+    alone = find_or_make(toy, tmp_path / "alone", Means())
+    toy.log.unlink()
+
+    made = make(toy, tmp_path, runner="threads")
+
+    assert worked_on(toy) == Counter(toy.names)
+    assert hash_file(made / "films.txt") == hash_file(alone / "films.txt")
+
+
+def test_what_an_earlier_start_finished_is_not_worked_on_again(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log")
+    target = tmp_path / "data" / toy.key()
+    target.parent.mkdir()
+    with pytest.raises(ShardFinished):
+        toy.make(target, Means(shard=Shard(1, 2)))
+    toy.log.unlink()
+
+    make(toy, tmp_path, runner="threads")
+
+    assert worked_on(toy) == Counter(toy.names[12:])
+
+
+def test_an_error_in_a_shard_is_the_runs_and_ends_the_others(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log", n_films=200, failing="film0003", film_s=0.05)
+
+    with pytest.raises(ValueError, match="film0003 cannot be"):
+        make(toy, tmp_path, runner="threads")
+
+    assert len(worked_on(toy)) < 40
+    assert [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name] == []
+
+
+class Deaths:
+    """An engine whose workers die on some films, here."""
+
+    def __init__(self, *deadly: str, innocent: str = "") -> None:
+        self.deadly = deadly
+        self.innocent = innocent  # dies once, in company
+        self.n_deaths = 0
+
+    @contextmanager
+    def __call__(self, toy, target, means):
+        def make(shard):
+            with_names = shard.of(toy.names)
+            records = Records(target.with_name(f".{target.name}.part-0.films"))
+            for name in with_names:
+                if name in self.deadly or (name == self.innocent and self.n_deaths == 0):
+                    self.n_deaths += 1
+                    raise WorkerDiedError("killed its worker")
+                if name not in records:
+                    records.add({"name": name, "value": int(name[4:])})
+
+        yield Engine(2, 1, make, check=lambda: None, stop=lambda: None)
+
+
+def lose(toy, tmp_path, engine, share=0.2):
+    told = Told()
+    means = Means(listener=told, max_failed_share=share)
+    return find_or_make(toy, tmp_path, means, partial(run_shards, engine)), told.warnings
+
+
+def test_a_deadly_film_is_found_in_few_deaths_and_recorded(tmp_path: Path) -> None:
+    engine, toy = Deaths("film0777"), Toy(tmp_path / "log", n_films=2000)
+
+    made, warnings = lose(toy, tmp_path, engine)
+
+    lines = (made / "films.txt").read_text().splitlines()
+    assert [line for line in lines if "worker" in line] == ["film0777 killed its worker"]
+    assert warnings == ["toy: film0777 killed its worker; it counts as unusable"]
+    assert engine.n_deaths == 2
+
+
+def test_a_film_that_does_its_work_alone_is_not_lost(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log")
+
+    made, warnings = lose(toy, tmp_path, Deaths(innocent="film0003"))
+
+    assert "worker" not in (made / "films.txt").read_text()
+    assert warnings == []
+
+
+def test_workers_that_die_on_many_films_end_the_stage(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log", n_films=100)
+    engine = Deaths(*toy.names)
+
+    with pytest.raises(ArtifactError, match=r"toy: workers died on \d+ films .*start again"):
+        lose(toy, tmp_path, engine)
+
+    assert engine.n_deaths < 30
+
+
+def test_more_lost_films_than_allowed_end_the_stage(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log", n_films=100)
+
+    with pytest.raises(ArtifactError, match=r"workers died on 2 films .first: film0005"):
+        lose(toy, tmp_path, Deaths("film0005", "film0060"), share=0.01)
+
+
+def test_a_stage_that_can_refuse_no_film_names_it(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log", can_refuse=False)
+
+    with pytest.raises(ArtifactError, match="film0005 killed its worker; take it off the list"):
+        lose(toy, tmp_path, Deaths("film0005"))
