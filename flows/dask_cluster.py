@@ -4,6 +4,10 @@ Prefect's own runner for Dask sends each task with the context of its flow, and 
 reach Prefect's server, which listens on this machine alone. Here a worker gets plain functions.
 """
 
+import json
+import os
+import sys
+import tempfile
 import time
 import uuid
 from asyncio import CancelledError
@@ -13,15 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import dask
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from covid_debug.config.schema import ComputeParams
 from covid_debug.errors import ArtifactError
 from covid_debug.shards import Shard
 from covid_debug.stages import Means, Request
-from covid_debug.tether import HOST
+from covid_debug.tether import HOST, tethered
 from flows.engines import Engine, WorkerDiedError
 from flows.workers import Terms, WorkerRefusedError, make_part
 
@@ -63,38 +66,68 @@ def open_dask(
         terms = Terms.of_this_process(token, places)
         cluster = _Cluster(client, terms, compute.address or "this machine")
         stack.callback(cluster.stop)
-        n_workers = cluster.wait_for_workers(pinned)
+        n_fit = cluster.wait_for_workers(pinned)
         cluster.refuse_unfit()
         work = partial(make_part, terms, request, target, means)
         make = partial(cluster.make, work, pinned)
+        n_workers = n_fit if compute.address else compute.n_workers
         yield Engine(n_workers, _MAX_WAITING, make, cluster.check, cluster.stop)
 
 
 def _connect(stack: ExitStack, compute: ComputeParams, pinned: Mapping[str, int] | None) -> Client:
-    if compute.address is not None:
-        try:
-            return stack.enter_context(Client(compute.address, set_as_default=False))
-        except OSError as error:
-            raise ArtifactError(
-                f"compute.address {compute.address}: Dask's scheduler does not answer ({error});"
-                " start it, or correct the address"
-            ) from error
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,  # a shard that killed a worker is split first
-        "distributed.scheduler.worker-saturation": 1.0,  # no other shard suffers with it
+    address = compute.address or stack.enter_context(_start_here(compute.n_workers, pinned))
+    try:
+        return stack.enter_context(Client(address, set_as_default=False))
+    except OSError as error:
+        raise ArtifactError(
+            f"compute.address {address}: Dask's scheduler does not answer ({error}); start it, or"
+            " correct the address"
+        ) from error
+
+
+@contextmanager
+def _start_here(n_workers: int, pinned: Mapping[str, int] | None) -> Iterator[str]:
+    """Run a scheduler and workers that end when this process ends, however it does.
+
+    They are commands, as Dask's own local cluster imports the caller's script again in each, and
+    hangs when it is closed while a worker starts.
+
+    Yields:
+        Address of the scheduler.
+
+    Raises:
+        ArtifactError: If it does not start.
+    """
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+        # A shard that killed a worker is split before it is tried again, and no other shard waits
+        # at a worker that may die.
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
     }
-    with dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=compute.n_workers,
-            threads_per_worker=1,
-            host=HOST,
-            dashboard_address=None,
-            memory_limit=0,  # as without Dask: a worker is not ended for what it holds
-            resources=pinned,
-            preload="flows.workers",
-        )
-    stack.enter_context(cluster)
-    return stack.enter_context(Client(cluster, set_as_default=False))
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="covid-debug-")))
+        place, log = scratch / "scheduler.json", scratch / "log"
+        host = ["--host", HOST, "--dashboard-address", f"{HOST}:0", "--scheduler-file", str(place)]
+        worker = ["--nworkers", str(n_workers), "--nthreads", "1", "--memory-limit", "0"]
+        worker += ["--local-directory", str(scratch)]
+        worker += ["--resources", "GPU=1"] if pinned else []
+        for command in (["scheduler", "--port", "0"], ["worker", *worker]):
+            name, *options = command
+            program = [sys.executable, "-m", f"distributed.cli.dask_{name}", *host, *options]
+            process = stack.enter_context(
+                tethered(program, environment=environment, log=log.with_suffix(f".{name}"))
+            )
+        while True:
+            with suppress(OSError, ValueError):
+                address: str = json.loads(place.read_text())["address"]
+                break
+            if process.poll() is not None:
+                said = log.with_suffix(".worker").read_text().strip().splitlines()
+                raise ArtifactError(f"a Dask cluster does not start here: {said[-1:]}")
+            time.sleep(0.1)
+        yield address
 
 
 class _Cluster:

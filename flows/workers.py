@@ -6,7 +6,6 @@ Imports no Prefect: a worker needs neither it nor its server, only the folder th
 import functools
 import hashlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,8 +157,3 @@ def make_part(terms: Terms, request: Request, target: Path, means: Means, shard:
             raise WorkerRefusedError(get_worker().address, breach)
         _fit.add(terms.token)
     make_shard(request, target, replace(means, listener=Halting(terms.token.exists)), shard)
-
-
-def dask_setup(_worker: object) -> None:
-    """Leave Ctrl-C to the run; Dask calls it in each worker that this program starts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ pytestmark = [
 def start_cluster(n_workers: int = 2, **options):
     return LocalCluster(
         n_workers=n_workers,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         host="127.0.0.1",
         **{"threads_per_worker": 1, "memory_limit": 0} | options,
     )
@@ -51,7 +52,8 @@ def address():
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    found = psutil.Process().children(recursive=True)
+    return [child for child in found if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def workers_of(toy) -> set[str]:
@@ -76,13 +78,6 @@ def test_a_cluster_of_two_processes_works_on_each_film_once_and_leaves_nothing(t
 def test_a_worker_that_is_killed_costs_the_film_that_it_was_at(tmp_path, address) -> None:
     toy = Toy(tmp_path / "log", n_films=60, film_s=0.1)
     killed = []
-
-    class Killer(Told):
-        def progress(self, title):
-            pids = workers_of(toy) if toy.log.exists() else set()
-            raise AssertionError(pids)
-
-    import threading
 
     def kill() -> None:
         while not toy.log.exists() or len(toy.log.read_text().splitlines()) < 30:
@@ -156,7 +151,7 @@ def test_a_worker_with_threads_is_refused(tmp_path) -> None:
 
 def test_work_on_a_device_goes_to_the_workers_that_offer_one(tmp_path, address) -> None:
     toy = OnDevice(tmp_path / "log")
-    with pytest.raises(ArtifactError, match="none of 2 Dask workers offers a GPU; .*--resources"):
+    with pytest.raises(ArtifactError, match=r"none of 2 Dask workers offers a GPU; .*--resources"):
         find_on_device(toy, tmp_path, address)
 
     with start_cluster(1, resources={"GPU": 1}) as cluster:
@@ -191,7 +186,7 @@ def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, monkeypa
 
     with (
         start_cluster(0) as cluster,
-        pytest.raises(ArtifactError, match="no Dask worker for .* start workers"),
+        pytest.raises(ArtifactError, match=r"no Dask worker for .* start workers"),
     ):
         make(Toy(tmp_path / "log"), tmp_path, runner="dask", address=cluster.scheduler_address)
 
@@ -199,7 +194,7 @@ def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, monkeypa
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path) -> None:
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-        pytest.raises(ArtifactError, match="compute.address tcp://127.0.0.1:9: .* not answer"),
+        pytest.raises(ArtifactError, match=r"compute.address tcp://127.0.0.1:9: .* not answer"),
     ):
         make(Toy(tmp_path / "log"), tmp_path, runner="dask", address="tcp://127.0.0.1:9")
 
@@ -254,7 +249,7 @@ def test_whatever_ends_a_run_leaves_no_worker_and_the_next_start_goes_on(tmp_pat
     else:
         process.kill()
     process.communicate(timeout=60)
-    gone, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=30)
 
     assert alive == []
     before = worked_on(Toy(log))
@@ -265,10 +260,10 @@ def test_whatever_ends_a_run_leaves_no_worker_and_the_next_start_goes_on(tmp_pat
     assert len(before) > len(again)
 
 
-def test_a_script_without_a_guard_says_what_it_lacks(tmp_path) -> None:
+def test_a_script_without_a_guard_is_not_run_again_by_workers(tmp_path) -> None:
     process = start_script(tmp_path, 0.0, "main()\n")
 
-    _, error = process.communicate(timeout=300)
+    said, error = process.communicate(timeout=300)
 
-    assert process.returncode != 0
-    assert "__main__" in error
+    assert process.returncode == 0, error
+    assert said.count("toy-") == 1

@@ -1,11 +1,6 @@
 """Films are worked on elsewhere, each once, and the artifact is the same whoever did it."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +15,7 @@ from covid_debug.shards import Records, Shard, ShardFinished
 from covid_debug.stages import Means, find_or_make
 from flows.engines import Engine, WorkerDiedError
 from flows.runners import choose_runner, cut, run_shards
-from tests.flows.shard_toys import OnDevice, Toy
+from tests.flows.shard_toys import Toy
 from tests.flows.test_preflight import make_config
 
 pytestmark = [
