@@ -73,6 +73,7 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
     """
     run = tasks.Run(config, console, command)
     prepare_folders(config.data_dir, config.reports_dir)
+    console.say(f"films are worked on by {config.compute.describe_runner()}")
     with open_recorder(config) as recorder:
         with console.stage("Ingest and check the films"):
             original = tasks.ingest(run)

@@ -37,6 +37,7 @@ def configure_environment(workdir: Path) -> None:
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "true",
+        "DASK_LOGGING__DISTRIBUTED": "critical",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6",  # a tracking server may restart during a run
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its errors come as one line, too

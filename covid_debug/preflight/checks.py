@@ -4,6 +4,7 @@ Reads tables and lists, builds networks, opens no film and leaves nothing behind
 """
 
 import shutil
+import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from covid_debug.audit.planning import target_index
 from covid_debug.cleaning.policy import needs_reading
-from covid_debug.config.schema import RunConfig
+from covid_debug.config.schema import ComputeParams, RunConfig
 from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.ingest import CLASS_NAMES as SOURCE_CLASS_NAMES
@@ -23,6 +24,7 @@ from covid_debug.data.stage import CovidxData, PhantomData, SourceData
 from covid_debug.errors import ArtifactError, ConfigError, CovidDebugError, DataIntegrityError
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.devices import find_device
+from covid_debug.optional import require
 from covid_debug.places import find_obstacle, nearest_folder
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.recognition import find_weights
@@ -30,6 +32,7 @@ from covid_debug.tracking.mlflow_tracker import default_tracking_uri
 from covid_debug.tracking.reachability import check_reachable
 from covid_debug.training.checks import check_devices, find_target_class, order_class_weights
 
+_TIMEOUT_S = 5.0
 _FILM_MB = 0.4  # a cleaned film of 640 px a side as PNG
 
 
@@ -62,15 +65,16 @@ def check_run(config: RunConfig) -> RunFacts:
         Classes and number of films.
 
     Raises:
-        CovidDebugError: Naming the first thing that is wrong: the device, the data and their
-            classes, the detector, the network and its weights, a place that cannot be written,
-            the tracking store, or the free space.
+        CovidDebugError: Naming the first thing that is wrong: the device, the runner, the data and
+            their classes, the detector, the network and its weights, a place that cannot be
+            written, the tracking store, or the free space.
     """
     compute = config.compute
     find_device(compute.device, where="compute.device")
     check_devices(
         compute.device, compute.devices, config.training.batch_size, where="compute.devices"
     )
+    _check_runner(compute)
     facts = _read_facts(config)
     target_index(facts.class_names, config.audit.target_class)
     find_target_class(config.training, facts.class_names)
@@ -81,6 +85,26 @@ def check_run(config: RunConfig) -> RunFacts:
     _check_places(config)
     _check_space(config, facts)
     return facts
+
+
+def _check_runner(compute: ComputeParams) -> None:
+    if compute.runner == "dask":
+        require("distributed", purpose="compute.runner dask")
+    if compute.address is None:
+        return
+    host, separator, port = compute.address.rpartition("://")[2].rpartition(":")
+    if not separator or not port.isdecimal():
+        raise ConfigError(
+            f"compute.address is {compute.address!r}; expected the address that Dask's scheduler"
+            " prints, as tcp://10.0.0.5:8786"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"compute.address {compute.address}: no Dask scheduler answers ({error}); start it with"
+            " `dask scheduler`, correct the address, or leave it out to use workers of this machine"
+        ) from error
 
 
 # --------------------------------------------------------------------------- data

@@ -77,6 +77,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
     yield (
         f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
     )
+    yield f"films are worked on by {config.compute.describe_runner()}"
     yield from (f"warning: {risk}" for risk in find_risks(config.cleaning.policy))
     yield from describe_effect(config, facts)
     yield "measuring this machine on a few of the films ..."

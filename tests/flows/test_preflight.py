@@ -69,6 +69,12 @@ def make_covidx(folder: Path, train: Sequence[str], *, test: Sequence[str] = BIN
     }
 
 
+@pytest.fixture(autouse=True)
+def with_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its presence is asked for here."""
+    monkeypatch.setattr(preflight, "require", lambda *_, purpose: None)
+
+
 def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
     facts = check_run(make_config(tmp_path))
 
@@ -81,6 +87,16 @@ def test_sound_run_passes_and_leaves_nothing(tmp_path: Path) -> None:
     ("key", "value", "message"),
     [
         ("compute__device", "gpu", "compute.device is 'gpu'; expected cpu, cuda"),
+        (
+            "compute",
+            {"runner": "dask", "address": "10.0.0.5"},
+            "is '10.0.0.5'; exp",
+        ),
+        (
+            "compute",
+            {"runner": "dask", "address": "tcp://127.0.0.1:9"},
+            "compute.address tcp://127.0.0.1:9: no Dask scheduler answers .* `dask scheduler`",
+        ),
         ("compute__device", "cuda:99", "compute.device is 'cuda:99' and torch sees"),
         ("compute__devices", 17, "batch_size is 32 and compute.devices is 17; expected at least"),
         ("audit__target_class", "COVID19", "target_class 'COVID19' .* did you mean 'COVID-19'"),

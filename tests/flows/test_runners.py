@@ -1,20 +1,24 @@
 """Films are worked on elsewhere, each once, and the artifact is the same whoever did it."""
 
+import re
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from covid_debug.artifacts import hash_file
-from covid_debug.errors import ArtifactError
+from covid_debug.errors import ArtifactError, ConfigError
 from covid_debug.progress import Silent
 from covid_debug.shards import Records, Shard, ShardFinished
 from covid_debug.stages import Means, find_or_make
+from flows import workers
 from flows.engines import Engine, WorkerDiedError
 from flows.runners import choose_runner, cut, run_shards
+from flows.workers import Terms
 from tests.flows.shard_toys import Toy
 from tests.flows.test_preflight import make_config
 
@@ -164,3 +168,63 @@ def test_a_stage_that_can_refuse_no_film_names_it(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactError, match="film0005 killed its worker; take it off the list"):
         lose(toy, tmp_path, Deaths("film0005"))
+
+
+def test_an_address_without_dask_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is tcp://h:1 .*'threads'; expected dask"):
+        make_config(tmp_path, compute={"runner": "threads", "address": "tcp://h:1"})
+
+
+def test_the_runner_is_named(tmp_path: Path) -> None:
+    def name(**compute) -> str:
+        return make_config(tmp_path, compute=compute).compute.describe_runner()
+
+    assert name() == "2 processes on this machine"
+    assert name(runner="dask", n_workers=3) == "3 Dask workers on this machine"
+    assert name(runner="dask", address="tcp://h:1") == "the Dask cluster at tcp://h:1"
+
+
+def test_a_worker_is_not_fit_where_it_differs_or_does_not_see(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(workers, "SEEN_WITHIN_S", 0.0)
+    monkeypatch.setattr(workers, "limit_threads", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    token = tmp_path / "token"
+    token.touch()
+    same = Terms.of_this_process(token, ())
+
+    assert same.find_breach() is None
+    assert "has another covid_debug" in replace(same, code="0123").find_breach()
+    others = same.packages | {"torch": "1.0"}
+    assert re.fullmatch(
+        r"has torch \S+, the run has 1.0; .*", replace(same, packages=others).find_breach()
+    )
+    films = tmp_path / "films"
+    assert f"does not see {films} as" in replace(same, places=(films,)).find_breach()
+    absent = tmp_path / "data" / "token"
+    assert f"does not see {absent.parent} as" in replace(same, token=absent).find_breach()
+
+
+def test_records_that_a_drive_shows_late_are_waited_for(tmp_path: Path) -> None:
+    toy = Toy(tmp_path / "log")
+    aside = tmp_path / "aside"
+
+    @contextmanager
+    def slow_drive(toy, target, means):
+        def make(shard):
+            with pytest.raises(ShardFinished):
+                toy.make(target, replace(means, shard=shard))
+            folder = target.with_name(f".{target.name}.part-0.films")
+            aside.mkdir(exist_ok=True)
+            for path in folder.glob("*.jsonl"):
+                path.rename(aside / path.name)
+            show = threading.Timer(
+                1.0, lambda: [p.rename(folder / p.name) for p in aside.iterdir()]
+            )
+            late.append(show)
+            show.start()
+
+        yield Engine(1, 1, make, check=lambda: None, stop=lambda: None)
+
+    find_or_make(toy, tmp_path, Means(), partial(run_shards, slow_drive))
+
+    assert worked_on(toy) == Counter(toy.names)

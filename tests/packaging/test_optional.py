@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from covid_debug.config.loader import build_config
 from covid_debug.errors import MissingPackageError
 from covid_debug.optional import require
+from covid_debug.preflight.checks import check_run
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from tests.cli import refusal
 
@@ -35,6 +37,16 @@ def test_the_loop_names_both_extras(command: tuple[str, ...]) -> None:
 def test_tracking_names_its_extra(tmp_path: Path) -> None:
     with pytest.raises(MissingPackageError, match=r"^tracking: .*'covid_debug\[mlflow\]'$"):
         MlflowTracker(f"sqlite:///{tmp_path / 'runs.db'}")
+
+
+def test_a_cluster_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    config = build_config(
+        {"name": "t", "data": {"kind": "phantom"}, "compute": {"runner": "dask"}}, where="test"
+    )
+
+    with pytest.raises(MissingPackageError, match=r"runner dask: .*'covid_debug\[dask\]'$"):
+        check_run(config)
 
 
 @pytest.mark.usefixtures("bare")
