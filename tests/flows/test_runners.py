@@ -216,12 +216,8 @@ def test_records_that_a_drive_shows_late_are_waited_for(tmp_path: Path) -> None:
             folder = target.with_name(f".{target.name}.part-0.films")
             aside.mkdir(exist_ok=True)
             for path in folder.glob("*.jsonl"):
-                path.rename(aside / path.name)
-            show = threading.Timer(
-                1.0, lambda: [p.rename(folder / p.name) for p in aside.iterdir()]
-            )
-            late.append(show)
-            show.start()
+                hidden = path.rename(aside / path.name)
+                threading.Timer(1.0, hidden.rename, [path]).start()
 
         yield Engine(1, 1, make, check=lambda: None, stop=lambda: None)
 
