@@ -41,9 +41,8 @@ def test_tracking_names_its_extra(tmp_path: Path) -> None:
 
 def test_a_cluster_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    config = build_config(
-        {"name": "t", "data": {"kind": "phantom"}, "compute": {"runner": "dask"}}, where="test"
-    )
+    tree = {"name": "t", "data": {"kind": "phantom", "n_train": 30, "n_test": 6}}
+    config = build_config(tree | {"compute": {"runner": "dask"}}, where="test")
 
     with pytest.raises(MissingPackageError, match=r"runner dask: .*'covid_debug\[dask\]'$"):
         check_run(config)
