@@ -220,7 +220,9 @@ class _Measuring:
         config = self._config
         names = {*config.made_versions, *config.tests}
         names |= {sees for arm in config.arms if (sees := ARMS[arm].sees)}
-        costs, sizes, rest = {}, {}, NOTHING
+        costs: dict[str, Cost] = {}
+        sizes: dict[str, float] = {}
+        rest = NOTHING
         for name in sorted(names, key=lambda name: name != CLEANED_ARM):
             ticks = TickingListener()
             request = VERSIONS[name].request(
