@@ -37,6 +37,8 @@ def find_problem(candidate: ListedFilm) -> str | None:
         said: str = getattr(candidate, what)
         if said != to_printable(said):
             return f"its {what} is '{to_printable(said)}', with control characters"
+    if str(candidate.path) != to_printable(candidate.path):
+        return "its name holds control characters or is not UTF-8"
     if candidate.patient_id == f"{candidate.source}:":
         return "it has no patient"
     path, folder = (os.path.normpath(place) for place in (candidate.path, candidate.folder))

@@ -137,7 +137,7 @@ def test_region_of_an_older_version_is_of_unknown_kind(tmp_path: Path) -> None:
         ),
         (
             '{"image": "a", "regions": [{"polygon": [[0, 0], [NaN, 3], [5, 5]], "confidence": 1}]}',
-            r"leaves \+-1000000 pixels",
+            "NaN is no finite number",
         ),
         (
             '{"image": "a", "regions": [{"polygon": [[0, 0], [1, 3], [5, 5]], "confidence": 1,'
