@@ -41,6 +41,7 @@ from covid_debug.training.loop import train_classifier
 from covid_debug.training.params import EpochMetrics, TrainingParams
 
 Views = NDArray[np.uint8]
+_N_INTERVENED = 6  # films at most
 _N_TRAINED = 96  # films of a timed epoch at most
 
 
@@ -336,7 +337,7 @@ class _Measuring:
             )
             is None
         ]
-        rows = picked or [0]
+        rows = picked[:_N_INTERVENED] or [0]
         probabilities = predict_probabilities(classifier, views)
         cases = [
             Case(self._films[i], probabilities[i], i, 0, config.audit.baselines[0]) for i in rows
@@ -344,15 +345,10 @@ class _Measuring:
         subject = AuditSubject(
             model, self._filmset, self._films, regions, config.audit, config.run_seed
         )
-        auditor = Auditor(subject, 1)
-        done = auditor.intervene_on([cases[0], *cases])
+        done = Auditor(subject, 1).intervene_on([cases[0], *cases])
         next(done)
-        start, n = now(), 0
-        for _ in done:
-            n += 1
-            if (now() - start).clock_s > 2 * self._part_s:
-                break
-        intervene = (now() - start) * (1 / n)
+        start, n_done = now(), len(list(done))
+        intervene = (now() - start) * (1 / n_done)
         if not config.audit.max_explained:
             return len(picked), intervene, NOTHING, 0, {}
         return len(picked), intervene, *_time_maps(config, classifier, views[rows[:2]])
