@@ -25,22 +25,22 @@ class JointBatchNorm(_BatchNorm):
         """Return the normalised planes ``(N, D, ...)``, N >= 1 on every process."""
         if not self.training:
             return super().forward(planes)
-        axes = [0, *range(2, planes.ndim)]
+        axes, shape = [0, *range(2, planes.ndim)], [1, -1] + [1] * (planes.ndim - 2)
         exact = planes.to(torch.promote_types(planes.dtype, torch.float32))
-        variance, mean = torch.var_mean(exact, axes, correction=0)
-        own = mean.new_tensor([planes.numel() / planes.shape[1]])
-        sums = add_up(torch.cat([mean * own, own]))
-        n, joint_mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
-        joint_variance = add_up((variance + (mean - joint_mean).square()) * own) / n
-        self._remember(joint_mean.detach(), joint_variance.detach() * n / (n - 1))
-        scale = (joint_variance + self.eps).rsqrt()
+        n_own = exact.new_tensor([planes.numel() / planes.shape[1]])
+        sums = add_up(torch.cat([exact.sum(axes), n_own]))  # torch.var_mean takes 20 times as long
+        n = sums[-1].detach()
+        mean = sums[:-1] / n
+        centred = exact - mean.view(shape)
+        variance = add_up(centred.square().sum(axes)) / n
+        self._remember(mean.detach(), variance.detach() * n / (n - 1))
+        scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
-        shift = -joint_mean * scale
+        normal = centred * scale.view(shape)
         if self.bias is not None:
-            shift = shift + self.bias
-        shape = [1, -1] + [1] * (planes.ndim - 2)
-        return (planes * scale.view(shape) + shift.view(shape)).to(planes.dtype)
+            normal = normal + self.bias.view(shape)
+        return normal.to(planes.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
