@@ -116,6 +116,7 @@ class ExplainRequest(Request):
     stage: ClassVar[str] = "explanations"
     makes: ClassVar[str] = "explanations"
     code_version: ClassVar[int] = 3
+    uses_device: ClassVar[bool] = True
 
     def make(self, out: Path, means: Means) -> Explanations:
         """Write ``explanations.csv``, ``maps/*.npy`` and ``overlays/*.png``.

@@ -96,6 +96,7 @@ class ShortcutsRequest(Request):
     stage: ClassVar[str] = SHORTCUTS_KIND
     makes: ClassVar[str] = SHORTCUTS_KIND
     code_version: ClassVar[int] = 5
+    uses_device: ClassVar[bool] = True
 
     def parameters(self) -> object:
         """Return how many films and donors, the seed and, where used, the factory."""

@@ -69,6 +69,7 @@ class AuditRequest(Request):
     stage: ClassVar[str] = AUDIT_KIND
     makes: ClassVar[str] = AUDIT_KIND
     code_version: ClassVar[int] = 11
+    uses_device: ClassVar[bool] = True
 
     def parameters(self) -> object:
         """Return how to audit and the seed; where they are used, the detector and the factory."""

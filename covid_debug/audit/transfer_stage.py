@@ -40,6 +40,7 @@ class TransferRequest(Request):
     stage: ClassVar[str] = TRANSFER_KIND
     makes: ClassVar[str] = TRANSFER_KIND
     code_version: ClassVar[int] = 4
+    uses_device: ClassVar[bool] = True
 
     def parameters(self) -> object:
         """Return how markers are laid, the seed, the order of the models and their factory."""
