@@ -27,7 +27,7 @@ from covid_debug.preflight.costs import (
     plan_start,
 )
 from covid_debug.preflight.sample import list_films, take_sample
-from covid_debug.preflight.timing import Prices, measure_prices
+from covid_debug.preflight.timing import WorkPrices, measure_prices
 from flows.debug_covidx import count_stages
 from tests.films import build_filmset, draw_film, make_film
 from tests.toys import SIDE, Patch, wrap
@@ -314,7 +314,7 @@ PLANNED = {
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Prices]:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, WorkPrices]:
     """Return a run and what its work costs, measured on three films."""
     folder = tmp_path_factory.mktemp("planned")
     config = make_config(folder, **PLANNED)
@@ -323,7 +323,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Prices
     return config, prices
 
 
-def test_every_kind_of_work_is_measured(planned: tuple[RunConfig, Prices]) -> None:
+def test_every_kind_of_work_is_measured(planned: tuple[RunConfig, WorkPrices]) -> None:
     _, prices = planned
 
     costs = {
@@ -338,7 +338,7 @@ def test_every_kind_of_work_is_measured(planned: tuple[RunConfig, Prices]) -> No
 
 
 def test_plan_has_the_stages_that_the_run_prints(
-    planned: tuple[RunConfig, Prices],
+    planned: tuple[RunConfig, WorkPrices],
 ) -> None:
     config, prices = planned
 
@@ -350,7 +350,7 @@ def test_plan_has_the_stages_that_the_run_prints(
 
 
 def test_plan_grows_with_films_and_shrinks_with_workers_where_films_are_shared(
-    planned: tuple[RunConfig, Prices],
+    planned: tuple[RunConfig, WorkPrices],
 ) -> None:
     config, prices = planned
     more = make_config(Path(config.data_dir).parent, **PLANNED | {"data__n_train": 600})
