@@ -18,6 +18,7 @@ from covid_debug.cleaning.policy import find_risks
 from covid_debug.clock import NOTHING, Cost
 from covid_debug.config.schema import RunConfig
 from covid_debug.data.stage import PhantomData
+from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, UNSEEN_SOURCE
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.evaluation.questions import choose_question
@@ -118,7 +119,7 @@ def plan_start(config: RunConfig) -> Mapping[str, StageCost]:
         prices = measure_prices(
             config, films, facts.n_test, part_s=_START_PART_S, n_sampled=_START_FILMS
         )
-    except FILM_OR_MODEL_ERRORS:
+    except (CovidDebugError, *FILM_OR_MODEL_ERRORS):
         return {}
     return plan_stages(config, facts, films, prices)
 
