@@ -68,6 +68,7 @@ WITHOUT_INPUT = {
     "bench training",
     "bench mitigations",
     "bench backbones",
+    "bench faults",
 }  # their folders are the next two lists' matter
 
 

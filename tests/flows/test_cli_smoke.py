@@ -337,6 +337,7 @@ ELSEWHERE = {
     "bench planted",  # needs films without text: tests/benchmarks/test_text_planted.py
     "bench agreement",  # tests/benchmarks/test_text_agreement.py
     "bench comparison",  # trains twelve networks, which takes minutes
+    "bench faults",  # runs the whole loop ten times: tests/benchmarks/test_bench_faults.py
     "bench lungs",  # needs the films that were annotated: tests/benchmarks/test_lungs.py
 }
 

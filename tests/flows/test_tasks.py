@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from covid_debug.config.loader import build_config
-from covid_debug.stages import Means, Request
+from covid_debug.stages import Means, Request, Runner
 from covid_debug.terminal import RunConsole
 from flows import tasks
 
@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the requests and means of every task of a run, by stage."""
     found: dict[str, Any] = {}
 
-    def note(request: Request, store: Path, means: Means) -> Path:
+    def note(request: Request, store: Path, means: Means, _: Runner | None) -> Path:
         found[request.stage] = request
         found["means"] = means
         return store / request.stage
