@@ -143,8 +143,6 @@ class _Work:
                     lost |= self._take(pool, [shard], progress)
                     self._refuse_more(list(lost), n_allowed)
         reasons = {shard.of(self._names)[0]: reason for shard, reason in lost.items()}
-        for name, reason in reasons.items():
-            self._means.listener.warn(f"{self._title}: {name} {reason}; it counts as unusable")
         self._wait_for_records(reasons)
         return reasons
 

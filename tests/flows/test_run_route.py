@@ -69,6 +69,7 @@ def test_error_of_a_stage_is_one_line(failed: tuple[Path, int, str, str]) -> Non
     assert "6 of 6 films are missing or unreadable" in errors
     assert output.splitlines() == [
         "covid-debug: tiny (research tool, not for clinical use)",
+        "      films are worked on by 2 processes on this machine",
         "[1/13] Ingest and check the films",
     ]
 

@@ -133,7 +133,7 @@ def test_a_deadly_film_is_found_in_few_deaths_and_recorded(tmp_path: Path) -> No
 
     lines = (made / "films.txt").read_text().splitlines()
     assert [line for line in lines if "worker" in line] == ["film0777 killed its worker"]
-    assert warnings == ["toy: film0777 killed its worker; it counts as unusable"]
+    assert warnings == ["film0777: killed its worker; it is recorded as unusable"]
     assert engine.n_deaths == 2
 
 
@@ -166,7 +166,7 @@ def test_more_lost_films_than_allowed_end_the_stage(tmp_path: Path) -> None:
 def test_a_stage_that_can_refuse_no_film_names_it(tmp_path: Path) -> None:
     toy = Toy(tmp_path / "log", can_refuse=False)
 
-    with pytest.raises(ArtifactError, match="film0005 killed its worker; take it off the list"):
+    with pytest.raises(ArtifactError, match="film0005: killed its worker; what is finished"):
         lose(toy, tmp_path, Deaths("film0005"))
 
 
