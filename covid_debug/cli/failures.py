@@ -24,6 +24,7 @@ _MENDABLE = frozenset(
 )
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
 TERMINATED = 143  # the same, by SIGTERM
+_arrived: list[signal.Signals] = []
 _FRAMEWORKS = ("prefect", "httpx", "httpcore", "anyio")
 
 
@@ -48,6 +49,8 @@ def find_interruption(error: BaseException) -> int | None:
 
     The signal may arrive anywhere, also where a library makes an error of its own of it.
     """
+    if _arrived:  # whatever a library made of it
+        return TERMINATED
     for link in _chain(error, whole=True):
         if isinstance(link, KeyboardInterrupt):
             return INTERRUPTED
@@ -68,8 +71,10 @@ def termination_raised() -> Iterator[None]:
     """
 
     def end(*_: object) -> None:
+        _arrived.append(signal.SIGTERM)
         raise TerminationSignal
 
+    _arrived.clear()
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

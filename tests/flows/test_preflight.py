@@ -331,7 +331,10 @@ def test_every_kind_of_work_is_measured(planned: tuple[RunConfig, WorkPrices]) -
         for item in fields(prices)
         if isinstance(value := getattr(prices, item.name), Cost)
     }
-    assert {name for name, cost in costs.items() if cost.clock_s <= 0} == set()
+    rests = {"listed", "trained", "version_rest"}  # differences, which may come out as nothing
+    assert rests <= set(costs)
+    assert {name for name, cost in costs.items() if cost.clock_s <= 0} <= rests
+    assert min(cost.clock_s for cost in costs.values()) >= 0
     assert set(prices.versions) == {"cleaned", "swapped", "lung_crop"}
     assert set(prices.steps) == {"original", "cleaned", "lung_crop"}
     assert min(prices.version_mb.values()) > 0

@@ -185,7 +185,7 @@ def test_terminated_run_says_that_it_can_go_on(tmp_path: Path) -> None:
     _, errors = process.communicate()
 
     assert listening == {"127.0.0.1"}  # Prefect's server
-    assert process.returncode == 143
+    assert process.returncode == 143, errors
     assert errors == "interrupted; finished stages are kept, start again to go on\n"
 
 
