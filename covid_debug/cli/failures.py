@@ -41,6 +41,11 @@ def describe_failure(error: BaseException) -> str | None:
         line = _describe(link)
         if line is not None:
             return to_printable(" ".join(line.split()))
+    if type(error).__module__ == "httpx":  # which Prefect asks its server with, and nothing else
+        return (
+            f"Prefect's server does not answer ({error}); finished stages are kept, start again to"
+            " go on"
+        )
     return None
 
 

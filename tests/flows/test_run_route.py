@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from covid_debug.cli.failures import describe_failure, find_interruption
-from covid_debug.errors import ArtifactError
+from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.places import hold_store
 from covid_debug.tether import tethered
 from tests.cli import refusal
@@ -216,3 +217,13 @@ def test_failures_behind_a_framework_are_found_and_our_own_faults_are_not() -> N
     assert "out of memory" in str(describe_failure(MemoryError()))
     assert describe_failure(KeyError("x")) is None
     assert describe_failure(FileNotFoundError(2, "No such file", "x")) is None
+
+
+def test_a_prefect_server_that_is_gone_is_one_line_unless_something_else_came_first() -> None:
+    gone = httpx.ConnectError("[Errno 111] Connection refused")
+
+    line = describe_failure(gone)
+    assert line is not None
+    assert line.startswith("Prefect's server does not answer ([Errno 111] Connection refused)")
+    gone.__context__ = DataIntegrityError("film.png: is broken")
+    assert describe_failure(gone) == "film.png: is broken"
