@@ -51,6 +51,7 @@ def configure_environment(workdir: Path) -> None:
     prefect_logger.addHandler(logging.NullHandler())
     prefect_logger.propagate = False
     logging.raiseExceptions = False  # nor what a full disk does to the log
+    logging.lastResort = None  # nor what arrives while Prefect changes its handlers
     # Prefect creates the last folder only.
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 

@@ -1,9 +1,10 @@
 """Which errors a user can mend, and the one line that says how."""
 
 import errno
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from covid_debug.errors import CovidDebugError
 from covid_debug.shown import to_printable
@@ -24,7 +25,7 @@ _MENDABLE = frozenset(
 )
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended
 TERMINATED = 143  # the same, by SIGTERM
-_arrived: list[signal.Signals] = []
+_arrived: list[int] = []
 _FRAMEWORKS = ("prefect", "httpx", "httpcore", "anyio")
 
 
@@ -54,7 +55,7 @@ def find_interruption(error: BaseException) -> int | None:
 
     The signal may arrive anywhere, also where a library makes an error of its own of it.
     """
-    if _arrived:  # whatever a library made of it
+    if _arrived:
         return TERMINATED
     for link in _chain(error, whole=True):
         if isinstance(link, KeyboardInterrupt):
@@ -72,19 +73,27 @@ class TerminationSignal(BaseException):
 def termination_raised() -> Iterator[None]:
     """Raise :class:`TerminationSignal` at SIGTERM while the body runs, so that it is told.
 
-    Prefect raises one of its own, cleans up, and sends the signal again to who was there before.
+    Prefect puts a handler of its own into this one's place, and what either raises may be lost in
+    a library. So the interpreter itself notes each signal, whoever handles it.
     """
 
     def end(*_: object) -> None:
-        _arrived.append(signal.SIGTERM)
         raise TerminationSignal
 
     _arrived.clear()
-    before = signal.signal(signal.SIGTERM, end)
+    noted, note = os.pipe()
+    os.set_blocking(noted, False)
+    os.set_blocking(note, False)
+    before, noted_before = signal.signal(signal.SIGTERM, end), signal.set_wakeup_fd(note)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(noted_before)
         signal.signal(signal.SIGTERM, before)
+        with suppress(BlockingIOError):
+            _arrived.extend(one for one in os.read(noted, 1000) if one == signal.SIGTERM)
+        os.close(noted)
+        os.close(note)
 
 
 def _chain(error: BaseException, *, whole: bool = False) -> Iterator[BaseException]:

@@ -76,13 +76,13 @@ def main() -> None:
     hush_readers()
     try:
         code = app(prog_name="covid-debug", standalone_mode=False)
-    except TyperException as error:
-        _refuse(error)
-    except SystemExit:
-        raise
     except BaseException as error:
         code = find_interruption(error)
         if code is None:
+            if isinstance(error, TyperException):
+                _refuse(error)
+            if isinstance(error, SystemExit):
+                raise
             line = describe_failure(error)
             if line is None:
                 raise

@@ -2,6 +2,8 @@
 
 import csv
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,14 @@ from tests.cli import call
 from tests.films import draw_film
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(autouse=True)
+def emptied(tmp_path: Path) -> Iterator[None]:
+    """Remove what Python's own removal, which calls itself at each level, cannot."""
+    yield
+    subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
+
 
 NAMES_AND_PLACES = len(PLACES) + len(list(iter_names()))
 MAX_PEAK_MB = 2000

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from covid_debug.cli.failures import describe_failure, find_interruption
+from covid_debug.cli.failures import describe_failure, find_interruption, termination_raised
 from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.places import hold_store
 from covid_debug.tether import tethered
@@ -227,3 +227,18 @@ def test_a_prefect_server_that_is_gone_is_one_line_unless_something_else_came_fi
     assert line.startswith("Prefect's server does not answer ([Errno 111] Connection refused)")
     gone.__context__ = DataIntegrityError("film.png: is broken")
     assert describe_failure(gone) == "film.png: is broken"
+
+
+def test_signal_is_found_whoever_handles_it_and_whatever_becomes_of_its_error() -> None:
+    def lose(*_: object) -> None:
+        raise KeyError
+
+    with termination_raised():
+        signal.signal(signal.SIGTERM, lose)
+        with pytest.raises(KeyError):
+            signal.raise_signal(signal.SIGTERM)
+
+    assert find_interruption(OSError("of a library")) == 143
+    with termination_raised():
+        pass
+    assert find_interruption(OSError("of another command")) is None

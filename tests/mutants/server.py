@@ -61,7 +61,9 @@ def _run_tests(mutant: dict[str, Any], log: int) -> None:
         hypothesis.settings.register_profile("mutants", **few)
         hypothesis.settings.load_profile("mutants")
         quietly = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore:Module already"]
-        code = int(pytest.main([*quietly, mutant["test"]]))
+        with tempfile.TemporaryDirectory() as folder:  # not the one that other tests clean up
+            places = ["--basetemp", str(Path(folder) / "tests")]
+            code = int(pytest.main([*quietly, *places, mutant["test"]]))
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     sys.stdout.flush()
