@@ -27,6 +27,11 @@ Box = tuple[float, float, float, float]
 """``(x_min, y_min, x_max, y_max)``."""
 
 
+def name_absence(finding: str) -> str:
+    """Return the class of films without a finding, where one of several is asked about."""
+    return f"no {finding}"
+
+
 @dataclass(frozen=True, slots=True)
 class Film:
     """One radiograph of a data set.
