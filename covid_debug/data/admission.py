@@ -194,7 +194,7 @@ def _to_film(candidate: ListedFilm, fact: FilmFacts) -> Film:
     )
 
 
-def check_failures(admission: Admission, where: str, max_failed_share: float, out: Path) -> None:
+def refuse_failures(admission: Admission, where: str, max_failed_share: float, out: Path) -> None:
     """Refuse when none or too few films could be read, and leave the reasons beside the data set.
 
     Raises:
@@ -272,7 +272,7 @@ def split_off_validation(admission: Admission, *, seed: int, val_share: float) -
     return films
 
 
-def publish(
+def write_filmset(
     out: Path,
     films: Sequence[Film],
     admission: Admission,

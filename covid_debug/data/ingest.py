@@ -12,12 +12,12 @@ from covid_debug.artifacts import check_absent
 from covid_debug.data.admission import (
     admit,
     check_classes,
-    check_failures,
     check_presence,
     find_absent,
-    publish,
+    refuse_failures,
     split_by_patient,
     split_off_validation,
+    write_filmset,
 )
 from covid_debug.data.covidx import (
     SplitRow,
@@ -89,12 +89,12 @@ def ingest_sources(
             )
     where = f"ingest_sources ({', '.join(sources)})"
     admission = admit(candidates, unusable, out, means)
-    check_failures(admission, where, means.max_failed_share, out)
+    refuse_failures(admission, where, means.max_failed_share, out)
     check_classes(admission, CLASS_NAMES, where)
     splits = split_by_patient(admission, seed=seed, val_share=val_share, test_share=test_share)
     pairs = zip(admission.films, splits, strict=True)
     films = [replace(film, split=split) for film, split in pairs]
-    return publish(out, films, admission, CLASS_NAMES, name=_NAME, parameters=parameters)
+    return write_filmset(out, films, admission, CLASS_NAMES, name=_NAME, parameters=parameters)
 
 
 def ingest_covidx(
@@ -165,12 +165,12 @@ def ingest_covidx(
         candidates += found
     where = f"ingest_covidx ({covidx_dir})"
     admission = admit(candidates, [], out, means)
-    check_failures(admission, where, means.max_failed_share, out)
+    refuse_failures(admission, where, means.max_failed_share, out)
     films: Sequence[Film] = admission.films
     if train_list is not None:
         check_classes(admission, class_names, where)
         films = split_off_validation(admission, seed=seed, val_share=val_share)
-    return publish(out, films, admission, class_names, name=_NAME, parameters=parameters)
+    return write_filmset(out, films, admission, class_names, name=_NAME, parameters=parameters)
 
 
 def _to_candidate(row: SplitRow, covidx_dir: Path, split: Split) -> ListedFilm:
