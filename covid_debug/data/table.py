@@ -194,8 +194,8 @@ def _choose_classes(
         if strange:
             raise DataIntegrityError(
                 f"{where}: {counts[strange[0]]} films have label '{strange[0]}', which is none of"
-                f" the class names given{suggest(strange[0], wanted)} (given:"
-                f" {', '.join(wanted)}); expected all of {', '.join(sorted(counts))}"
+                f" the class names given{suggest(strange[0], wanted)} (given: {_quote(wanted)});"
+                f" expected all of {_quote(sorted(counts))}"
             )
         found = tuple(wanted)
     empty = [name for name in found if not counts[name]]
@@ -212,10 +212,14 @@ def _choose_classes(
         )
     if wanted is None and asked.finding is None:
         listing.notes.append(
-            f"{where}: classes {', '.join(map(repr, found))}; the last one counts as positive;"
+            f"{where}: classes {_quote(found)}; the last one counts as positive;"
             " --class-names orders them otherwise"
         )
     return found
+
+
+def _quote(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _check_names(where: Path, names: Sequence[str]) -> None:
