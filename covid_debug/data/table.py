@@ -128,6 +128,7 @@ def ingest_table(
         remedy = "complete the folder, or name the folder of the films with --images (data.images)"
         share = means.max_failed_share
         check_presence(listing.films, absent, asked.table, share, out, remedy=remedy)
+    _check_patients(asked.table, listing)
     parameters = {
         "table": str(asked.table),
         "layout": layout,
@@ -236,6 +237,26 @@ def _choose_classes(
             " --class-names orders them otherwise"
         )
     return found
+
+
+def _check_patients(where: Path, listing: Listing) -> None:
+    """Refuse before any film is read what could not be split by patient."""
+    splits = {film.split for film in listing.films}
+    if None not in splits and ("train" not in splits or "val" in splits):
+        return
+    drawn = "training, validation and test" if None in splits else "training and validation"
+    n_needed = 3 if None in splits else 2
+    patients: dict[str, set[str]] = {name: set() for name in listing.class_names or ()}
+    for film in listing.films:
+        if film.split in {None, "train"}:
+            patients[film.label].add(film.patient_id)
+    for name, found in patients.items():
+        if len(found) < n_needed:
+            raise DataIntegrityError(
+                f"{where}: class '{name}' has films of {len(found)} patients to draw {drawn} from;"
+                f" expected at least {n_needed}; add films of this class, delete its rows, give a"
+                " column of splits, or make all films test films with --all-test"
+            )
 
 
 def _quote(names: Sequence[str]) -> str:

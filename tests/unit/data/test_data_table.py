@@ -125,6 +125,23 @@ def test_films_of_a_folder_are_found_at_any_depth_and_without_suffix(tmp_path: P
     assert [Path(film.path).name for film in films.films] == [f"f{i}.png" for i in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("split", "n", "drawn"), [("", 4, "training, validation and test"), ("train test", 4, "")]
+)
+def test_too_few_patients_for_a_split_are_refused_before_a_film_is_read(
+    tmp_path: Path, split: str, n: int, drawn: str
+) -> None:
+    table = make_table(tmp_path, n, classes=("A", "B"), split=split)
+    for film in (tmp_path / "films").iterdir():
+        film.write_bytes(b"")
+
+    with pytest.raises(DataIntegrityError, match="class 'A' has films of 1 patients") as caught:
+        ingest_table(Asked(table), tmp_path / "set")
+
+    assert drawn in str(caught.value)
+    assert "--all-test" in str(caught.value)
+
+
 def test_paths_of_windows_are_turned(tmp_path: Path) -> None:
     for index in range(2):
         draw_film(tmp_path / "films" / f"{index}.png", index)
