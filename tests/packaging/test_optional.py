@@ -39,6 +39,15 @@ def test_tracking_names_its_extra(tmp_path: Path) -> None:
         MlflowTracker(f"sqlite:///{tmp_path / 'runs.db'}")
 
 
+def test_a_parquet_table_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "films.parquet").write_bytes(b"PAR1")
+
+    error = refusal("ingest", "--table", tmp_path / "films.parquet", "--out", tmp_path / "set")
+
+    assert "pip install 'covid_debug[parquet]'" in error
+
+
 def test_a_cluster_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     tree = {"name": "t", "data": {"kind": "phantom", "n_train": 30, "n_test": 6}}
