@@ -38,3 +38,5 @@ def to_cell(text: str) -> str:
 def hush_readers() -> None:
     """Silence what libraries remark about a file: what matters is said by name, on one line."""
     warnings.filterwarnings("ignore", module=r"pydicom|PIL")
+    # A figure shows a box for a letter of a class name that its font lacks.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+")
