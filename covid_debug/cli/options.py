@@ -130,6 +130,12 @@ TablesOption = Annotated[
     Path,
     typer.Option("--out", help="Folder of tables; what stands is reused.", callback=_check_folder),
 ]
+ResumedOption = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="Folder of all that is made; a second start goes on.", callback=_check_folder
+    ),
+]
 DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
 CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed; same seed, same result.")]
