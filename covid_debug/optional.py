@@ -15,6 +15,7 @@ _EXTRAS: Final = {
     "mlflow": "mlflow",
     "distributed": "dask",
     "gdown": "craft",
+    "pyarrow": "parquet",
     "craft_text_detector": "craft",
 }
 _ALSO: Final = {"craft_text_detector": f" && {CRAFT_COMMAND}"}  # no extra can hold it

@@ -1,4 +1,4 @@
-"""`covid-debug phantom`, `ingest`, `detect-text`, `clean`, `diff` and `prove`: stages about films.
+"""`covid-debug phantom`, `detect-text`, `clean`, `diff` and `prove`: stages about films.
 
 Heavy modules are imported inside the commands so that `--help` stays quick.
 """
@@ -17,7 +17,6 @@ from covid_debug.cli.options import (
     WorkersOption,
     check_new_folder,
     end_shard,
-    parse_pairs,
     parse_shard,
 )
 from covid_debug.errors import DataIntegrityError, InputContractError
@@ -50,59 +49,6 @@ def phantom(
     request = PhantomData("phantom", n_train, n_test, seed, text_correlation)
     films = request.make(out, Means(console, n_workers=os.cpu_count() or 1))
     console.say(f"{len(films.films)} films in {out}")
-
-
-def ingest(
-    out: OutOption,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", metavar="NAME=DIR", help="cohen, fig1, actmed, nih or rsna."),
-    ] = None,
-    covidx: Annotated[Path | None, typer.Option("--covidx", help="Folder with train/, test/.")] = (
-        None
-    ),
-    train_list: Annotated[
-        Path | None, typer.Option("--train-list", help="Leave out for an external test set.")
-    ] = None,
-    test_list: Annotated[Path | None, typer.Option("--test-list", help="COVIDx split file.")] = (
-        None
-    ),
-    seed: SeedOption = 0,
-    val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.5)] = 0.1,
-    test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.5)] = 0.2,
-    max_failed_share: Annotated[
-        float,
-        typer.Option(
-            "--max-failed-share", min=0, max=1, help="Refuse when a larger share is unusable."
-        ),
-    ] = 0.05,
-    workers: WorkersOption = 2,
-    shard: ShardOption = None,
-) -> None:
-    """Build a data set from public sources or a COVIDx folder, and audit it."""
-    from covid_debug.data.integrity import load_ingest_audit
-    from covid_debug.data.stage import CovidxData, SourceData
-    from covid_debug.stages import Means
-    from covid_debug.terminal import RunConsole
-
-    console = RunConsole()
-    request: CovidxData | SourceData
-    if covidx is not None and test_list is not None and not source:
-        request = CovidxData("covidx", covidx, train_list, test_list, seed, val_share)
-    elif source and covidx is None:
-        sources = parse_pairs(source, "--source")
-        request = SourceData("sources", sources, seed, val_share, test_share)
-    else:
-        raise typer.BadParameter(
-            "give either --source NAME=DIR (once per source) or --covidx with --test-list"
-        )
-    means = Means(
-        console, n_workers=workers, max_failed_share=max_failed_share, shard=parse_shard(shard)
-    )
-    with end_shard(console, shard):
-        request.make(out, means)
-    console.say(load_ingest_audit(out).render_markdown())
-    console.say(f"data set: {out}")
 
 
 def detect_text(

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from covid_debug.cli import debug, films, growing, models, run, shortcuts
+from covid_debug.cli import debug, films, growing, ingest, models, run, shortcuts
 from covid_debug.cli.decisions import decisions_app
 from covid_debug.cli.failures import (
     INTERRUPTED,
@@ -38,7 +38,7 @@ for _command in (
     run.ui,
     run.plan,
     films.phantom,
-    films.ingest,
+    ingest.ingest,
     models.train,
     films.detect_text,
     models.explain,

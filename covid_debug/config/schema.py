@@ -24,7 +24,7 @@ from covid_debug.arms import (
 from covid_debug.audit.planning import AuditParams
 from covid_debug.cleaning.film import CleaningParams
 from covid_debug.cleaning.proof import ProofParams
-from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData
+from covid_debug.data.stage import Count, CovidxData, PhantomData, Seed, SourceData, TableData
 from covid_debug.errors import ConfigError
 from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, UNSEEN_SOURCE
 from covid_debug.evaluation.questions import QUESTION_NAMES
@@ -132,7 +132,7 @@ class RunConfig:
     """
 
     name: str
-    data: Annotated[PhantomData | SourceData | CovidxData, Field(discriminator="kind")]
+    data: Annotated[PhantomData | SourceData | CovidxData | TableData, Field(discriminator="kind")]
     seeds: tuple[Seed, ...] = (0,)
     run_seed: Seed = 0
     arms: tuple[str, ...] = (BASE_ARM, CLEANED_ARM)

@@ -88,6 +88,15 @@ def format_row(row: SplitRow) -> str:
     return line
 
 
+def is_writable(row: SplitRow) -> bool:
+    """Tell whether the format can hold a row."""
+    try:
+        format_row(row)
+    except InputContractError:
+        return False
+    return True
+
+
 def parse_split_file(path: Path) -> list[SplitRow]:
     """Read a published or own split file.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_debug.artifacts import canonical_json, read_manifest, write_text_atomic
-from covid_debug.data.covidx import SplitRow, write_split_file
+from covid_debug.data.covidx import SplitRow, is_writable, write_split_file
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import SPLITS, Film, Split, UnusableFilm
@@ -122,14 +122,20 @@ def write_unusable(
 
 
 def write_split_lists(folder: Path, films: Sequence[Film]) -> None:
-    """Write ``train.txt``, ``val.txt`` and ``test.txt`` in COVIDx's format.
+    """Write ``train.txt``, ``val.txt`` and ``test.txt`` in COVIDx's format, or none of them.
+
+    The format knows the classes of COVIDx only and no white space in a source; where films have
+    others, ``films.csv`` alone lists them.
 
     The source's prefix of the patient id is dropped, since the line names the source; a file name
     with white space, which the format cannot hold, becomes ``<image_id><extension>``.
     """
-    for split in SPLITS:
-        rows = [_to_split_row(film) for film in films if film.split == split]
-        write_split_file(folder / f"{split}.txt", rows)
+    rows = {
+        split: [_to_split_row(film) for film in films if film.split == split] for split in SPLITS
+    }
+    if all(is_writable(row) for part in rows.values() for row in part):
+        for split, part in rows.items():
+            write_split_file(folder / f"{split}.txt", part)
 
 
 def _to_split_row(film: Film) -> SplitRow:

@@ -51,7 +51,7 @@ def collect_films(
         name = to_printable(place)
         ours = {place / own for own in own_names}
         files = [path for path in list_files(place) if path not in ours]
-        inside = [path for path in files if _is_image(path)]
+        inside = [path for path in files if is_image(path)]
         if not inside:
             raise InputContractError(f"{name}: holds no image; expected a data set or images")
         if len(inside) < len(files):
@@ -60,7 +60,8 @@ def collect_films(
     return [(to_printable(path), path) for path in found]
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Tell whether a file is a film by its suffix or, for DICOM, by its first bytes."""
     if path.suffix.lower() in FILM_SUFFIXES:
         return True
     return path.is_file() and path.name != _DICOM_INDEX and is_dicom(path)

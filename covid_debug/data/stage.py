@@ -1,7 +1,9 @@
 """The first stage of the loop: where the films come from, as requests for a film set."""
 
+import hashlib
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -10,7 +12,9 @@ from pydantic import Field
 from covid_debug.artifacts import hash_listing
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.ingest import ingest_covidx, ingest_sources
+from covid_debug.data.layouts.base import Asked, Listing
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.data.table import SplitRule, ingest_table, list_table, locate_films
 from covid_debug.errors import DataIntegrityError
 from covid_debug.stages import Means, Request
 
@@ -20,7 +24,7 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 class _FilmsRequest(Request):
-    """What the three ways to films share."""
+    """What the ways to films share."""
 
     stage: ClassVar[str] = "filmset"
     makes: ClassVar[str] = "filmset"
@@ -144,6 +148,83 @@ class CovidxData(_FilmsRequest):
             out,
             seed=self.seed,
             val_share=self.val_share,
+            means=means,
+        )
+
+
+@dataclass(frozen=True)
+class TableData(_FilmsRequest):
+    """Films of people's own: a table, folders, a DICOM archive, or a public data set's layout.
+
+    Attributes:
+        kind: Always ``"table"``.
+        table: CSV or Parquet with a row a film; a folder for ``folders``, and also for ``mimic``.
+        layout: How it is laid out: ``table``, ``folders``, ``dicom``, ``chexpert``, ``mimic``,
+            ``nih``, ``padchest`` or ``rsna``.
+        images: Folder of the films; None is the usual place, for ``table`` the table's own folder.
+        columns: What a column holds (path, label, patient, source, view, split) -> its name, where
+            the name does not tell; ``""`` leaves a column out.
+        finding: The finding that is asked about, where films have several labels.
+        class_names: Classes in index order, the positive one last; None sorts them.
+        split: ``"patients"`` takes the table's splits, or draws them by patient where it has none;
+            ``"test"`` makes every film a test film, on which no run can train.
+        seed: Seed of the splits that are drawn.
+        val_share: Share of the training films in validation, where the table names none.
+        test_share: Share of the films in the test set, where the table has no splits.
+    """
+
+    kind: Literal["table"]
+    table: Path
+    layout: str = "table"
+    images: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    finding: str | None = None
+    class_names: tuple[str, ...] | None = None
+    split: SplitRule = "patients"
+    seed: Seed = 0
+    val_share: Share = 0.1
+    test_share: Share = 0.2
+
+    @property
+    def asked(self) -> Asked:
+        """What the layout is asked."""
+        return Asked(self.table, self.images, self.columns, self.finding)
+
+    def list_films(self) -> tuple[Listing, list[Path]]:
+        """Return the listed films, none of them opened, and which files are absent."""
+        listing = list_table(
+            self.asked, layout=self.layout, class_names=self.class_names, split=self.split
+        )
+        return listing, locate_films(self.asked, listing)
+
+    def inputs(self) -> dict[str, str]:
+        """Return fingerprints: of the folders, or of what the table says and the files it names."""
+        if self.layout in {"folders", "dicom"}:  # more than names would have to be read
+            places = {"table": self.table, "images": self.images}
+            return {name: hash_listing(place) for name, place in places.items() if place}
+        listing, _ = self.list_films()
+        digest = hashlib.sha256()
+        for film in listing.films:
+            try:
+                facts = film.path.stat()
+                file = f"{facts.st_size}\x1f{facts.st_mtime_ns}"
+            except (OSError, ValueError):
+                file = ""
+            said = (film.patient_id, film.label, film.source, film.view, film.split, film.path)
+            line = "\x1f".join(map(str, said))
+            digest.update(f"{line}\x1f{file}\n".encode("utf-8", "surrogateescape"))
+        return {"films": digest.hexdigest()[:16]}
+
+    def _collect(self, out: Path, means: Means) -> FilmSet:
+        return ingest_table(
+            self.asked,
+            out,
+            layout=self.layout,
+            class_names=self.class_names,
+            split=self.split,
+            seed=self.seed,
+            val_share=self.val_share,
+            test_share=self.test_share,
             means=means,
         )
 

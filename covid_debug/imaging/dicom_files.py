@@ -6,6 +6,7 @@ Owns the recognition by first bytes, and files that lack the usual beginning.
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,7 @@ _MAX_FIRST_BYTES = 256
 _META_GROUP = 0x0002
 _MAX_INFLATED = 320_000_000  # bytes: what the pixels of a film may take
 _CHUNK = 1 << 16
+_KEYWORDS = ("SOPInstanceUID", "AccessionNumber", "PatientID", "ViewPosition")
 
 
 def is_dicom(path: Path) -> bool:
@@ -59,8 +61,18 @@ def parse_dicom(data: bytes) -> pydicom.Dataset:
     return dataset
 
 
-def read_view(path: Path) -> str:
-    """Return the view position that a DICOM file's header gives; ``""`` where it gives none."""
+@dataclass(frozen=True, slots=True)
+class FilmHeader:
+    """What a film's header says of whose it is; ``""`` where it says nothing."""
+
+    uid: str = ""
+    accession: str = ""
+    patient: str = ""
+    view: str = ""
+
+
+def read_header(path: Path) -> FilmHeader:
+    """Return what a DICOM file's header says, without its pixels; nothing where it is broken."""
     try:
         with path.open("rb") as stream:
             if _goes_on_deflated(stream):
@@ -68,11 +80,16 @@ def read_view(path: Path) -> str:
             else:
                 stream.seek(0)
                 dataset = pydicom.dcmread(
-                    stream, stop_before_pixels=True, specific_tags=["ViewPosition"]
+                    stream, stop_before_pixels=True, specific_tags=list(_KEYWORDS)
                 )
-        return str(dataset.get("ViewPosition") or "")
+        return FilmHeader(*(str(dataset.get(word) or "").strip() for word in _KEYWORDS))
     except DECODER_ERRORS:
-        return ""  # the film itself is recorded as missing or unreadable when it is examined
+        return FilmHeader()  # the film is recorded as missing or unreadable when it is examined
+
+
+def read_view(path: Path) -> str:
+    """Return the view position that a DICOM file's header gives; ``""`` where it gives none."""
+    return read_header(path).view
 
 
 def _goes_on_deflated(stream: BinaryIO) -> bool:

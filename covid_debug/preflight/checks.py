@@ -5,27 +5,19 @@ Reads tables and lists, builds networks, opens no film and leaves nothing behind
 
 import shutil
 import socket
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from covid_debug.audit.planning import target_index
 from covid_debug.cleaning.policy import needs_reading
 from covid_debug.config.schema import ComputeParams, RunConfig
-from covid_debug.data.covidx import check_file_names, parse_split_file, select_class_names
 from covid_debug.data.filmset import load_filmset
-from covid_debug.data.ingest import CLASS_NAMES as SOURCE_CLASS_NAMES
-from covid_debug.data.phantom.plan import plan_pool
-from covid_debug.data.phantom.signs import CLASS_NAMES as PHANTOM_CLASS_NAMES
-from covid_debug.data.sources.catalog import SOURCES
-from covid_debug.data.stage import CovidxData, PhantomData, SourceData
 from covid_debug.errors import ArtifactError, ConfigError, CovidDebugError, DataIntegrityError
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.devices import find_device
 from covid_debug.optional import require
 from covid_debug.places import find_obstacle, nearest_folder
+from covid_debug.preflight.facts import RunFacts, check_folder, count_run
 from covid_debug.text.catalog import build_detector, choose_second, members_of
 from covid_debug.text.recognition import find_weights
 from covid_debug.tracking.mlflow_tracker import default_tracking_uri
@@ -34,25 +26,6 @@ from covid_debug.training.checks import check_devices, find_target_class, order_
 
 _TIMEOUT_S = 5.0
 _FILM_MB = 0.4  # a cleaned film of 640 px a side as PNG
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a run will work on.
-
-    Attributes:
-        class_names: Classes of the films.
-        n_films: Films that the lists or tables name; for sources those that the recipe keeps.
-        n_test: Films for testing, about.
-        folds: Sources that can be left out without losing a class of the training films, about.
-        n_test_patients: Patients of these films, about.
-    """
-
-    class_names: tuple[str, ...]
-    n_films: int
-    n_test: int
-    folds: tuple[str, ...]
-    n_test_patients: int
 
 
 def check_run(config: RunConfig) -> RunFacts:
@@ -75,7 +48,7 @@ def check_run(config: RunConfig) -> RunFacts:
         compute.device, compute.devices, config.training.batch_size, where="compute.devices"
     )
     _check_runner(compute)
-    facts = _read_facts(config)
+    facts = count_run(config)
     target_index(facts.class_names, config.audit.target_class)
     find_target_class(config.training, facts.class_names)
     order_class_weights(config.training.class_weights, facts.class_names)
@@ -107,144 +80,6 @@ def _check_runner(compute: ComputeParams) -> None:
         ) from error
 
 
-# --------------------------------------------------------------------------- data
-
-
-def _read_facts(config: RunConfig) -> RunFacts:
-    """Count films and patients of every class without opening a film.
-
-    Args:
-        config: The run.
-
-    Returns:
-        Classes and number of films.
-
-    Raises:
-        DataIntegrityError: If a folder, list or table is missing or broken, too many listed films
-            are absent, or a class has too few patients.
-    """
-    match config.data:
-        case PhantomData() as data:
-            return _read_phantom(data)
-        case SourceData() as data:
-            return _read_sources(data, config.compute.max_failed_share)
-        case CovidxData() as data:
-            return _read_covidx(data, config.compute.max_failed_share)
-
-
-def _read_phantom(data: PhantomData) -> RunFacts:
-    plans = plan_pool(
-        "train",
-        data.n_train,
-        seed=data.seed,
-        text_correlation=data.text_correlation,
-        val_share=data.val_share,
-    )
-    for split in ("train", "val"):
-        found = {PHANTOM_CLASS_NAMES[plan.label_index] for plan in plans if plan.split == split}
-        for name in PHANTOM_CLASS_NAMES:
-            if name not in found:
-                raise DataIntegrityError(
-                    f"data.n_train is {data.n_train}: no {split} film of class {name!r} among them;"
-                    " raise data.n_train"
-                )
-    groups = {(plan.site, PHANTOM_CLASS_NAMES[plan.label_index]) for plan in plans}
-    tests = plan_pool("test", data.n_test, seed=data.seed, text_correlation=0, val_share=0)
-    n_patients = len({(plan.label_index, plan.patient) for plan in tests})
-    n_films = data.n_train + data.n_test
-    return RunFacts(PHANTOM_CLASS_NAMES, n_films, data.n_test, _find_folds(groups), n_patients)
-
-
-def _read_sources(data: SourceData, max_failed_share: float) -> RunFacts:
-    if not data.sources:
-        raise DataIntegrityError("data.sources is empty; expected at least one NAME: FOLDER")
-    paths: set[Path] = set()
-    groups: set[tuple[str, str]] = set()
-    patients: dict[str, set[str]] = {name: set() for name in SOURCE_CLASS_NAMES}
-    for name, folder in data.sources.items():
-        read = SOURCES[name]
-        _check_folder(f"data.sources.{name}", folder)
-        for record in read(folder.absolute()):
-            if not record.dropped:
-                paths.add(record.path)
-                groups.add((name, record.label))
-                patients[record.label].add(f"{name}:{record.patient_id}")
-    where = f"data.sources ({', '.join(data.sources)})"
-    _check_patients(where, patients, 3, "training, validation and test")
-    _check_presence(where, paths, max_failed_share)
-    n_patients = len(set().union(*patients.values()))
-    return RunFacts(
-        SOURCE_CLASS_NAMES,
-        len(paths),
-        round(len(paths) * data.test_share),
-        _find_folds(groups),
-        round(n_patients * data.test_share),
-    )
-
-
-def _read_covidx(data: CovidxData, max_failed_share: float) -> RunFacts:
-    _check_folder("data.folder", data.folder)
-    if data.train_list is None:
-        raise DataIntegrityError("data.train_list is null; a run needs films to train on")
-    rows = {
-        "train": parse_split_file(data.train_list),
-        "test": parse_split_file(data.test_list),
-    }
-    labels = {row.label for listed in rows.values() for row in listed}
-    class_names = select_class_names(labels, where=f"{data.train_list} and {data.test_list}")
-    patients: dict[str, set[str]] = {name: set() for name in class_names}
-    for row in rows["train"]:
-        patients[row.label].add(f"{row.source}:{row.patient_id}")
-    _check_patients(str(data.train_list), patients, 2, "training and validation")
-    for split, place in (("train", data.train_list), ("test", data.test_list)):
-        paths = {data.folder / split / row.filename for row in rows[split]}
-        if not all(path.exists() for path in paths):
-            check_file_names(place, data.folder / split)
-        _check_presence(str(place), paths, max_failed_share)
-    groups = {(row.source, row.label) for row in rows["train"]}
-    n_films = sum(map(len, rows.values()))
-    n_patients = len({(row.source, row.patient_id) for row in rows["test"]})
-    return RunFacts(class_names, n_films, len(rows["test"]), _find_folds(groups), n_patients)
-
-
-def _find_folds(groups: Collection[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the sources without which every class still has training films."""
-    n_classes = len({label for _, label in groups})
-    sources = sorted({source for source, _ in groups})
-    return tuple(
-        source
-        for source in sources
-        if len({label for other, label in groups if other != source}) == n_classes
-    )
-
-
-def _check_folder(key: str, folder: Path) -> None:
-    if not folder.is_dir():
-        raise DataIntegrityError(
-            f"{key}: no such folder {folder} (from {Path.cwd()}); set it with --set {key}=DIR"
-        )
-
-
-def _check_patients(
-    where: str, patients: Mapping[str, set[str]], n_needed: int, splits: str
-) -> None:
-    for name, found in patients.items():
-        if len(found) < n_needed:
-            raise DataIntegrityError(
-                f"{where}: class {name!r} has {len(found)} patients; {splits} need at least"
-                f" {n_needed}; add films of that class"
-            )
-
-
-def _check_presence(where: str, paths: Collection[Path], max_failed_share: float) -> None:
-    absent = sorted(path for path in paths if not path.is_file())
-    if len(absent) > max_failed_share * len(paths):
-        raise DataIntegrityError(
-            f"{where}: {len(absent)} of {len(paths)} listed films are absent (first: {absent[0]});"
-            f" expected at most {max_failed_share:.0%}; complete the folder or correct its path"
-        )
-
-
 def _check_tests(config: RunConfig, facts: RunFacts) -> None:
     wanted, possible = config.leave_out_sources, ", ".join(facts.folds) or "none"
     if wanted is True and not facts.folds:
@@ -258,7 +93,7 @@ def _check_tests(config: RunConfig, facts: RunFacts) -> None:
             " sources without which every class still has training films"
         )
     for name, folder in config.external.items():
-        _check_folder(f"external.{name}", folder)
+        check_folder(f"external.{name}", folder)
         films = load_filmset(folder)
         foreign = [label for label in films.class_names if label not in facts.class_names]
         if foreign or not films.select("test"):

@@ -23,7 +23,8 @@ from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM, UNSEEN_SOUR
 from covid_debug.evaluation.power import plan_smallest_effect
 from covid_debug.evaluation.questions import choose_question
 from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
-from covid_debug.preflight.checks import RunFacts, check_run
+from covid_debug.preflight.checks import check_run
+from covid_debug.preflight.facts import RunFacts
 from covid_debug.preflight.sample import SampledFilm, list_films
 from covid_debug.preflight.timing import WorkPrices, measure_prices
 from covid_debug.saliency.naming import title_of

@@ -15,7 +15,7 @@ from covid_debug.data.fingerprints import examine_film
 from covid_debug.data.phantom.plan import plan_pool
 from covid_debug.data.phantom.signs import CLASS_NAMES as PHANTOM_CLASS_NAMES
 from covid_debug.data.sources.catalog import SOURCES
-from covid_debug.data.stage import CovidxData, PhantomData, SourceData
+from covid_debug.data.stage import CovidxData, PhantomData, SourceData, TableData
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import Film, Split
 from covid_debug.seeding import derive_seed
@@ -68,6 +68,24 @@ def list_films(config: RunConfig) -> list[SampledFilm]:
             train = [film for film in listed if film.split == "train"]
             test = [film for film in listed if film.split == "test"]
             return _share_out(train, data.val_share, 0.0, data.seed) + test
+        case TableData() as data:
+            return _list_table(data)
+
+
+def _list_table(data: TableData) -> list[SampledFilm]:
+    listing, _ = data.list_films()
+    films = [
+        SampledFilm(one.path, one.patient_id, one.label, one.source, one.split or "train")
+        for one in listing.films
+    ]
+    splits = {one.split for one in listing.films}
+    if None in splits:
+        return _share_out(films, data.val_share, data.test_share, data.seed)
+    if "val" in splits:
+        return films
+    train = [film for film in films if film.split == "train"]
+    rest = [film for film in films if film.split != "train"]
+    return _share_out(train, data.val_share, 0.0, data.seed) + rest
 
 
 def _list_phantoms(data: PhantomData) -> Iterator[SampledFilm]:

@@ -16,6 +16,9 @@ LINES = (
     "phantom --n-train 4 --n-test 2 --out {out}",
     "ingest --covidx {covidx} --train-list {list.txt} --test-list {list.txt} --out {out}",
     "ingest --source nih={covidx} --out {out}",
+    "ingest --table {own.csv} --images {films} --out {out}",
+    "ingest --table {covidx} --layout folders --out {out}",
+    "ingest --table own.csv --layout dicom --images {films} --out {out}",
     "train --data {films} --epochs 1 --out {out}",
     "detect-text --data {films} --detector marker --workers 1 --out found.jsonl",
     "detect-text {films} --detector marker --workers 1 --out found.jsonl",
@@ -82,6 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "full" / "kept").write_text("mine")
     (folder / "said.jsonl").write_text("")
     (folder / "boxes.json").write_text(BOXES)
+    (folder / "own.csv").write_text("path,label\n1.png,A\n2.png,B\n")
     (folder / "list.txt").write_text("1 a.png normal here\n")
     films, model, cleaned = (folder / name for name in ("films", "model", "cleaned"))
     regions = films / "truth_regions.jsonl"

@@ -108,6 +108,11 @@ def test_checkpoint_that_is_a_pickle(tmp_path: Path) -> None:
     [
         ["ingest", "--out", "o"],
         ["ingest", "--out", "o", "--source", "nih"],
+        ["ingest", "--out", "o", "--table", "t.csv", "--source", "nih=nih"],
+        ["ingest", "--out", "o", "--table", "t.csv", "--covidx", "c"],
+        ["ingest", "--out", "o", "--source", "nih=nih", "--finding", "Edema"],
+        ["ingest", "--out", "o", "--table", "t.csv", "--column", "label"],
+        ["ingest", "--out", "o", "--table", "t.csv", "--class-names", "A"],
     ],
 )
 def test_incomplete_commands_are_usage_errors(arguments: list[str]) -> None:

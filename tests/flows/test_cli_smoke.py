@@ -94,6 +94,20 @@ def write_source() -> None:
         stream.write(Path("covidx/val.txt").read_text(encoding="utf-8"))
 
 
+def write_own_table() -> None:
+    """Write the phantoms' files, and a table that calls their classes otherwise."""
+    films = load_filmset(Path("films"))
+    names = dict(zip(films.class_names, ("A b", "C,D", "Größe"), strict=True))
+    Path("own").mkdir()
+    with Path("own/films.csv").open("w", encoding="utf-8-sig", newline="") as stream:
+        table = csv.writer(stream, delimiter=";")
+        table.writerow(["Image", "Befund", "Patient ID", "Hospital", "Split"])
+        for film in films.films:
+            shutil.copy(films.path_of(film), Path("own", f"{film.image_id}.png"))
+            said = (names[film.label], film.patient_id, film.source, film.split)
+            table.writerow([f"{film.image_id}.png", *said])
+
+
 def write_decisions() -> None:
     image_id = next(iter(read_regions(Path("films/truth_regions.jsonl"))))
     line = {"image_id": image_id, "decision": "reject", "reviewer": "Å", "region_index": 0}
@@ -147,6 +161,48 @@ STEPS = {
         load_filmset,
         ("phantom",),
         write_source,
+    ),
+    "ingest, own table": Step(
+        "ingest --table own/films.csv --column label=Befund --out own-films",
+        "own-films",
+        lambda folder: (
+            load_filmset(folder).class_names == ("A b", "C,D", "Größe")
+            or pytest.fail("other classes")
+        ),
+        ("phantom",),
+        write_own_table,
+    ),
+    "train, own films": Step(
+        "train --data own-films --arch resnet18_half --image-size 32 --epochs 1 --out own-model",
+        "own-model",
+        load_checkpoint,
+        ("ingest, own table",),
+    ),
+    "detect-text, own films": Step(
+        "detect-text --data own-films --detector marker --workers 1 --out own.jsonl",
+        "own.jsonl",
+        read_regions,
+        ("ingest, own table",),
+    ),
+    "audit, own films": Step(
+        "audit --checkpoint own-model --data own-films --regions own.jsonl --target C,D"
+        " --workers 1 --out own-audit",
+        "own-audit",
+        artifact("audit"),
+        ("train, own films", "detect-text, own films"),
+    ),
+    "clean, own films": Step(
+        "clean --data own-films --regions own.jsonl --workers 1 --out own-cleaned",
+        "own-cleaned",
+        load_filmset,
+        ("detect-text, own films",),
+    ),
+    "compare, own films": Step(
+        "compare --arm original=own-model --arm cleaned=own-model --data original=own-films"
+        " --data cleaned=own-cleaned --out own-compared",
+        "own-compared",
+        artifact("comparison"),
+        ("train, own films", "clean, own films"),
     ),
     "train": Step(
         "train --data films --arch resnet18_half --image-size 32 --epochs 1 --out model",

@@ -1,0 +1,1 @@
+"""How films of other people are laid out: tables, folders and the public data sets."""
