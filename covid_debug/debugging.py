@@ -5,22 +5,23 @@ the folder of such a question. A second start finds what is finished.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from covid_debug.artifacts import MANIFEST_NAME, hash_file, read_manifest
 from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.planning import AuditParams, audited_classes
 from covid_debug.audit.stage import AuditRequest
-from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.filmset import load_filmset
+from covid_debug.data.integrity import load_ingest_audit
+from covid_debug.data.stage import TableData
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.places import hold_store, prepare_folders
 from covid_debug.reporting.answers import write_three_answers
 from covid_debug.reporting.stage import ReportRequest
@@ -29,7 +30,6 @@ from covid_debug.stages import Means, find_or_make
 from covid_debug.terminal import RunConsole
 from covid_debug.text.stage import RegionsRequest, describe_regions
 
-N_STAGES: Final = 4
 _MAX_NAME = 40  # letters of a model's or data set's name in the report's folder
 
 
@@ -39,7 +39,8 @@ class DebugQuestion:
 
     Attributes:
         model: The checkpoint.
-        films: The data set; its test films are looked at.
+        films: The data set, whose test films are looked at; or what is to become one, of which
+            all films are test films.
         target: Class whose predictions are audited; None audits every film for its prediction.
         run_seed: Every film's seed is derived from it.
         factory: ``"package.module:function"`` that builds the user's own network.
@@ -47,11 +48,16 @@ class DebugQuestion:
     """
 
     model: Path
-    films: Path
+    films: Path | TableData
     target: str | None = None
     run_seed: int = 0
     factory: str | None = None
     command: str = field(default="", compare=False)
+
+    @property
+    def n_stages(self) -> int:
+        """How many numbered stages are announced."""
+        return 4 if isinstance(self.films, Path) else 5
 
 
 @dataclass(frozen=True)
@@ -86,19 +92,31 @@ def debug_model(asked: DebugQuestion, out: Path, console: RunConsole, means: Mea
     """
     factory = load_factory(asked.factory) if asked.factory else None
     model = load_checkpoint(asked.model, device=means.device, factory=factory)
-    filmset = load_filmset(asked.films)
-    _check_fit(asked, model, filmset)
+    names = model.classifier.class_names
+    audited_classes(names, asked.target)
+    if isinstance(asked.films, Path):
+        _check_fit(asked.films, asked.model, names)
+    else:
+        table = replace(asked.films, class_names=names)
+        _check_table(table)
+        asked = replace(asked, films=table)
     with hold_store(out):
-        return _answer(asked, model.view, filmset.name, out, console, means)
+        return _answer(asked, model.view, out, console, means)
 
 
 def _answer(
-    asked: DebugQuestion, view: ViewSpec, name: str, out: Path, console: RunConsole, means: Means
+    asked: DebugQuestion, view: ViewSpec, out: Path, console: RunConsole, means: Means
 ) -> DebugAnswer:
     stores = {part: out / part for part in ("model", "films", "check", "text", "audit", "report")}
     prepare_folders(*stores.values())
     checkpoint = _name_by_content(asked.model, stores["model"], "checkpoint")
-    films = _name_by_content(asked.films, stores["films"], "filmset")
+    if isinstance(asked.films, Path):
+        films = _name_by_content(asked.films, stores["films"], "filmset")
+    else:
+        with console.stage("read the films"):
+            films = find_or_make(asked.films, stores["films"], means)
+            _tell_films(films, console)
+    name = load_filmset(films).name
     params = AuditParams(target_class=asked.target)
     own = (BASE_ARM, 0)
     with console.stage("check the model on the films"):
@@ -146,21 +164,33 @@ def _answer(
     return DebugAnswer(report / REPORT_NAME, load_run_summary(report))
 
 
-def _check_fit(asked: DebugQuestion, model: LoadedModel, filmset: FilmSet) -> None:
-    """Refuse before long work what cannot be answered."""
-    names = model.classifier.class_names
-    audited_classes(names, asked.target)
+def _check_fit(folder: Path, model: Path, names: Sequence[str]) -> None:
+    """Refuse before long work a data set that says nothing about the model."""
+    filmset = load_filmset(folder)
     if not set(filmset.class_names) <= set(names):
         raise InputContractError(
-            f"{asked.films}: has classes {', '.join(filmset.class_names)}, the model"
-            f" {asked.model} has {', '.join(names)}; give the films the model's words for their"
-            " classes, or import the model with the films' (in the order of its outputs)"
+            f"{folder}: has classes {', '.join(filmset.class_names)}, the model {model} has"
+            f" {', '.join(names)}; give the films the model's words for their classes, or import"
+            " the model with the films' (in the order of its outputs)"
         )
     if not filmset.select("test"):
         raise DataIntegrityError(
-            f"{asked.films}: has no test films, and films that a model was trained on say little"
-            " about it; ingest films as test films"
+            f"{folder}: has no test films, and films that a model was trained on say little about"
+            " it; ingest films as test films"
         )
+
+
+def _check_table(films: TableData) -> None:
+    """Refuse before long work what lists no films; of an archive this would be half of the work."""
+    if films.layout != "dicom":
+        films.list_films()
+
+
+def _tell_films(folder: Path, console: RunConsole) -> None:
+    found = load_ingest_audit(folder)
+    console.say(f"{found.n_ok} of {found.n_total} films of {found.name} are usable")
+    for flag in found.flags:
+        console.finding(flag.severity, flag.message)
 
 
 def _name_by_content(folder: Path, store: Path, kind: str) -> Path:

@@ -1,5 +1,6 @@
 """`covid-debug debug`: from a checkpoint and films to a report, without any training."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -201,3 +202,53 @@ def test_the_page_works_in_a_browser(asked: tuple[Path, Outcome]) -> None:
         assert opened.locator("nav[aria-label=Sections] a").all_inner_texts() == [
             "Summary", "Data", "Text", "Model", "Audit", "Films", "Provenance",
         ]  # fmt: skip
+
+
+def write_table(world: Path, place: Path, label: str = "") -> Path:
+    films = load_filmset(world / "films")
+    with place.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Where", "label", "patient"])
+        for film in films.select("test"):
+            writer.writerow([films.path_of(film), label or film.label, film.patient_id])
+    return place
+
+
+def test_a_table_of_films_gives_the_audit_of_the_data_set(
+    world: Path, asked: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    table = write_table(world, tmp_path / "mine.csv")
+    line = ("--films", table, "--column", "path=Where", "--workers", 1, "--out", tmp_path / "out")
+
+    outcome = call("debug", "--model", world / "model", *line)
+
+    assert (outcome.code, outcome.err) == (0, [])
+    page = Path(outcome.out[-1].removeprefix("Report: "))
+    found, expected = load_run_summary(page.parent), load_run_summary(asked[0].parent)
+    assert page.parent.name.startswith("model-on-mine-")
+    assert found.audit.verdicts == expected.audit.verdicts
+    assert found.films.by_split == {"train": 0, "val": 0, "test": 5}
+    again = call("debug", "--model", world / "model", *line)
+    assert len([one for one in again.out if "found finished" in one]) == 5
+
+
+def test_labels_of_a_table_that_the_model_does_not_know_are_named(
+    world: Path, tmp_path: Path
+) -> None:
+    table = write_table(world, tmp_path / "mine.csv", label="flu")
+
+    error = refusal(
+        *("debug", "--model", world / "model", "--films", table, "--column", "path=Where"),
+        *("--out", tmp_path / "no"),
+    )
+
+    assert "mine.csv: 5 films have label 'flu'" in error
+    assert "normal, pneumonia, COVID-19" in error
+    assert not (tmp_path / "no").exists()
+
+
+def test_options_of_a_table_beside_a_data_set_are_refused(world: Path, tmp_path: Path) -> None:
+    outcome = ask(world, "no", "--finding", "Pneumonia")
+
+    assert outcome.code == 2
+    assert "--finding is of a table; " in outcome.err[0]
