@@ -66,10 +66,12 @@ def write_card(
     ]
     for title, key in (("class", "label"), ("source", "source"), ("split", "split")):
         lines += [f"## By {title}", "", *_tabulate(films, finished, title, key), ""]
+    has_lists = (folder / "train.txt").exists()
+    lists = " `train.txt`, `val.txt`, `test.txt` (COVIDx format)," if has_lists else ""
     lines += [
         "## Files",
         "",
-        "`films.csv`, `train.txt`, `val.txt`, `test.txt` (COVIDx format), `provenance.csv` (hashes"
+        f"`films.csv`,{lists} `provenance.csv` (hashes"
         " in and out, counts), `regions.jsonl` (every region and what was done to it),"
         " `manifest.json` (parameters, inputs, hash of every file).",
         "",

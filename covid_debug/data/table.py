@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from covid_debug.artifacts import check_absent
+from covid_debug.artifacts import check_absent, is_there
 from covid_debug.data.admission import (
     admit,
     check_classes,
@@ -121,12 +121,14 @@ def ingest_table(
     means = means or Means(n_workers=1)
     listing = list_table(asked, layout=layout, class_names=class_names, split=split)
     names = listing.class_names or ()
-    if absent := locate_films(asked, listing):
+    absent = locate_films(asked, listing)
+    for note in listing.notes:
+        means.listener.say(note)
+    if absent:
         remedy = "complete the folder, or name the folder of the films with --images (data.images)"
         share = means.max_failed_share
         check_presence(listing.films, absent, asked.table, share, out, remedy=remedy)
-    for note in listing.notes:
-        means.listener.say(note)
+    _check_patients(asked.table, listing)
     parameters = {
         "table": str(asked.table),
         "layout": layout,
@@ -155,11 +157,15 @@ def ingest_table(
 
 
 def locate_films(asked: Asked, listing: Listing) -> list[Path]:
-    """Look for the listed files, and for absent ones by name at any depth of ``asked.images``.
+    """Look for the listed files; for absent ones where else they are meant.
+
+    A path of Windows is turned, and a name without a folder is looked for at any depth of
+    ``asked.images``.
 
     Args:
         asked: What was asked for.
-        listing: What was listed; films that are found elsewhere get that place.
+        listing: What was listed; films that are found elsewhere get that place, and a note names
+            those of which there are several.
 
     Returns:
         The files that are absent, sorted.
@@ -168,15 +174,30 @@ def locate_films(asked: Asked, listing: Listing) -> list[Path]:
         DataIntegrityError: If a film turns out to be listed with two labels.
     """
     absent = find_absent(listing.films)
-    if not absent or asked.images is None:
+    if not absent:
         return absent
-    index = FileIndex(asked.images.absolute())
-    found = {path: place for path in absent if (place := index.find(path.name))}
-    listing.films = [
-        replace(film, path=found[film.path]) if film.path in found else film
-        for film in listing.films
-    ]
+    folder = None if asked.images is None else asked.images.absolute()
+    index = None if folder is None else FileIndex(folder)
+    found, ambiguous = {}, []
+    for path in absent:
+        turned = Path(str(path).replace("\\", "/"))
+        if turned != path and is_there(turned):
+            found[path] = turned
+        elif index is not None and path.parent == folder:
+            if place := index.find(path.name):
+                found[path] = place
+            elif index.is_ambiguous(path.name):
+                ambiguous.append(path.name)
+    if ambiguous:
+        listing.notes.append(
+            f"{asked.table}: {len(ambiguous)} names stand in several folders of {folder} (first:"
+            f" {to_printable(ambiguous[0])}); write their paths from {folder} into the table"
+        )
     if found:
+        listing.films = [
+            replace(film, path=found[film.path]) if film.path in found else film
+            for film in listing.films
+        ]
         _check_labels(asked.table, listing.films)
     return [path for path in absent if path not in found]
 
@@ -194,8 +215,8 @@ def _choose_classes(
         if strange:
             raise DataIntegrityError(
                 f"{where}: {counts[strange[0]]} films have label '{strange[0]}', which is none of"
-                f" the class names given{suggest(strange[0], wanted)} (given:"
-                f" {', '.join(wanted)}); expected all of {', '.join(sorted(counts))}"
+                f" the class names given{suggest(strange[0], wanted)} (given: {_quote(wanted)});"
+                f" expected all of {_quote(sorted(counts))}"
             )
         found = tuple(wanted)
     empty = [name for name in found if not counts[name]]
@@ -212,17 +233,42 @@ def _choose_classes(
         )
     if wanted is None and asked.finding is None:
         listing.notes.append(
-            f"{where}: classes {', '.join(map(repr, found))}; the last one counts as positive;"
+            f"{where}: classes {_quote(found)}; the last one counts as positive;"
             " --class-names orders them otherwise"
         )
     return found
+
+
+def _check_patients(where: Path, listing: Listing) -> None:
+    """Refuse before any film is read what could not be split by patient."""
+    splits = {film.split for film in listing.films}
+    if None not in splits and ("train" not in splits or "val" in splits):
+        return
+    drawn = "training, validation and test" if None in splits else "training and validation"
+    n_needed = 3 if None in splits else 2
+    patients: dict[str, set[str]] = {name: set() for name in listing.class_names or ()}
+    for film in listing.films:
+        if film.split in {None, "train"}:
+            patients[film.label].add(film.patient_id)
+    for name, found in patients.items():
+        if len(found) < n_needed:
+            raise DataIntegrityError(
+                f"{where}: class '{name}' has films of {len(found)} patients to draw {drawn} from;"
+                f" expected at least {n_needed}; add films of this class, delete its rows, give a"
+                " column of splits, or make all films test films with --all-test"
+            )
+
+
+def _quote(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _check_names(where: Path, names: Sequence[str]) -> None:
     if len(names) > _MAX_CLASSES:
         raise DataIntegrityError(
             f"{where}: has {len(names)} different labels (first: {show_names(names[:5])}); expected"
-            f" at most {_MAX_CLASSES} classes; check which column holds them (--column label=NAME)"
+            f" at most {_MAX_CLASSES} classes; check which column holds them (--column label=NAME);"
+            " of films with several labels name one with --finding"
         )
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]

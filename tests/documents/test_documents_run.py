@@ -28,6 +28,7 @@ from covid_debug.models.checkpoint import save_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.tracking.mlflow_tracker import MlflowTracker
 from tests.cli import call
+from tests.own_films import lay_out_own_films
 
 pytestmark = pytest.mark.filterwarnings("default")  # other packages' deprecations
 
@@ -109,7 +110,7 @@ def why_not_run(line: str) -> str | None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the pages speak of: COVIDx by another name, a hospital's films, two models."""
+    """The files that the pages speak of: COVIDx by another name, other films, two models."""
     folder = tmp_path_factory.mktemp("documents")
     generate_phantom(folder / "data" / "covidx", n_train=12, n_test=3, seed=0)
     films = load_filmset(folder / "data" / "covidx")
@@ -118,6 +119,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (external / "test").mkdir(parents=True, exist_ok=True)
         shutil.copy(films.path_of(film), external / "test" / Path(film.path).name)
     shutil.copy(folder / "data" / "covidx" / "test.txt", external)
+    lay_out_own_films(folder, external.parent)
     with contextlib.chdir(folder):
         options = "--arch resnet18_half --image-size 32 --epochs 1"
         for seed in (1, 2):

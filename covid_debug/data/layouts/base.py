@@ -10,6 +10,7 @@ from covid_debug.artifacts import list_files
 from covid_debug.data.layouts.reading import show_names, to_word
 from covid_debug.data.listed import ListedFilm, describe_unusable
 from covid_debug.errors import DataIntegrityError, suggest
+from covid_debug.imaging.reading import FILM_SUFFIXES
 from covid_debug.records import Split, UnusableFilm, name_absence
 from covid_debug.shown import to_printable
 
@@ -194,10 +195,14 @@ class FileIndex:
         if not self._is_listed:
             for path in list_files(self.folder):
                 self._enter(path.name, path)
-                if path.stem != path.name:
+                if path.stem != path.name and path.suffix.lower() in FILM_SUFFIXES:
                     self._enter(path.stem, path)
             self._is_listed = True
         return self._places.get(name)
+
+    def is_ambiguous(self, name: str) -> bool:
+        """Tell whether several files that were listed have that name."""
+        return name in self._places and self._places[name] is None
 
     def _enter(self, name: str, path: Path) -> None:
         self._places[name] = None if name in self._places else path

@@ -100,7 +100,8 @@ def list_own_films(asked: Asked) -> Listing:
                 f"{where}: '{to_printable(name)}' has no label, column"
                 f" '{to_printable(columns['label'])}' is empty; fill it in or delete the row"
             )
-        patient = row[at["patient"]] if "patient" in at else name
+        # A table that was made here says "source:patient" already.
+        patient = row[at["patient"]].removeprefix(f"{source}:") if "patient" in at else name
         listing.films.append(
             ListedFilm(
                 folder,

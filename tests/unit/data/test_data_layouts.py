@@ -51,7 +51,7 @@ def test_a_table_of_any_program_is_read(
     tmp_path: Path, separator: str, end: str, mark: str
 ) -> None:
     lines = [
-        separator.join(("Path", '"Class, of; it"', "x")),
+        separator.join(("Path", '"Class, of, it; or, not"', "x")),
         separator.join(("a.png", f'"B{separator}C"', "")),
         "",
         separator.join(("", "", "", "")),
@@ -62,8 +62,8 @@ def test_a_table_of_any_program_is_read(
 
     table = open_table(path)
 
-    assert table.header == ("Path", "Class, of; it", "x")
-    assert list(table.rows(["Class, of; it", "Path"])) == [
+    assert table.header == ("Path", "Class, of, it; or, not", "x")
+    assert list(table.rows(["Class, of, it; or, not", "Path"])) == [
         (f"B{separator}C", "a.png"),
         ("A", "ü.png"),
     ]
@@ -411,7 +411,8 @@ def test_padchest(tmp_path: Path) -> None:
 
 def test_rsna(tmp_path: Path) -> None:
     rows = [["patientId", "x", "y", "width", "height", "Target"],
-            ["a", "", "", "", "", "0"], ["b", "1", "2", "3", "4", "1"],
+            ["a", "", "", "", "", "0"], ["b", "", "", "", "", "0"],
+            ["b", "1", "2", "3", "4", "1"], ["b", "", "", "", "", "0"],
             ["b", "5", "6", "7", "8", "1"]]  # fmt: skip
     table = write_table(tmp_path / "stage_2_train_labels.csv", rows)
     (tmp_path / "stage_2_train_images").mkdir()

@@ -12,7 +12,7 @@ from covid_debug.data.filmset import load_unusable
 from covid_debug.data.integrity import categorise, load_ingest_audit
 from covid_debug.data.layouts.base import Asked
 from covid_debug.data.stage import TableData
-from covid_debug.data.table import ingest_table, list_table
+from covid_debug.data.table import ingest_table, list_table, locate_films
 from covid_debug.errors import CatalogError, CovidDebugError, DataIntegrityError
 from covid_debug.evaluation.metrics import ALL_CLASSES
 from covid_debug.records import SPLITS
@@ -123,6 +123,58 @@ def test_films_of_a_folder_are_found_at_any_depth_and_without_suffix(tmp_path: P
     films = ingest_table(Asked(table, tmp_path / "deep"), tmp_path / "set", split="test")
 
     assert [Path(film.path).name for film in films.films] == [f"f{i}.png" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("split", "n", "drawn"), [("", 4, "training, validation and test"), ("train test", 4, "")]
+)
+def test_too_few_patients_for_a_split_are_refused_before_a_film_is_read(
+    tmp_path: Path, split: str, n: int, drawn: str
+) -> None:
+    table = make_table(tmp_path, n, classes=("A", "B"), split=split)
+    for film in (tmp_path / "films").iterdir():
+        film.write_bytes(b"")
+
+    with pytest.raises(DataIntegrityError, match="class 'A' has films of 1 patients") as caught:
+        ingest_table(Asked(table), tmp_path / "set")
+
+    assert drawn in str(caught.value)
+    assert "--all-test" in str(caught.value)
+
+
+def test_paths_of_windows_are_turned(tmp_path: Path) -> None:
+    for index in range(2):
+        draw_film(tmp_path / "films" / f"{index}.png", index)
+    table = write_table(
+        tmp_path / "t.csv", [["path", "label"], ["films\\0.png", "A"], ["films/1.png", "B"]]
+    )
+
+    films = ingest_table(Asked(table), tmp_path / "set", split="test")
+
+    assert [Path(film.path).name for film in films.films] == ["0.png", "1.png"]
+
+
+def test_a_name_that_stands_in_two_folders_is_none_of_them(tmp_path: Path) -> None:
+    for index, name in enumerate(("a/1.png", "b/1.png", "b/2.png")):
+        draw_film(tmp_path / "deep" / name, index)
+    (tmp_path / "deep" / "b" / "2.json").write_text("{}")
+    table = write_table(tmp_path / "t.csv", [["path", "label"], ["1.png", "A"], ["2", "B"]])
+    asked = Asked(table, tmp_path / "deep")
+    listing = list_table(asked)
+
+    absent = locate_films(asked, listing)
+
+    assert absent == [tmp_path / "deep" / "1.png"]
+    assert listing.films[1].path == tmp_path / "deep" / "b" / "2.png"
+    assert "1 names stand in several folders" in listing.notes[-1]
+
+
+def test_only_a_name_without_a_folder_is_looked_for(tmp_path: Path) -> None:
+    draw_film(tmp_path / "deep" / "p2" / "view1.png", 1)
+    rows = [["path", "label"], ["p1/view1.png", "A"], ["p2/view1.png", "B"]]
+    asked = Asked(write_table(tmp_path / "t.csv", rows), tmp_path / "deep")
+
+    assert locate_films(asked, list_table(asked)) == [tmp_path / "deep" / "p1" / "view1.png"]
 
 
 def test_absent_films_are_counted_and_listed(tmp_path: Path) -> None:
