@@ -62,7 +62,7 @@ def hold_store(store: Path) -> Iterator[None]:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             raise ArtifactError(
                 f"{store}: another run is at work here ({holder}); wait until it ends, or choose"
-                " another folder with --set data_dir=DIR (demo: --out DIR)"
+                " another folder with --set data_dir=DIR (demo, debug: --out DIR)"
             )
         os.ftruncate(descriptor, 0)
         since = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")

@@ -12,11 +12,16 @@ from typing import Annotated
 import typer
 
 from covid_debug.cli.options import (
+    ColumnOption,
+    FindingOption,
+    ImagesOption,
+    LayoutOption,
     OutOption,
     SeedOption,
     ShardOption,
     WorkersOption,
     end_shard,
+    parse_columns,
     parse_pairs,
     parse_shard,
 )
@@ -41,31 +46,10 @@ def ingest(
         Path | None,
         typer.Option("--table", help="Your own films: CSV or Parquet, a row a film; or a folder."),
     ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--layout",
-            help="Of --table: table (default), folders, dicom, chexpert, mimic, nih, padchest or"
-            " rsna.",
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", help="Folder of the films; default: the table's own."),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="WHAT=NAME",
-            help="Column that holds the path, label, patient, source, view or split, where its name"
-            " does not tell; WHAT= for none.",
-        ),
-    ] = None,
-    finding: Annotated[
-        str | None,
-        typer.Option("--finding", help="The one asked about, where films have several labels."),
-    ] = None,
+    layout: LayoutOption = None,
+    images: ImagesOption = None,
+    column: ColumnOption = None,
+    finding: FindingOption = None,
     class_names: Annotated[
         str | None,
         typer.Option("--class-names", metavar="A,B", help="Classes in order, the positive last."),
@@ -116,7 +100,7 @@ def ingest(
             table,
             layout or "table",
             images,
-            _parse_columns(column or []),
+            parse_columns(column or []),
             finding,
             _parse_names(class_names),
             "test" if all_test else "patients",
@@ -136,18 +120,6 @@ def ingest(
         request.make(out, means)
     console.say(load_ingest_audit(out).render_markdown())
     console.say(f"data set: {out}")
-
-
-def _parse_columns(pairs: list[str]) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        what, sign, name = pair.partition("=")
-        if not sign or not what or what in columns:
-            raise typer.BadParameter(
-                f"--column {pair!r}: expected WHAT=NAME, each WHAT once, e.g. label=Finding"
-            )
-        columns[what] = name
-    return columns
 
 
 def _parse_names(text: str | None) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from covid_debug.cli import films, growing, ingest, models, run, shortcuts
+from covid_debug.cli import debug, films, growing, ingest, models, run, shortcuts
 from covid_debug.cli.decisions import decisions_app
 from covid_debug.cli.failures import (
     INTERRUPTED,
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 for _command in (
+    debug.debug,
     run.demo,
     run.run,
     run.ui,

@@ -94,6 +94,29 @@ def split_pairs(pairs: list[str], option: str) -> list[tuple[str, Path]]:
     return result
 
 
+def parse_columns(pairs: list[str]) -> dict[str, str]:
+    """Read WHAT=NAME texts of columns.
+
+    Args:
+        pairs: As given on the command line.
+
+    Returns:
+        What -> the column's name.
+
+    Raises:
+        BadParameter: If a text is no pair or a column is named twice.
+    """
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        what, sign, name = pair.partition("=")
+        if not sign or not what or what in columns:
+            raise BadParameter(
+                f"--column {pair!r}: expected WHAT=NAME, each WHAT once, e.g. label=Finding"
+            )
+        columns[what] = name
+    return columns
+
+
 def parse_shard(text: str | None) -> Shard | None:
     """Read i/N, or nothing."""
     return None if text is None else Shard.parse(text)
@@ -129,6 +152,37 @@ OutOption = Annotated[
 TablesOption = Annotated[
     Path,
     typer.Option("--out", help="Folder of tables; what stands is reused.", callback=_check_folder),
+]
+ResumedOption = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="Folder of all that is made; a second start goes on.", callback=_check_folder
+    ),
+]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="Of your own films: table (default), folders, dicom, chexpert, mimic, nih, padchest or"
+        " rsna.",
+    ),
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder of the films; default: the table's own."),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="WHAT=NAME",
+        help="Column that holds the path, label, patient, source, view or split, where its name"
+        " does not tell; WHAT= for none.",
+    ),
+]
+FindingOption = Annotated[
+    str | None,
+    typer.Option("--finding", help="The one asked about, where films have several labels."),
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
 CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]

@@ -120,6 +120,11 @@ class ComparisonTable:
         return self.differences.get((arm, against, test), {}).get((class_name, metric))
 
     @property
+    def is_lone(self) -> bool:
+        """Whether nothing is compared: one model on one version of the films, and no question."""
+        return len(self.cells) == self.n_seeds == 1 and not self.answers
+
+    @property
     def pairs(self) -> tuple[Key, ...]:
         """Arms that were compared, as ``(arm, against)``, the original arm's first."""
         found = dict.fromkeys((arm, against) for arm, against, _ in self.differences)

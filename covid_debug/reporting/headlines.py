@@ -98,7 +98,8 @@ def write_headlines(
             f" {name_percent(best.value)} of the test films right (n = {best.n}); always giving"
             f" the commonest label gets {name_percent(best.chance)}."
         )
-    warnings = write_warnings(table.footing, table.arms) if table.footing else _chance_lines(table)
+    compared = table.footing and not table.is_lone
+    warnings = write_warnings(table.footing, table.arms) if compared else _chance_lines(table)
     answers = [write_answer(answer) for answer in table.answers]
     return Headlines(
         tuple(warnings),
@@ -180,7 +181,7 @@ def _precision_recall_lines(table: ComparisonTable) -> list[str]:
         f"{_range(row.precision)} and {_range(row.recall)} trained on the {row.train_data} films"
         for row in rows
     ]
-    if not parts:
+    if not parts or table.is_lone:
         return []
     seeds = f"{table.n_seeds} seeds" if table.n_seeds > 1 else "one seed"
     return [

@@ -307,6 +307,7 @@ def _page_facts(
     bar = colour_bar(160, 8)
     return {
         "base": BASE_ARM,
+        "is_lone": table.is_lone,
         "first_arms": _first(table.arms),
         "first_tests": _first(table.tests),
         "n_first": N_FIRST,

@@ -148,8 +148,9 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
         lines.append("Half of what really changes or more may be missed.")
     if own is not None and own.is_above_source is False:
         lines.append(
-            f"The source alone gets {name_percent(own.from_source)} right, the models"
-            f" {_range(own.balanced_accuracy)}; balanced accuracy."
+            f"The source alone gets {name_percent(own.from_source)} right,"
+            f" the model{'' if summary.n_seeds == 1 else 's'} {_range(own.balanced_accuracy)};"
+            " balanced accuracy."
         )
     for rate in () if summary.shortcuts is None else summary.shortcuts.rates:
         if rate.source.is_defined and rate.source.value >= rate.model.value:
@@ -177,9 +178,12 @@ def _list_limits(summary: RunSummary, own: Footing | None) -> list[str]:
 
 
 def _did_cleaning_help(summary: RunSummary) -> ShortAnswer:
+    if not summary.questions:
+        line = "No model was trained on cleaned films."
+        return ShortAnswer(DID_CLEANING_HELP, "not asked", "open", line)
     measured = [one for one in summary.questions if one.verdict != NOT_MEASURED]
     if not measured:
-        reason = summary.questions[0].reason if summary.questions else "nothing was compared"
+        reason = summary.questions[0].reason
         return ShortAnswer(DID_CLEANING_HELP, NOT_MEASURED, "open", f"Not measured: {reason}.")
     decided = [one for one in measured if one.verdict in _DECIDED]
     shown = decided[0] if decided else measured[0]

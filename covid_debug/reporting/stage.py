@@ -53,7 +53,7 @@ class ReportRequest(Request):
 
     stage: ClassVar[str] = REPORT_KIND
     makes: ClassVar[str] = REPORT_KIND
-    code_version: ClassVar[int] = 16
+    code_version: ClassVar[int] = 17
 
     def parameters(self) -> object:
         """Return what the run was made with."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from covid_debug.artifacts import check_absent, read_manifest, write_artifact
 from covid_debug.data.filmset import load_filmset
 from covid_debug.imaging.regions import REGIONS_NAME, iter_regions, read_regions
-from covid_debug.records import FilmRegions
+from covid_debug.records import FilmRegions, Split
 from covid_debug.stages import Means, Request, name_input
 from covid_debug.text.base import RegionDetector
 from covid_debug.text.catalog import build_detector
@@ -59,15 +59,17 @@ def name_params(detector: RegionDetector) -> object:
 
 @dataclass(frozen=True)
 class RegionsRequest(Request):
-    """Look for text on every film of every split; the artifact holds ``regions.jsonl``.
+    """Look for text on every film; the artifact holds ``regions.jsonl``.
 
     Attributes:
         filmset: The films.
         text: Which detector.
+        split: Films of this split only; None looks at all.
     """
 
     filmset: Path
     text: TextParams = field(default_factory=TextParams)
+    split: Split | None = None
 
     stage: ClassVar[str] = "regions"
     makes: ClassVar[str] = "regions"
@@ -79,12 +81,14 @@ class RegionsRequest(Request):
             "text": self.text.named(),
             "resolved": name_params(self.text.build()),
             "contents": self.text.build_reader().params,
+            **({} if self.split is None else {"split": self.split}),
         }
 
     def make(self, out: Path, means: Means) -> dict[str, FilmRegions]:
         """Scan the films; a killed scan goes on from its last film."""
         filmset = load_filmset(self.filmset)
-        pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
+        films = filmset.films if self.split is None else filmset.select(self.split)
+        pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         check_absent(out)
         with (
             scan_to_records(

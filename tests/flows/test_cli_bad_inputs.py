@@ -25,6 +25,7 @@ LINES = (
     "explain --checkpoint {model} --data {films} --limit 1 --grid 4 --out {out}",
     "explain {films} --checkpoint {model} --limit 1 --grid 4 --out {out}",
     "audit --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl} --out {out}",
+    "debug --model {model} --films {films} --workers 1 --out {place}",
     "transfer --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl}"
     " --out {out}",
     "shortcuts --checkpoint {model} --data {films} --regions {films/truth_regions.jsonl}"

@@ -236,6 +236,12 @@ STEPS = {
         artifact("audit_power"),
         BOTH,
     ),
+    "debug": Step(
+        "debug --model model --films films --workers 1 --out asked",
+        "asked/report/model-on-phantom-*/report.html",
+        load_run,
+        BOTH,
+    ),
     "transfer": Step(
         "transfer --checkpoint model --checkpoint model-1 --data films"
         " --regions films/truth_regions.jsonl --draws 1 --workers 1 --out transfer",

@@ -97,7 +97,7 @@ def test_wrong_things_are_refused_by_name(films: FilmSet, classifier: cd.Classif
         (lambda: cd.explain(classifier, films), "explain: got a data set; expected a list"),
         (lambda: cd.explain(classifier, [film], "covid-19"), "did you mean 'COVID-19'"),
         (lambda: cd.detect_text(film), "png; expected a data set"),
-        (lambda: cd.audit(films, classifier), "got a Classifier; expected a data set"),
+        (lambda: cd.audit(films, classifier), "got a FilmSet; expected a classifier"),
         (lambda: cd.audit(classifier, films, clas="COVID-19"), "audit: 'clas' is not a field"),
         (lambda: cd.clean([film], metod="telea"), "did you mean 'method'"),
     ):

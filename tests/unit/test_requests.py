@@ -47,7 +47,7 @@ CASES: list[tuple[Request, dict[str, Any]]] = [
         PhantomData("phantom", 9, 6),
         {"n_train": 12, "n_test": 9, "seed": 1, "text_correlation": 0.5, "val_share": 0.4},
     ),
-    (RegionsRequest(A), {"filmset": B, "text": TextParams("strokes")}),
+    (RegionsRequest(A), {"filmset": B, "text": TextParams("strokes"), "split": "test"}),
     (
         CleanRequest(A, A),
         {"filmset": B, "regions": B, "params": CleaningParams(dilation_px=5), "decisions": B},

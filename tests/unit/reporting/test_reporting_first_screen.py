@@ -89,7 +89,7 @@ def test_first_screen_without_audit_and_comparison_claims_nothing(tmp_path: Path
 
     page = build_report(tmp_path / "out", request).read_text()
 
-    assert [word for _, word in _WORDS.findall(page)] == ["Not known", "Not known", "Not measured"]
+    assert [word for _, word in _WORDS.findall(page)] == ["Not known", "Not known", "Not asked"]
     assert "first-table" not in page.split("</style>")[1]
     assert '<ul class="first-films">' not in page
 

@@ -116,7 +116,7 @@ def test_text_drives_other_models_and_inconclusive_films_are_notes():
 def test_text_drives_without_an_audit_is_not_known():
     answers = answer_briefly(_summary(n_audited=0))
 
-    assert [one.word for one in answers] == ["not known", "not known", "not measured"]
+    assert [one.word for one in answers] == ["not known", "not known", "not asked"]
 
 
 def test_text_drives_an_audit_of_version_0_1_has_counts_without_a_bound():

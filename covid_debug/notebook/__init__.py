@@ -5,49 +5,66 @@ below own, and compute nothing themselves. A *film* is a file, a :class:`FilmIma
 pixels ``(H, W)``; a *data set* is a :class:`FilmSet` or its folder.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from covid_debug.artifacts import check_absent
-from covid_debug.audit.artifact import Audit
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject
 from covid_debug.catalog import check_fields
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
-from covid_debug.data.filmset import FilmSet, load_filmset
-from covid_debug.errors import InputContractError, suggest
+from covid_debug.data.filmset import FilmSet
+from covid_debug.data.filmset import load_filmset as load_filmset
+from covid_debug.errors import InputContractError
+from covid_debug.errors import suggest as suggest
 from covid_debug.evaluation.comparing import compare_arms
 from covid_debug.evaluation.comparison import BASE_ARM, Comparison
 from covid_debug.evaluation.predictions import predict_test_films
-from covid_debug.imaging.geometry import ViewSpec, render_view
-from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
-from covid_debug.imaging.regions import read_regions
-from covid_debug.models.checkpoint import LoadedModel, load_classifier
-from covid_debug.models.classifier import Classifier, evaluating
+from covid_debug.imaging.geometry import ViewSpec as ViewSpec
+from covid_debug.imaging.geometry import render_view
+from covid_debug.imaging.reading import FilmFile as FilmFile
+from covid_debug.imaging.reading import FilmImage as FilmImage
+from covid_debug.imaging.reading import Pixels as Pixels
+from covid_debug.imaging.reading import read_film as read_film
+from covid_debug.imaging.regions import read_regions as read_regions
+from covid_debug.models.checkpoint import LoadedModel
+from covid_debug.models.checkpoint import load_classifier as load_classifier
+from covid_debug.models.classifier import Classifier as Classifier
+from covid_debug.models.classifier import evaluating as evaluating
 from covid_debug.models.inference import to_canonical
+from covid_debug.notebook.given import (
+    DataSet,
+    Found,
+    Model,
+    OneFilm,
+    Place,
+    Tested,
+    by_image,
+    find_targets,
+    list_given,
+    load_model,
+    open_films,
+    open_tested,
+    read_gray,
+    read_pixels,
+    view_of,
+)
 from covid_debug.records import FilmRegions
+from covid_debug.reporting.shown_audit import FilmsBehind, ShownAudit
 from covid_debug.saliency.base import Explanation
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.stages import Means
-from covid_debug.text.base import check_gray_films
+from covid_debug.text.base import check_gray_films as check_gray_films
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.contents import build_content_reader
 from covid_debug.text.scan import scan_films
-
-Place: TypeAlias = str | Path
-OneFilm: TypeAlias = Place | FilmFile | FilmImage | Pixels
-DataSet: TypeAlias = FilmSet | Place
-Model: TypeAlias = Classifier | Place
-Found: TypeAlias = Iterable[FilmRegions] | Place
 
 
 def explain(
@@ -78,14 +95,14 @@ def explain(
     Raises:
         InputContractError: If there is no film, or a target is not a class of the model.
     """
-    model = _load(classifier)
+    model = load_model(classifier)
     if isinstance(films, Tensor):
         images = films.to(model.device)
     else:
-        view = _view_of(model)
-        views = [render_view(_read_gray(film), view) for film in _list(films, "explain")]
+        view = view_of(model)
+        views = [render_view(read_gray(film), view) for film in list_given(films, "explain")]
         images = to_canonical(np.stack(views), model.device)
-    classes = _find_targets(model, images, targets)
+    classes = find_targets(model, images, targets)
     explainer = build_explainer(method, **params)
     return explainer.explain(model, images, classes, seeds=[seed] * len(images))
 
@@ -122,10 +139,10 @@ def detect_text(
     """
     contents = build_content_reader(read_content=read_content, kinds=kinds)
     if isinstance(films, FilmSet | str | Path):
-        filmset = _open(films)
+        filmset = open_films(films)
         pairs = [(film.image_id, filmset.file_of(film)) for film in filmset.films]
         return list(scan_films(pairs, detector, params, contents=contents, n_workers=n_workers))
-    images = [_read_gray(film) for film in _list(films, "detect_text")]
+    images = [read_gray(film) for film in list_given(films, "detect_text")]
     records = []
     for i, (image, one) in enumerate(
         zip(images, build_detector(detector, **params).inspect(images), strict=True)
@@ -137,56 +154,55 @@ def detect_text(
 
 def audit(
     classifier: Model,
-    films: DataSet,
+    films: Tested,
     regions: Found | None = None,
     *,
     out: Place | None = None,
     seed: int = 0,
     n_workers: int = 1,
     **params: Any,  # noqa: ANN401
-) -> Audit:
+) -> ShownAudit:
     """Test, film by film, whether text drives the predictions of one class.
 
     Args:
         classifier: A model, or the folder of its checkpoint. Views are made as the checkpoint
             says; of a model in memory by ``classifier.view``, or by the default for its size.
-        films: The data set whose test films are audited.
+        films: The data set whose test films are audited; or a table of films, a data frame or a
+            CSV or Parquet file with a column of paths and one of labels, of which all are.
         regions: Its text, from :func:`detect_text`, or a file or artifact of it; None looks for it
             now.
         out: Folder in which the audit is kept; None keeps nothing on disk.
         seed: Decides everything that is drawn.
-        n_workers: Processes that look for text.
+        n_workers: Processes that read films and look for text.
         params: Fields of :class:`AuditParams`, e.g. ``map_methods=("igos_pp", "grad_cam")``.
 
     Returns:
-        A verdict a film and a summary; without ``out`` nothing lies at its ``path``, and no map.
+        A verdict a film and a summary, drawn where a notebook shows it; without ``out`` nothing
+        lies at its ``path``, and no map.
 
     Raises:
         InputContractError: If there are no test films, or the model lacks the audited class.
         ConfigError: If a parameter is not a field.
         ArtifactError: If ``out`` stands already.
     """
-    filmset, model = _open(films), _load(classifier)
+    model = load_model(classifier)
     model.require_classes("audit")
     _check_call("audit", params, AuditParams, out)
     chosen = AuditParams(**params)
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
-    found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
+    view = view_of(model)
     with TemporaryDirectory(prefix="covid_debug-") as folder:
-        subject = AuditSubject(
-            LoadedModel(model, _view_of(model), {}),
-            filmset,
-            filmset.select("test"),
-            _by_image(found),
-            chosen,
-            seed,
-        )
-        return audit_filmset(
-            subject,
+        filmset = open_tested(films, model, Path(folder), n_workers)
+        tested = replace(filmset, films=filmset.select("test"))
+        text = detect_text(tested, n_workers=n_workers) if regions is None else regions
+        found = by_image(text)
+        made = audit_filmset(
+            AuditSubject(LoadedModel(model, view, {}), filmset, tested.films, found, chosen, seed),
             Path(folder, "audit") if out is None else Path(out),
             Means(cache_dir=Path(folder, "views")),
             inputs={"filmset": filmset.root.name},
         )
+    return ShownAudit.of(made, FilmsBehind(filmset, found, view))
 
 
 @overload
@@ -242,20 +258,20 @@ def clean(
     if isinstance(films, FilmSet | str | Path):
         if out is None:
             raise InputContractError("clean: a data set needs out=FOLDER, or pass films as a list")
-        filmset = _open(films)
+        filmset = open_films(films)
         found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
-        text, means = _by_image(found), Means(n_workers=n_workers)
+        text, means = by_image(found), Means(n_workers=n_workers)
         return clean_filmset(filmset, text, chosen, Path(out), means=means)
     if out is not None:
         raise InputContractError("clean: out is for a data set; films of a list are returned")
-    several = _list(films, "clean")
-    records = detect_text(several) if regions is None else list(_by_image(regions).values())
+    several = list_given(films, "clean")
+    records = detect_text(several) if regions is None else list(by_image(regions).values())
     if len(records) != len(several):
         raise InputContractError(
             f"clean: got text of {len(records)} films for {len(several)} films; expected one each"
         )
     return [
-        clean_film(_read(film), record.regions, chosen)
+        clean_film(read_pixels(film), record.regions, chosen)
         for film, record in zip(several, records, strict=True)
     ]
 
@@ -290,16 +306,16 @@ def compare(
             f" each, and of several models one called {BASE_ARM!r}"
         )
     trainings = {
-        name: [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
+        name: [load_model(one) for one in (given if isinstance(given, list | tuple) else [given])]
         for name, given in classifiers.items()
     }
     for model in (one for several in trainings.values() for one in several):
         model.require_classes("compare")
-    filmsets = {name: _open(place) for name, place in films.items()}
+    filmsets = {name: open_films(place) for name, place in films.items()}
     with TemporaryDirectory(prefix="covid_debug-") as folder:
         answers = [
             predict_test_films(
-                LoadedModel(model, _view_of(model), {}),
+                LoadedModel(model, view_of(model), {}),
                 filmset,
                 arm=arm,
                 seed=number,
@@ -318,83 +334,3 @@ def _check_call(where: str, params: Mapping[str, object], fields: type, out: Pla
     check_fields(params, fields, where)
     if out is not None:
         check_absent(Path(out))
-
-
-def _load(classifier: Model) -> Classifier:
-    if isinstance(classifier, str | Path):
-        return load_classifier(Path(classifier))
-    if not isinstance(classifier, Classifier):
-        raise InputContractError(
-            f"got a {type(classifier).__name__}; expected a classifier or the folder of its"
-            " checkpoint; a network becomes one with cd.Classifier(network, class_names=..., ...)"
-        )
-    return classifier
-
-
-def _view_of(classifier: Classifier) -> ViewSpec:
-    height, width = classifier.image_size
-    if classifier.view is None and height != width:
-        raise InputContractError(
-            f"views of films are square, the classifier takes {height} x {width}; pass images as a"
-            " tensor, or a classifier of square images"
-        )
-    return classifier.view or ViewSpec(image_size=height)
-
-
-def _open(films: DataSet) -> FilmSet:
-    if isinstance(films, FilmSet):
-        return films
-    if not isinstance(films, str | Path) or Path(films).is_file():
-        got = films if isinstance(films, str | Path) else f"a {type(films).__name__}"
-        raise InputContractError(f"got {got}; expected a data set (cd.load_filmset) or its folder")
-    return load_filmset(Path(films))
-
-
-def _list(films: Sequence[OneFilm], where: str) -> list[OneFilm]:
-    if isinstance(films, FilmSet):
-        raise InputContractError(
-            f"{where}: got a data set; expected a list, e.g."
-            " [films.file_of(film) for film in films.select('test')[:4]]"
-        )
-    if isinstance(films, str | Path | FilmFile | FilmImage) or getattr(films, "ndim", 3) == 2:
-        raise InputContractError(f"{where}: got one film; expected a list; pass [film]")
-    if len(films) == 0:
-        raise InputContractError(f"{where}: got no film; expected at least one")
-    return list(films)
-
-
-def _read(film: OneFilm) -> Pixels:
-    if isinstance(film, np.ndarray):
-        return film
-    return (film if isinstance(film, FilmImage) else read_film(film)).pixels
-
-
-def _read_gray(film: OneFilm) -> NDArray[np.uint8]:
-    if isinstance(film, np.ndarray):
-        check_gray_films([film], where="films")
-        return film.astype(np.uint8, copy=False)
-    return (film if isinstance(film, FilmImage) else read_film(film)).to_uint8()
-
-
-def _by_image(found: Found) -> Mapping[str, FilmRegions]:
-    if isinstance(found, str | Path):
-        return read_regions(Path(found))
-    return {record.image: record for record in found}
-
-
-def _find_targets(
-    classifier: Classifier, images: Tensor, targets: str | Sequence[int] | Tensor | None
-) -> Tensor:
-    names = classifier.class_names
-    if targets is None:
-        with evaluating(classifier), torch.inference_mode():
-            logits: Tensor = classifier(images)
-        return logits.argmax(dim=1)
-    if isinstance(targets, str):
-        if targets not in names:
-            raise InputContractError(
-                f"explain: {targets!r} is not a class of the model{suggest(targets, names)}"
-                f" (known: {', '.join(names)})"
-            )
-        targets = [names.index(targets)] * len(images)
-    return torch.as_tensor(targets, dtype=torch.int64, device=classifier.device)

@@ -1,0 +1,211 @@
+"""One model asked about one set of films: check, text, audit, report; nothing is trained.
+
+Joins the stages of the loop that need neither training nor cleaning, and owns what lies where in
+the folder of such a question. A second start finds what is finished.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from covid_debug.artifacts import MANIFEST_NAME, hash_file, read_manifest
+from covid_debug.audit.artifact import load_audit
+from covid_debug.audit.describing import describe_audit
+from covid_debug.audit.planning import AuditParams, audited_classes
+from covid_debug.audit.stage import AuditRequest
+from covid_debug.data.filmset import load_filmset
+from covid_debug.data.integrity import load_ingest_audit
+from covid_debug.data.stage import TableData
+from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.evaluation.comparison import BASE_ARM
+from covid_debug.evaluation.stage import ComparisonRequest
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.places import hold_store, prepare_folders
+from covid_debug.reporting.answers import write_three_answers
+from covid_debug.reporting.stage import ReportRequest
+from covid_debug.reporting.summary import REPORT_NAME, RunSummary, load_run_summary
+from covid_debug.stages import Means, find_or_make
+from covid_debug.terminal import RunConsole
+from covid_debug.text.stage import RegionsRequest, describe_regions
+
+_MAX_NAME = 40  # letters of a model's or data set's name in the report's folder
+
+
+@dataclass(frozen=True)
+class DebugQuestion:
+    """What is asked.
+
+    Attributes:
+        model: The checkpoint.
+        films: The data set, whose test films are looked at; or what is to become one, of which
+            all films are test films.
+        target: Class whose predictions are audited; None audits every film for its prediction.
+        run_seed: Every film's seed is derived from it.
+        factory: ``"package.module:function"`` that builds the user's own network.
+        command: Command line that asks again, for the report; decides no result.
+    """
+
+    model: Path
+    films: Path | TableData
+    target: str | None = None
+    run_seed: int = 0
+    factory: str | None = None
+    command: str = field(default="", compare=False)
+
+    @property
+    def n_stages(self) -> int:
+        """How many numbered stages are announced."""
+        return 4 if isinstance(self.films, Path) else 5
+
+
+@dataclass(frozen=True)
+class DebugAnswer:
+    """What came out: the report's page, and what its ``summary.json`` says."""
+
+    page: Path
+    summary: RunSummary
+
+    def describe(self) -> Iterator[str]:
+        """Yield the short answers, and what the page shows, a line each."""
+        yield from write_three_answers(self.summary)
+
+
+def debug_model(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) -> DebugAnswer:
+    """Check a model on films, find their text, audit it, and write the report.
+
+    Args:
+        asked: Model and films.
+        out: Folder of everything that is made: ``check/``, ``text/``, ``audit/``, ``report/``.
+        console: Says what is done.
+        means: How it is carried out.
+
+    Returns:
+        Where the report lies, and its answers.
+
+    Raises:
+        DataIntegrityError: If the data set has no test films, or a film cannot be used.
+        InputContractError: If films and model differ in classes, or ``target`` is none of them.
+        CheckpointError: If the checkpoint cannot be loaded.
+        ArtifactError: If another start is at work in ``out``.
+    """
+    factory = load_factory(asked.factory) if asked.factory else None
+    model = load_checkpoint(asked.model, device=means.device, factory=factory)
+    names = model.classifier.class_names
+    audited_classes(names, asked.target)
+    if isinstance(asked.films, Path):
+        _check_fit(asked.films, asked.model, names)
+    else:
+        table = replace(asked.films, class_names=names)
+        _check_table(table)
+        asked = replace(asked, films=table)
+    with hold_store(out):
+        return _answer(asked, model.view, out, console, means)
+
+
+def _answer(
+    asked: DebugQuestion, view: ViewSpec, out: Path, console: RunConsole, means: Means
+) -> DebugAnswer:
+    stores = {part: out / part for part in ("model", "films", "check", "text", "audit", "report")}
+    prepare_folders(*stores.values())
+    checkpoint = _name_by_content(asked.model, stores["model"], "checkpoint")
+    if isinstance(asked.films, Path):
+        films = _name_by_content(asked.films, stores["films"], "filmset")
+    else:
+        with console.stage("read the films"):
+            films = find_or_make(asked.films, stores["films"], means)
+            _tell_films(films, console)
+    name = load_filmset(films).name
+    params = AuditParams(target_class=asked.target)
+    own = (BASE_ARM, 0)
+    with console.stage("check the model on the films"):
+        comparison = find_or_make(
+            ComparisonRequest(
+                {own: checkpoint},
+                {BASE_ARM: films},
+                asked.run_seed,
+                questions=(),
+                factory=asked.factory,
+            ),
+            stores["check"],
+            means,
+        )
+    with console.stage("find text"):
+        regions = find_or_make(RegionsRequest(films, split="test"), stores["text"], means)
+        for line in describe_regions(regions, films):
+            console.say(line)
+    with console.stage("audit"):
+        request = AuditRequest(checkpoint, films, regions, params, asked.run_seed, asked.factory)
+        audit = find_or_make(request, stores["audit"], means)
+        for line in describe_audit(load_audit(audit).summary):
+            console.say(line)
+    with console.stage("write the report"):
+        report = find_or_make(
+            ReportRequest(
+                title=f"{_plain(asked.model.name)}-on-{_plain(name)}",
+                filmset=films,
+                regions=regions,
+                view=view,
+                audit=audit,
+                comparison=comparison,
+                config={
+                    "model": asked.model.name,
+                    "films": name,
+                    "target": asked.target,
+                    "seed": asked.run_seed,
+                    "audit": params,
+                },
+                command=asked.command,
+            ),
+            stores["report"],
+            replace(means, n_workers=max(2, means.n_workers)),
+        )
+    return DebugAnswer(report / REPORT_NAME, load_run_summary(report))
+
+
+def _check_fit(folder: Path, model: Path, names: Sequence[str]) -> None:
+    """Refuse before long work a data set that says nothing about the model."""
+    filmset = load_filmset(folder)
+    if not set(filmset.class_names) <= set(names):
+        raise InputContractError(
+            f"{folder}: has classes {', '.join(filmset.class_names)}, the model {model} has"
+            f" {', '.join(names)}; give the films the model's words for their classes, or import"
+            " the model with the films' (in the order of its outputs)"
+        )
+    if not filmset.select("test"):
+        raise DataIntegrityError(
+            f"{folder}: has no test films, and films that a model was trained on say little about"
+            " it; ingest films as test films"
+        )
+
+
+def _check_table(films: TableData) -> None:
+    """Refuse before long work what lists no films; of an archive this would be half of the work."""
+    if films.layout != "dicom":
+        films.list_films()
+
+
+def _tell_films(folder: Path, console: RunConsole) -> None:
+    found = load_ingest_audit(folder)
+    console.say(f"{found.n_ok} of {found.n_total} films of {found.name} are usable")
+    for flag in found.flags:
+        console.finding(flag.severity, flag.message)
+
+
+def _name_by_content(folder: Path, store: Path, kind: str) -> Path:
+    """Return a link to an artifact, under a name that its content gives.
+
+    Stages know what goes in by its folder's name. That of a user's folder stays when what lies in
+    it is made anew, and then the audit of the old model would be found for the new one.
+    """
+    read_manifest(folder, kind=kind)
+    link = store / f"{kind}-{hash_file(folder / MANIFEST_NAME)[:16]}"
+    if link.resolve() != folder.resolve():
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+    return link
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)[:_MAX_NAME].strip("-.") or "films"

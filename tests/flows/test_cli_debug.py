@@ -1,0 +1,254 @@
+"""`covid-debug debug`: from a checkpoint and films to a report, without any training."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from covid_debug.artifacts import find_damage
+from covid_debug.cleaning.decisions import read_decisions
+from covid_debug.data.filmset import load_filmset
+from covid_debug.data.phantom import generate_phantom
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.imaging.regions import read_regions
+from covid_debug.models.catalog import build_backbone
+from covid_debug.models.checkpoint import save_checkpoint
+from covid_debug.models.classifier import Classifier
+from covid_debug.reporting.summary import load_run_summary
+from covid_debug.text.stage import RegionsRequest
+from tests import browser
+from tests.cli import Outcome, call, refusal
+
+pytestmark = pytest.mark.filterwarnings("default")
+CLASSES = ("normal", "pneumonia", "COVID-19")
+
+
+def save_model(out: Path, names: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    network = build_backbone("resnet18_half", len(names))
+    classifier = Classifier(network, class_names=names, image_size=(32, 32)).eval()
+    return save_checkpoint(
+        out, classifier, arch="resnet18_half", arch_params={}, view=ViewSpec(image_size=32)
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("debug")
+    generate_phantom(folder / "films", n_train=3, n_test=5, seed=0)
+    save_model(folder / "model")
+    return folder
+
+
+def ask(world: Path, out: str, *more: object, model: str = "model") -> Outcome:
+    places = ("--model", world / model, "--films", world / "films", "--out", world / out)
+    return call("debug", *places, "--workers", 1, *more)
+
+
+@pytest.fixture(scope="module")
+def asked(world: Path) -> tuple[Path, Outcome]:
+    outcome = ask(world, "out")
+    assert (outcome.code, outcome.err) == (0, [])
+    (page,) = world.glob("out/report/*/report.html")
+    return page, outcome
+
+
+def test_everything_that_is_made_lies_below_out_and_only_test_films_are_looked_at(
+    world: Path, asked: tuple[Path, Outcome]
+) -> None:
+    test = {film.image_id for film in load_filmset(world / "films").select("test")}
+    for part, kind in (("check", "comparison"), ("text", "regions"), ("audit", "audit")):
+        (made,) = (world / "out" / part).iterdir()
+        assert find_damage(made, kind=kind) == []
+    (regions,) = (world / "out" / "text").iterdir()
+
+    assert set(read_regions(regions)) == test
+    assert {path.name for path in world.iterdir()} >= {"films", "model", "out"}
+
+
+def test_the_end_says_the_answers_and_where_the_report_lies(asked: tuple[Path, Outcome]) -> None:
+    page, outcome = asked
+    said = " ".join(" ".join(outcome.out).split())
+
+    for one in load_run_summary(page.parent).short_answers:
+        assert f"{one.question} {one.word[:1].upper()}{one.word[1:]}. {one.line}" in said
+    assert outcome.out[-1] == f"Report: {page}"
+
+
+def test_the_page_shows_the_audit_alone(asked: tuple[Path, Outcome]) -> None:
+    text = asked[0].read_text(encoding="utf-8")
+
+    assert "The model on these films" in text
+    assert "Not asked" in text
+    absent = ("trained on<br>", "tested on", "One seed", "Is the cleaning clean?", "known truth")
+    assert [words for words in absent if words in text] == []
+
+
+def test_a_second_start_finds_everything(
+    world: Path, asked: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RegionsRequest, "make", lambda *_: pytest.fail("looked for text again"))
+
+    outcome = ask(world, "out")
+
+    found = [line for line in outcome.out if "found finished" in line]
+    assert (outcome.code, len(found)) == (0, 4)
+    assert outcome.out[-1] == f"Report: {asked[0]}"
+
+
+def test_a_model_that_was_made_anew_in_its_folder_is_asked_anew(world: Path) -> None:
+    shutil.copytree(world / "out", world / "out-2", symlinks=True)
+    shutil.copytree(world / "model", world / "changing")
+    ask(world, "out-2", model="changing")
+    shutil.rmtree(world / "changing")
+    save_model(world / "changing", seed=1)
+
+    outcome = ask(world, "out-2", model="changing")
+
+    assert outcome.code == 0
+    assert len(list((world / "out-2" / "audit").iterdir())) == 2
+    assert len(list((world / "out-2" / "text").iterdir())) == 1
+
+
+def test_one_class_is_audited_and_the_page_says_so(world: Path, asked: object) -> None:
+    shutil.copytree(world / "out", world / "out-3", symlinks=True)
+    summary = json.loads(
+        next((world / "out" / "report").glob("*/summary.json")).read_text(encoding="utf-8")
+    )
+    predicted = next(iter(summary["audit"]["groups"]["by_class"]))
+
+    outcome = ask(world, "out-3", "--target", predicted)
+
+    assert outcome.code == 0
+    assert f"Audit of {predicted} predictions" in Path(
+        outcome.out[-1].removeprefix("Report: ")
+    ).read_text(encoding="utf-8")
+
+
+def test_a_killed_audit_goes_on(world: Path, asked: tuple[Path, Outcome]) -> None:
+    shutil.copytree(world / "out", world / "out-4", symlinks=True)
+    for part in ("audit", "report"):
+        shutil.rmtree(world / "out-4" / part)
+    with mock.patch("covid_debug.audit.pipeline._explain", side_effect=KeyboardInterrupt):
+        assert ask(world, "out-4").code == 130
+    assert list((world / "out-4" / "audit").glob(".*.films"))
+
+    outcome = ask(world, "out-4")
+
+    assert outcome.code == 0
+    (made,) = (world / "out-4" / "audit").iterdir()
+    (first,) = (world / "out" / "audit").iterdir()
+    assert (made / "verdicts.jsonl").read_bytes() == (first / "verdicts.jsonl").read_bytes()
+
+
+def test_class_that_is_none_names_the_classes(world: Path) -> None:
+    line = ("debug", "--model", world / "model", "--films", world / "films")
+
+    error = refusal(*line, "--target", "covid-19", "--out", world / "no")
+
+    assert "did you mean 'COVID-19'" in error
+    assert not (world / "no").exists()
+
+
+def test_films_of_other_classes_are_refused_with_both_lists(world: Path) -> None:
+    save_model(world / "other", ("healthy", "ill"))
+
+    error = refusal(
+        "debug", "--model", world / "other", "--films", world / "films", "--out", world / "no"
+    )
+
+    assert "films: has classes normal, pneumonia, COVID-19, the model" in error
+    assert "other has healthy, ill; give the films the model's words" in error
+
+
+def test_films_without_test_films_are_refused(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "films", tmp_path / "films")
+    table = tmp_path / "films" / "films.csv"
+    table.write_text(table.read_text().replace(",test,", ",train,"))
+
+    error = refusal(
+        "debug", "--model", world / "model", "--films", tmp_path / "films", "--out", tmp_path / "no"
+    )
+
+    assert "has no test films" in error
+
+
+def test_without_prefect_and_mlflow(world: Path, asked: object, tmp_path: Path) -> None:
+    absent = dict.fromkeys(("prefect", "mlflow"))  # an import of one fails
+    shutil.copytree(world / "out", world / "out-5", symlinks=True)
+
+    with mock.patch.dict("sys.modules", absent):
+        assert ask(world, "out-5").code == 0
+
+
+@pytest.mark.skipif(bool(browser.WHY_NOT), reason=browser.WHY_NOT or "-")
+def test_the_page_works_in_a_browser(asked: tuple[Path, Outcome]) -> None:
+    with browser.launch() as chromium, browser.new_page(chromium) as opened:
+        browser.show(opened, asked[0])
+
+        assert browser.find_barriers(opened) == []
+        opened.fill("#reviewer", "Å")
+        opened.locator("#reviewer").blur()
+        opened.keyboard.press("j")
+        opened.keyboard.press("a")
+        with opened.expect_download() as download:
+            opened.click("[data-export=jsonl]")
+        (decision,) = read_decisions(download.value.path())
+        assert decision.decision == "accept"
+        assert opened.locator("nav[aria-label=Sections] a").all_inner_texts() == [
+            "Summary", "Data", "Text", "Model", "Audit", "Films", "Provenance",
+        ]  # fmt: skip
+
+
+def write_table(world: Path, place: Path, label: str = "") -> Path:
+    films = load_filmset(world / "films")
+    with place.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Where", "label", "patient"])
+        for film in films.select("test"):
+            writer.writerow([films.path_of(film), label or film.label, film.patient_id])
+    return place
+
+
+def test_a_table_of_films_gives_the_audit_of_the_data_set(
+    world: Path, asked: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    table = write_table(world, tmp_path / "mine.csv")
+    line = ("--films", table, "--column", "path=Where", "--workers", 1, "--out", tmp_path / "out")
+
+    outcome = call("debug", "--model", world / "model", *line)
+
+    assert (outcome.code, outcome.err) == (0, [])
+    page = Path(outcome.out[-1].removeprefix("Report: "))
+    found, expected = load_run_summary(page.parent), load_run_summary(asked[0].parent)
+    assert page.parent.name.startswith("model-on-mine-")
+    assert found.audit.verdicts == expected.audit.verdicts
+    assert found.films.by_split == {"train": 0, "val": 0, "test": 5}
+    again = call("debug", "--model", world / "model", *line)
+    assert len([one for one in again.out if "found finished" in one]) == 5
+
+
+def test_labels_of_a_table_that_the_model_does_not_know_are_named(
+    world: Path, tmp_path: Path
+) -> None:
+    table = write_table(world, tmp_path / "mine.csv", label="flu")
+
+    error = refusal(
+        *("debug", "--model", world / "model", "--films", table, "--column", "path=Where"),
+        *("--out", tmp_path / "no"),
+    )
+
+    assert "mine.csv: 5 films have label 'flu'" in error
+    assert "normal, pneumonia, COVID-19" in error
+    assert not (tmp_path / "no").exists()
+
+
+def test_options_of_a_table_beside_a_data_set_are_refused(world: Path, tmp_path: Path) -> None:
+    outcome = ask(world, "no", "--finding", "Pneumonia")
+
+    assert outcome.code == 2
+    assert "--finding is of a table; " in outcome.err[0]

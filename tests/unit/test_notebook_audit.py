@@ -1,0 +1,130 @@
+"""`cd.audit` of a table of films, and what a notebook shows of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import covid_debug as cd
+from covid_debug.artifacts import read_manifest
+from covid_debug.data.filmset import FilmSet
+from covid_debug.data.phantom import TRUTH_REGIONS_NAME
+from covid_debug.errors import DataIntegrityError
+from covid_debug.imaging.geometry import ViewSpec
+from covid_debug.imaging.regions import read_regions
+from covid_debug.reporting.shown_audit import FilmsBehind, ShownAudit
+from tests import browser
+from tests.audits import make_audit, make_audited
+
+VIEW = ViewSpec(image_size=32, top_crop=0.0)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> FilmSet:
+    return cd.generate_phantom(
+        tmp_path_factory.mktemp("shown") / "films", n_train=1, n_test=4, seed=0
+    )
+
+
+@pytest.fixture(scope="module")
+def model(films) -> cd.Classifier:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 3))
+    return cd.Classifier(network, class_names=films.class_names, image_size=(32, 32), view=VIEW)
+
+
+@pytest.fixture(scope="module")
+def table(films) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"path": str(films.path_of(film)), "label": film.label, "patient": film.patient_id}
+        for film in films.select("test")
+    )
+
+
+def draw(films, verdicts) -> ShownAudit:
+    audited = [
+        replace(make_audited(film.image_id), path=film.path, verdict=verdict)
+        for film, verdict in zip(films.select("test"), verdicts, strict=False)
+    ]
+    regions = read_regions(films.root / TRUTH_REGIONS_NAME)
+    return ShownAudit.of(make_audit(audited), FilmsBehind(films, regions, VIEW))
+
+
+def test_a_data_frame_a_file_and_a_data_set_give_the_same_verdicts(
+    films, model, table, tmp_path, monkeypatch
+) -> None:
+    settings = {"n_nulls": 4, "max_explained": 0}
+    expected = cd.audit(model, films, **settings)
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    monkeypatch.chdir(films.root.parent)
+    near = table.assign(path=[Path(p).relative_to(films.root.parent) for p in table["path"]])
+
+    for given in (near, tmp_path / "mine.csv"):
+        found = cd.audit(model, given, **settings)
+        assert [f.verdict for f in found.films] == [f.verdict for f in expected.films]
+        assert found.summary.verdicts == expected.summary.verdicts
+        assert "Driven by text" in found._repr_html_()
+
+
+def test_labels_that_are_no_class_of_the_model_are_named(model, table) -> None:
+    with pytest.raises(DataIntegrityError, match="label 'flu', which is none of"):
+        cd.audit(model, table.assign(label="flu"))
+
+
+def test_only_test_films_are_looked_at(films, model, tmp_path, monkeypatch) -> None:
+    asked = []
+    texts = list(read_regions(films.root / TRUTH_REGIONS_NAME).values())
+    monkeypatch.setattr(
+        "covid_debug.notebook.detect_text", lambda films, **_: (asked.append(films), texts)[1]
+    )
+
+    cd.audit(model, films, n_nulls=4, max_explained=0, out=tmp_path / "audit")
+
+    assert {film.split for film in asked[0].films} == {"test"}
+    assert read_manifest(tmp_path / "audit", kind="audit")
+
+
+def test_a_notebook_shows_counts_bounds_and_the_flagged_films_outlined(films) -> None:
+    shown = draw(films, ("text_driven", "text_sensitive", "not_text_driven"))._repr_html_()
+
+    assert "Driven by text</th><td>1</td>" in shown
+    assert "At most " in shown
+    assert shown.count("<svg ") == 2
+    assert shown.count("<polygon ") >= 2
+    assert "not for clinical use" in shown
+
+
+def test_a_notebook_shows_no_film_where_none_is_flagged(films) -> None:
+    shown = draw(films, ("not_text_driven", "inconclusive"))._repr_html_()
+
+    assert "<svg " not in shown
+    assert "Not driven by text</th><td>1</td>" in shown
+
+
+def test_names_of_strangers_stay_text(films) -> None:
+    audit = draw(films, ("text_driven",))
+    (film,) = audit.films
+    named = replace(film, path="<script>x</script>.png", target_class="<i>'")
+
+    shown = replace(audit, films=(named,))._repr_html_()
+
+    assert "<script>" not in shown
+    assert "<i>" not in shown
+
+
+@pytest.mark.skipif(bool(browser.WHY_NOT), reason=browser.WHY_NOT or "-")
+def test_what_a_notebook_shows_has_no_barrier_and_lies_where_the_text_is(films, tmp_path) -> None:
+    page = tmp_path / "cell.html"
+    shown = draw(films, ("text_driven", "text_sensitive"))._repr_html_()
+    page.write_text(
+        f"<!doctype html><html lang=en><title>cell</title><main><h1>c</h1>{shown}</main>", "utf-8"
+    )
+
+    with browser.launch() as chromium, browser.new_page(chromium) as opened:
+        browser.show(opened, page)
+        assert [b for b in browser.find_barriers(opened) if "heading" not in b] == []
+        boxes = [one.bounding_box() for one in opened.locator("svg").all()]
+    assert np.allclose([[box["width"], box["height"]] for box in boxes], 200)
