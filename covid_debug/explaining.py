@@ -136,7 +136,9 @@ class ExplainRequest(Request):
             ShardFinished: If ``means`` ask for a shard, and it did its part.
         """
         factory = load_factory(self.factory) if self.factory else None
-        model = load_checkpoint(self.checkpoint, device=means.device, factory=factory)
+        model = load_checkpoint(
+            self.checkpoint, device=means.device, factory=factory, finding=self.target
+        )
         names, target = model.classifier.class_names, self.target
         if target is not None and target not in names:
             raise InputContractError(

@@ -14,6 +14,7 @@ _EXTRAS: Final = {
     "prefect": "flow",
     "mlflow": "mlflow",
     "distributed": "dask",
+    "timm": "timm",
     "gdown": "craft",
     "pyarrow": "parquet",
     "craft_text_detector": "craft",

@@ -100,8 +100,15 @@ class AuditRequest(Request):
         if not films:
             raise DataIntegrityError(f"{self.filmset}: has no test films to audit")
         factory = load_factory(self.factory) if self.factory else None
-        model = load_checkpoint(self.checkpoint, device=means.device, factory=factory)
+        model = load_checkpoint(
+            self.checkpoint,
+            device=means.device,
+            factory=factory,
+            finding=self.params.target_class,
+            classes=filmset.class_names,
+        )
         # Before text is looked for on every film.
+        model.classifier.require_classes(f"audit of {self.checkpoint}")
         audited_classes(model.classifier.class_names, self.params.target_class)
         grid = min(self.params.grid_size, *model.classifier.image_size)
         params = replace(self.params, grid_size=grid)

@@ -17,6 +17,7 @@ from covid_debug.cli.failures import (
     describe_failure,
     find_interruption,
 )
+from covid_debug.cli.model import model_app
 from covid_debug.cli.neighbours import IS_CHECKOUT, check_own, is_own
 from covid_debug.errors import ConfigError
 from covid_debug.shown import hush_readers
@@ -53,6 +54,7 @@ for _command in (
     models.report,
 ):
     app.command()(_command)
+app.add_typer(model_app, name="model")
 app.add_typer(decisions_app, name="decisions")
 if IS_CHECKOUT and is_own("benchmarks"):
     from benchmarks.cli import bench_app

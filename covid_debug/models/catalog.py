@@ -4,6 +4,7 @@ Builds networks that map normalised planes to logits; wrapping them in a classif
 checkpoints belong to the neighbours. Nothing is ever downloaded: weights come from local files.
 """
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ import torchvision
 from torch import nn
 
 from covid_debug.catalog import Catalog
-from covid_debug.errors import InputContractError
+from covid_debug.errors import CatalogError, InputContractError, suggest
 from covid_debug.models.covidnet import CovidNet
 from covid_debug.models.weights import State, fill_network, read_state
+from covid_debug.optional import require
 
 GRAY_MEAN = 0.449
 """Mean of ImageNet's three channel means; normalises every backbone, trained from it or not."""
@@ -38,7 +40,8 @@ def build_backbone(
     channels is summed over them for a one-channel network, which gives the same features on gray.
 
     Args:
-        arch: Name in :data:`BACKBONES`.
+        arch: Name in :data:`BACKBONES`, or ``torchvision:NAME`` or ``timm:NAME`` of any
+            classification network of these packages.
         n_classes: Number of logits.
         channels: Image planes, 1 or 3.
         weights_path: Local weights, for example a torchvision ImageNet file.
@@ -53,12 +56,13 @@ def build_backbone(
         InputContractError: If a parameter is unknown or out of range.
         CheckpointError: If the weights cannot be read or do not fit.
     """
-    if n_classes < 2 or channels not in {1, 3}:
+    if n_classes < 1 or channels not in {1, 3}:
         raise InputContractError(
             f"models.catalog: n_classes is {n_classes} and channels {channels};"
-            " expected at least 2 classes and 1 or 3 channels"
+            " expected at least 1 logit and 1 or 3 channels"
         )
-    builder = BACKBONES[arch]
+    package, sign, name = arch.partition(":")
+    builder = _PACKAGES[package](name) if sign and package in _PACKAGES else BACKBONES[arch]
     try:
         network = builder(n_classes, channels, **arch_params)
     except (TypeError, ValueError) as error:
@@ -84,6 +88,71 @@ def _from_torchvision(name: str) -> Callable[..., nn.Module]:
         return network if channels == 3 else _rebuild_convolutions(network, stem_channels=1)
 
     return build
+
+
+def find_normalisation(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and std that a package's own weights of an architecture were made with.
+
+    Args:
+        arch: As for :func:`build_backbone`.
+
+    Returns:
+        Three numbers each; None for other architectures.
+    """
+    package, _, name = arch.partition(":")
+    if package == "torchvision":
+        weights = torchvision.models.get_model_weights(name)
+        chosen = next(iter(weights), None)
+        if chosen is not None:
+            preset = chosen.transforms()
+            return tuple(preset.mean), tuple(preset.std)
+    if package == "timm":
+        require("timm", purpose=arch)
+        timm = importlib.import_module("timm")
+        found = timm.get_pretrained_cfg(name)
+        if found is not None:
+            return tuple(found.mean), tuple(found.std)
+    return None
+
+
+def _any_torchvision(name: str) -> Callable[..., nn.Module]:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise CatalogError(
+            f"models.catalog: torchvision has no classification network {name!r}"
+            f"{suggest(name, known)}"
+        )
+
+    def build(n_classes: int, channels: int, **params: Any) -> nn.Module:  # noqa: ANN401
+        network: nn.Module = torchvision.models.get_model(
+            name, weights=None, num_classes=n_classes, **params
+        )
+        return network if channels == 3 else _rebuild_convolutions(network, stem_channels=1)
+
+    return build
+
+
+def _any_timm(name: str) -> Callable[..., nn.Module]:
+    require("timm", purpose=f"timm:{name}")
+    timm = importlib.import_module("timm")
+    if not timm.is_model(name):
+        raise CatalogError(
+            f"models.catalog: timm has no network {name!r}{suggest(name, timm.list_models())}"
+        )
+
+    def build(n_classes: int, channels: int, **params: Any) -> nn.Module:  # noqa: ANN401
+        network: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=n_classes, in_chans=channels, **params
+        )
+        return network
+
+    return build
+
+
+_PACKAGES: dict[str, Callable[[str], Callable[..., nn.Module]]] = {
+    "torchvision": _any_torchvision,
+    "timm": _any_timm,
+}
 
 
 def _resnet18_half(n_classes: int, channels: int) -> nn.Module:

@@ -1,13 +1,14 @@
 """Classifiers on disk.
 
 A checkpoint is an artifact folder: ``checkpoint.json`` says how to build the classifier and its
-views, ``model.safetensors`` holds the weights. Files never name code to import.
+views, ``model.safetensors`` holds the weights, or another file the whole network
+(:mod:`.foreign`). Files never name code to import.
 """
 
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,18 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device, find_device
-from covid_debug.models.weights import State, fill_network, read_state
+from covid_debug.models.foreign import find_kind, open_program, wrap_function
+from covid_debug.models.heads import ask_finding, find_finding, wrap_network
+from covid_debug.models.weights import State, fill_network, one_line, read_state
 
 KIND = "checkpoint"
-_SPEC_NAME = "checkpoint.json"
+SPEC_NAME = "checkpoint.json"
 WEIGHTS_NAME = "model.safetensors"
-_OWN_ARCH = "own"
+OWN_ARCH = "own"
 """``arch`` of a network that is not in the catalogue and needs a factory to be loaded."""
 
-Factory = Callable[[], nn.Module]
+Factory = Callable[..., Any]
+"""Builds a network from nothing, or is the function that a black box calls."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def save_checkpoint(
     with write_artifact(
         out, kind=KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
-        (draft.path / _SPEC_NAME).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+        (draft.path / SPEC_NAME).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
         try:
             save_file(state, draft.path / WEIGHTS_NAME)
         except SafetensorError as error:  # what it makes of a full disk, too
@@ -115,14 +119,26 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, *, device: str | torch.device = "cpu", factory: Factory | None = None
+    folder: Path,
+    *,
+    device: str | torch.device = "cpu",
+    factory: Factory | None = None,
+    finding: str | None = None,
+    classes: Sequence[str] = (),
 ) -> LoadedModel:
     """Load a checkpoint artifact.
 
+    A model of several labels becomes the two-class classifier of one of them
+    (:func:`.heads.ask_finding`) where a finding is named, or the films' classes are
+    ``("no X", "X")``; else it keeps its labels.
+
     Args:
-        folder: Made by training or by :func:`import_weights`.
+        folder: Made by training or by ``covid-debug model import``.
         device: Where the classifier is wanted; checked first.
-        factory: Builds the network of a checkpoint whose ``arch`` is ``"own"``.
+        factory: Builds the network of a checkpoint whose ``arch`` is ``"own"``; of a black box,
+            the function itself.
+        finding: Label that is asked about; of no meaning for a model of classes.
+        classes: Classes of the films that it is asked about.
 
     Returns:
         The classifier in evaluation mode, its view specification and the manifest.
@@ -133,10 +149,11 @@ def load_checkpoint(
     """
     place = find_device(str(device))
     if folder.is_file():
-        read_state(folder)  # a pickle is refused here with its own reason
+        if find_kind(folder) == "weights":
+            read_state(folder)  # a pickle is refused here with its own reason
         raise CheckpointError(
-            f"{folder}: is a weights file without its architecture, classes and view; make a"
-            " checkpoint folder of it with covid_debug.models.checkpoint.import_weights"
+            f"{folder}: is a model file without its classes and view; make a checkpoint folder of"
+            f" it: covid-debug model import {folder} --out DIR --classes ..."
         )
     manifest = read_manifest(folder, kind=KIND)
     damaged = find_damage(folder, kind=KIND)
@@ -145,21 +162,15 @@ def load_checkpoint(
             f"{folder}: {', '.join(damaged[:5])} differ from the manifest; restore or train again"
         )
     try:
-        spec = json.loads((folder / _SPEC_NAME).read_text(encoding="utf-8"))
-        network = _build_network(spec, factory, folder)
-        fill_network(network, read_state(folder / WEIGHTS_NAME), str(folder))
+        spec = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
         view = ViewSpec(**spec["view"])
-        classifier = Classifier(
-            network,
-            class_names=spec["class_names"],
-            image_size=tuple(spec["image_size"]),
-            mean=spec["mean"],
-            std=spec["std"],
-            channels=spec["channels"],
-            view=view,
-        )
+        network = _load_network(spec, factory, folder)
+        classifier = wrap_network(network, spec, view, place)
+        names = find_finding(classifier, finding, classes)
+        if names is not None:
+            classifier = ask_finding(classifier, names[1], names)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder}: {_SPEC_NAME} is not usable ({error})") from error
+        raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
     except InputContractError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     classifier.requires_grad_(requires_grad=False)
@@ -182,10 +193,10 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     """
     read_manifest(folder, kind=KIND)
     try:
-        spec = json.loads((folder / _SPEC_NAME).read_text(encoding="utf-8"))
+        spec = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
         return tuple(str(name) for name in spec["class_names"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder}: {_SPEC_NAME} is not usable ({error})") from error
+        raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
 
 
 def read_training_seed(folder: Path) -> int | None:
@@ -217,7 +228,7 @@ def import_weights(
     mean: float | tuple[float, ...],
     std: float | tuple[float, ...],
     channels: int,
-    arch: str = _OWN_ARCH,
+    arch: str = OWN_ARCH,
     arch_params: Mapping[str, Any] | None = None,
     factory: Factory | None = None,
 ) -> Path:
@@ -245,7 +256,7 @@ def import_weights(
         "class_names": class_names,
         "channels": channels,
     }
-    network = _build_network(spec, factory, weights_path)
+    network = build_network(spec, factory, weights_path)
     state: State = read_state(weights_path)
     fill_network(network, state, str(weights_path))
     classifier = Classifier(
@@ -286,7 +297,7 @@ def load_factory(spec: str) -> Factory:
         ) from error
     except Exception as error:  # a user's module may raise anything
         raise ConfigError(
-            f"factory {spec!r}: {module_name} cannot be imported ({_one_line(error)})"
+            f"factory {spec!r}: {module_name} cannot be imported ({one_line(error)})"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -298,10 +309,42 @@ def load_factory(spec: str) -> Factory:
     return factory
 
 
-def _build_network(spec: Mapping[str, Any], factory: Factory | None, where: Path) -> nn.Module:
-    if spec["arch"] != _OWN_ARCH:
+def _load_network(spec: Mapping[str, Any], factory: Factory | None, folder: Path) -> nn.Module:
+    kind = spec.get("kind", "weights")
+    if kind == "function":
+        if factory is None:
+            raise CheckpointError(
+                f"{folder}: is a black box, a function of your own; name it, e.g. --factory"
+                " my_package.models:predict"
+            )
+        return wrap_function(factory).network
+    if kind != "weights":
+        return open_program(folder / spec["file"], kind).network
+    network = build_network(spec, factory, folder)
+    fill_network(network, read_state(folder / WEIGHTS_NAME), str(folder))
+    return network
+
+
+def build_network(spec: Mapping[str, Any], factory: Factory | None, where: Path) -> nn.Module:
+    """Build the network that a specification names, by a factory where it is the user's own.
+
+    Args:
+        spec: Content of ``checkpoint.json``.
+        factory: Of the user's own.
+        where: Origin of the weights, for messages.
+
+    Returns:
+        The network with the weights that it was made with.
+
+    Raises:
+        CheckpointError: If there is no factory, it raises, or it returns no network.
+    """
+    if spec["arch"] != OWN_ARCH:
         return build_backbone(
-            spec["arch"], len(spec["class_names"]), spec["channels"], **spec["arch_params"]
+            spec["arch"],
+            spec.get("n_outputs", len(spec["class_names"])),
+            spec["channels"],
+            **spec["arch_params"],
         )
     if factory is None:
         raise CheckpointError(
@@ -313,14 +356,10 @@ def _build_network(spec: Mapping[str, Any], factory: Factory | None, where: Path
     except Exception as error:  # a user's function may raise anything
         name = f"{factory.__module__}:{getattr(factory, '__qualname__', factory)}"
         raise CheckpointError(
-            f"{where}: the factory {name} raised {_one_line(error)}; call it by itself to see where"
+            f"{where}: the factory {name} raised {one_line(error)}; call it by itself to see where"
         ) from error
     if not isinstance(network, nn.Module):
         raise CheckpointError(
             f"{where}: the factory returned a {type(network).__name__}; expected a torch module"
         )
     return network
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

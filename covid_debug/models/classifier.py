@@ -25,6 +25,7 @@ _LABELS = (
     "for several labels a film, or one, return their logits (N, K) and pass multi_label=True"
     " (docs/how-to/explain-my-own-model.md)"
 )
+WITHOUT_GRADIENT = "use occlusion, rise, lime, kernel_shap, leg or leg_tv, which need none"
 _LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[bool]] = WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
 
@@ -48,6 +49,8 @@ class Classifier(nn.Module):
         std: Per-plane divisor, in units of [0, 1] intensity.
         view: How its images are made of films; None where nobody said.
         multi_label: Whether each logit is a label of its own, whose probability is its sigmoid.
+        has_gradient: Whether its outputs can be differentiated by the image; False for black
+            boxes. Found by trying; True where that is not possible.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Classifier(nn.Module):
             plane = torch.tensor(numbers, dtype=torch.float32, device=device)
             self.register_buffer(name, plane.view(1, channels, 1, 1), persistent=False)
         self.module = module
+        self.has_gradient = True
         self._refuse_probabilities()
 
     @property
@@ -134,6 +138,18 @@ class Classifier(nn.Module):
             return nn.functional.logsigmoid(logits)
         return logits.log_softmax(dim=1)
 
+    def require_gradient(self, where: str) -> None:
+        """Refuse a black box where a gradient is needed.
+
+        Raises:
+            InputContractError: If not ``has_gradient``.
+        """
+        if not self.has_gradient:
+            raise InputContractError(
+                f"{where}: needs gradients, and the model is a black box without;"
+                f" {WITHOUT_GRADIENT}"
+            )
+
     def require_classes(self, where: str) -> None:
         """Refuse labels where classes that exclude each other are needed.
 
@@ -143,7 +159,8 @@ class Classifier(nn.Module):
         if self.multi_label:
             raise InputContractError(
                 f"{where}: the classifier has labels of which a film has any number; expected"
-                " classes that exclude each other; cd.explain takes labels, too"
+                " classes that exclude each other; name the one to ask about (--target,"
+                " target_class), or use films of the classes 'no X' and 'X'"
             )
 
     def forward(self, images: Tensor) -> Float[Tensor, "N K"]:
@@ -174,7 +191,10 @@ class Classifier(nn.Module):
         if self.device.type == "meta":
             return
         probes = make_probes(*self.image_size, dtype=torch.float32, device=self.device)
-        reason = find_probabilities(self._run(probes), probes, self._run)
+        outputs = self._run(probes)
+        if probes.requires_grad:
+            self.has_gradient = outputs.requires_grad
+        reason = find_probabilities(outputs, probes, self._run)
         if reason is not None:
             raise InputContractError(
                 f"models.classifier: the network {reason}, so it returns probabilities; expected"

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.fx.experimental.optimization import fuse
 
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.foreign import ForeignNetwork
 from covid_debug.models.tracing import trace
 
 HOOK_TABLES = (
@@ -120,7 +121,8 @@ def is_known(module: nn.Module) -> bool:
     # would be lost where the module is rewritten, and a count frozen where it is traced.
     is_patched = any(callable(getattr(type(module), name, None)) for name in vars(module))
     is_changed = is_patched or any(getattr(module, table) for table in HOOK_TABLES)
-    return type(module).__module__.split(".")[0] in _KNOWN_PACKAGES and not is_changed
+    is_ours = type(module).__module__.split(".")[0] in _KNOWN_PACKAGES
+    return is_ours and not is_changed and not isinstance(module, ForeignNetwork)
 
 
 def _replace_stem(network: fx.GraphModule, classifier: Classifier) -> bool:

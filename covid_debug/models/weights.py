@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from covid_debug.errors import CheckpointError
 
 State = dict[str, Tensor]
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+"""Under which names training scripts keep the weights beside other things."""
 _REMEDY = (
     "save the weights alone, without pickled objects:"
     " safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
@@ -26,8 +28,8 @@ _REMEDY = (
 def read_state(path: Path) -> State:
     """Read the tensors of a ``.safetensors`` file or of a plain ``.pt``/``.pth`` state dict.
 
-    A ``"state_dict"`` entry is opened, and the ``"module."`` prefix of a data-parallel model is
-    removed.
+    A ``"state_dict"``, ``"model_state_dict"``, ``"model"`` or ``"net"`` entry is opened, and the
+    ``"module."`` prefix of a data-parallel model is removed.
 
     Args:
         path: Local file.
@@ -50,14 +52,18 @@ def read_state(path: Path) -> State:
                 f"{path}: is not a readable safetensors file ({error})"
             ) from error
     content = _load_tensors_only(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    if isinstance(content, dict):
+        content = next((content[key] for key in WRAPPERS if _is_state(content.get(key))), content)
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not weights; {_REMEDY}")
     if not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds more than named tensors; {_REMEDY}")
     prefix = "module." if all(str(name).startswith("module.") for name in content) else ""
     return {str(name).removeprefix(prefix): value for name, value in content.items()}
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and bool(value)
 
 
 def _load_tensors_only(path: Path) -> Any:  # noqa: ANN401
@@ -118,3 +124,8 @@ def fill_network(network: nn.Module, state: State, where: str) -> None:
             " use the architecture and parameters that they were trained with"
         )
     network.load_state_dict(state, strict=False)
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's name and text without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

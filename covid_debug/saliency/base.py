@@ -305,6 +305,8 @@ class Explainer(ABC, Generic[P]):
         require_inputs(
             self.name, classifier, images, targets, seeds, baseline=baseline, max_batch=max_batch
         )
+        if self.needs_gradient:
+            classifier.require_gradient(self.name)
         if self.needs_gradient and torch.is_inference_mode_enabled():
             raise InputContractError(
                 f"{self.name}: needs gradients and cannot run under torch.inference_mode();"

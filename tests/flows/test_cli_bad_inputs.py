@@ -20,6 +20,7 @@ LINES = (
     "ingest --table {covidx} --layout folders --out {out}",
     "ingest --table own.csv --layout dicom --images {films} --out {out}",
     "train --data {films} --epochs 1 --out {out}",
+    "model import {model/model.safetensors} --arch covidnet --classes a,b --out {out}",
     "detect-text --data {films} --detector marker --workers 1 --out found.jsonl",
     "detect-text {films} --detector marker --workers 1 --out found.jsonl",
     "explain --checkpoint {model} --data {films} --limit 1 --grid 4 --out {out}",

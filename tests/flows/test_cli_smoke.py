@@ -217,6 +217,13 @@ STEPS = {
         load_checkpoint,
         ("phantom",),
     ),
+    "model import": Step(
+        "model import model/model.safetensors --arch resnet18_half --classes a,b,c"
+        " --image-size 32 --out imported",
+        "imported",
+        load_checkpoint,
+        ("train",),
+    ),
     "detect-text": Step(
         "detect-text --data films --detector marker --workers 1 --out found.jsonl",
         "found.jsonl",

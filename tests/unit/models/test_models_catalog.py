@@ -64,7 +64,7 @@ def test_unknown_backbone_is_suggested():
 @pytest.mark.parametrize(
     ("arguments", "params", "message"),
     [
-        (("covidnet", 1, 1), {}, "n_classes is 1"),
+        (("covidnet", 0, 1), {}, "n_classes is 0"),
         (("covidnet", 3, 2), {}, "channels 2"),
         (("covidnet", 3, 1), {"width": 3}, "covidnet cannot be built with {'width': 3}"),
     ],

@@ -1,0 +1,102 @@
+"""`covid-debug model import`: trained networks from elsewhere.
+
+Heavy modules are imported inside the commands so that `--help` stays quick.
+"""
+
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from covid_debug.cli.options import FactoryOption, OutOption
+from covid_debug.errors import InputContractError
+
+model_app = typer.Typer(
+    help="Networks trained elsewhere: make a checkpoint of one, check it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@model_app.command("import")
+def import_(
+    out: OutOption,
+    classes: Annotated[
+        str,
+        typer.Option("--classes", metavar="A,B", help="Name of each output, in order."),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="State dict, .safetensors, TorchScript, torch.export or ONNX file."),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="Of weights: resnet18, torchvision:NAME or timm:NAME."),
+    ] = None,
+    factory: FactoryOption = None,
+    function: Annotated[
+        str | None,
+        typer.Option(
+            "--function",
+            metavar="PKG.MODULE:FUNCTION",
+            help="Instead of SOURCE: images (N, channels, H, W) in NumPy to probabilities (N, K).",
+        ),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option("--image-size", min=8)] = None,
+    top_crop: Annotated[
+        float, typer.Option("--top-crop", help="Share of a film's rows dropped at the top.")
+    ] = 0.0,
+    channels: Annotated[int | None, typer.Option("--channels", help="1 or 3.")] = None,
+    mean: Annotated[
+        str | None, typer.Option("--mean", help="Of [0, 1] intensity; one number or one a channel.")
+    ] = None,
+    std: Annotated[str | None, typer.Option("--std", help="As --mean.")] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A film may have any number of the labels.")
+    ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", help="logits or probabilities; a function returns the latter."),
+    ] = None,
+) -> None:
+    """Make a checkpoint folder of a trained network; nothing that a file holds is run as code."""
+    from covid_debug.models.checkpoint import load_factory
+    from covid_debug.models.importing import ModelFacts, import_model
+    from covid_debug.terminal import RunConsole
+
+    if source is not None and function is not None:
+        raise InputContractError(f"--function {function}: stands instead of {source}; give one")
+    console = RunConsole()
+    facts = ModelFacts(
+        tuple(name.strip() for name in classes.split(",")),
+        image_size,
+        top_crop,
+        channels,
+        _parse_numbers("--mean", mean),
+        _parse_numbers("--std", std),
+        multi_label,
+        output or ("logits" if function is None else "probabilities"),  # type: ignore[arg-type]  # checked there
+    )
+    import_model(
+        source,
+        out,
+        facts,
+        arch=arch,
+        factory=load_factory(factory) if factory else None,
+        function=load_factory(function) if function else None,
+        say=console.say,
+    )
+    console.say(f"checkpoint: {out}")
+
+
+def _parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise InputContractError(
+            f"{option} {text!r}: expected a number, or one a channel, as 0.485,0.456,0.406"
+        ) from error

@@ -1,0 +1,347 @@
+"""Networks that come as a program: TorchScript, ``torch.export``, ONNX, a Python function.
+
+Owns how each kind of file is told, opened without running code that it could hold, and called;
+what its outputs mean is the business of :mod:`.heads`.
+"""
+
+import hashlib
+import io
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from covid_debug.errors import CheckpointError
+from covid_debug.models.weights import one_line
+
+Kind = Literal["weights", "torchscript", "exported", "onnx", "function"]
+Call = Callable[[Tensor], Tensor]
+
+_FORMATS = (
+    (b"\x89HDF", "an HDF5 file, as Keras writes them"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+_REMEDY = "export it to ONNX, or save the weights alone (state_dict, safetensors)"
+_FUNCTIONS = {"Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilToInt", "FloorToInt",
+              "Eq", "Ne", "Le", "Lt", "Ge", "Gt", "Symbol", "Integer", "Add", "Mul",
+              "Pow", "Rational"}  # fmt: skip
+_OPERATORS = (
+    r"torch\.ops\.(aten|prims|higher_order|torchvision)\.[\w.]+"
+    r"|_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|neg|eq|ne|le|lt|ge|gt|and_|or_)"
+    r"|math\.\w+|torch\.sym_\w+"
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as a program, and what its file says of the images.
+
+    Attributes:
+        network: Calls it.
+        channels: Planes that it takes; None where the file does not say.
+        image_size: ``(H, W)`` that it takes; None where it takes any, or does not say.
+    """
+
+    network: "ForeignNetwork"
+    channels: int | None = None
+    image_size: tuple[int, int] | None = None
+
+
+class ForeignNetwork(nn.Module):
+    """Call a program as a network, in evaluation mode for good.
+
+    Attributes:
+        kind: What the program is.
+        batch: Images that it takes in one call, where it takes no other number.
+    """
+
+    def __init__(self, call: Call, kind: Kind, identity: str, *, batch: int | None = None) -> None:
+        """Wrap a program.
+
+        Args:
+            call: Planes to outputs; a module's weights become those of this one.
+            kind: What it is.
+            identity: Hash of the program, 64 hex digits; part of what identifies the model.
+            batch: See above.
+        """
+        super().__init__()
+        self.call, self.kind, self.batch = call, kind, batch
+        digest = torch.tensor(list(bytes.fromhex(identity)), dtype=torch.uint8)
+        self.register_buffer("identity", digest)
+        for module in self.modules():
+            module.training = False
+
+    def train(self, mode: bool = True) -> "ForeignNetwork":  # noqa: ARG002
+        """Stay in evaluation mode: an exported program has no other."""
+        return self
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Return the program's outputs."""
+        if self.batch is None:
+            return self.call(planes)
+        n = len(planes)
+        missing = -n % self.batch
+        filled = torch.cat([planes, planes[-1:].expand(missing, -1, -1, -1)])
+        return torch.cat([self.call(part) for part in torch.split(filled, self.batch)])[:n]
+
+
+def find_kind(path: Path) -> Kind:
+    """Tell what a model file is by its content.
+
+    Args:
+        path: A file.
+
+    Returns:
+        Its kind; pickles count as ``"weights"``, whose reader refuses code.
+
+    Raises:
+        CheckpointError: If it is missing, or of a kind that is not read; the message names what
+            it looks like.
+    """
+    if path.is_dir():
+        what = "a TensorFlow SavedModel" if (path / "saved_model.pb").is_file() else "a folder"
+        raise CheckpointError(f"{path}: is {what}; expected a model file; {_REMEDY}")
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such model file; give a local file, models are never downloaded"
+        )
+    if path.suffix == ".safetensors":
+        return "weights"
+    if path.suffix == ".onnx":
+        return "onnx"
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    looks: str | None = next((text for magic, text in _FORMATS if head.startswith(magic)), None)
+    if looks is None and head.startswith(b"PK"):
+        kind, looks = _look_into_zip(path)
+        if kind is not None:
+            return kind
+    if looks is not None:
+        raise CheckpointError(f"{path}: looks like {looks}, which is not read; {_REMEDY}")
+    if head[:1] == b"\x08" and b"\x12" in head:  # ir_version, then producer_name or graph
+        return "onnx"
+    return "weights"
+
+
+def _look_into_zip(path: Path) -> tuple[Kind | None, str | None]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] or name for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return None, "a damaged zip archive"
+    if any(name.startswith("code/") for name in names) and "data.pkl" in names:
+        return "torchscript", None
+    if any(name.startswith("models/") and name.endswith(".json") for name in names):
+        return "exported", None
+    if "data.pkl" in names:
+        return "weights", None
+    if "model.weights.h5" in names:
+        return None, "a Keras archive"
+    return None, "a zip archive without a model that is known"
+
+
+def open_program(path: Path, kind: Kind) -> Program:
+    """Open a program; see :func:`find_kind`.
+
+    Args:
+        path: The file.
+        kind: TorchScript, exported or ONNX.
+
+    Returns:
+        The network on the CPU, and what its file says.
+
+    Raises:
+        CheckpointError: If the file is damaged, or holds code.
+    """
+    identity = hashlib.sha256(path.read_bytes()).hexdigest()
+    if kind == "onnx":
+        return _open_onnx(path, identity)
+    if kind == "exported":
+        check_exported(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch announces that TorchScript is old
+            if kind == "exported":
+                return _open_exported(path, identity)
+            script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except Exception as error:  # torch's readers raise anything
+        raise CheckpointError(
+            f"{path}: is a damaged {kind} file, or of another version of torch ({one_line(error)})"
+        ) from error
+    return Program(ForeignNetwork(script, "torchscript", identity))
+
+
+def _open_exported(path: Path, identity: str) -> Program:
+    exported = torch.export.load(path)
+    inputs = set(exported.graph_signature.user_inputs)
+    shapes = [
+        tuple(node.meta["val"].shape)
+        for node in exported.graph.nodes
+        if node.op == "placeholder" and node.name in inputs
+    ]
+    batch, channels, size = _read_shape(shapes[0] if shapes else ())
+    network = ForeignNetwork(exported.module(), "exported", identity, batch=batch)
+    return Program(network, channels, size)
+
+
+def check_exported(path: Path) -> None:
+    """Refuse an exported program that could run code while it is read.
+
+    ``torch.export.load`` unpickles what it finds and evaluates expressions of sizes. Here pickles
+    must pass ``weights_only=True``, expressions be arithmetic, operators those of torch.
+
+    Args:
+        path: A ``.pt2`` file.
+
+    Raises:
+        CheckpointError: If something else is found.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                inner = name.partition("/")[2]
+                if inner.startswith("data/constants/custom_obj") or inner.startswith("extra/"):
+                    _refuse_code(path, name)
+                content = archive.read(name)
+                if inner.endswith(".json"):
+                    _check_texts(path, name, json.loads(content))
+                elif inner.startswith("data/") and content[:2] in {b"PK", b"\x80\x02"}:
+                    _check_pickle(path, name, content)
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: is a damaged exported program ({error})") from error
+
+
+def _check_pickle(path: Path, name: str, content: bytes) -> None:
+    try:
+        torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception as error:  # noqa: BLE001 - whatever it holds, it is no tensor
+        _refuse_code(path, name, error)
+
+
+def _check_texts(path: Path, name: str, content: object) -> None:
+    for key, text in _walk(content):
+        if key == "target" and re.match(r"torch|_operator|math|\w+\.", text):
+            is_safe = re.fullmatch(_OPERATORS, text) is not None or "." not in text
+        elif key == "expr_str":
+            bare = re.sub(r"'\w+'", "name", text)
+            called = set(re.findall(r"([A-Za-z_]\w*)\s*\(", text))
+            is_safe = (
+                called <= _FUNCTIONS and re.fullmatch(r"[\w\s+*/(),<>=&|-]*", bare) is not None
+            )
+            is_safe = is_safe and "__" not in text
+        else:
+            continue
+        if not is_safe:
+            _refuse_code(path, f"{name} ({text[:60]})")
+
+
+def _walk(content: object, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from _walk(value, name)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _walk(value, key)
+    elif isinstance(content, str):
+        yield key, content
+
+
+def _refuse_code(path: Path, name: str, reason: Exception | None = None) -> NoReturn:
+    raise CheckpointError(
+        f"{path}: {name} could run code when it is read; refused; {_REMEDY}"
+    ) from reason
+
+
+def _open_onnx(path: Path, identity: str) -> Program:
+    import onnxruntime  # noqa: PLC0415  a second to import, for files of one kind
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its errors are of its own, many classes
+        raise CheckpointError(f"{path}: is not a usable ONNX file ({one_line(error)})") from error
+    images = session.get_inputs()[0]
+    if len(session.get_inputs()) != 1 or images.type not in {"tensor(float)", "tensor(float16)"}:
+        found = ", ".join(f"{one.name} {one.type}" for one in session.get_inputs())
+        raise CheckpointError(
+            f"{path}: takes {found}; expected one tensor(float) of images (N, channels, H, W)"
+        )
+    batch, channels, size = _read_shape(images.shape)
+    run = _RunONNX(session, images.name, np.float16 if "16" in images.type else np.float32)
+    return Program(ForeignNetwork(run, "onnx", identity, batch=batch), channels, size)
+
+
+@dataclass(frozen=True, eq=False)
+class _RunONNX:
+    """Run an ONNX session; plain, so that the classifier can be compared and kept."""
+
+    session: Any
+    name: str
+    dtype: Any
+
+    def __call__(self, planes: Tensor) -> Tensor:
+        images = planes.detach().cpu().numpy().astype(self.dtype)
+        outputs = self.session.run(None, {self.name: images})[0]
+        return _to_tensor(outputs, planes)
+
+
+@dataclass(frozen=True, eq=False)
+class _CallFunction:
+    """Call a function of NumPy images."""
+
+    function: Callable[[Any], Any]
+    name: str
+
+    def __call__(self, planes: Tensor) -> Tensor:
+        images = planes.detach().cpu().to(torch.float32).numpy()
+        try:
+            outputs = np.asarray(self.function(images))
+        except Exception as error:  # a user's function may raise anything
+            raise CheckpointError(
+                f"function {self.name}: raised {one_line(error)} on images {images.shape};"
+                " call it by itself to see where"
+            ) from error
+        return _to_tensor(outputs, planes)
+
+
+def _to_tensor(outputs: Any, planes: Tensor) -> Tensor:  # noqa: ANN401
+    return torch.from_numpy(np.array(outputs, dtype=np.float32)).to(planes.device)
+
+
+def wrap_function(function: Callable[[Any], Any]) -> Program:
+    """Make a network of a function from images to numbers.
+
+    Args:
+        function: Takes float32 NumPy images ``(N, channels, H, W)``, returns ``(N, K)``.
+
+    Returns:
+        The network, a black box. What identifies it is the function's name and its module's file.
+    """
+    name = f"{function.__module__}:{getattr(function, '__qualname__', function)}"
+    place = getattr(getattr(function, "__code__", None), "co_filename", "")
+    source = Path(place).read_bytes() if place and Path(place).is_file() else b""
+    identity = hashlib.sha256(name.encode() + source).hexdigest()
+    return Program(ForeignNetwork(_CallFunction(function, name), "function", identity))
+
+
+def _read_shape(shape: Any) -> tuple[int | None, int | None, tuple[int, int] | None]:  # noqa: ANN401
+    """Return batch, channels and size of an input as far as they are fixed numbers."""
+    fixed = [n if type(n) is int and n > 0 else None for n in shape]
+    if len(fixed) != 4:
+        return None, None, None
+    batch, channels, height, width = fixed
+    size = None if height is None or width is None else (height, width)
+    return batch, channels, size
