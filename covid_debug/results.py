@@ -30,6 +30,7 @@ from covid_debug.reporting.tables import (
     QuestionRow,
     question_rows,
 )
+from covid_debug.shown import from_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -313,6 +314,8 @@ def _read_table(path: Path, record: type[Any]) -> "pd.DataFrame":
     missing = [name for name in dtypes if name not in frame.columns]
     if missing:
         raise ArtifactError(f"{path}: has no column {', '.join(missing)}; make the report again")
+    for name in (name for name, dtype in dtypes.items() if dtype == "string"):
+        frame[name] = frame[name].map(from_cell, na_action="ignore").astype("string")
     return frame[list(dtypes)]
 
 

@@ -9,7 +9,8 @@ import warnings
 
 # Control characters, what turns the direction of text, and what stands for bytes that are no UTF-8.
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_FORMULA = ("=", "+", "-", "@")
+# What OWASP names under "CSV injection", behind marks that were there before or are from here.
+_FORMULA = re.compile("'*[=+\\-@\t\r]")
 
 
 def to_printable(text: object) -> str:
@@ -31,8 +32,13 @@ def to_markdown(text: object) -> str:
 
 
 def to_cell(text: str) -> str:
-    """Return text that a spreadsheet takes for text, never for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Return text that a spreadsheet takes for text, never for a formula; others are unchanged."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """Return what :func:`to_cell` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def hush_readers() -> None:

@@ -176,7 +176,9 @@ def write_flags(table: Path, store: Path) -> None:
         )
     for folder, made in sorted(_iter_audits(store), key=lambda one: _made_at(one[0])):
         if made["inputs"]["filmset"].startswith(f"{NewFilmsRequest.stage}-"):
-            writer.writerows(map(asdict, _list_flags(folder)))
+            for flag in map(asdict, _list_flags(folder)):
+                cells = {key: to_cell(x) if isinstance(x, str) else x for key, x in flag.items()}
+                writer.writerow(cells)
     table.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(table, stream.getvalue())
 
@@ -224,7 +226,7 @@ def _list_flags(folder: Path) -> tuple[NewFlag, ...]:
             round(film.interventions.text_removed, 3),
             film.verdict,
             round(film.q_value, 4),
-            to_cell(" ".join(film.contents)),
+            " ".join(film.contents),
         )
         for film in sorted(flagged, key=lambda film: film.rank)
     )

@@ -20,6 +20,7 @@ from covid_debug.data.covidx import SplitRow, write_split_file
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.reading import FilmFile
 from covid_debug.records import SPLITS, Film, Split, UnusableFilm
+from covid_debug.shown import from_cell, to_cell
 
 _FILMS_NAME = "films.csv"
 _UNUSABLE_NAME = "unusable.csv"
@@ -144,14 +145,20 @@ def _write_rows(path: Path, columns: Sequence[str], records: Iterable[Any]) -> N
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([getattr(record, column) for column in columns] for record in records)
+    writer.writerows(
+        [to_cell(x) if isinstance(x := getattr(record, column), str) else x for column in columns]
+        for record in records
+    )
     write_text_atomic(path, text.getvalue())
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+            return [
+                {key: from_cell(x) if isinstance(x, str) else x for key, x in row.items()}
+                for row in csv.DictReader(stream)
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataIntegrityError(
             f"{path}: cannot be read ({error}); expected a table made by covid-debug"

@@ -14,6 +14,7 @@ from covid_debug.evaluation.comparison import Row
 from covid_debug.evaluation.questions import PrimaryAnswer, Verdict
 from covid_debug.records import Film, FilmRegions
 from covid_debug.saliency.naming import title_of
+from covid_debug.shown import to_cell
 
 FLAGS_NAME = "flags.csv"
 MAPS_NAME = "maps.csv"
@@ -135,6 +136,8 @@ def write_csv(columns: Sequence[str], rows: Iterable[object]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
+    if isinstance(value, str):
+        return to_cell(value)
     return "" if value is None else value
 
 

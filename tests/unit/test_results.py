@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from covid_debug.evaluation.comparison import load_comparison
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.reporting.report import build_report
 from covid_debug.reporting.stage import ReportRequest
+from covid_debug.reporting.tables import write_csv
 from tests.unit.reporting import reporting_fakes as fakes
 
 KEPT = sorted((Path(__file__).parents[1] / "data" / "runs").glob("*.*/"))
@@ -143,6 +145,19 @@ def test_films_have_typed_columns_and_the_most_severe_come_first(reports: Path) 
     assert kinds["verdict"] == "category"
     assert frame["verdict"].is_monotonic_increasing
     assert (frame["drop"] - (frame["probability"] - frame["text_removed"])).abs().max() < 1e-5
+
+
+def test_words_of_tables_are_kept_from_spreadsheets_and_read_as_they_were(reports: Path) -> None:
+    row = SimpleNamespace(image_id="=1+1", drop=-0.5, path=None)
+    assert write_csv(("image_id", "drop", "path"), [row]) == "image_id,drop,path\n'=1+1,-0.5,\n"
+    table = reports / "kept-1" / "flags.csv"
+    first = results.films(reports / "kept-1")["image_id"][0]
+    table.write_text(table.read_text().replace(f"{first},", "'=1+1,"))
+
+    frame = results.films(reports / "kept-1")
+
+    assert frame["image_id"][0] == "=1+1"
+    assert str(frame.dtypes["image_id"]) == "string"
 
 
 def test_comparison_holds_pooled_rows_and_single_seeds(reports: Path) -> None:

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from covid_debug.cli.failures import describe_failure
 from covid_debug.data.integrity import IngestAudit
 from covid_debug.errors import DataIntegrityError
 from covid_debug.records import Flag
-from covid_debug.shown import to_cell, to_markdown, to_printable
+from covid_debug.shown import from_cell, to_cell, to_markdown, to_printable
 from covid_debug.terminal import RunConsole
 
 EVIL = "\x1b[2J\x1b]0;owned\x07 a\rb\x9b31m \u202egnp <script>alert(1)</script> [x](j:y) | `c`"
@@ -38,10 +40,16 @@ def test_to_markdown_leaves_no_markup() -> None:
     assert not ACTING.search(shown)
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_to_cell_is_no_formula(start: str) -> None:
     assert to_cell(f"{start}1+1") == f"'{start}1+1"
     assert to_cell("R 1+1") == "R 1+1"
+
+
+@given(st.text("'=+-@\t\r a1"))
+def test_cells_are_read_as_what_was_written(text: str) -> None:
+    assert from_cell(to_cell(text)) == text
+    assert to_cell(text)[:1] not in tuple("=+-@\t\r")
 
 
 def test_what_the_terminal_prints_acts_on_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,19 @@ def test_filmset_survives_writing_and_loading(tmp_path: Path) -> None:
     assert find_damage(tmp_path / "set", kind="filmset") == []
 
 
+def test_words_that_act_in_a_spreadsheet_are_kept_from_it_and_read_as_they_were(tmp_path) -> None:
+    film = make_film(0, view="=1+1", source="@a", patient_id="'=b")
+    unusable = UnusableFilm("-2.png", "+s", "'kept")
+
+    filmset = build_filmset(tmp_path / "set", [film])
+    write_unusable(filmset.root, [unusable])
+
+    assert replace(filmset.films[0], sha256="0" * 64) == film
+    assert load_unusable(filmset.root) == (unusable,)
+    assert (filmset.root / "unusable.csv").read_text() == "path,source,reason\n'-2.png,'+s,'kept\n"
+    assert ",''=b," in (filmset.root / "films.csv").read_text()
+
+
 def test_select_path_and_label_index(tmp_path: Path) -> None:
     filmset = build_filmset(tmp_path / "set", [make_film(index) for index in range(9)])
 
