@@ -22,7 +22,8 @@ class ViewSpec:
     """How views are made.
 
     Attributes:
-        image_size: Side of the square view in pixels, at least 8.
+        image_size: Side of the square view in pixels, 8 to 4096: about what a chest radiograph
+            has on a side, and 16 MB for every decoded view.
         top_crop: Share of the film's rows dropped at the top, in [0, 0.5].
     """
 
@@ -31,7 +32,7 @@ class ViewSpec:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range(self, "[8, inf)", "image_size")
+        check_range(self, "[8, 4096]", "image_size")
         check_range(self, "[0, 0.5]", "top_crop")
 
 

@@ -109,6 +109,7 @@ def test_covidx_data_section_is_read() -> None:
         ({"data": {"kind": "phantom", "n_train": 0, "n_test": 2}}, "n_train = 0"),
         ({"data": {"kind": "other"}}, "data"),
         ({"view": {"image_size": "big"}}, "view.image_size = 'big'"),
+        ({"view": {"image_size": 10**9}}, r"image_size is 1000000000; expected in \[8, 4096\]"),
         ({"name": "../../evil"}, r"name = '\.\./\.\./evil': expected letters, digits"),
         ({"name": ".."}, r"name = '\.\.': expected"),
         ({"name": "a\n"}, "name = 'a.n': expected"),
