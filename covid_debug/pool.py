@@ -26,7 +26,8 @@ OutT = TypeVar("OutT")
 
 _AHEAD = 8  # so that one film that takes ten times as long keeps no other worker waiting
 _WATCH_PERIOD_S = 1.0
-_DIED = "a worker process died twice on it, probably for lack of memory"
+DIED = "a worker process died twice on it, probably for lack of memory"
+"""Why a film is recorded as unusable, whoever worked on it: artifacts hold these words."""
 
 
 def run_in_order(
@@ -121,7 +122,7 @@ def _run_alone(
             return pool.submit(work, item).result()
     except BrokenProcessPool as error:
         if has_started and lose is not None:
-            return lose(item, _DIED)
+            return lose(item, DIED)
         what = f"died twice on {name(item)}" if has_started else "died as it started"
         raise ArtifactError(
             f"{where}: a worker process {what}, probably for lack of memory; "

@@ -18,6 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from covid_debug.config.schema import RunConfig
 from covid_debug.errors import ArtifactError
+from covid_debug.pool import DIED
 from covid_debug.progress import SILENT
 from covid_debug.shards import Records, Shard
 from covid_debug.stages import Means, Request, Runner
@@ -126,7 +127,7 @@ class _Work:
     def run(self, pool: ThreadPoolTaskRunner[None], shards: Sequence[Shard]) -> dict[str, str]:
         """Make shards; a film on which a worker died is tried alone, when all others are done."""
         alone: list[Shard] = []
-        lost: dict[Shard, str] = {}
+        lost: list[Shard] = []
         n_allowed = self._means.max_failed_share * len(self._names)
         with self._means.listener.progress("films") as progress:
             left = list(shards)
@@ -140,9 +141,9 @@ class _Work:
                 self._refuse_more(alone, max(n_allowed, _PER_WORKER * self._engine.n_workers))
             for shard in alone:
                 if self.list_missing(shard):
-                    lost |= self._take(pool, [shard], progress)
-                    self._refuse_more(list(lost), n_allowed)
-        reasons = {shard.of(self._names)[0]: reason for shard, reason in lost.items()}
+                    lost += self._take(pool, [shard], progress)
+                    self._refuse_more(lost, n_allowed)
+        reasons = {shard.of(self._names)[0]: DIED for shard in lost}
         self._wait_for_records(reasons)
         return reasons
 
@@ -151,22 +152,22 @@ class _Work:
         pool: ThreadPoolTaskRunner[None],
         shards: Sequence[Shard],
         progress: Callable[[int, int], None],
-    ) -> dict[Shard, str]:
-        """Make shards and take every result; return those whose workers died, and why."""
+    ) -> list[Shard]:
+        """Make shards and take every result; return those whose workers died."""
         running = {}
         for shard in shards:
             task = _make.with_options(task_run_name=f"{self._title} {shard}")
             future = pool.submit(task, {"make": self._engine.make, "shard": shard})
             running[future.wrapped_future] = (future, shard)
-        died = {}
+        died = []
         while running:
             done, _ = wait(running, _PERIOD_S, FIRST_COMPLETED)
             for each in done:
                 future, shard = running.pop(each)
                 try:
                     future.result()
-                except WorkerDiedError as error:
-                    died[shard] = str(error)
+                except WorkerDiedError:  # Prefect has said which
+                    died.append(shard)
             if not done:
                 self._engine.check()
             if not running or time.monotonic() > self._refreshed_s + _PERIOD_S:

@@ -12,15 +12,17 @@ import pytest
 
 from covid_debug.artifacts import hash_file
 from covid_debug.errors import ArtifactError, ConfigError
+from covid_debug.pool import DIED
 from covid_debug.progress import Silent
 from covid_debug.shards import Records, Shard, ShardFinished
 from covid_debug.stages import Means, find_or_make
 from flows import workers
-from flows.engines import Engine, WorkerDiedError
+from flows.engines import Engine, WorkerDiedError, open_threads
 from flows.runners import choose_runner, cut, run_shards
 from flows.workers import Terms
 from tests.flows.shard_toys import Toy
 from tests.flows.test_preflight import make_config
+from tests.unit.test_sharded_stages import QUIET, STAGES, content, place, whole  # noqa: F401 - fixtures
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -72,6 +74,22 @@ def test_threads_work_on_each_film_once_and_write_the_same(tmp_path: Path) -> No
 
     assert worked_on(toy) == Counter(toy.names)
     assert hash_file(made / "films.txt") == hash_file(alone / "films.txt")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_threads_write_the_bytes_of_one_process_in_every_stage(
+    stage,
+    place,  # noqa: F811
+    whole,  # noqa: F811
+    tmp_path,
+) -> None:
+    request, out = STAGES[stage](place), tmp_path / stage
+    threads = partial(run_shards, partial(open_threads, 2), request, out, QUIET)
+
+    request.make(out, replace(QUIET, elsewhere=threads))
+
+    assert content(out) == content(whole(stage))
+    assert [path.name for path in tmp_path.iterdir()] == [stage]
 
 
 def test_what_an_earlier_start_finished_is_not_worked_on_again(tmp_path: Path) -> None:
@@ -132,8 +150,8 @@ def test_a_deadly_film_is_found_in_few_deaths_and_recorded(tmp_path: Path) -> No
     made, warnings = lose(toy, tmp_path, engine)
 
     lines = (made / "films.txt").read_text().splitlines()
-    assert [line for line in lines if "worker" in line] == ["film0777 killed its worker"]
-    assert warnings == ["film0777: killed its worker; it is recorded as unusable"]
+    assert [line for line in lines if "worker" in line] == [f"film0777 {DIED}"]
+    assert warnings == [f"film0777: {DIED}; it is recorded as unusable"]
     assert engine.n_deaths == 2
 
 
@@ -166,7 +184,7 @@ def test_more_lost_films_than_allowed_end_the_stage(tmp_path: Path) -> None:
 def test_a_stage_that_can_refuse_no_film_names_it(tmp_path: Path) -> None:
     toy = Toy(tmp_path / "log", can_refuse=False)
 
-    with pytest.raises(ArtifactError, match="film0005: killed its worker; what is finished"):
+    with pytest.raises(ArtifactError, match=r"film0005: a worker process died .*; what is"):
         lose(toy, tmp_path, Deaths("film0005"))
 
 
