@@ -6,14 +6,15 @@ with. What happens to one film belongs to :mod:`covid_debug.cleaning.archive_fil
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Never
 
 from covid_debug.artifacts import canonical_json, hash_file, write_text_atomic
 from covid_debug.cleaning.archive_film import (
+    DRAFT_SUFFIX,
     ArchiveFilm,
     ArchiveJob,
     ArchiveParams,
@@ -27,6 +28,7 @@ from covid_debug.places import hold_store
 from covid_debug.pool import run_in_order
 from covid_debug.progress import SILENT, Listener
 from covid_debug.records_json import parse_plain, to_plain
+from covid_debug.shards import NAME, Record, Records, Shard, ShardFinished
 from covid_debug.shown import to_printable
 from covid_debug.text.finder import Finder
 from covid_debug.text.scan import limit_threads
@@ -34,7 +36,8 @@ from covid_debug.text.scan import limit_threads
 MANIFEST_NAME: Final = "manifest.jsonl"
 SETTINGS_NAME: Final = "cleaning.json"
 _CODE_VERSION: Final = 4
-OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, ".run.lock"})
+_SHARDS_NAME: Final = ".shards"
+OWN_NAMES: Final = frozenset({MANIFEST_NAME, SETTINGS_NAME, _SHARDS_NAME, ".run.lock"})
 """What an output folder holds beside films."""
 _KEY: Final = "film"
 
@@ -65,6 +68,7 @@ def clean_archive(
     params: ArchiveParams | None = None,
     *,
     n_workers: int = 1,
+    shard: Shard | None = None,
     listener: Listener = SILENT,
 ) -> ArchiveResult:
     """Find and remove the burned-in text of films, each into a file of its own kind.
@@ -79,12 +83,15 @@ def clean_archive(
         finder: Finds the text.
         params: How to clean.
         n_workers: Processes.
+        shard: Clean these films only; any number of processes may do so at once. The same call
+            without it takes over what they did.
         listener: Who is told.
 
     Returns:
         What became of each film; ``manifest.jsonl`` in ``out`` says the same.
 
     Raises:
+        ShardFinished: If ``shard`` did its part.
         InputContractError: If there is no film, a named one does not exist, two would get the same
             name, or input and output lie in one another.
         ArtifactError: If ``out`` holds something else or cannot be written, or another run is at
@@ -106,17 +113,20 @@ def clean_archive(
         }
     )
     _check_settings(out, settings)
+    work = _Work(out, finder, params, n_workers, listener)
+    if shard is not None:
+        work.clean_shard(jobs, shard, settings)
     with hold_store(out):
         write_text_atomic(out / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
         journal = Journal(out / MANIFEST_NAME, _KEY)
+        shards = Records(out / _SHARDS_NAME)
+        for job in jobs:
+            if job.name in shards and _is_done(job, out, shards):
+                journal.add(_drop_name(shards[job.name]))
         done = [job for job in jobs if _is_done(job, out, journal)]
         names = {job.name for job in done}
         todo = [job for job in jobs if job.name not in names]
-        prepare = partial(_start_worker, out, finder, params)
-        n_workers = min(n_workers, max(len(todo), 1))
-        films = run_in_order(
-            _work, todo, n_workers, where="clean", prepare=prepare, name=lambda job: job.name
-        )
+        films = work.clean(todo)
         with listener.progress("films") as progress:
             for n_done, film in enumerate(films, start=len(done) + 1):
                 if film.outcome == "refused":
@@ -128,6 +138,10 @@ def clean_archive(
         others = [journal[name] for name in journal if name not in mine]
         lines = [json.dumps(line, ensure_ascii=False) for line in (*map(to_plain, found), *others)]
         write_text_atomic(out / MANIFEST_NAME, "".join(f"{line}\n" for line in lines))
+        shards.remove()
+        for folder in {job.target.parent for job in jobs}:
+            for draft in folder.glob(f".{'[0-9a-f]' * 32}{DRAFT_SUFFIX}"):
+                draft.unlink(missing_ok=True)  # of a writer that was killed
     return ArchiveResult(found, len(done))
 
 
@@ -214,7 +228,11 @@ def _check_settings(out: Path, settings: object) -> None:
     """Refuse a folder that holds anything but films cleaned in the same way."""
     if not out.exists():
         return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / SETTINGS_NAME).is_file()):
+    # Another shard may be writing the settings at this moment.
+    is_begun = out.is_dir() and all(
+        path.name.startswith(f".{SETTINGS_NAME}") for path in out.iterdir()
+    )
+    if not is_begun and not (out / SETTINGS_NAME).is_file():
         raise ArtifactError(f"--out {out}: already exists; nothing is overwritten, name another")
     if not (out / SETTINGS_NAME).is_file():
         return
@@ -231,12 +249,12 @@ def _check_settings(out: Path, settings: object) -> None:
         )
 
 
-def _is_done(job: ArchiveJob, out: Path, journal: Journal) -> bool:
+def _is_done(job: ArchiveJob, out: Path, journal: Mapping[str, Record]) -> bool:
     """Return whether an earlier start finished a film and both files are as they were."""
     if job.name not in journal:
         return False
     try:
-        film = parse_plain(journal[job.name], ArchiveFilm)
+        film = parse_plain(_drop_name(journal[job.name]), ArchiveFilm)
         if film.output not in _list_outputs(job, out):
             return False
         found = hash_file(job.source), hash_file(out / film.output)
@@ -257,6 +275,49 @@ def _remove_outdated(job: ArchiveJob, out: Path, journal: Journal) -> None:
     before = journal.get(job.name, {}).get("output")
     if before in _list_outputs(job, out):
         (out / str(before)).unlink(missing_ok=True)
+
+
+def _drop_name(record: Record) -> Record:
+    return {key: value for key, value in record.items() if key != NAME}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How films are cleaned, by as many processes as there are films for."""
+
+    out: Path
+    finder: Finder
+    params: ArchiveParams
+    n_workers: int
+    listener: Listener
+
+    def clean(self, jobs: Sequence[ArchiveJob]) -> Iterator[ArchiveFilm]:
+        return run_in_order(
+            _work,
+            jobs,
+            min(self.n_workers, max(len(jobs), 1)),
+            where="clean",
+            prepare=partial(_start_worker, self.out, self.finder, self.params),
+            name=lambda job: job.name,
+        )
+
+    def clean_shard(self, jobs: Sequence[ArchiveJob], shard: Shard, settings: object) -> Never:
+        """Clean the films of a shard that no shard has finished.
+
+        Raises:
+            ShardFinished: When it is done.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(self.out / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
+        records, mine = Records(self.out / _SHARDS_NAME), shard.of(jobs)
+        todo = [job for job in mine if not _is_done(job, self.out, records)]
+        with self.listener.progress("films") as progress:
+            n_before = len(mine) - len(todo)
+            for n_done, film in enumerate(self.clean(todo), start=n_before + 1):
+                records.add({NAME: film.film, **to_plain(film)})
+                progress(n_done, len(mine))
+        records.refresh()
+        raise ShardFinished(sum(job.name in records for job in jobs), len(jobs))
 
 
 def _start_worker(out: Path, finder: Finder, params: ArchiveParams) -> None:

@@ -6,6 +6,7 @@ there are belongs to :mod:`covid_debug.cleaning.archive`.
 
 import dataclasses
 import hashlib
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ _HARMLESS: Final[frozenset[RegionKind]] = frozenset(
     {"side_marker", "position", "panel", "annotation"}
 )
 _FILLED: Final[frozenset[Action]] = frozenset({"removed", "replaced"})
+DRAFT_SUFFIX: Final = ".partial"
+"""Of a hidden file that is being written, or was when its writer was killed."""
 _INK_REACH_PX: Final = 2  # what a coloured letter blends into around it
 
 
@@ -380,9 +383,8 @@ def _draw(filled: Planes, stored: StoredFilm, image: FilmImage, marker: MarkerPl
 
 
 def _write(target: Path, content: bytes) -> None:
-    # Always the same name, so that what a kill left is written over; never too long a one.
-    name = hashlib.sha256(target.name.encode()).hexdigest()[:16]
-    draft = target.with_name(f".{name}.partial")
+    # A name for each writer, as two shards may hold one film; never too long a one.
+    draft = target.with_name(f".{uuid.uuid4().hex}{DRAFT_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(content)

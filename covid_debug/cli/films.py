@@ -173,9 +173,9 @@ def clean(
         dilation_px=dilation,
         grain=grain,
     )
-    if films and (data or regions or decisions or verify or decoy_sets or shard):
+    if films and (data or regions or decisions or verify or decoy_sets):
         raise typer.BadParameter(
-            "--data, --regions, --decisions, --decoy-sets, --verify and --shard are of data sets;"
+            "--data, --regions, --decisions, --decoy-sets and --verify are of data sets;"
             " name either films or --data"
         )
     if verify and shard:
@@ -186,7 +186,8 @@ def clean(
     if films:
         archive_params = ArchiveParams(params, overlays, jpeg)  # type: ignore[arg-type]
         finder = Finder(build_detector(detector), build_content_reader(kinds=kinds))
-        _clean_films(films, out, archive_params, finder, means)
+        with end_shard(means.listener, shard):
+            _clean_films(films, out, archive_params, finder, means)
         return
     if data is None:
         raise typer.BadParameter("name films or folders to clean, or a data set with --data")
@@ -215,7 +216,10 @@ def _clean_films(
     from covid_debug.cleaning.archive import MANIFEST_NAME, clean_archive
 
     console = means.listener
-    result = clean_archive(films, out, finder, params, n_workers=means.n_workers, listener=console)
+    result = clean_archive(
+        films, out, finder, params,
+        n_workers=means.n_workers, shard=means.shard, listener=console,
+    )  # fmt: skip
     before = f" ({result.n_before} of an earlier start)" if result.n_before else ""
     n_kept = sum(film.outcome == "copied" and bool(film.regions) for film in result.films)
     kept = f" ({n_kept} with text that stays)" if n_kept else ""

@@ -67,6 +67,7 @@ def _run_flow(config: "RunConfig") -> None:
 
     from covid_debug.cli.stopwatch import Stopwatch
     from covid_debug.preflight.costs import describe_costs, describe_deviation, plan_start
+    from covid_debug.preflight.sharing import count_workers
     from covid_debug.terminal import RunConsole, format_duration
     from flows.debug_covidx import count_stages, debug_covidx
     from flows.starting import write_command
@@ -75,9 +76,10 @@ def _run_flow(config: "RunConfig") -> None:
     console.headline(f"covid-debug: {config.name} (research tool, not for clinical use)")
     watch = Stopwatch()
     planned = plan_start(config)
+    counted = count_workers(config) if planned else config
     if planned:
         console.say(f"planned on a few of the films in {format_duration(watch.elapsed_s)}:")
-        for line in describe_costs(config, planned):
+        for line in describe_costs(counted, planned):
             console.say(line)
     with tags("covid-debug", config.name):
         outcome = debug_covidx(config, console, write_command(*sys.argv[1:]))
@@ -86,7 +88,7 @@ def _run_flow(config: "RunConfig") -> None:
         f" peak memory {watch.peak_memory_gb:.1f} GB"
     )
     if planned:
-        for line in describe_deviation(config, planned, console.took):
+        for line in describe_deviation(counted, planned, console.took):
             console.rich.print(line, markup=False)
     for line in write_ending(outcome, console.rich.width):
         console.rich.print(line, markup=False)

@@ -26,6 +26,7 @@ from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS
 from covid_debug.preflight.checks import check_run
 from covid_debug.preflight.facts import RunFacts
 from covid_debug.preflight.sample import SampledFilm, list_films
+from covid_debug.preflight.sharing import count_devices, count_workers, describe_sharing
 from covid_debug.preflight.timing import WorkPrices, measure_prices
 from covid_debug.saliency.naming import title_of
 from covid_debug.terminal import format_duration
@@ -72,6 +73,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         Lines for the terminal; the first ones need no measurement.
     """
     facts = check_run(config)
+    config = count_workers(config)
     n_folds = len(config.choose_folds(facts.folds))
     n_trainings = len(config.arms) * len(config.seeds) * (1 + n_folds)
     yield f"{config.name}: about {facts.n_films} films, {facts.n_test} of them for testing"
@@ -80,6 +82,7 @@ def describe_plan(config: RunConfig) -> Iterator[str]:
         f"arms {', '.join(config.arms)}; seeds {list(config.seeds)}{folds}: {n_trainings} trainings"
     )
     yield f"films are worked on by {config.compute.describe_runner()}"
+    yield from describe_sharing(config)
     yield from (f"warning: {risk}" for risk in find_risks(config.cleaning.policy))
     yield from describe_effect(config, facts)
     yield "measuring this machine on a few of the films ..."
@@ -162,9 +165,9 @@ def plan_stages(
     epochs = _count_epochs(config, facts, films)
     decoded: set[str] = set()
     for arm in config.arms:
-        training = (prices.steps[arm] * epochs + prices.forward * _count_asked(n_train, n_val)) * (
-            config.training.n_epochs
-        )
+        steps = _share_steps(config, prices.steps[arm] * epochs)
+        asked = prices.forward * _count_asked(n_train, n_val)
+        training = (steps + asked) * config.training.n_epochs
         for seed in config.seeds:
             new = ARMS[arm].films not in decoded
             decoded.add(ARMS[arm].films)
@@ -200,6 +203,10 @@ def plan_stages(
     )
     stages["Report"] = StageCost(prices.view * (2 * n_audited), _REPORT)
     return stages
+
+
+def _share_steps(config: RunConfig, steps: Cost) -> Cost:
+    return Cost(steps.clock_s / count_devices(config), steps.processor_s)
 
 
 def _count_asked(n_train: int, n_val: int) -> int:
@@ -247,7 +254,8 @@ def _plan_folds(
         n_train = len(kept) - n_val
         views += prices.view * (len(films) * len({ARMS[arm].films for arm in config.arms}))
         for arm in config.arms:
-            epoch = prices.steps[arm] * n_train + prices.forward * _count_asked(n_train, n_val)
+            steps = _share_steps(config, prices.steps[arm] * n_train)
+            epoch = steps + prices.forward * _count_asked(n_train, n_val)
             whole += epoch * (config.training.n_epochs * len(config.seeds))
     return StageCost(views, whole)
 

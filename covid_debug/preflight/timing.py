@@ -157,7 +157,8 @@ class _Measuring:
         in_view, intervene, maps, n_evaluations, refused = self._audit(model, views)
         laying, exchange = self._ask_stages()
         n_proved = min(config.proof.max_films, n_films)
-        start = time_pool(config.compute.n_workers)
+        is_own = config.compute.runner == "processes"
+        start = time_pool(config.compute.n_workers) if is_own else NOTHING
         return WorkPrices(
             n_films=len(self._films),
             text_share=in_view / len(self._films),

@@ -20,6 +20,7 @@ from distributed import Client, LocalCluster
 from covid_debug.artifacts import hash_file
 from covid_debug.errors import ArtifactError
 from covid_debug.pool import DIED
+from covid_debug.preflight.sharing import count_workers, describe_sharing
 from covid_debug.stages import Means, find_or_make
 from flows import dask_cluster
 from flows.runners import choose_runner
@@ -120,6 +121,15 @@ def test_the_same_on_a_cluster_that_tries_again_by_itself(tmp_path, address) -> 
     lines = (made / "films.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines if DIED in line] == ["film0017"]
     assert sum(count for name, count in worked_on(toy).items() if name != "film0017") == 39
+
+
+def test_a_plan_counts_the_workers_of_the_cluster(tmp_path, address) -> None:
+    compute = {"runner": "dask", "address": address, "n_workers": 7}
+
+    counted = count_workers(make_config(tmp_path, compute=compute))
+
+    assert counted.compute.n_workers == 2
+    assert next(describe_sharing(counted)).startswith("Dask: planned for 2 workers")
 
 
 def test_an_error_on_a_worker_is_the_runs(tmp_path, address) -> None:

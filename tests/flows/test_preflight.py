@@ -27,6 +27,7 @@ from covid_debug.preflight.costs import (
     plan_start,
 )
 from covid_debug.preflight.sample import list_films, take_sample
+from covid_debug.preflight.sharing import describe_sharing
 from covid_debug.preflight.timing import WorkPrices, measure_prices
 from flows.debug_covidx import count_stages
 from tests.films import build_filmset, draw_film, make_film
@@ -367,6 +368,29 @@ def test_plan_grows_with_films_and_shrinks_with_workers_where_films_are_shared(
     stage = StageCost(shared=Cost(10.0, 12.0), whole=Cost(5.0, 5.0))
     assert (stage.clock_s(1), stage.clock_s(4)) == (17.0, 8.0)
     assert stage.processor_s == 17.0
+
+
+def test_devices_share_the_steps_of_a_training_and_processes_of_the_cpu_do_not(
+    planned: tuple[RunConfig, WorkPrices],
+) -> None:
+    config, prices = planned
+
+    def plan(**compute: object) -> tuple[StageCost, list[str]]:
+        changed = replace(config, compute=replace(config.compute, **compute))
+        facts, films = check_run(config), list_films(config)
+        stage = plan_stages(changed, facts, films, prices)["Train original, seed 1"]
+        return stage, list(describe_sharing(changed))
+
+    one, said = plan()
+    gpus, said_gpus = plan(device="cuda", devices=4)
+    processes, said_processes = plan(devices=4)
+
+    assert said == []
+    assert one.whole.clock_s / 4 < gpus.whole.clock_s < one.whole.clock_s / 2
+    assert gpus.processor_s == one.processor_s
+    assert said_gpus[0].startswith("training: 4 devices are taken to share its steps evenly")
+    assert processes == one
+    assert said_processes[0].startswith("training: 4 processes share the cores of this machine")
 
 
 def test_deviation_is_named_by_stage_and_in_total(tmp_path: Path) -> None:

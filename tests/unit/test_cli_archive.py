@@ -1,5 +1,6 @@
 """`clean` and `prove` on films and folders, without a data set."""
 
+import multiprocessing
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,60 @@ def test_clean_films_says_what_became_of_them_and_prove_looks_again(
     assert any("| films with text after | 0.0%" in line for line in proof.out)
     assert any("is what cleaned these films" in line for line in proof.out + proof.err)
     assert any("1 of 4 films could not be compared" in line for line in proof.err)
+
+
+@pytest.mark.parametrize(
+    ("parts", "n_before"), [(("1/1",), 3), (("3/3", "1/3", "2/3"), 3), (("2/2", "1/3"), 2)]
+)
+def test_shards_of_films_merge_to_the_same_bytes(
+    films: Path, tmp_path: Path, parts: tuple[str, ...], n_before: int
+) -> None:
+    options = ("--detector", "strokes", "--workers", 1)
+    assert call("clean", films, "--out", tmp_path / "one", *options).code == 0
+
+    said = [
+        call("clean", films, "--out", tmp_path / "out", *options, "--shard", part) for part in parts
+    ]
+    merged = call("clean", films, "--out", tmp_path / "out", *options)
+
+    assert all(one.code == 0 for one in said)
+    assert f"shard {parts[-1]} is done: " in said[-1].out[-1]
+    assert merged.code == 0
+    assert f"({n_before} of an earlier start)" in " ".join(merged.out)  # a refused one is not
+    assert read(tmp_path / "out") == read(tmp_path / "one")
+
+
+def test_a_film_that_changed_after_its_shard_is_cleaned_again(films: Path, tmp_path: Path) -> None:
+    options = ("--detector", "strokes", "--workers", 1)
+    call("clean", films, "--out", tmp_path / "out", *options, "--shard", "1/1")
+    (films / "plain.png").write_bytes((films / "a.png").read_bytes())
+
+    assert call("clean", films, "--out", tmp_path / "out", *options).code == 0
+
+    assert call("clean", films, "--out", tmp_path / "one", *options).code == 0
+    assert read(tmp_path / "out") == read(tmp_path / "one")
+
+
+def test_two_processes_on_the_same_shard_at_once_do_no_harm(films: Path, tmp_path: Path) -> None:
+    options = ("--detector", "strokes", "--workers", 1)
+    shard = ("clean", films, "--out", tmp_path / "out", *options, "--shard", "1/1")
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=call, args=shard) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    (tmp_path / "out" / f".{'0' * 32}.partial").write_bytes(b"of a killed one")
+
+    assert [process.exitcode for process in both] == [0, 0]
+    assert call("clean", films, "--out", tmp_path / "out", *options).code == 0
+    assert call("clean", films, "--out", tmp_path / "one", *options).code == 0
+    assert read(tmp_path / "out") == read(tmp_path / "one")
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".run.lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_kept_kind_is_warned_of_and_counted(films: Path, tmp_path: Path) -> None:
