@@ -33,6 +33,7 @@ from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_classifier
 from covid_debug.models.classifier import Classifier, evaluating
+from covid_debug.models.heads import choose_finding
 from covid_debug.models.inference import to_canonical
 from covid_debug.records import FilmRegions
 from covid_debug.saliency.base import Explanation
@@ -167,20 +168,15 @@ def audit(
         ArtifactError: If ``out`` stands already.
     """
     filmset, model = _open(films), _load(classifier)
-    model.require_classes("audit")
     _check_call("audit", params, AuditParams, out)
     chosen = AuditParams(**params)
+    model = choose_finding(model, chosen.target_class, filmset.class_names)
+    model.require_classes("audit")
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
     found = detect_text(filmset, n_workers=n_workers) if regions is None else regions
     with TemporaryDirectory(prefix="covid_debug-") as folder:
-        subject = AuditSubject(
-            LoadedModel(model, _view_of(model), {}),
-            filmset,
-            filmset.select("test"),
-            _by_image(found),
-            chosen,
-            seed,
-        )
+        loaded, tested = LoadedModel(model, _view_of(model), {}), filmset.select("test")
+        subject = AuditSubject(loaded, filmset, tested, _by_image(found), chosen, seed)
         return audit_filmset(
             subject,
             Path(folder, "audit") if out is None else Path(out),
@@ -289,13 +285,17 @@ def compare(
             f"compare: got models {list(classifiers)} and films {list(films)}; expected some of"
             f" each, and of several models one called {BASE_ARM!r}"
         )
+    filmsets = {name: _open(place) for name, place in films.items()}
+    asked = next(iter(filmsets.values())).class_names
     trainings = {
-        name: [_load(one) for one in (given if isinstance(given, list | tuple) else [given])]
+        name: [
+            choose_finding(_load(one), None, asked)
+            for one in (given if isinstance(given, list | tuple) else [given])
+        ]
         for name, given in classifiers.items()
     }
     for model in (one for several in trainings.values() for one in several):
         model.require_classes("compare")
-    filmsets = {name: _open(place) for name, place in films.items()}
     with TemporaryDirectory(prefix="covid_debug-") as folder:
         answers = [
             predict_test_films(
