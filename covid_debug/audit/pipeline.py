@@ -5,6 +5,7 @@ matters, write. The test and its rule live in :mod:`covid_debug.audit.verdicts`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -83,6 +84,12 @@ def audit_filmset(
     classifier = subject.model.classifier
     if not films:
         raise InputContractError("audit: films is empty; expected at least one film")
+    if not classifier.has_gradient:
+        params = params.without_gradient()
+        if params != subject.params:
+            used, asked = ", ".join(params.map_methods), ", ".join(subject.params.map_methods)
+            means.listener.say(f"no gradients in a black box: maps by {used} instead of {asked}")
+            subject = replace(subject, params=params)
     check_absent(out)
     auditor = Auditor(subject, means.n_workers)
     parts = Parts(out, subject, means)

@@ -4,7 +4,7 @@ Owns the parameters, the choice of films and the budget; it neither changes a pi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -131,6 +131,13 @@ class AuditParams:
             raise InputContractError(
                 f"AuditParams: igos is set and map_methods lacks {_TUNED}; add it or drop igos"
             )
+
+    def without_gradient(self) -> "AuditParams":
+        """Return parameters for a black box: its methods that need no gradient, else occlusion."""
+        kept = tuple(
+            name for name in self.map_methods if not EXPLAINERS[name].explainer.needs_gradient
+        )
+        return replace(self, map_methods=kept or ("occlusion",), igos={})
 
     def build_explainers(self) -> dict[str, Explainer[Any]]:
         """Return what makes the maps, by method.

@@ -94,7 +94,8 @@ class ComparisonRequest(Request):
                 answers.append(answer)
                 progress(len(answers), n_answers)
         answers = _join_unseen(answers)
-        class_names = read_class_names(next(iter(self.checkpoints.values())))
+        asked = next(iter(versions.values())).class_names if versions else ()
+        class_names = read_class_names(next(iter(self.checkpoints.values())), asked)
         comparison = compare_arms(
             answers,
             class_names,
@@ -117,21 +118,23 @@ class ComparisonRequest(Request):
         self, versions: Mapping[str, FilmSet], means: Means
     ) -> Iterator[FilmPredictions]:
         """Yield every model's answers on every version, and on the sources it never saw."""
+        asked = next(iter(versions.values())).class_names if versions else ()
         for (arm, seed), folder in self.checkpoints.items():
-            model = self._load(folder, means.device)
+            model = self._load(folder, means.device, asked)
             for name, films in versions.items():
                 own = self.seen.get((arm, name))
                 filmset = films if own is None else load_filmset(own)
                 yield _predict(model, filmset, arm, seed, name, means)
         for (arm, seed, _), (folder, own) in self.unseen.items():
-            model = self._load(folder, means.device)
+            model = self._load(folder, means.device, asked)
             yield _predict(model, load_filmset(own), arm, seed, UNSEEN_SOURCE, means)
 
-    def _load(self, folder: Path, device: str) -> LoadedModel:
+    def _load(self, folder: Path, device: str, asked: Sequence[str]) -> LoadedModel:
         build = load_factory(self.factory) if self.factory else None
-        model = load_checkpoint(folder, device=device, factory=build)
+        model = load_checkpoint(folder, device=device, factory=build, classes=asked)
+        model.classifier.require_classes(f"compare {folder}")
         first = next(iter(self.checkpoints.values()))
-        names, expected = tuple(model.classifier.class_names), read_class_names(first)
+        names, expected = model.classifier.class_names, read_class_names(first, asked)
         if names != expected:
             raise InputContractError(
                 f"{folder}: has classes {list(names)}, {first} has {list(expected)}; compare models"

@@ -31,8 +31,9 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device, find_device
 from covid_debug.models.foreign import find_kind, open_program, wrap_function
-from covid_debug.models.heads import ask_finding, find_finding, wrap_network
+from covid_debug.models.heads import choose_finding, wrap_network
 from covid_debug.models.weights import State, fill_network, one_line, read_state
+from covid_debug.records import name_absence
 
 KIND = "checkpoint"
 SPEC_NAME = "checkpoint.json"
@@ -166,9 +167,7 @@ def load_checkpoint(
         view = ViewSpec(**spec["view"])
         network = _load_network(spec, factory, folder)
         classifier = wrap_network(network, spec, view, place)
-        names = find_finding(classifier, finding, classes)
-        if names is not None:
-            classifier = ask_finding(classifier, names[1], names)
+        classifier = choose_finding(classifier, finding, classes)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
     except InputContractError as error:
@@ -179,11 +178,12 @@ def load_checkpoint(
     return LoadedModel(classifier.eval(), view, manifest)
 
 
-def read_class_names(folder: Path) -> tuple[str, ...]:
+def read_class_names(folder: Path, classes: Sequence[str] = ()) -> tuple[str, ...]:
     """Read the classes of a checkpoint, without its weights.
 
     Args:
         folder: The checkpoint.
+        classes: Of the films, as for :func:`load_checkpoint`.
 
     Returns:
         Class names in index order.
@@ -194,7 +194,9 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     read_manifest(folder, kind=KIND)
     try:
         spec = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
-        return tuple(str(name) for name in spec["class_names"])
+        names = tuple(str(name) for name in spec["class_names"])
+        pairs = ((name_absence(name), name) for name in names if spec.get("multi_label"))
+        return next((pair for pair in pairs if pair == tuple(classes)), names)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
 

@@ -158,10 +158,10 @@ def wrap_network(
     return ask_finding(classifier, names[1], (names[0], names[1])) if is_binary else classifier
 
 
-def find_finding(
+def choose_finding(
     classifier: Classifier, finding: str | None, classes: Sequence[str]
-) -> tuple[str, str] | None:
-    """Return the names of absence and presence of what a model of labels is asked about.
+) -> Classifier:
+    """Return the classifier of what a model of labels is asked about.
 
     Args:
         classifier: Of labels or classes.
@@ -169,12 +169,12 @@ def find_finding(
         classes: Of the films; ``("no X", "X")`` choose X where no finding is named.
 
     Returns:
-        The two names; None for a model of classes, and where nothing is asked.
+        The classifier of two classes; the model itself where it has classes, or nothing is asked.
     """
     if not classifier.multi_label:
-        return None
+        return classifier
     for label in classifier.class_names:
         names = (name_absence(label), label)
         if finding in names or (finding is None and tuple(classes) == names):
-            return names
-    return None
+            return ask_finding(classifier, label, names)
+    return classifier

@@ -38,6 +38,7 @@ from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.checkpoint import load_classifier as load_classifier
 from covid_debug.models.classifier import Classifier as Classifier
 from covid_debug.models.classifier import evaluating as evaluating
+from covid_debug.models.heads import choose_finding
 from covid_debug.models.inference import to_canonical
 from covid_debug.notebook.given import (
     DataSet,
@@ -47,6 +48,7 @@ from covid_debug.notebook.given import (
     Place,
     Tested,
     by_image,
+    classes_of,
     find_targets,
     list_given,
     load_model,
@@ -186,9 +188,10 @@ def audit(
         ArtifactError: If ``out`` stands already.
     """
     model = load_model(classifier)
-    model.require_classes("audit")
     _check_call("audit", params, AuditParams, out)
     chosen = AuditParams(**params)
+    model = choose_finding(model, chosen.target_class, classes_of(films))
+    model.require_classes("audit")
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
     view = view_of(model)
     with TemporaryDirectory(prefix="covid_debug-") as folder:
@@ -305,13 +308,17 @@ def compare(
             f"compare: got models {list(classifiers)} and films {list(films)}; expected some of"
             f" each, and of several models one called {BASE_ARM!r}"
         )
+    filmsets = {name: open_films(place) for name, place in films.items()}
+    asked = next(iter(filmsets.values())).class_names
     trainings = {
-        name: [load_model(one) for one in (given if isinstance(given, list | tuple) else [given])]
+        name: [
+            choose_finding(load_model(one), None, asked)
+            for one in (given if isinstance(given, list | tuple) else [given])
+        ]
         for name, given in classifiers.items()
     }
     for model in (one for several in trainings.values() for one in several):
         model.require_classes("compare")
-    filmsets = {name: open_films(place) for name, place in films.items()}
     with TemporaryDirectory(prefix="covid_debug-") as folder:
         answers = [
             predict_test_films(

@@ -83,6 +83,13 @@ def open_films(films: Tested) -> FilmSet:
     return load_filmset(Path(films))
 
 
+def classes_of(films: Tested) -> tuple[str, ...]:
+    """Return the classes of a data set; a table takes those of the model."""
+    if isinstance(films, FilmSet) or (isinstance(films, str | Path) and not Path(films).is_file()):
+        return open_films(films).class_names
+    return ()
+
+
 def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) -> FilmSet:
     """Return a data set; of a table every film is a test film.
 

@@ -34,7 +34,11 @@ ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "data/facts": ({"examine"}, _FILM),
     "imaging/regions": ({"from_line", "to_line"}, _INSIDE),
     "journal": ({"Journal.add"}, "lines of any kind"),
-    "models/checkpoint": ({"LoadedModel.manifest", "save_checkpoint", "import_weights"}, _MANIFEST),
+    "models/heads": ({"wrap_network"}, _MANIFEST),
+    "models/checkpoint": (
+        {"LoadedModel.manifest", "save_checkpoint", "import_weights", "build_network"},
+        _MANIFEST,
+    ),
     "saliency/base": ({"Explanation.params"}, _NAMED),
     "saliency/catalog": ({"Entry.preset"}, _NAMED),
     "shards": ({"Records.add"}, _FILM),
