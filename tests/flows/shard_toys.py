@@ -1,13 +1,17 @@
-"""A stage of toy films; workers of a cluster import it from here."""
+"""Stages that kill their workers; workers of a cluster import them from here."""
 
+import hashlib
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from unittest.mock import patch
 
+from covid_debug import stages
 from covid_debug.artifacts import write_artifact
 from covid_debug.shards import Record
 from covid_debug.stages import Means, Request, work_on_films
@@ -67,3 +71,39 @@ class OnDevice(Toy):
 
 def _refuse(name: str, reason: str) -> Record:
     return {"name": name, "value": reason}
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A stage in whose shards films kill their workers, before anything is kept of them.
+
+    Attributes:
+        real: The stage.
+        deadly: Name of the film that always does.
+        once: Name of the film that does it once in each part of the stage.
+        seen: Folder that remembers it.
+    """
+
+    real: Request
+    deadly: str
+    once: str
+    seen: Path
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked before there is a stage
+            raise AttributeError(name)
+        return getattr(self.real, name)
+
+    def make(self, out: Path, means: Means) -> object:
+        if means.shard is None:
+            return self.real.make(out, means)
+        with patch.object(stages, "_keep", self._keep):
+            return self.real.make(out, means)
+
+    def _keep(self, record: Record, *_: object) -> Record:
+        mark = self.seen / hashlib.sha256(json.dumps(record).encode()).hexdigest()
+        is_first = record["name"] == self.once and not mark.exists()
+        if is_first or record["name"] == self.deadly:
+            mark.open("a").write("died\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return record
