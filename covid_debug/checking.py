@@ -40,7 +40,7 @@ _SCALES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckedFilm:
     """What the model says of one film.
 
     Attributes:
@@ -72,7 +72,7 @@ class ModelCheck:
         hints: What each usual mistake, undone, would give; empty where nothing was wrong.
     """
 
-    answers: tuple[Answer, ...]
+    answers: tuple[CheckedFilm, ...]
     accuracy: Estimate
     auc: Estimate
     constant: float
@@ -251,13 +251,13 @@ def _list_answers(
     labels: NDArray[np.int64],
     shares: NDArray[np.float32],
     names: tuple[str, ...],
-) -> Iterator[Answer]:
+) -> Iterator[CheckedFilm]:
     """Yield the first films of every class in turn, in the order of the films."""
     rank = [sum(labels[:row] == labels[row]) for row in range(len(films))]
     chosen = sorted(np.lexsort((np.arange(len(films)), rank))[:_SHOWN])
     for row in chosen:
         said = names[int(shares[row].argmax())]
-        yield Answer(films[row].path, films[row].label, said, float(shares[row, labels[row]]))
+        yield CheckedFilm(films[row].path, films[row].label, said, float(shares[row, labels[row]]))
 
 
 def _describe_layer(classifier: Classifier) -> str:
