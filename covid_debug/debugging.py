@@ -20,8 +20,9 @@ from covid_debug.data.stage import TableData
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
-from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.foreign import find_kind
+from covid_debug.models.import_stage import ModelImport
 from covid_debug.places import hold_store, prepare_folders
 from covid_debug.reporting.answers import write_three_answers
 from covid_debug.reporting.stage import ReportRequest
@@ -38,7 +39,7 @@ class DebugQuestion:
     """What is asked.
 
     Attributes:
-        model: The checkpoint.
+        model: The checkpoint; or what is to become one.
         films: The data set, whose test films are looked at; or what is to become one, of which
             all films are test films.
         target: Class whose predictions are audited; None audits every film for its prediction.
@@ -47,7 +48,7 @@ class DebugQuestion:
         command: Command line that asks again, for the report; decides no result.
     """
 
-    model: Path
+    model: Path | ModelImport
     films: Path | TableData
     target: str | None = None
     run_seed: int = 0
@@ -57,7 +58,13 @@ class DebugQuestion:
     @property
     def n_stages(self) -> int:
         """How many numbered stages are announced."""
-        return 4 if isinstance(self.films, Path) else 5
+        return 4 + (not isinstance(self.films, Path)) + (not isinstance(self.model, Path))
+
+    @property
+    def named(self) -> str:
+        """What the model is called."""
+        given = self.model if isinstance(self.model, Path) else self.model.source
+        return "function" if given is None else given.stem
 
 
 @dataclass(frozen=True)
@@ -90,31 +97,28 @@ def debug_model(asked: DebugQuestion, out: Path, console: RunConsole, means: Mea
         CheckpointError: If the checkpoint cannot be loaded.
         ArtifactError: If another start is at work in ``out``.
     """
-    factory = load_factory(asked.factory) if asked.factory else None
-    model = load_checkpoint(asked.model, device=means.device, factory=factory)
-    names = model.classifier.class_names
-    audited_classes(names, asked.target)
-    if isinstance(asked.films, Path):
-        _check_fit(asked.films, asked.model, names)
-    else:
-        table = replace(asked.films, class_names=names)
-        _check_table(table)
-        asked = replace(asked, films=table)
+    if isinstance(asked.model, Path):
+        _check(asked, asked.model, means)
+    elif asked.model.source is not None:
+        find_kind(asked.model.source)
     with hold_store(out):
-        return _answer(asked, model.view, out, console, means)
+        return _answer(asked, out, console, means)
 
 
-def _answer(
-    asked: DebugQuestion, view: ViewSpec, out: Path, console: RunConsole, means: Means
-) -> DebugAnswer:
+def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) -> DebugAnswer:
     stores = {part: out / part for part in ("model", "films", "check", "text", "audit", "report")}
     prepare_folders(*stores.values())
-    checkpoint = _name_by_content(asked.model, stores["model"], "checkpoint")
+    if isinstance(asked.model, Path):
+        checkpoint = _name_by_content(asked.model, stores["model"], "checkpoint")
+    else:
+        with console.stage("import the model"):
+            checkpoint = find_or_make(asked.model, stores["model"], means)
+    model = _check(asked, checkpoint, means)
     if isinstance(asked.films, Path):
         films = _name_by_content(asked.films, stores["films"], "filmset")
     else:
         with console.stage("read the films"):
-            films = find_or_make(asked.films, stores["films"], means)
+            films = find_or_make(_name_classes(asked.films, model), stores["films"], means)
             _tell_films(films, console)
     name = load_filmset(films).name
     params = AuditParams(target_class=asked.target)
@@ -143,14 +147,14 @@ def _answer(
     with console.stage("write the report"):
         report = find_or_make(
             ReportRequest(
-                title=f"{_plain(asked.model.name)}-on-{_plain(name)}",
+                title=f"{_plain(asked.named)}-on-{_plain(name)}",
                 filmset=films,
                 regions=regions,
-                view=view,
+                view=model.view,
                 audit=audit,
                 comparison=comparison,
                 config={
-                    "model": asked.model.name,
+                    "model": asked.named,
                     "films": name,
                     "target": asked.target,
                     "seed": asked.run_seed,
@@ -164,8 +168,39 @@ def _answer(
     return DebugAnswer(report / REPORT_NAME, load_run_summary(report))
 
 
-def _check_fit(folder: Path, model: Path, names: Sequence[str]) -> None:
-    """Refuse before long work a data set that says nothing about the model."""
+def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
+    """Load the model, and refuse before long work films that say nothing about it."""
+    finding = classes = None
+    if isinstance(asked.films, Path):
+        classes = load_filmset(asked.films).class_names
+    else:
+        finding = asked.films.finding
+    model = load_checkpoint(
+        checkpoint,
+        device=means.device,
+        factory=load_factory(asked.factory) if asked.factory else None,
+        finding=finding or asked.target,
+        classes=classes or (),
+    )
+    names = model.classifier.class_names
+    if model.classifier.multi_label:
+        raise InputContractError(
+            f"{asked.named}: has labels of which a film may have several ({', '.join(names)}); name"
+            " the one that is asked about with --finding"
+        )
+    audited_classes(names, asked.target)
+    if isinstance(asked.films, Path):
+        _check_fit(asked.films, asked.named, names)
+    elif asked.films.layout != "dicom":  # of an archive this would be half of the work
+        _name_classes(asked.films, model).list_films()
+    return model
+
+
+def _name_classes(films: TableData, model: LoadedModel) -> TableData:
+    return replace(films, class_names=model.classifier.class_names)
+
+
+def _check_fit(folder: Path, model: str, names: Sequence[str]) -> None:
     filmset = load_filmset(folder)
     if not set(filmset.class_names) <= set(names):
         raise InputContractError(
@@ -178,12 +213,6 @@ def _check_fit(folder: Path, model: Path, names: Sequence[str]) -> None:
             f"{folder}: has no test films, and films that a model was trained on say little about"
             " it; ingest films as test films"
         )
-
-
-def _check_table(films: TableData) -> None:
-    """Refuse before long work what lists no films; of an archive this would be half of the work."""
-    if films.layout != "dicom":
-        films.list_films()
 
 
 def _tell_films(folder: Path, console: RunConsole) -> None:

@@ -12,6 +12,19 @@ from typing import Annotated
 
 import typer
 
+from covid_debug.cli.model import (
+    CLASSES,
+    ArchOption,
+    ChannelsOption,
+    FunctionOption,
+    MeanOption,
+    MultiLabelOption,
+    OutputOption,
+    SizeOption,
+    StdOption,
+    TopCropOption,
+    read_facts,
+)
 from covid_debug.cli.options import (
     ColumnOption,
     DeviceOption,
@@ -27,7 +40,6 @@ from covid_debug.cli.options import (
 
 
 def debug(
-    model: Annotated[Path, typer.Option("--model", help="Checkpoint folder.")],
     films: Annotated[
         Path,
         typer.Option(
@@ -37,6 +49,23 @@ def debug(
         ),
     ],
     out: ResumedOption,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            help="Checkpoint folder; or a model file with --classes and what `model import` takes.",
+        ),
+    ] = None,
+    classes: Annotated[str | None, CLASSES] = None,
+    arch: ArchOption = None,
+    function: FunctionOption = None,
+    image_size: SizeOption = None,
+    top_crop: TopCropOption = 0.0,
+    channels: ChannelsOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    multi_label: MultiLabelOption = False,
+    output: OutputOption = None,
     target: Annotated[
         str | None,
         typer.Option("--target", help="Audit one class; default: every film for its prediction."),
@@ -57,6 +86,7 @@ def debug(
     from covid_debug.data.stage import TableData
     from covid_debug.debugging import DebugQuestion, debug_model
     from covid_debug.models.devices import find_device
+    from covid_debug.models.import_stage import ModelImport
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole, format_duration, wrap
 
@@ -70,8 +100,23 @@ def debug(
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
         given = TableData("table", films, layout, images, columns, finding, split="test")
+    asked_model: Path | ModelImport
+    if classes is not None:
+        if model is not None and (is_complete(model) or function is not None):
+            other = "a checkpoint already" if is_complete(model) else "given beside --function"
+            raise typer.BadParameter(f"--model {model}: is {other}; leave one of them out")
+        facts = read_facts(
+            classes, image_size, top_crop, channels, mean, std, multi_label, output, function
+        )
+        asked_model = ModelImport(model, facts, arch, factory, function)
+    elif model is None or arch or function or image_size or channels or mean or std or multi_label:
+        raise typer.BadParameter(
+            "name a checkpoint folder with --model; or a model file or --function, with --classes"
+        )
+    else:
+        asked_model = model
     command = shlex.join(["covid-debug", *sys.argv[1:]])
-    asked = DebugQuestion(model, given, target, seed, factory, command)
+    asked = DebugQuestion(asked_model, given, target, seed, factory or function, command)
     watch, console = Stopwatch(), RunConsole(asked.n_stages)
     console.headline("covid-debug debug (research tool, not for clinical use)")
     with termination_raised():

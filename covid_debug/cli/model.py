@@ -6,13 +6,47 @@ Heavy modules are imported inside the commands so that `--help` stays quick.
 # ruff: noqa: PLC0415
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from covid_debug.cli.options import DeviceOption, FactoryOption, OutOption, WorkersOption
 from covid_debug.errors import InputContractError
 
+if TYPE_CHECKING:
+    from covid_debug.models.importing import ModelFacts
+
+CLASSES = typer.Option("--classes", metavar="A,B", help="Name of each output, in order.")
+ArchOption = Annotated[
+    str | None,
+    typer.Option("--arch", help="Of weights: resnet18, torchvision:NAME or timm:NAME."),
+]
+FunctionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        metavar="PKG.MODULE:FUNCTION",
+        help="Instead of a file: images (N, channels, H, W) in NumPy to probabilities (N, K).",
+    ),
+]
+SizeOption = Annotated[
+    int | None, typer.Option("--image-size", min=8, help="Side of what the network sees.")
+]
+TopCropOption = Annotated[
+    float, typer.Option("--top-crop", help="Share of a film's rows dropped at the top.")
+]
+ChannelsOption = Annotated[int | None, typer.Option("--channels", help="1 or 3.")]
+MeanOption = Annotated[
+    str | None, typer.Option("--mean", help="Of [0, 1] intensity; one number or one a channel.")
+]
+StdOption = Annotated[str | None, typer.Option("--std", help="As --mean.")]
+MultiLabelOption = Annotated[
+    bool, typer.Option("--multi-label", help="A film may have any number of the labels.")
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", help="logits or probabilities; a function returns the latter."),
+]
 model_app = typer.Typer(
     help="Networks trained elsewhere: make a checkpoint of one, check it.",
     no_args_is_help=True,
@@ -23,53 +57,56 @@ model_app = typer.Typer(
 @model_app.command("import")
 def import_(
     out: OutOption,
-    classes: Annotated[
-        str,
-        typer.Option("--classes", metavar="A,B", help="Name of each output, in order."),
-    ],
+    classes: Annotated[str, CLASSES],
     source: Annotated[
         Path | None,
         typer.Argument(help="State dict, .safetensors, TorchScript, torch.export or ONNX file."),
     ] = None,
-    arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="Of weights: resnet18, torchvision:NAME or timm:NAME."),
-    ] = None,
+    arch: ArchOption = None,
     factory: FactoryOption = None,
-    function: Annotated[
-        str | None,
-        typer.Option(
-            "--function",
-            metavar="PKG.MODULE:FUNCTION",
-            help="Instead of SOURCE: images (N, channels, H, W) in NumPy to probabilities (N, K).",
-        ),
-    ] = None,
-    image_size: Annotated[int | None, typer.Option("--image-size", min=8)] = None,
-    top_crop: Annotated[
-        float, typer.Option("--top-crop", help="Share of a film's rows dropped at the top.")
-    ] = 0.0,
-    channels: Annotated[int | None, typer.Option("--channels", help="1 or 3.")] = None,
-    mean: Annotated[
-        str | None, typer.Option("--mean", help="Of [0, 1] intensity; one number or one a channel.")
-    ] = None,
-    std: Annotated[str | None, typer.Option("--std", help="As --mean.")] = None,
-    multi_label: Annotated[
-        bool, typer.Option("--multi-label", help="A film may have any number of the labels.")
-    ] = False,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", help="logits or probabilities; a function returns the latter."),
-    ] = None,
+    function: FunctionOption = None,
+    image_size: SizeOption = None,
+    top_crop: TopCropOption = 0.0,
+    channels: ChannelsOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    multi_label: MultiLabelOption = False,
+    output: OutputOption = None,
 ) -> None:
     """Make a checkpoint folder of a trained network; nothing that a file holds is run as code."""
-    from covid_debug.models.checkpoint import load_factory
-    from covid_debug.models.importing import ModelFacts, import_model
+    from covid_debug.models.import_stage import ModelImport
+    from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
 
     if source is not None and function is not None:
         raise InputContractError(f"--function {function}: stands instead of {source}; give one")
     console = RunConsole()
-    facts = ModelFacts(
+    facts = read_facts(
+        classes, image_size, top_crop, channels, mean, std, multi_label, output, function
+    )
+    ModelImport(source, facts, arch, factory, function).make(out, Means(console))
+    console.say(f"checkpoint: {out}")
+
+
+def read_facts(
+    classes: str,
+    image_size: int | None,
+    top_crop: float,
+    channels: int | None,
+    mean: str | None,
+    std: str | None,
+    multi_label: bool,
+    output: str | None,
+    function: str | None,
+) -> "ModelFacts":
+    """Return what the options of a model say of it.
+
+    Raises:
+        InputContractError: If one cannot be understood.
+    """
+    from covid_debug.models.importing import ModelFacts
+
+    return ModelFacts(
         tuple(name.strip() for name in classes.split(",")),
         image_size,
         top_crop,
@@ -79,16 +116,6 @@ def import_(
         multi_label,
         output or ("logits" if function is None else "probabilities"),  # type: ignore[arg-type]  # checked there
     )
-    import_model(
-        source,
-        out,
-        facts,
-        arch=arch,
-        factory=load_factory(factory) if factory else None,
-        function=load_factory(function) if function else None,
-        say=console.say,
-    )
-    console.say(f"checkpoint: {out}")
 
 
 def _parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:

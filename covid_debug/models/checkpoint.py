@@ -31,7 +31,7 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device, find_device
 from covid_debug.models.foreign import find_kind, open_program, wrap_function
-from covid_debug.models.heads import choose_finding, wrap_network
+from covid_debug.models.heads import ask_films_finding, wrap_network
 from covid_debug.models.weights import State, fill_network, one_line, read_state
 from covid_debug.records import name_absence
 
@@ -167,7 +167,7 @@ def load_checkpoint(
         view = ViewSpec(**spec["view"])
         network = _load_network(spec, factory, folder)
         classifier = wrap_network(network, spec, view, place)
-        classifier = choose_finding(classifier, finding, classes)
+        classifier = ask_films_finding(classifier, finding, classes)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
     except InputContractError as error:

@@ -158,7 +158,7 @@ def wrap_network(
     return ask_finding(classifier, names[1], (names[0], names[1])) if is_binary else classifier
 
 
-def choose_finding(
+def ask_films_finding(
     classifier: Classifier, finding: str | None, classes: Sequence[str]
 ) -> Classifier:
     """Return the classifier of what a model of labels is asked about.

@@ -38,7 +38,7 @@ from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.checkpoint import load_classifier as load_classifier
 from covid_debug.models.classifier import Classifier as Classifier
 from covid_debug.models.classifier import evaluating as evaluating
-from covid_debug.models.heads import choose_finding
+from covid_debug.models.heads import ask_films_finding
 from covid_debug.models.inference import to_canonical
 from covid_debug.notebook.given import (
     DataSet,
@@ -190,7 +190,7 @@ def audit(
     model = load_model(classifier)
     _check_call("audit", params, AuditParams, out)
     chosen = AuditParams(**params)
-    model = choose_finding(model, chosen.target_class, classes_of(films))
+    model = ask_films_finding(model, chosen.target_class, classes_of(films))
     model.require_classes("audit")
     chosen = replace(chosen, grid_size=min(chosen.grid_size, *model.image_size))
     view = view_of(model)
@@ -312,7 +312,7 @@ def compare(
     asked = next(iter(filmsets.values())).class_names
     trainings = {
         name: [
-            choose_finding(load_model(one), None, asked)
+            ask_films_finding(load_model(one), None, asked)
             for one in (given if isinstance(given, list | tuple) else [given])
         ]
         for name, given in classifiers.items()

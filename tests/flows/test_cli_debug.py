@@ -243,7 +243,7 @@ def test_labels_of_a_table_that_the_model_does_not_know_are_named(
     )
 
     assert "mine.csv: 5 films have label 'flu'" in error
-    assert "normal, pneumonia, COVID-19" in error
+    assert "(given: 'normal', 'pneumonia', 'COVID-19')" in error
     assert not (tmp_path / "no").exists()
 
 
@@ -252,3 +252,78 @@ def test_options_of_a_table_beside_a_data_set_are_refused(world: Path, tmp_path:
 
     assert outcome.code == 2
     assert "--finding is of a table; " in outcome.err[0]
+
+
+def test_weights_with_their_architecture_are_imported_once(
+    world: Path, asked: object, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(build_backbone("resnet18_half", 3).state_dict(), tmp_path / "mine.pt")
+    shutil.copytree(world / "out", tmp_path / "out", symlinks=True)
+    line = (
+        *("debug", "--model", tmp_path / "mine.pt", "--arch", "resnet18_half", "--channels", 1),
+        *("--classes", "normal,pneumonia,COVID-19", "--image-size", 32),
+        *("--films", world / "films", "--workers", 1, "--out", tmp_path / "out"),
+    )
+
+    first, second = call(*line), call(*line)
+
+    assert (first.code, second.code) == (0, 0)
+    assert "report/mine-on-phantom-" in first.out[-1]
+    assert second.out[-1] == first.out[-1]
+    assert len([one for one in second.out if "found finished" in one]) == 5
+
+
+def test_a_function_is_asked_as_a_black_box(
+    world: Path, asked: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "black_box_of_mine.py").write_text(
+        "import numpy as np\n"
+        "def predict(images):\n"
+        "    light = images.mean(axis=(1, 2, 3))\n"
+        "    answers = np.stack([light, 0.5 + 0 * light, 1 - light], axis=1)\n"
+        "    return answers / answers.sum(axis=1, keepdims=True)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shutil.copytree(world / "out", tmp_path / "out", symlinks=True)
+
+    outcome = call(
+        *("debug", "--function", "black_box_of_mine:predict", "--image-size", 32),
+        *("--classes", "normal,pneumonia,COVID-19", "--channels", 1),
+        *("--films", world / "films", "--workers", 1, "--out", tmp_path / "out"),
+    )
+
+    assert (outcome.code, outcome.err) == (0, [])
+    assert any("no gradients in a black box" in one for one in outcome.out)
+    assert "report/function-on-phantom-" in outcome.out[-1]
+
+
+def test_a_model_of_labels_wants_to_know_which(world: Path, tmp_path: Path) -> None:
+    torch.save(build_backbone("resnet18_half", 3).state_dict(), tmp_path / "mine.pt")
+
+    error = refusal(
+        *("debug", "--model", tmp_path / "mine.pt", "--arch", "resnet18_half", "--channels", 1),
+        *("--classes", "Edema,Mass,Nodule", "--image-size", 32, "--multi-label"),
+        *("--films", world / "films", "--workers", 1, "--out", tmp_path / "out"),
+    )
+
+    assert "(Edema, Mass, Nodule); name the one that is asked about with --finding" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--function", "a:b"), "name a checkpoint folder with --model"),
+        (("--model", "model", "--classes", "a,b"), "is a checkpoint already"),
+        (("--model", "model", "--arch", "resnet18"), "with --classes"),
+    ],
+)
+def test_options_of_a_model_that_do_not_go_together_are_one_line(
+    words: tuple[str, ...], said: str, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world)
+
+    outcome = call("debug", *words, "--films", "films", "--out", "no")
+
+    assert outcome.code == 2
+    assert said in outcome.err[0]
