@@ -1,4 +1,4 @@
-"""`covid-debug model import`: trained networks from elsewhere.
+"""`covid-debug model import` and `model check`: trained networks from elsewhere.
 
 Heavy modules are imported inside the commands so that `--help` stays quick.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from covid_debug.cli.options import FactoryOption, OutOption
+from covid_debug.cli.options import DeviceOption, FactoryOption, OutOption, WorkersOption
 from covid_debug.errors import InputContractError
 
 if TYPE_CHECKING:
@@ -127,3 +127,44 @@ def _parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         raise InputContractError(
             f"{option} {text!r}: expected a number, or one a channel, as 0.485,0.456,0.406"
         ) from error
+
+
+@model_app.command("check")
+def check(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    films: Annotated[Path, typer.Option("--films", help="Data set folder with labelled films.")],
+    target: Annotated[
+        str | None, typer.Option("--target", help="Finding to ask a multi-label model about.")
+    ] = None,
+    max_films: Annotated[int, typer.Option("--max-films", min=2)] = 100,
+    workers: WorkersOption = 2,
+    device: DeviceOption = "cpu",
+    factory: FactoryOption = None,
+) -> None:
+    """Show what a model says of labelled films; where it is at chance, what may be wrong."""
+    from tempfile import TemporaryDirectory
+
+    from covid_debug.checking import check_model
+    from covid_debug.data.filmset import load_filmset
+    from covid_debug.models.checkpoint import load_checkpoint, load_factory
+    from covid_debug.stages import Means
+    from covid_debug.terminal import RunConsole
+
+    console = RunConsole()
+    filmset = load_filmset(films)
+    model = load_checkpoint(
+        checkpoint,
+        device=device,
+        factory=load_factory(factory) if factory else None,
+        finding=target,
+        classes=filmset.class_names,
+    )
+    with TemporaryDirectory(prefix="covid_debug-") as folder:
+        means = Means(console, Path(folder), workers, device)
+        found = check_model(model, filmset, means, max_films=max_films)
+    for line in found.describe():
+        console.say(line)
+    for line in found.problems:
+        console.say(f"warning: {line}")
+    for line in found.hints:
+        console.say(f"hint: {line}")

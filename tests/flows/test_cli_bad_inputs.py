@@ -21,6 +21,8 @@ LINES = (
     "ingest --table own.csv --layout dicom --images {films} --out {out}",
     "train --data {films} --epochs 1 --out {out}",
     "model import {model/model.safetensors} --arch covidnet --classes a,b --out {out}",
+    "model check {model} --films films --max-films 4",
+    "model check model --films {films} --max-films 4",
     "detect-text --data {films} --detector marker --workers 1 --out found.jsonl",
     "detect-text {films} --detector marker --workers 1 --out found.jsonl",
     "explain --checkpoint {model} --data {films} --limit 1 --grid 4 --out {out}",

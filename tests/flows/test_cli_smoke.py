@@ -224,6 +224,10 @@ STEPS = {
         load_checkpoint,
         ("train",),
     ),
+    "model check": Step(
+        "model check model --films films --max-films 4 --workers 1",
+        needs=BOTH,
+    ),
     "detect-text": Step(
         "detect-text --data films --detector marker --workers 1 --out found.jsonl",
         "found.jsonl",
