@@ -14,6 +14,7 @@ from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.planning import AuditParams, audited_classes
 from covid_debug.audit.stage import AuditRequest
+from covid_debug.checking import ModelCheck, check_model
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.stage import TableData
@@ -124,6 +125,7 @@ def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) 
     params = AuditParams(target_class=asked.target)
     own = (BASE_ARM, 0)
     with console.stage("check the model on the films"):
+        _tell_check(check_model(model, load_filmset(films), means), console)
         comparison = find_or_make(
             ComparisonRequest(
                 {own: checkpoint},
@@ -213,6 +215,13 @@ def _check_fit(folder: Path, model: str, names: Sequence[str]) -> None:
             f"{folder}: has no test films, and films that a model was trained on say little about"
             " it; ingest films as test films"
         )
+
+
+def _tell_check(found: ModelCheck, console: RunConsole) -> None:
+    for line in found.describe():
+        console.say(line)
+    for line in (*found.problems, *found.hints):
+        console.warn(line)
 
 
 def _tell_films(folder: Path, console: RunConsole) -> None:
