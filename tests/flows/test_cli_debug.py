@@ -100,6 +100,7 @@ def test_a_second_start_finds_everything(
     assert outcome.out[-1] == f"Report: {asked[0]}"
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_model_that_was_made_anew_in_its_folder_is_asked_anew(world: Path) -> None:
     shutil.copytree(world / "out", world / "out-2", symlinks=True)
     shutil.copytree(world / "model", world / "changing")
@@ -114,7 +115,8 @@ def test_a_model_that_was_made_anew_in_its_folder_is_asked_anew(world: Path) -> 
     assert len(list((world / "out-2" / "text").iterdir())) == 1
 
 
-def test_one_class_is_audited_and_the_page_says_so(world: Path, asked: object) -> None:
+@pytest.mark.usefixtures("asked")
+def test_one_class_is_audited_and_the_page_says_so(world: Path) -> None:
     shutil.copytree(world / "out", world / "out-3", symlinks=True)
     summary = json.loads(
         next((world / "out" / "report").glob("*/summary.json")).read_text(encoding="utf-8")
