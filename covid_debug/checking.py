@@ -18,6 +18,7 @@ from covid_debug.evaluation.auc import estimate_macro_auc
 from covid_debug.evaluation.statistics import CONFIDENCE, Estimate, wilson_interval
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.classifier import WITHOUT_GRADIENT, Classifier
+from covid_debug.models.heads import suspect_labels
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.records import Film
 from covid_debug.saliency.feature_maps import find_target_layer
@@ -134,6 +135,7 @@ def check_model(
         raise InputContractError(
             f"{filmset.root}: has classes {', '.join(filmset.class_names)}, the model has"
             f" {', '.join(names)}; name the model's classes as the films' (model import --classes)"
+            f"{suspect_labels(classifier)}"
         )
     films = _choose(filmset.select("test") or filmset.films, max_films)
     views = load_views(filmset, films, model.view, means.cache_dir, n_workers=means.n_workers)

@@ -90,3 +90,12 @@ def test_films_of_other_classes_are_one_line(films, tmp_path) -> None:
 
     with pytest.raises(InputContractError, match="the model has a, b; name the model's classes"):
         check_model(LoadedModel(classifier, VIEW, {}), films, Means(cache_dir=tmp_path))
+
+
+def test_findings_taken_for_classes_are_suspected(films, tmp_path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 18))
+    names = tuple(f"finding {k}" for k in range(18))
+    classifier = Classifier(network, class_names=names, image_size=(16, 16))
+
+    with pytest.raises(InputContractError, match=r"several of the 18, .* with --multi-label"):
+        check_model(LoadedModel(classifier, VIEW, {}), films, Means(cache_dir=tmp_path))
