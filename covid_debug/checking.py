@@ -5,10 +5,11 @@ Finds what a wrong normalisation, order of classes or polarity would look like; 
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from covid_debug.data.filmset import FilmSet
@@ -18,6 +19,7 @@ from covid_debug.evaluation.auc import estimate_macro_auc
 from covid_debug.evaluation.statistics import CONFIDENCE, Estimate, wilson_interval
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.classifier import WITHOUT_GRADIENT, Classifier
+from covid_debug.models.heads import suspect_labels
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.records import Film
 from covid_debug.saliency.feature_maps import find_target_layer
@@ -111,9 +113,10 @@ def check_model(
     """Ask a model about labelled films and, where it is at chance, try the usual mistakes.
 
     A model is at chance where neither its accuracy is above that of the commonest class nor its
-    area above one half, by their 95 % intervals. Then other orders of up to four classes, other
-    normalisations and inverted gray are tried one at a time on the same films. What is told has an
-    interval above chance that is corrected for the number of tries; nothing is applied.
+    area above one half, by their 95 % intervals. Then, and where all films get one answer, other
+    orders of up to four classes, other normalisations and inverted gray are tried one at a time on
+    the same films. What is told has an interval above chance that is corrected for the number of
+    tries; nothing is applied.
 
     Args:
         model: Of classes, or of one finding.
@@ -134,6 +137,7 @@ def check_model(
         raise InputContractError(
             f"{filmset.root}: has classes {', '.join(filmset.class_names)}, the model has"
             f" {', '.join(names)}; name the model's classes as the films' (model import --classes)"
+            f"{suspect_labels(classifier)}"
         )
     films = _choose(filmset.select("test") or filmset.films, max_films)
     views = load_views(filmset, films, model.view, means.cache_dir, n_workers=means.n_workers)
@@ -149,18 +153,20 @@ def check_model(
     problems = []
     if len(set(labels.tolist())) < 2:
         problems.append(f"all {len(films)} films are {films[0].label}: nothing can be compared")
-    is_at_chance = accuracy.low <= constant and not (auc.is_defined and auc.low > 0.5)
-    hints: list[str] = []
-    if is_at_chance and not problems:
+    is_comparable = not problems
+    if is_comparable and _is_at_chance(accuracy, auc, constant):
         problems.append(
             f"accuracy {accuracy.value:.3f} is not above always saying"
             f" {names[int(np.bincount(labels).argmax())]!r} ({constant:.3f}) and AUC"
             f" {_show(auc)} not above 0.5: at chance; look at --classes, --mean and --std"
         )
-        hints = _try_mistakes(model, views, labels, shares, constant)
     said = np.bincount(shares.argmax(axis=1), minlength=len(names))
     if said.max() == len(films) and len(set(labels.tolist())) > 1:
         problems.append(f"every film is predicted {names[int(said.argmax())]!r}")
+    # One answer to all can still rank the films: a wrong scale often leaves the area high.
+    hints = []
+    if is_comparable and problems:
+        hints = _try_mistakes(model, views, labels, shares, constant)
     return ModelCheck(
         tuple(_list_answers(films, labels, shares, names)),
         accuracy,
@@ -172,6 +178,27 @@ def check_model(
         tuple(problems),
         tuple(hints),
     )
+
+
+def is_at_chance(
+    shares: NDArray[np.float32], labels: NDArray[np.int64], patients: list[str]
+) -> bool:
+    """Say whether neither accuracy nor area is above chance by its 95 % interval.
+
+    Args:
+        shares: Probabilities ``(N, K)``.
+        labels: ``(N,)``.
+        patients: Of each film.
+
+    Returns:
+        Whether both intervals reach chance: the share of the commonest class, and one half.
+    """
+    constant = float(np.bincount(labels).max() / len(labels))
+    return _is_at_chance(_score(shares, labels), _area(shares, labels, patients), constant)
+
+
+def _is_at_chance(accuracy: Estimate, auc: Estimate, constant: float) -> bool:
+    return accuracy.low <= constant and not (auc.is_defined and auc.low > 0.5)
 
 
 def _choose(films: tuple[Film, ...], most: int) -> list[Film]:
@@ -200,6 +227,20 @@ def _try_mistakes(
     constant: float,
 ) -> list[str]:
     tries = [*_try_orders(model.classifier, shares), *_try_images(model.classifier, views)]
+    return list_better(tries, labels, constant)
+
+
+def list_better(
+    tries: Sequence[tuple[str, NDArray[np.float32]]], labels: NDArray[np.int64], constant: float
+) -> list[str]:
+    """Return what at most three tries would give, the best first.
+
+    Args:
+        tries: What was changed, and the probabilities ``(N, K)`` that it gave.
+        labels: ``(N,)``.
+        constant: Accuracy of chance, which the interval must exceed; its confidence is Bonferroni's
+            for this number of tries.
+    """
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(tries))
     scored = [(_score(found, labels, confidence), what) for what, found in tries]
     better = sorted((-one.value, what) for one, what in scored if one.low > constant)
@@ -263,6 +304,8 @@ def _list_answers(
 def _describe_layer(classifier: Classifier) -> str:
     if not classifier.has_gradient:
         return "not for a model without gradients"
+    if any(isinstance(module, torch.jit.ScriptModule) for module in classifier.modules()):
+        return "not for TorchScript, whose layers cannot be listened to"
     try:
         return f"layer {find_target_layer(classifier)!r}"
     except CovidDebugError as error:

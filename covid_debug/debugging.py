@@ -5,7 +5,7 @@ the folder of such a question. A second start finds what is finished.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.classifier import Classifier
 from covid_debug.models.foreign import find_kind
+from covid_debug.models.heads import suspect_labels
 from covid_debug.models.import_stage import ModelImport
 from covid_debug.places import hold_store, prepare_folders
 from covid_debug.reporting.answers import write_three_answers
@@ -192,7 +194,7 @@ def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
         )
     audited_classes(names, asked.target)
     if isinstance(asked.films, Path):
-        _check_fit(asked.films, asked.named, names)
+        _check_fit(asked.films, asked.named, model.classifier)
     elif asked.films.layout != "dicom":  # of an archive this would be half of the work
         _name_classes(asked.films, model).list_films()
     return model
@@ -202,13 +204,14 @@ def _name_classes(films: TableData, model: LoadedModel) -> TableData:
     return replace(films, class_names=model.classifier.class_names)
 
 
-def _check_fit(folder: Path, model: str, names: Sequence[str]) -> None:
-    filmset = load_filmset(folder)
+def _check_fit(folder: Path, model: str, classifier: Classifier) -> None:
+    filmset, names = load_filmset(folder), classifier.class_names
     if not set(filmset.class_names) <= set(names):
         raise InputContractError(
             f"{folder}: has classes {', '.join(filmset.class_names)}, the model {model} has"
             f" {', '.join(names)}; give the films the model's words for their classes, or import"
             " the model with the films' (in the order of its outputs)"
+            f"{suspect_labels(classifier)}"
         )
     if not filmset.select("test"):
         raise DataIntegrityError(

@@ -23,7 +23,9 @@ from covid_debug.cli.model import (
     SizeOption,
     StdOption,
     TopCropOption,
+    TrustOption,
     read_facts,
+    trust_model,
 )
 from covid_debug.cli.options import (
     ColumnOption,
@@ -66,6 +68,7 @@ def debug(
     std: StdOption = None,
     multi_label: MultiLabelOption = False,
     output: OutputOption = None,
+    trust: TrustOption = False,
     target: Annotated[
         str | None,
         typer.Option("--target", help="Audit one class; default: every film for its prediction."),
@@ -105,6 +108,7 @@ def debug(
         if model is not None and (is_complete(model) or function is not None):
             other = "a checkpoint already" if is_complete(model) else "given beside --function"
             raise typer.BadParameter(f"--model {model}: is {other}; leave one of them out")
+        trust_model(model, trust)
         facts = read_facts(
             classes, image_size, top_crop, channels, mean, std, multi_label, output, function
         )

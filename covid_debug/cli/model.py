@@ -47,6 +47,14 @@ OutputOption = Annotated[
     str | None,
     typer.Option("--output", help="logits or probabilities; a function returns the latter."),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Reading a torch.export file (.pt2) can run code that it holds: I know where it is"
+        " from.",
+    ),
+]
 model_app = typer.Typer(
     help="Networks trained elsewhere: make a checkpoint of one, check it.",
     no_args_is_help=True,
@@ -72,8 +80,9 @@ def import_(
     std: StdOption = None,
     multi_label: MultiLabelOption = False,
     output: OutputOption = None,
+    trust: TrustOption = False,
 ) -> None:
-    """Make a checkpoint folder of a trained network; nothing that a file holds is run as code."""
+    """Make a checkpoint folder of a trained network; runs no code of its file without --trust."""
     from covid_debug.models.import_stage import ModelImport
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
@@ -81,11 +90,20 @@ def import_(
     if source is not None and function is not None:
         raise InputContractError(f"--function {function}: stands instead of {source}; give one")
     console = RunConsole()
+    trust_model(source, trust)
     facts = read_facts(
         classes, image_size, top_crop, channels, mean, std, multi_label, output, function
     )
     ModelImport(source, facts, arch, factory, function).make(out, Means(console))
     console.say(f"checkpoint: {out}")
+
+
+def trust_model(source: Path | None, trust: bool) -> None:
+    """Remember that a model file is trusted, where its user says so."""
+    from covid_debug.models.trust import trust_file
+
+    if trust and source is not None:
+        trust_file(source)
 
 
 def read_facts(

@@ -1,25 +1,24 @@
 """Networks that come as a program: TorchScript, ``torch.export``, ONNX, a Python function.
 
-Owns how each kind of file is told, opened without running code that it could hold, and called;
+Owns how each kind of file is told, opened and called (TorchScript and ONNX run no Python);
 what its outputs mean is the business of :mod:`.heads`.
 """
 
 import hashlib
 import io
-import json
-import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from covid_debug.errors import CheckpointError
+from covid_debug.models.trust import check_trusted
 from covid_debug.models.weights import one_line
 
 Kind = Literal["weights", "torchscript", "exported", "onnx", "function"]
@@ -31,14 +30,6 @@ _FORMATS = (
     (b"\x93NUMPY", "a NumPy array"),
 )
 _REMEDY = "export it to ONNX, or save the weights alone (state_dict, safetensors)"
-_FUNCTIONS = {"Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilToInt", "FloorToInt",
-              "Eq", "Ne", "Le", "Lt", "Ge", "Gt", "Symbol", "Integer", "Add", "Mul",
-              "Pow", "Rational"}  # fmt: skip
-_OPERATORS = (
-    r"torch\.ops\.(aten|prims|higher_order|torchvision)\.[\w.]+"
-    r"|_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|neg|eq|ne|le|lt|ge|gt|and_|or_)"
-    r"|math\.\w+|torch\.sym_\w+"
-)
 
 
 @dataclass(frozen=True)
@@ -160,18 +151,19 @@ def open_program(path: Path, kind: Kind) -> Program:
         The network on the CPU, and what its file says.
 
     Raises:
-        CheckpointError: If the file is damaged, or holds code.
+        CheckpointError: If the file is damaged, or could run code and is not trusted.
     """
-    identity = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    identity = hashlib.sha256(content).hexdigest()
     if kind == "onnx":
         return _open_onnx(path, identity)
     if kind == "exported":
-        check_exported(path)
+        check_trusted(path, identity)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch announces that TorchScript is old
             if kind == "exported":
-                return _open_exported(path, identity)
+                return _open_exported(content, identity)
             script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # torch's readers raise anything
         raise CheckpointError(
@@ -180,8 +172,8 @@ def open_program(path: Path, kind: Kind) -> Program:
     return Program(ForeignNetwork(script, "torchscript", identity))
 
 
-def _open_exported(path: Path, identity: str) -> Program:
-    exported = torch.export.load(path)
+def _open_exported(content: bytes, identity: str) -> Program:
+    exported = torch.export.load(io.BytesIO(content))
     inputs = set(exported.graph_signature.user_inputs)
     shapes = [
         tuple(node.meta["val"].shape)
@@ -191,74 +183,6 @@ def _open_exported(path: Path, identity: str) -> Program:
     batch, channels, size = _read_shape(shapes[0] if shapes else ())
     network = ForeignNetwork(exported.module(), "exported", identity, batch=batch)
     return Program(network, channels, size)
-
-
-def check_exported(path: Path) -> None:
-    """Refuse an exported program that could run code while it is read.
-
-    ``torch.export.load`` unpickles what it finds and evaluates expressions of sizes. Here pickles
-    must pass ``weights_only=True``, expressions be arithmetic, operators those of torch.
-
-    Args:
-        path: A ``.pt2`` file.
-
-    Raises:
-        CheckpointError: If something else is found.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                inner = name.partition("/")[2]
-                if inner.startswith("data/constants/custom_obj") or inner.startswith("extra/"):
-                    _refuse_code(path, name)
-                content = archive.read(name)
-                if inner.endswith(".json"):
-                    _check_texts(path, name, json.loads(content))
-                elif inner.startswith("data/") and content[:2] in {b"PK", b"\x80\x02"}:
-                    _check_pickle(path, name, content)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: is a damaged exported program ({error})") from error
-
-
-def _check_pickle(path: Path, name: str, content: bytes) -> None:
-    try:
-        torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception as error:  # noqa: BLE001 - whatever it holds, it is no tensor
-        _refuse_code(path, name, error)
-
-
-def _check_texts(path: Path, name: str, content: object) -> None:
-    for key, text in _walk(content):
-        if key == "target" and re.match(r"torch|_operator|math|\w+\.", text):
-            is_safe = re.fullmatch(_OPERATORS, text) is not None or "." not in text
-        elif key == "expr_str":
-            bare = re.sub(r"'\w+'", "name", text)
-            called = set(re.findall(r"([A-Za-z_]\w*)\s*\(", text))
-            is_safe = (
-                called <= _FUNCTIONS and re.fullmatch(r"[\w\s+*/(),<>=&|-]*", bare) is not None
-            )
-            is_safe = is_safe and "__" not in text
-        else:
-            continue
-        if not is_safe:
-            _refuse_code(path, f"{name} ({text[:60]})")
-
-
-def _walk(content: object, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(content, dict):
-        for name, value in content.items():
-            yield from _walk(value, name)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _walk(value, key)
-    elif isinstance(content, str):
-        yield key, content
-
-
-def _refuse_code(path: Path, name: str, reason: Exception | None = None) -> NoReturn:
-    raise CheckpointError(
-        f"{path}: {name} could run code when it is read; refused; {_REMEDY}"
-    ) from reason
 
 
 def _open_onnx(path: Path, identity: str) -> Program:

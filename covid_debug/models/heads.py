@@ -119,6 +119,19 @@ def ask_finding(
     )
 
 
+def suspect_labels(classifier: Classifier) -> str:
+    """Return the end of a message about classes that films and model do not share.
+
+    Several outputs that films know nothing of are often findings that were taken for classes.
+    """
+    if classifier.multi_label or classifier.n_classes < 3:
+        return ""
+    return (
+        f"; or, if a film may have several of the {classifier.n_classes}, import the model again"
+        " with --multi-label and name the films' --finding"
+    )
+
+
 def wrap_network(
     network: nn.Module,
     spec: Mapping[str, Any],

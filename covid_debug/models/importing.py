@@ -134,6 +134,11 @@ def import_model(
     view = ViewSpec(**spec["view"])
     _find_outputs(network, spec, where)
     classifier = wrap_network(network, spec, view)
+    if len(facts.class_names) > 2 and not facts.multi_label:
+        say(
+            f"outputs: {len(facts.class_names)} classes of which a film has one; --multi-label"
+            " where it may have several"
+        )
     _say_gradient(classifier, say)
     with write_artifact(out, kind=KIND, parameters={"source": where}, device="cpu") as draft:
         (draft.path / SPEC_NAME).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from covid_debug.checking import ModelCheck, check_model
+from covid_debug.checking import ModelCheck, check_model, is_at_chance, list_better
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.data.views import load_views
@@ -90,3 +90,103 @@ def test_films_of_other_classes_are_one_line(films, tmp_path) -> None:
 
     with pytest.raises(InputContractError, match="the model has a, b; name the model's classes"):
         check_model(LoadedModel(classifier, VIEW, {}), films, Means(cache_dir=tmp_path))
+
+
+def test_findings_taken_for_classes_are_suspected(films, tmp_path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 18))
+    names = tuple(f"finding {k}" for k in range(18))
+    classifier = Classifier(network, class_names=names, image_size=(16, 16))
+
+    with pytest.raises(InputContractError, match=r"several of the 18, .* with --multi-label"):
+        check_model(LoadedModel(classifier, VIEW, {}), films, Means(cache_dir=tmp_path))
+
+
+class Levels(nn.Module):
+    """Says the class whose gray level, scaled as in training, is nearest to the mean of a film."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        scaled = (torch.tensor(LEVELS)[:, None] / 255 - torch.tensor(mean)) / torch.tensor(std)
+        self.register_buffer("levels", scaled.mean(1))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        return -(planes.mean((1, 2, 3))[:, None] - self.levels).abs()
+
+
+LEVELS = (50.0, 110.0, 170.0)
+UNIT, SIGNED, BYTES, XRV = (
+    ((0.0,), (1.0,)),
+    ((0.5,), (0.5,)),
+    ((0.0,), (1 / 255,)),
+    (
+        (0.5,),
+        (0.5 / 1024,),
+    ),
+)
+GRAY = ((0.449,), (0.226,))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def check_levels(films, cache, monkeypatch, trained, given, channels=1) -> ModelCheck:
+    gray = [int(LEVELS[films.label_index(film)]) for film in films.select("test")]
+    views = np.broadcast_to(np.array(gray, np.uint8)[:, None, None], (len(gray), 16, 16))
+    monkeypatch.setattr("covid_debug.checking.load_views", lambda *_, **__: views)
+    classifier = Classifier(
+        Levels(*trained),
+        class_names=films.class_names,
+        image_size=(16, 16),
+        mean=given[0],
+        std=given[1],
+        channels=channels,
+    )
+    model = LoadedModel(classifier.eval(), VIEW, {})
+    return check_model(model, films, Means(cache_dir=cache, n_workers=1))
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "option"),
+    [
+        (UNIT, BYTES, "--mean 0 --std 1"),
+        (SIGNED, UNIT, "--mean 0.5 --std 0.5 "),
+        (BYTES, UNIT, "--mean 0 --std 0.00392157 "),
+        (XRV, UNIT, "--mean 0.5 --std 0.000488281 "),
+        (GRAY, BYTES, "--mean 0.449 --std 0.226 "),
+        (IMAGENET, BYTES, "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 "),
+    ],
+)
+def test_wrong_normalisation_is_found(films, tmp_path, monkeypatch, trained, given, option) -> None:
+    channels = len(trained[0])
+
+    wrong = check_levels(films, tmp_path, monkeypatch, trained, given, channels)
+    right = check_levels(films, tmp_path, monkeypatch, trained, trained, channels)
+
+    assert wrong.problems[-1].startswith("every film is predicted ")
+    assert any(
+        line.startswith(f"with {option}") and " accuracy would be 1.000" in line
+        for line in wrong.hints
+    ), wrong.hints
+    assert right.accuracy.value == 1.0
+    assert (right.problems, right.hints) == ((), ())
+
+
+def test_model_above_chance_gets_no_hint_though_another_scale_were_better(
+    films, tmp_path, monkeypatch
+) -> None:
+    found = check_levels(films, tmp_path, monkeypatch, GRAY, UNIT)
+
+    assert 0.6 < found.accuracy.value < 0.7
+    assert found.hints == ()
+
+
+def test_random_model_on_40_films_is_seldom_above_chance_and_seldom_hinted_at() -> None:
+    rng = np.random.default_rng(0)
+    n_trials, n_above, n_hinted = 300, 0, 0
+    for _ in range(n_trials):
+        labels = rng.permutation(np.arange(40) % 2)
+        shares = rng.dirichlet((1, 1), size=(9, 40)).astype(np.float32)
+        n_above += not is_at_chance(shares[0], labels, [str(row) for row in range(40)])
+        tries = [(f"try {row}", each) for row, each in enumerate(shares[1:])]
+        n_hinted += bool(list_better(tries, labels, constant=0.5))
+
+    assert n_above <= 0.05 * n_trials, n_above
+    assert n_hinted <= 0.05 * n_trials, n_hinted

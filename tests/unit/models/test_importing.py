@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from covid_debug.errors import CheckpointError, CovidDebugError, InputContractError
+from covid_debug.models import trust
 from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.models.copies import find_fast_copy
 from covid_debug.models.foreign import find_kind
@@ -61,6 +62,12 @@ def write_exported(network: nn.Module, path: Path, *, fixed: int = 0) -> Path:
     return path
 
 
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust every exported file."""
+    monkeypatch.setattr(trust, "is_trusted", lambda _digest: True)
+
+
 def write_onnx(path: Path, weight: np.ndarray, *, ending: str | None = None, batch="n") -> Path:
     """A linear network of the pixels: Flatten, Gemm, and perhaps Softmax or Sigmoid."""
     last = "y" if ending is None else "z"
@@ -94,6 +101,7 @@ def mean_is_ill(planes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "exported", "exported for one image"])
+@pytest.mark.usefixtures("trusting")
 def test_program_of_torch_gives_the_eager_outputs_and_gradients(tmp_path, kind):
     network = build()
     path = tmp_path / "model"
@@ -288,26 +296,28 @@ class RunsCode:
         return Path.touch, (Path("executed"),)
 
 
-@pytest.mark.parametrize("place", ["data/weights/weight_9", "data/sample_inputs/model.pt", "text"])
-def test_exported_program_with_code_is_refused_and_not_run(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("place", ["data/sample_inputs/model.pt", "data/constants/opaque_obj_0"])
+def test_exported_program_is_read_only_where_it_is_trusted(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     write_exported(build(), tmp_path / "good.pt2")
     torch.save({"a": RunsCode()}, tmp_path / "evil")
     with zipfile.ZipFile("good.pt2") as good, zipfile.ZipFile("bad.pt2", "w") as bad:
         root = good.namelist()[0].partition("/")[0]
         for name in good.namelist():
-            content = good.read(name)
-            if place == "text" and name.endswith("models/model.json"):
-                content = content.replace(b"Symbol('s", b"eval('s")
             if not name.endswith(place):
-                bad.writestr(name, content)
-        if place != "text":
-            bad.writestr(f"{root}/{place}", (tmp_path / "evil").read_bytes())
+                bad.writestr(name, good.read(name))
+        bad.writestr(f"{root}/{place}", (tmp_path / "evil").read_bytes())
+    trust.trust_file(Path("good.pt2"))
 
-    with pytest.raises(CheckpointError, match="could run code when it is read; refused"):
+    with pytest.raises(CheckpointError, match=r"bad\.pt2: reading .* refused; .* --trust"):
         bring(tmp_path / "bad.pt2", tmp_path / "out")
 
     assert not (tmp_path / "executed").exists()
+    bring(tmp_path / "good.pt2", tmp_path / "out")
+    monkeypatch.setenv("HOME", str(tmp_path / "other"))
+    with pytest.raises(CheckpointError, match=r"model\.pt2: reading .* refused"):
+        load_checkpoint(tmp_path / "out")
 
 
 def test_what_contradicts_the_file_or_lacks_is_one_line(tmp_path):
