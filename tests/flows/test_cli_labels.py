@@ -3,11 +3,14 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.phantom import generate_phantom
+from covid_debug.data.views import load_views
+from covid_debug.imaging.geometry import ViewSpec
 from tests.cli import call, refusal
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -64,14 +67,16 @@ def test_compare_answers_with_the_findings_sigmoid(world, tmp_path) -> None:
     with (tmp_path / "out" / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 6
-    shares = {
-        key: [float(row[key]) for row in rows]
-        for key in rows[0]
-        if "Pneumonia" in key and rows[0][key].replace(".", "").replace("e-", "").isdigit()
-    }
-    assert shares, rows[0]
-    for row in range(6):
-        assert sum(each[row] for each in shares.values()) == pytest.approx(1, abs=1e-5)
+    films = load_filmset(world / "films")
+    by_id = {film.image_id: film for film in films.films}
+    asked = [by_id[row["image_id"]] for row in rows]
+    views = load_views(films, asked, ViewSpec(32, top_crop=0.0), tmp_path / "views", n_workers=1)
+    with torch.no_grad():
+        logits = Network().eval()(torch.from_numpy(np.array(views))[:, None] / 255)
+    expected = logits[:, 1].sigmoid().numpy()
+    found = np.array([[float(row["p_no Pneumonia"]), float(row["p_Pneumonia"])] for row in rows])
+    np.testing.assert_allclose(found[:, 1], expected, atol=1e-4)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
 
 
 def test_audit_and_explain_of_a_finding(world, tmp_path) -> None:
@@ -83,6 +88,8 @@ def test_audit_and_explain_of_a_finding(world, tmp_path) -> None:
 
     assert (audit.code, audit.err) == (0, []), audit
     assert (explain.code, explain.err) == (0, []), explain
+    with (tmp_path / "maps" / "explanations.csv").open() as stream:
+        assert {row["target"] for row in csv.DictReader(stream)} == {"Pneumonia"}
     assert len(list((tmp_path / "maps" / "overlays").iterdir())) == 2
 
 
