@@ -65,11 +65,14 @@ model_app = typer.Typer(
 @model_app.command("import")
 def import_(
     out: OutOption,
-    classes: Annotated[str, CLASSES],
     source: Annotated[
         Path | None,
-        typer.Argument(help="State dict, .safetensors, TorchScript, torch.export or ONNX file."),
+        typer.Argument(
+            help="State dict, .safetensors, TorchScript, torch.export or ONNX file; or an MLflow"
+            " model of covid-debug's: models:/NAME/VERSION, runs:/ID/NAME or its folder."
+        ),
     ] = None,
+    classes: Annotated[str | None, CLASSES] = None,
     arch: ArchOption = None,
     factory: FactoryOption = None,
     function: FunctionOption = None,
@@ -83,13 +86,25 @@ def import_(
     trust: TrustOption = False,
 ) -> None:
     """Make a checkpoint folder of a trained network; runs no code of its file without --trust."""
+    from tempfile import TemporaryDirectory
+
     from covid_debug.models.import_stage import ModelImport
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
+    from covid_debug.tracking.model_uris import copy_checkpoint, is_mlflow_model
 
     if source is not None and function is not None:
         raise InputContractError(f"--function {function}: stands instead of {source}; give one")
     console = RunConsole()
+    if source is not None and is_mlflow_model(str(source)):
+        if classes is not None:
+            raise InputContractError(f"--classes: {source} says them itself; leave it out")
+        with TemporaryDirectory(prefix="covid_debug-") as folder:
+            copy_checkpoint(str(source), Path(folder), out)
+        console.say(f"checkpoint: {out}")
+        return
+    if classes is None:
+        raise InputContractError("model import: no --classes; name the class of each output")
     trust_model(source, trust)
     facts = read_facts(
         classes, image_size, top_crop, channels, mean, std, multi_label, output, function
