@@ -108,8 +108,8 @@ def check_presence(
 def _leave_list(out: Path, unusable: Sequence[UnusableFilm]) -> str:
     place = write_unusable(out.parent, unusable, name=f"{out.name}-unusable.csv")
     return (
-        f"all of them are in {place}; --max-failed-share (in a configuration"
-        " compute.max_failed_share) allows more"
+        f"all of them are in {place}; `ingest --max-failed-share` (in a"
+        " configuration compute.max_failed_share) allows more"
     )
 
 

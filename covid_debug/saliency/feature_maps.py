@@ -214,7 +214,8 @@ def find_target_layer(classifier: Classifier, method: str = "grad_cam") -> str:
     with evaluating(classifier), torch.inference_mode(mode=False), torch.enable_grad():
         try:
             for name, module in classifier.module.named_modules():
-                if name:
+                # A script module takes no hooks: its layers cannot be looked at.
+                if name and not isinstance(module, torch.jit.ScriptModule):
                     handles.append(module.register_forward_hook(note(name)))
             black = torch.zeros((1, 1, *classifier.image_size), device=classifier.device)
             logits = classifier(black.requires_grad_())
@@ -230,7 +231,11 @@ def find_target_layer(classifier: Classifier, method: str = "grad_cam") -> str:
             if gradient is not None and bool((layout.to_maps(gradient) != 0).any()):
                 return name
     if not found:
-        raise InputContractError(f"{method}: the network has no layer with a spatial output")
+        raise InputContractError(
+            f"{method}: the network has no layer with a spatial output that can be looked at (the"
+            " files of TorchScript, torch.export and ONNX show none); use a method without layers,"
+            " such as occlusion"
+        )
     raise InputContractError(
         f"{method}: behind {found!r}, the last layer with maps, the network works on tokens"
         f" (up to {last_tokens!r}) that make no grid or have no gradient; name a target_layer"

@@ -276,3 +276,11 @@ def test_stages_of_swin_give_maps_of_their_cells(layer: str) -> None:
         ((cells - cells.mean()) ** 2).sum() / ((result.saliency - cells.mean()) ** 2).sum()
     )
     assert shared > 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_script_takes_no_hooks_and_is_refused_in_one_line_with_a_remedy():
+    script = torch.jit.trace(SmallNet(3).eval(), torch.zeros(1, 1, SIDE, SIDE))
+
+    with pytest.raises(InputContractError, match=r"TorchScript.*; use a method without layers"):
+        find_target_layer(wrap(script, SIDE, 3))

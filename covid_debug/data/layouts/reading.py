@@ -238,15 +238,16 @@ def need_columns(table: Table, found: Mapping[str, str], needed: Sequence[str]) 
     """Refuse a table that lacks columns.
 
     Raises:
-        DataIntegrityError: Naming the first one, what is there, and how to say which it is.
+        DataIntegrityError: Naming all of them, what is there, and how to say which it is.
     """
-    for what in needed:
-        if what not in found:
-            raise DataIntegrityError(
-                f"{table.path}: no column is known to hold the {what} (there are:"
-                f" {show_names(table.header)}); name it with --column {what}=NAME (in a"
-                f" configuration data.columns.{what})"
-            )
+    missing = [what for what in needed if what not in found]
+    if missing:
+        options = " ".join(f"--column {what}=NAME" for what in missing)
+        keys = ", ".join(f"data.columns.{what}" for what in missing)
+        raise DataIntegrityError(
+            f"{table.path}: no column is known to hold the {' or the '.join(missing)} (there are:"
+            f" {show_names(table.header)}); name it with {options} (in a configuration {keys})"
+        )
 
 
 def need_published(table: Table, columns: Sequence[str]) -> None:

@@ -191,6 +191,7 @@ def test_with_a_folder_of_films_no_film_may_lie_elsewhere(tmp_path: Path) -> Non
     [
         ([["path", "lable"]], {}, "the label .there are: path, lable.*--column label=NAME"),
         ([["a", "label"]], {}, "no column is known to hold the path"),
+        ([["a", "b"]], {}, "path or the label .*--column path=NAME --column label=NAME"),
         ([["path", "label"]], {"columns": {"label": "Lable"}}, "no column 'Lable' .*mean 'label'"),
         ([["path", "label"]], {"columns": {"lable": "x"}}, "lable= is unknown .*mean 'label'"),
         ([["path", "Edema"]], {"finding": "Edama"}, "'Edama' is no column; .*'Edema'"),
