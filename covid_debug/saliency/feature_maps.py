@@ -18,6 +18,10 @@ from covid_debug.saliency.captum_network import copy_without_inplace
 
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 """Layers that work on the last axis and keep the sense of what they are given."""
+_NO_LAYER = (
+    "the network has no layer with a spatial output that can be read (a program, as TorchScript"
+    " and ONNX, shows none); use occlusion or rise"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ def read_features(
     score, images = group.score, group.images
     network = copy_without_inplace(score.classifier.module)
     layer = _find_module(method, network, target_layer)
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise InputContractError(f"{method}: {_NO_LAYER}")
     seen: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, output: object) -> object:
@@ -231,11 +237,7 @@ def find_target_layer(classifier: Classifier, method: str = "grad_cam") -> str:
             if gradient is not None and bool((layout.to_maps(gradient) != 0).any()):
                 return name
     if not found:
-        raise InputContractError(
-            f"{method}: the network has no layer with a spatial output that can be looked at (the"
-            " files of TorchScript, torch.export and ONNX show none); use a method without layers,"
-            " such as occlusion"
-        )
+        raise InputContractError(f"{method}: {_NO_LAYER}")
     raise InputContractError(
         f"{method}: behind {found!r}, the last layer with maps, the network works on tokens"
         f" (up to {last_tokens!r}) that make no grid or have no gradient; name a target_layer"
