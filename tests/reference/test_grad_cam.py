@@ -282,5 +282,5 @@ def test_stages_of_swin_give_maps_of_their_cells(layer: str) -> None:
 def test_script_takes_no_hooks_and_is_refused_in_one_line_with_a_remedy():
     script = torch.jit.trace(SmallNet(3).eval(), torch.zeros(1, 1, SIDE, SIDE))
 
-    with pytest.raises(InputContractError, match=r"TorchScript.*; use a method without layers"):
+    with pytest.raises(InputContractError, match=r"TorchScript.*; use occlusion or rise"):
         find_target_layer(wrap(script, SIDE, 3))
