@@ -35,6 +35,8 @@ from covid_debug.models.weights import State, fill_network, one_line, read_state
 
 Say = Callable[[str], None]
 _PREFIXES = ("module.", "model.", "net.", "network.", "backbone.", "_orig_mod.")
+_THRESHOLDS = "op_threshs"
+"""A buffer of torchxrayvision's models; with it their outputs are scaled to .5 at a threshold."""
 _SUFFIX = {"torchscript": ".ts", "exported": ".pt2", "onnx": ".onnx"}
 
 
@@ -256,6 +258,9 @@ def _fill(
     state, prefix = _strip(state, network)
     if prefix:
         say(f"names of weights: prefix {prefix!r} dropped")
+    if _THRESHOLDS in state and _THRESHOLDS not in network.state_dict():
+        state = {name: value for name, value in state.items() if name != _THRESHOLDS}
+        say(f"{_THRESHOLDS} left out: labels have their sigmoids, not these scaled by thresholds")
     fill_network(network, state, str(source))
     return network
 

@@ -163,6 +163,15 @@ def test_weights_are_found_in_wrappers_and_behind_prefixes(tmp_path, wrapper, pr
     assert any("'model.' dropped" in line for line in lines) == (prefix == "model.")
 
 
+def test_thresholds_that_scale_labels_afterwards_are_left_out_and_said(tmp_path):
+    state = build().state_dict()
+    torch.save(state | {"op_threshs": torch.rand(2)}, tmp_path / "a.pt")
+
+    _, lines = bring(tmp_path / "a.pt", tmp_path / "out", factory=build)
+
+    assert any(line.startswith("op_threshs left out") for line in lines)
+
+
 @pytest.mark.parametrize("ending", [None, nn.Sigmoid()])
 def test_finding_of_many_labels_is_its_sigmoid(tmp_path, ending):
     network = build(3, last=ending)
