@@ -99,7 +99,6 @@ def test_a_merge_with_other_options_names_the_work_that_it_does_not_use(folder, 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["clean", "film.png", "--out", "out", "--shard", "1/2"], "--shard are of data sets"),
         (["clean", "--verify", "--data", "d", "--out", "out", "--shard", "1/2"], "of --verify"),
         (["prove", "a", "b", "--out", "out", "--shard", "1/2"], "which --shard goes with"),
     ],
