@@ -46,6 +46,7 @@ def configure_environment(workdir: Path) -> None:
         os.environ.setdefault(name, value)
     for name in ("lightning_fabric", "lightning_fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # where it is imported already
     # Prefect logs a traceback for a task and another one for the flow; main() says it in a line.
     prefect_logger = logging.getLogger("prefect")
     prefect_logger.addHandler(logging.NullHandler())

@@ -3,6 +3,7 @@
 Only checkpoints of this project are taken out; a model of another flavour is a pickle or code.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def copy_checkpoint(source: str, folder: Path, out: Path) -> None:
     path = Path(source)
     if not path.is_dir():
         try:
-            path = Path(mlflow.artifacts.download_artifacts(source, dst_path=str(folder)))
+            store = os.environ.get("MLFLOW_TRACKING_URI")
+            fetch = mlflow.artifacts.download_artifacts
+            path = Path(fetch(source, dst_path=str(folder), tracking_uri=store))
         except Exception as error:  # a store may raise anything
             line = str(error).strip().split("\n")[0]
             raise CheckpointError(

@@ -203,7 +203,7 @@ def test_ingest_sources_that_refuses_leaves_the_list_of_unusable_films(tmp_path:
     for name in ("Normal1.png", "Pneumonia2.png", "COVID-193.png", "COVID-195.png"):
         (source / "images" / name).write_bytes(b"no film")
 
-    with pytest.raises(DataIntegrityError, match=r"4 of 60 .*out-unusable\.csv; --max-failed"):
+    with pytest.raises(DataIntegrityError, match=r"4 of 60 .*out-unusable\.csv; `ingest --max-f"):
         ingest(source, tmp_path / "out")
     listed = (tmp_path / "out-unusable.csv").read_text().splitlines()
     filmset = ingest(source, tmp_path / "out", means=Means(max_failed_share=0.1))
