@@ -65,7 +65,7 @@ golden: $(STAMP)  ## Rewrite the golden saliency maps and show what changed
 	@$(BIN)/python tests/golden/rewrite.py
 
 lock: $(STAMP)  ## Resolve requirements.lock again from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group craft --group docs \
+	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --group craft --group docs \
 	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --generate-hashes -q -o requirements.lock
 
 audit: $(STAMP)  ## Ask PyPI for known vulnerabilities of the locked packages (network)
