@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from covid_debug import stages
 from covid_debug.data.phantom import generate_phantom
 from tests.cli import call, refusal
 
@@ -54,6 +57,13 @@ def told(*arguments: object) -> str:
     return outcome.out[-1]
 
 
+@contextlib.contextmanager
+def no_film_worked_on() -> Iterator[None]:
+    """Fail where a film is worked on: a merge is to find all of them done."""
+    with mock.patch.object(stages, "_keep", side_effect=AssertionError("worked on a film")):
+        yield
+
+
 def read_all(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -89,8 +99,9 @@ def test_three_machines_that_share_a_bucket_only_do_what_one_does(bucket, films,
         told("pull", f"{bucket}/films/", "films")
         told("pull", f"{bucket}/found.jsonl", "found.jsonl")
         assert told("pull", f"{bucket}/plus", "plus").startswith("15 files fetched (")
-        told(*detect, "--out", "found.jsonl")
-        told(*clean, "--out", "plus")
+        with no_film_worked_on():
+            told(*detect, "--out", "found.jsonl")
+            told(*clean, "--out", "plus")
         told("push", "plus", f"{bucket}/plus")
         told("push", "found.jsonl", f"{bucket}/found.jsonl")
     with contextlib.chdir(films.parent):
@@ -112,6 +123,35 @@ def test_three_machines_that_share_a_bucket_only_do_what_one_does(bucket, films,
         "found.jsonl",
         "plus",
     ]
+
+
+def test_both_parts_of_a_proof_meet_in_a_store(films, tmp_path):
+    clean = ["clean", "--data", films, "--regions", films / "truth_regions.jsonl", "--workers", 1]
+    told(*clean, "--out", tmp_path / "plus")
+    url = f"file://{tmp_path}/store/proof"
+    prove = ["prove", "--data", "films", "--cleaned", "plus", "--detector", "strokes"]
+    prove += ["--workers", 1, "--out", "proof"]
+    machines = [tmp_path / "a", tmp_path / "b"]
+    for machine in machines:
+        shutil.copytree(films, machine / "films", copy_function=shutil.copyfile)
+        shutil.copytree(tmp_path / "plus", machine / "plus", copy_function=shutil.copyfile)
+
+    for _ in range(2):
+        for i, machine in enumerate(machines, start=1):
+            with contextlib.chdir(machine):
+                told(*prove, "--shard", f"{i}/2")
+                told("push", "proof", url)
+        for machine in machines:
+            with contextlib.chdir(machine):
+                told("pull", url, "proof")
+    with contextlib.chdir(machines[0]), no_film_worked_on():
+        told(*prove)
+    with contextlib.chdir(tmp_path / "b"):
+        for rest in Path().glob(".proof.*"):
+            shutil.rmtree(rest)
+        told(*prove)
+
+    assert content(tmp_path / "a/proof") == content(tmp_path / "b/proof")
 
 
 def test_films_outside_of_a_set_are_said(bucket, films, tmp_path):
