@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from covid_debug.models.checkpoint import KIND, load_factory
+from covid_debug.artifacts import hash_file
+from covid_debug.models.checkpoint import KIND, describe_factory, load_factory
+from covid_debug.models.foreign import find_beside
 from covid_debug.models.importing import ModelFacts, import_model
 from covid_debug.stages import Means, Request
 
@@ -29,7 +31,18 @@ class ModelImport(Request):
 
     stage: ClassVar[str] = KIND
     makes: ClassVar[str] = KIND
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
+
+    def parameters(self) -> object:
+        """Return what is said of the file, and the code of the factory or function."""
+        code = describe_factory(self.function or self.factory).get("code")
+        said: dict[str, object] = {"facts": self.facts, "arch": self.arch}
+        return said | {"factory": self.factory, "function": self.function, "code": code}
+
+    def inputs(self) -> dict[str, str]:
+        """Return the file by its content, and those that it keeps its weights in."""
+        beside = () if self.source is None else find_beside(self.source)
+        return {**super().inputs(), **{one.name: hash_file(one)[:16] for one in beside}}
 
     def make(self, out: Path, means: Means) -> Path:
         """Write the checkpoint; what was found and assumed is said."""
