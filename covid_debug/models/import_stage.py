@@ -1,10 +1,11 @@
 """The stage that makes a checkpoint of a network trained elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from covid_debug.artifacts import hash_file
+from covid_debug.errors import CovidDebugError
 from covid_debug.models.checkpoint import KIND, describe_factory, load_factory
 from covid_debug.models.foreign import find_beside
 from covid_debug.models.importing import ModelFacts, import_model
@@ -21,6 +22,7 @@ class ModelImport(Request):
         arch: Architecture of weights; or
         factory: ``"package.module:function"`` that builds their network.
         function: ``"package.module:function"`` that is the model.
+        called: What its user calls the file, where that is a copy; decides no result.
     """
 
     source: Path | None
@@ -28,6 +30,7 @@ class ModelImport(Request):
     arch: str | None = None
     factory: str | None = None
     function: str | None = None
+    called: str | None = field(default=None, compare=False)
 
     stage: ClassVar[str] = KIND
     makes: ClassVar[str] = KIND
@@ -46,12 +49,18 @@ class ModelImport(Request):
 
     def make(self, out: Path, means: Means) -> Path:
         """Write the checkpoint; what was found and assumed is said."""
-        return import_model(
-            self.source,
-            out,
-            self.facts,
-            arch=self.arch,
-            factory=load_factory(self.factory) if self.factory else None,
-            function=load_factory(self.function) if self.function else None,
-            say=means.listener.say,
-        )
+        try:
+            return import_model(
+                self.source,
+                out,
+                self.facts,
+                arch=self.arch,
+                factory=load_factory(self.factory) if self.factory else None,
+                function=load_factory(self.function) if self.function else None,
+                called=self.called,
+                say=means.listener.say,
+            )
+        except CovidDebugError as error:
+            if self.called is None:
+                raise
+            raise type(error)(str(error).replace(str(self.source), self.called)) from error

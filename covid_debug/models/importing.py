@@ -100,6 +100,7 @@ def import_model(
     arch: str | None = None,
     factory: Factory | None = None,
     function: Factory | None = None,
+    called: str | None = None,
     say: Say,
 ) -> Path:
     """Make a checkpoint folder of a model file or of a function.
@@ -113,6 +114,7 @@ def import_model(
         arch: Architecture of weights, see :func:`.catalog.build_backbone`; or
         factory: builds their network.
         function: A black box: float32 images ``(N, channels, H, W)`` to ``(N, K)``.
+        called: What the user calls the file; None: by its place.
         say: Is told, in one line each, what was found and what was assumed.
 
     Returns:
@@ -125,7 +127,7 @@ def import_model(
     check_absent(out)
     if source is None and function is None:
         raise InputContractError("model import: no SOURCE; name a model file, or a --function")
-    where = "the function" if source is None else str(source)
+    where = "the function" if source is None else called or str(source)
     kind: Kind = "function" if source is None else find_kind(source)
     found: Program | State | nn.Module
     if source is None:
