@@ -185,14 +185,15 @@ def read_planes(state: State) -> int | None:
     """Return the planes that the first convolution among some weights takes.
 
     Args:
-        state: Name -> tensor; in the order of the network or, as safetensors has it, of the names,
+        state: Name -> tensor; in the order of the network or, as in safetensors, of the names,
             where a depthwise convolution of one plane a group may come first.
 
     Returns:
         1 or 3; None where no weight says so.
     """
     planes = [int(value.shape[1]) for value in state.values() if value.ndim == 4]
-    if planes[:1] == [1] and 3 in planes and list(state) == sorted(state):
+    numbers = [name for name, value in state.items() if value.is_floating_point()]
+    if planes[:1] == [1] and 3 in planes and numbers == sorted(numbers):
         return 3
     return planes[0] if planes and planes[0] in {1, 3} else None
 

@@ -23,6 +23,7 @@ from covid_debug.models.copies import find_fast_copy
 from covid_debug.models.foreign import find_beside, find_kind, read_planes
 from covid_debug.models.import_stage import ModelImport
 from covid_debug.models.importing import ModelFacts, import_model
+from covid_debug.models.weights import read_state
 from covid_debug.saliency.catalog import build_explainer
 
 SIDE = 16
@@ -503,11 +504,15 @@ def test_script_says_its_planes_by_its_first_weights(tmp_path):
     assert not any("--channels" in line for line in lines)
 
 
-def test_weights_in_order_of_names_say_their_planes_despite_depthwise_layers():
-    stem, depthwise = torch.zeros(8, 3, 3, 3), torch.zeros(8, 1, 3, 3)
+def test_first_weights_say_the_planes_also_where_names_are_sorted(tmp_path):
+    deep = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8))
+    network = nn.ModuleDict({"stem": nn.Conv2d(3, 8, 3), "blocks": deep})
+    gray = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3))
+    save_file(network.state_dict(), tmp_path / "a.safetensors")
 
-    assert read_planes({"blocks": depthwise, "stem": stem}) == 3
-    assert read_planes({"to_rgb.weight": torch.zeros(3, 1, 1, 1), "stem": stem}) == 1
+    assert read_planes(network.state_dict()) == 3
+    assert read_planes(read_state(tmp_path / "a.safetensors")) == 3
+    assert read_planes(gray.state_dict()) == 1
 
 
 def test_program_that_takes_one_image_a_call_gets_one(tmp_path):
