@@ -55,6 +55,13 @@ def _make_network() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
 
 
+def _draw_head(network: nn.Module) -> nn.Module:
+    """Draw the last layer anew: torchvision's vision transformers begin with zeros there."""
+    head = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.normal_(head.weight, std=0.1)
+    return network
+
+
 def answer(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return probabilities ``(N, 2)`` of float32 planes ``(N, 3, H, W)``: a black box."""
     with torch.no_grad():
@@ -78,12 +85,13 @@ def _import_all(folder: Path) -> Iterator[tuple[str, Path]]:
     for name in _TORCHVISION:
         torch.manual_seed(0)
         size = {"image_size": SIDE} if name == "vit_b_16" else {}
-        made = torchvision.models.get_model(name, weights=None, num_classes=2, **size)
+        made = _draw_head(torchvision.models.get_model(name, weights=None, num_classes=2, **size))
         torch.save(made.state_dict(), folder / f"{name}.pt")
         yield bring(name, folder / f"{name}.pt", two, arch=f"torchvision:{name}")
     for name in _TIMM if find_spec("timm") else ():
         torch.manual_seed(0)
-        made = build_backbone(f"timm:{name}", 2, 3, **({"img_size": SIDE} if "vit" in name else {}))
+        more: dict[str, Any] = {"img_size": SIDE} if "vit" in name else {}
+        made = _draw_head(build_backbone(f"timm:{name}", 2, 3, **more))
         torch.save(made.state_dict(), folder / f"{name}.pt")
         yield bring(name, folder / f"{name}.pt", two, arch=f"timm:{name}")
     many = torchvision.models.densenet121(weights=None, num_classes=len(LABELS))
