@@ -7,6 +7,7 @@ answer, not whether the map is right, which ``bench backbones`` checks.
 import argparse
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from covid_debug.data.table import ingest_table
 from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.imaging.regions import write_regions
+from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import load_checkpoint, load_factory
 from covid_debug.models.importing import ModelFacts, import_model
 from covid_debug.models.trust import trust_file
@@ -41,6 +43,7 @@ CLASSES = ("no sign", "sign")
 LABELS = (*(f"label {k}" for k in range(17)), "sign")
 FUNCTION = "benchmarks.kinds:answer"
 _TORCHVISION = ("resnet18", "densenet121", "convnext_tiny", "vit_b_16", "swin_t")
+_TIMM = ("vit_tiny_patch16_224", "convnext_atto")
 _METHODS = [name for name in EXPLAINERS if not name.endswith("_published")]
 
 
@@ -50,6 +53,13 @@ def _make_network() -> nn.Module:
     head = nn.Linear(8, 2)
     nn.init.normal_(head.weight, std=3)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
+
+
+def _draw_head(network: nn.Module) -> nn.Module:
+    """Draw the last layer anew: torchvision's vision transformers begin with zeros there."""
+    head = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.normal_(head.weight, std=0.1)
+    return network
 
 
 def answer(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -75,13 +85,22 @@ def _import_all(folder: Path) -> Iterator[tuple[str, Path]]:
     for name in _TORCHVISION:
         torch.manual_seed(0)
         size = {"image_size": SIDE} if name == "vit_b_16" else {}
-        made = torchvision.models.get_model(name, weights=None, num_classes=2, **size)
+        made = _draw_head(torchvision.models.get_model(name, weights=None, num_classes=2, **size))
         torch.save(made.state_dict(), folder / f"{name}.pt")
         yield bring(name, folder / f"{name}.pt", two, arch=f"torchvision:{name}")
+    for name in _TIMM if find_spec("timm") else ():
+        torch.manual_seed(0)
+        more: dict[str, Any] = {"img_size": SIDE} if "vit" in name else {}
+        made = _draw_head(build_backbone(f"timm:{name}", 2, 3, **more))
+        torch.save(made.state_dict(), folder / f"{name}.pt")
+        yield bring(name, folder / f"{name}.pt", two, arch=f"timm:{name}")
     many = torchvision.models.densenet121(weights=None, num_classes=len(LABELS))
     torch.save(many.state_dict(), folder / "labels.pt")
     facts = ModelFacts(LABELS, SIDE, channels=3, multi_label=True)
     yield bring("18 labels", folder / "labels.pt", facts, arch="torchvision:densenet121")
+    torch.save(net, folder / "whole.pt")
+    trust_file(folder / "whole.pt")
+    yield bring("pickle", folder / "whole.pt", two)
     torch.jit.trace(net, images).save(str(folder / "net.ts"))  # type: ignore[no-untyped-call]
     yield bring("TorchScript", folder / "net.ts", two)
     batch = ({0: torch.export.Dim("batch", min=1, max=512)},)

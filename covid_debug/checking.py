@@ -154,7 +154,7 @@ def check_model(
     if len(set(labels.tolist())) < 2:
         problems.append(f"all {len(films)} films are {films[0].label}: nothing can be compared")
     is_comparable = not problems
-    if is_comparable and _is_at_chance(accuracy, auc, constant):
+    if is_comparable and is_at_chance(accuracy, auc, constant):
         problems.append(
             f"accuracy {accuracy.value:.3f} is not above always saying"
             f" {names[int(np.bincount(labels).argmax())]!r} ({constant:.3f}) and AUC"
@@ -181,23 +181,20 @@ def check_model(
 
 
 def is_at_chance(
-    shares: NDArray[np.float32], labels: NDArray[np.int64], patients: list[str]
+    accuracy: Estimate,
+    auc: Estimate,
+    constant: float,
 ) -> bool:
-    """Say whether neither accuracy nor area is above chance by its 95 % interval.
+    """Say whether neither accuracy nor area is above chance by its interval.
 
     Args:
-        shares: Probabilities ``(N, K)``.
-        labels: ``(N,)``.
-        patients: Of each film.
+        accuracy: Share of right answers.
+        auc: Area, or undefined.
+        constant: Share of the commonest class.
 
     Returns:
         Whether both intervals reach chance: the share of the commonest class, and one half.
     """
-    constant = float(np.bincount(labels).max() / len(labels))
-    return _is_at_chance(_score(shares, labels), _area(shares, labels, patients), constant)
-
-
-def _is_at_chance(accuracy: Estimate, auc: Estimate, constant: float) -> bool:
     return accuracy.low <= constant and not (auc.is_defined and auc.low > 0.5)
 
 

@@ -66,6 +66,8 @@ class DebugQuestion:
     @property
     def named(self) -> str:
         """What the model is called."""
+        if not isinstance(self.model, Path) and self.model.called is not None:
+            return self.model.called
         given = self.model if isinstance(self.model, Path) else self.model.source
         return "function" if given is None else given.stem
 

@@ -42,7 +42,12 @@ from covid_debug.evaluation.statistics import Estimate, cluster_bootstrap
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.lungs import find_lungs
 from covid_debug.imaging.reading import read_film
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import (
+    LoadedModel,
+    describe_factory,
+    load_checkpoint,
+    load_factory,
+)
 from covid_debug.models.devices import describe_device
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.ranges import check_range
@@ -100,7 +105,7 @@ class ShortcutsRequest(Request):
 
     def parameters(self) -> object:
         """Return how many films and donors, the seed and, where used, the factory."""
-        factory = {} if self.factory is None else {"factory": self.factory}
+        factory = describe_factory(self.factory)
         return {"params": self.params, "seed": self.run_seed, **factory}
 
     def inputs(self) -> dict[str, str]:

@@ -37,7 +37,7 @@ from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
-from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.models.checkpoint import describe_factory, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector
@@ -74,7 +74,7 @@ class AuditRequest(Request):
     def parameters(self) -> object:
         """Return how to audit and the seed; where they are used, the detector and the factory."""
         detector = {} if self.regions is not None else {"text": build_detector().params}
-        factory = {} if self.factory is None else {"factory": self.factory}
+        factory = describe_factory(self.factory)
         return {"audit": self.params, "seed": self.run_seed, **detector, **factory}
 
     def load(self, means: Means) -> AuditSubject:

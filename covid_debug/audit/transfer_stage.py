@@ -11,7 +11,7 @@ from covid_debug.audit.transfer_effects import compute_effects
 from covid_debug.audit.transfer_record import TRANSFER_KIND, MarkerTransfer, write_transfer
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import DataIntegrityError
-from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.models.checkpoint import describe_factory, load_checkpoint, load_factory
 from covid_debug.models.devices import describe_device
 from covid_debug.seeding import derive_seed
 from covid_debug.stages import Means, Request, name_input
@@ -44,7 +44,7 @@ class TransferRequest(Request):
 
     def parameters(self) -> object:
         """Return how markers are laid, the seed, the order of the models and their factory."""
-        factory = {} if self.factory is None else {"factory": self.factory}
+        factory = describe_factory(self.factory)
         order = [path.name for path in self.checkpoints]
         return {"transfer": self.params, "seed": self.run_seed, "order": order, **factory}
 

@@ -24,6 +24,7 @@ from covid_debug.cli.model import (
     StdOption,
     TopCropOption,
     TrustOption,
+    find_source,
     read_facts,
     trust_model,
 )
@@ -55,7 +56,8 @@ def debug(
         Path | None,
         typer.Option(
             "--model",
-            help="Checkpoint folder; or a model file with --classes and what `model import` takes.",
+            help="Checkpoint folder; or a model file or MLflow model with --classes and what"
+            " `model import` takes.",
         ),
     ] = None,
     classes: Annotated[str | None, CLASSES] = None,
@@ -103,6 +105,7 @@ def debug(
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
         given = TableData("table", films, layout, images, columns, finding, split="test")
+    model, called = find_source(model, out / "fetched")
     asked_model: Path | ModelImport
     if classes is not None:
         if model is not None and (is_complete(model) or function is not None):
@@ -112,7 +115,7 @@ def debug(
         facts = read_facts(
             classes, image_size, top_crop, channels, mean, std, multi_label, output, function
         )
-        asked_model = ModelImport(model, facts, arch, factory, function)
+        asked_model = ModelImport(model, facts, arch, factory, function, called)
     elif model is None or arch or function or image_size or channels or mean or std or multi_label:
         raise typer.BadParameter(
             "name a checkpoint folder with --model; or a model file or --function, with --classes"

@@ -51,8 +51,8 @@ TrustOption = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Reading a torch.export file (.pt2) can run code that it holds: I know where it is"
-        " from.",
+        help="Reading a pickle or a torch.export file (.pt2) can run code that it holds: I know"
+        " where it is from.",
     ),
 ]
 model_app = typer.Typer(
@@ -68,8 +68,8 @@ def import_(
     source: Annotated[
         Path | None,
         typer.Argument(
-            help="State dict, .safetensors, TorchScript, torch.export or ONNX file; or an MLflow"
-            " model of covid-debug's: models:/NAME/VERSION, runs:/ID/NAME or its folder."
+            help="State dict, .safetensors, TorchScript, torch.export or ONNX file, a pickle that"
+            " you --trust; or an MLflow model: models:/NAME/VERSION, runs:/ID/NAME or its folder."
         ),
     ] = None,
     classes: Annotated[str | None, CLASSES] = None,
@@ -86,31 +86,42 @@ def import_(
     trust: TrustOption = False,
 ) -> None:
     """Make a checkpoint folder of a trained network; runs no code of its file without --trust."""
+    from shutil import copytree
     from tempfile import TemporaryDirectory
 
+    from covid_debug.artifacts import check_absent, is_complete
     from covid_debug.models.import_stage import ModelImport
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
-    from covid_debug.tracking.model_uris import copy_checkpoint, is_mlflow_model
 
     if source is not None and function is not None:
         raise InputContractError(f"--function {function}: stands instead of {source}; give one")
     console = RunConsole()
-    if source is not None and is_mlflow_model(str(source)):
-        if classes is not None:
-            raise InputContractError(f"--classes: {source} says them itself; leave it out")
-        with TemporaryDirectory(prefix="covid_debug-") as folder:
-            copy_checkpoint(str(source), Path(folder), out)
-        console.say(f"checkpoint: {out}")
-        return
-    if classes is None:
-        raise InputContractError("model import: no --classes; name the class of each output")
-    trust_model(source, trust)
-    facts = read_facts(
-        classes, image_size, top_crop, channels, mean, std, multi_label, output, function
-    )
-    ModelImport(source, facts, arch, factory, function).make(out, Means(console))
+    check_absent(out)
+    with TemporaryDirectory(prefix="covid_debug-") as folder:
+        found, called = find_source(source, Path(folder))
+        if called is not None and found is not None and is_complete(found):
+            if classes is not None:
+                raise InputContractError(f"--classes: {source} says them itself; leave it out")
+            copytree(found, out)
+        elif classes is None:
+            raise InputContractError("model import: no --classes; name the class of each output")
+        else:
+            trust_model(found, trust)
+            facts = read_facts(
+                classes, image_size, top_crop, channels, mean, std, multi_label, output, function
+            )
+            ModelImport(found, facts, arch, factory, function, called).make(out, Means(console))
     console.say(f"checkpoint: {out}")
+
+
+def find_source(source: Path | None, store: Path) -> tuple[Path | None, str | None]:
+    """Return the file or checkpoint folder of a model, and its MLflow name where it has one."""
+    from covid_debug.tracking.model_uris import fetch_model, is_mlflow_model
+
+    if source is None or not is_mlflow_model(str(source)):
+        return source, None
+    return fetch_model(str(source), store), str(source)
 
 
 def trust_model(source: Path | None, trust: bool) -> None:

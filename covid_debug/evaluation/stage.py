@@ -26,6 +26,7 @@ from covid_debug.evaluation.predictions import (
 from covid_debug.evaluation.questions import QUESTION_NAMES
 from covid_debug.models.checkpoint import (
     LoadedModel,
+    describe_factory,
     load_checkpoint,
     load_factory,
     read_class_names,
@@ -68,7 +69,7 @@ class ComparisonRequest(Request):
 
     def parameters(self) -> object:
         """Return what else decides the table; its rows follow the order of what goes in."""
-        factory = {} if self.factory is None else {"factory": self.factory}
+        factory = describe_factory(self.factory)
         order = list(self.inputs())
         return {"seed": self.seed, "questions": self.questions, "order": order, **factory}
 

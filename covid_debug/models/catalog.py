@@ -7,6 +7,7 @@ checkpoints belong to the neighbours. Nothing is ever downloaded: weights come f
 import importlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ GRAY_MEAN = 0.449
 """Mean of ImageNet's three channel means; normalises every backbone, trained from it or not."""
 GRAY_STD = 0.226
 """Mean of ImageNet's three channel standard deviations."""
+
+
+_OF_TORCHVISION = (
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+)
+_REPLACES_NORMALISATION = ("googlenet", "inception_v3")
+"""With torchvision's weights they undo its normalisation and take (x - 0.5) / 0.5; built without
+them, as here, they do not (``transform_input``)."""
 
 
 def build_backbone(
@@ -90,28 +103,58 @@ def _from_torchvision(name: str) -> Callable[..., nn.Module]:
     return build
 
 
-def find_normalisation(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return the mean and std that a package's own weights of an architecture were made with.
+@dataclass(frozen=True)
+class Preset:
+    """What a package's own weights of an architecture were made with.
+
+    Attributes:
+        mean: Of [0, 1] intensity, one number a channel.
+        std: Likewise.
+        image_size: Side of the square that they were tried on.
+        size_parameter: Keyword of the architecture for another side; None where it takes any.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    size_parameter: str | None = None
+
+
+def find_preset(arch: str) -> Preset | None:
+    """Return what the published weights of an architecture were made with.
+
+    A plain name that is torchvision's, too, is taken for torchvision's: a loose file of three
+    planes comes from there, and what this project trains is a checkpoint folder.
 
     Args:
         arch: As for :func:`build_backbone`.
 
     Returns:
-        Three numbers each; None for other architectures.
+        None for architectures without published weights.
+
+    Raises:
+        CatalogError: If the package has no such network.
     """
-    package, _, name = arch.partition(":")
+    package, sign, name = arch.partition(":")
+    if not sign and arch in _OF_TORCHVISION:
+        package, name = "torchvision", arch
     if package == "torchvision":
-        weights = torchvision.models.get_model_weights(name)
-        chosen = next(iter(weights), None)
-        if chosen is not None:
-            preset = chosen.transforms()
-            return tuple(preset.mean), tuple(preset.std)
+        _any_torchvision(name)
+        chosen = next(iter(torchvision.models.get_model_weights(name)), None)
+        if chosen is None:
+            return None
+        if name in _REPLACES_NORMALISATION:
+            mean = std = (0.5, 0.5, 0.5)
+        else:
+            mean, std = tuple(chosen.transforms().mean), tuple(chosen.transforms().std)
+        keyword = "image_size" if name.startswith("vit_") else None
+        return Preset(mean, std, chosen.transforms().crop_size[0], keyword)
     if package == "timm":
-        require("timm", purpose=arch)
-        timm = importlib.import_module("timm")
-        found = timm.get_pretrained_cfg(name)
+        _any_timm(name)
+        found = importlib.import_module("timm").get_pretrained_cfg(name)
         if found is not None:
-            return tuple(found.mean), tuple(found.std)
+            keyword = "img_size" if found.fixed_input_size else None
+            return Preset(tuple(found.mean), tuple(found.std), found.input_size[-1], keyword)
     return None
 
 
@@ -217,14 +260,5 @@ BACKBONES: Catalog[Callable[..., nn.Module]] = Catalog(
         "covidnet": _covidnet,
         "resnet18_half": _resnet18_half,
     }
-    | {
-        name: _from_torchvision(name)
-        for name in (
-            "resnet18",
-            "resnet50",
-            "densenet121",
-            "mobilenet_v3_small",
-            "efficientnet_b0",
-        )
-    },
+    | {name: _from_torchvision(name) for name in _OF_TORCHVISION},
 )

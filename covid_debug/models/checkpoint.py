@@ -7,7 +7,10 @@ views, ``model.safetensors`` holds the weights, or another file the whole networ
 
 import hashlib
 import importlib
+import importlib.util
+import itertools
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from covid_debug.artifacts import find_damage, read_manifest, write_artifact
+from covid_debug.artifacts import find_damage, hash_file, read_manifest, write_artifact
 from covid_debug.errors import (
     ArtifactError,
     CheckpointError,
@@ -31,9 +34,8 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device, find_device
 from covid_debug.models.foreign import find_kind, open_program, wrap_function
-from covid_debug.models.heads import ask_films_finding, wrap_network
+from covid_debug.models.heads import ask_films_finding, find_asked, wrap_network
 from covid_debug.models.weights import State, fill_network, one_line, read_state
-from covid_debug.records import name_absence
 
 KIND = "checkpoint"
 SPEC_NAME = "checkpoint.json"
@@ -97,25 +99,66 @@ def save_checkpoint(
         "std": classifier.std,
         "view": asdict(view),
     }
-    state = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in classifier.module.state_dict().items()
-    }
+    state = classifier.module.state_dict()
+    facts = {**(facts or {}), "n_parameters": sum(map(torch.numel, state.values()))}
+    given = {name: text.encode() for name, text in (texts or {}).items()}
     device = describe_device(classifier.device)
+    return write_checkpoint(
+        out, spec, state, given, facts=facts, parameters=parameters, inputs=inputs, device=device
+    )
+
+
+def write_checkpoint(
+    out: Path,
+    spec: Mapping[str, Any],
+    state: State | None,
+    files: Mapping[str, bytes | Path],
+    *,
+    facts: Mapping[str, Any],
+    parameters: object = None,
+    inputs: Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> Path:
+    """Write the folder of a checkpoint.
+
+    Args:
+        out: Folder to create.
+        spec: Content of ``checkpoint.json``.
+        state: The weights; None where a file is the whole network.
+        files: Name -> content, or the file that is copied.
+        facts: Entries of the manifest; the architecture is added.
+        parameters: See :func:`save_checkpoint`.
+        inputs: Likewise.
+        device: What computed it; None is this machine's processor.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ArtifactError: If the place exists or cannot be written, e.g. for want of free space.
+    """
     with write_artifact(
         out, kind=KIND, parameters=parameters, inputs=inputs, device=device
     ) as draft:
         (draft.path / SPEC_NAME).write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
-        try:
-            save_file(state, draft.path / WEIGHTS_NAME)
-        except SafetensorError as error:  # what it makes of a full disk, too
-            raise ArtifactError(
-                f"{out}: cannot be written ({error}); nothing finished earlier is lost"
-            ) from error
-        for name, text in (texts or {}).items():
-            (draft.path / name).write_text(text, encoding="utf-8")
-        draft.facts.update(facts or {})
-        draft.facts |= {"arch": arch, "n_parameters": sum(map(torch.numel, state.values()))}
+        if state is not None:
+            tensors = {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in state.items()
+            }
+            try:
+                save_file(tensors, draft.path / WEIGHTS_NAME)
+            except SafetensorError as error:  # what it makes of a full disk, too
+                raise ArtifactError(
+                    f"{out}: cannot be written ({error}); nothing finished earlier is lost"
+                ) from error
+        for name, content in files.items():
+            if isinstance(content, Path):
+                shutil.copyfile(content, draft.path / name)
+            else:
+                (draft.path / name).write_bytes(content)
+        draft.facts.update(facts)
+        draft.facts["arch"] = spec["arch"]
     return out
 
 
@@ -195,10 +238,9 @@ def read_class_names(folder: Path, classes: Sequence[str] = ()) -> tuple[str, ..
     try:
         spec = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
         names = tuple(str(name) for name in spec["class_names"])
-        pairs = ((name_absence(name), name) for name in names if spec.get("multi_label"))
-        return next((pair for pair in pairs if pair == tuple(classes)), names)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
+    return (find_asked(names, None, classes) if spec.get("multi_label") else None) or names
 
 
 def read_training_seed(folder: Path) -> int | None:
@@ -221,55 +263,24 @@ def load_classifier(folder: str | Path, *, device: str | torch.device = "cpu") -
     return load_checkpoint(Path(folder), device=device).classifier
 
 
-def import_weights(
-    weights_path: Path,
-    out: Path,
-    *,
-    class_names: tuple[str, ...],
-    view: ViewSpec,
-    mean: float | tuple[float, ...],
-    std: float | tuple[float, ...],
-    channels: int,
-    arch: str = OWN_ARCH,
-    arch_params: Mapping[str, Any] | None = None,
-    factory: Factory | None = None,
-) -> Path:
-    """Turn a user's weights file into a checkpoint folder.
+def describe_factory(spec: str | None) -> dict[str, str]:
+    """Return what a factory or function adds to the parameters of a stage that asks it.
 
     Args:
-        weights_path: ``.safetensors``, or a plain state dict ``.pt``/``.pth``.
-        out: Folder to create.
-        class_names: Class of each logit, in order.
-        view: How the views that the network was trained on are made.
-        mean: Normalisation of the network, see :class:`Classifier`.
-        std: Normalisation of the network.
-        channels: Planes that the network sees.
-        arch: Catalogue name, or ``"own"`` together with a factory.
-        arch_params: Parameters of a catalogue architecture.
-        factory: Builds the user's own network.
+        spec: As for :func:`load_factory`; None where there is none.
 
     Returns:
-        ``out``.
+        Its name, and the SHA-256 of its module's file: what it answers changes with that.
     """
-    params = dict(arch_params or {})
-    spec = {
-        "arch": arch,
-        "arch_params": params,
-        "class_names": class_names,
-        "channels": channels,
-    }
-    network = build_network(spec, factory, weights_path)
-    state: State = read_state(weights_path)
-    fill_network(network, state, str(weights_path))
-    classifier = Classifier(
-        network,
-        class_names=class_names,
-        image_size=(view.image_size, view.image_size),
-        mean=mean,
-        std=std,
-        channels=channels,
-    )
-    return save_checkpoint(out, classifier, arch=arch, arch_params=params, view=view)
+    if spec is None:
+        return {}
+    try:
+        found = importlib.util.find_spec(spec.partition(":")[0])
+    except (ImportError, ValueError, AttributeError):
+        found = None  # load_factory says why
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return {"factory": spec}
+    return {"factory": spec, "code": hash_file(Path(found.origin))}
 
 
 def load_factory(spec: str) -> Factory:
@@ -319,12 +330,16 @@ def _load_network(spec: Mapping[str, Any], factory: Factory | None, folder: Path
                 f"{folder}: is a black box, a function of your own; name it, e.g. --factory"
                 " my_package.models:predict"
             )
-        return wrap_function(factory).network
+        network = wrap_function(factory).network
+        network.batch = spec.get("batch")
+        return network
     if kind != "weights":
-        return open_program(folder / spec["file"], kind).network
-    network = build_network(spec, factory, folder)
-    fill_network(network, read_state(folder / WEIGHTS_NAME), str(folder))
-    return network
+        network = open_program(folder / Path(spec["file"]).name, kind).network
+        network.batch = spec.get("batch", network.batch)
+        return network
+    built = build_network(spec, factory, folder)
+    fill_network(built, read_state(folder / WEIGHTS_NAME), str(folder))
+    return built
 
 
 def build_network(spec: Mapping[str, Any], factory: Factory | None, where: Path) -> nn.Module:
@@ -363,5 +378,10 @@ def build_network(spec: Mapping[str, Any], factory: Factory | None, where: Path)
     if not isinstance(network, nn.Module):
         raise CheckpointError(
             f"{where}: the factory returned a {type(network).__name__}; expected a torch module"
+        )
+    if any(map(nn.parameter.is_lazy, itertools.chain(network.parameters(), network.buffers()))):
+        raise CheckpointError(
+            f"{where}: the factory's network has lazy layers without a size; call it on images of"
+            " its size in the factory, once"
         )
     return network

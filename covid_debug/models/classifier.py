@@ -199,7 +199,7 @@ class Classifier(nn.Module):
             raise InputContractError(
                 f"models.classifier: the network {reason}, so it returns probabilities; expected"
                 " logits, which become probabilities here; return what goes into its last"
-                f" function; {_LABELS}"
+                f" function, or give model import --output probabilities; {_LABELS}"
             )
 
     def _run(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ what its outputs mean is the business of :mod:`.heads`.
 
 import hashlib
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from covid_debug.artifacts import hash_file
 from covid_debug.errors import CheckpointError
 from covid_debug.models.trust import check_trusted
-from covid_debug.models.weights import one_line
+from covid_debug.models.weights import State, one_line
 
 Kind = Literal["weights", "torchscript", "exported", "onnx", "function"]
 Call = Callable[[Tensor], Tensor]
@@ -28,6 +30,10 @@ _FORMATS = (
     (b"\x89HDF", "an HDF5 file, as Keras writes them"),
     (b"GGUF", "a GGUF file"),
     (b"\x93NUMPY", "a NumPy array"),
+)
+_TAKEN = {"checkpoint.json", "manifest.json", "model.onnx", "model.safetensors"}
+_UNTRACED = (
+    "take its weights alone by naming what builds it, --arch or --factory; or export it to ONNX"
 )
 _REMEDY = "export it to ONNX, or save the weights alone (state_dict, safetensors)"
 
@@ -40,11 +46,13 @@ class Program:
         network: Calls it.
         channels: Planes that it takes; None where the file does not say.
         image_size: ``(H, W)`` that it takes; None where it takes any, or does not say.
+        beside: Further files of the model, see :func:`find_beside`.
     """
 
     network: "ForeignNetwork"
     channels: int | None = None
     image_size: tuple[int, int] | None = None
+    beside: tuple[Path, ...] = ()
 
 
 class ForeignNetwork(nn.Module):
@@ -156,7 +164,7 @@ def open_program(path: Path, kind: Kind) -> Program:
     content = path.read_bytes()
     identity = hashlib.sha256(content).hexdigest()
     if kind == "onnx":
-        return _open_onnx(path, identity)
+        return _open_onnx(path, identity, find_beside(path))
     if kind == "exported":
         check_trusted(path, identity)
     try:
@@ -169,7 +177,87 @@ def open_program(path: Path, kind: Kind) -> Program:
         raise CheckpointError(
             f"{path}: is a damaged {kind} file, or of another version of torch ({one_line(error)})"
         ) from error
-    return Program(ForeignNetwork(script, "torchscript", identity))
+    network = ForeignNetwork(script, "torchscript", identity)
+    return Program(network, read_planes(script.state_dict()))
+
+
+def read_planes(state: State) -> int | None:
+    """Return the planes that the first convolution among some weights takes.
+
+    Args:
+        state: Name -> tensor; in the order of the network or, as in safetensors, of the names,
+            where a depthwise convolution of one plane a group may come first.
+
+    Returns:
+        1 or 3; None where no weight says so.
+    """
+    planes = [int(value.shape[1]) for value in state.values() if value.ndim == 4]
+    numbers = [name for name, value in state.items() if value.is_floating_point()]
+    if planes[:1] == [1] and 3 in planes and numbers == sorted(numbers):
+        return 3
+    return planes[0] if planes and planes[0] in {1, 3} else None
+
+
+def trace_network(network: nn.Module, planes: Tensor) -> bytes:
+    """Make a TorchScript file of a network that is there as an object only.
+
+    Args:
+        network: In evaluation mode.
+        planes: Images that it takes, ``(N, channels, H, W)``.
+
+    Returns:
+        Content of the file. It gives the network's own outputs on other images and numbers of them.
+
+    Raises:
+        CheckpointError: If the network cannot be traced, or the file gives other outputs.
+    """
+    others = torch.cat([planes.flip(0), -planes, torch.zeros_like(planes[:1])])
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            stream = io.BytesIO()
+            torch.jit.save(torch.jit.trace(network, planes), stream)  # type: ignore[no-untyped-call]
+            stream.seek(0)
+            found = torch.jit.load(stream)(others)  # type: ignore[no-untyped-call]
+            expected = network(others)
+    except Exception as error:  # the network's own code runs
+        raise CheckpointError(f"cannot be traced ({one_line(error)}); {_UNTRACED}") from error
+    if not float((found - expected).abs().max()) <= 1e-4 * float(expected.abs().max()):
+        raise CheckpointError(f"gives other outputs when it is traced; {_UNTRACED}")
+    return stream.getvalue()
+
+
+def find_beside(path: Path) -> tuple[Path, ...]:
+    """Find the files that hold the weights of an ONNX file.
+
+    Args:
+        path: A model file; other kinds have none.
+
+    Returns:
+        Files in its folder, each once.
+
+    Raises:
+        CheckpointError: If one lies elsewhere, is missing, or has a name that a checkpoint needs.
+    """
+    if not path.is_file() or find_kind(path) != "onnx":
+        return ()
+    content = path.read_bytes()
+    # StringStringEntryProto of TensorProto.external_data: key "location", then its value.
+    entries = re.finditer(rb"\n\x08location\x12([\x80-\xff]?[\x00-\x7f])", content)
+    found = {}
+    for entry in entries:
+        low, *high = entry[1]
+        length = (low & 0x7F) + (high[0] << 7 if high else 0)
+        name = content[entry.end() : entry.end() + length].decode("utf-8", "replace")
+        if Path(name).name != name or name in {"", ".."} or name in _TAKEN:
+            raise CheckpointError(
+                f"{path}: has its weights in {name!r}; expected a file of another name in its own"
+                " folder; save it again with onnx.save(..., save_as_external_data=True)"
+            )
+        found[name] = path.with_name(name)
+        if not found[name].is_file():
+            raise CheckpointError(f"{path}: has its weights in {name}; put that file beside it")
+    return tuple(found.values())
 
 
 def _open_exported(content: bytes, identity: str) -> Program:
@@ -185,9 +273,12 @@ def _open_exported(content: bytes, identity: str) -> Program:
     return Program(network, channels, size)
 
 
-def _open_onnx(path: Path, identity: str) -> Program:
+def _open_onnx(path: Path, identity: str, beside: tuple[Path, ...]) -> Program:
     import onnxruntime  # noqa: PLC0415  a second to import, for files of one kind
 
+    if beside:
+        hashes = "".join([identity, *map(hash_file, beside)])
+        identity = hashlib.sha256(hashes.encode()).hexdigest()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
@@ -203,9 +294,20 @@ def _open_onnx(path: Path, identity: str) -> Program:
         raise CheckpointError(
             f"{path}: takes {found}; expected one tensor(float) of images (N, channels, H, W)"
         )
-    batch, channels, size = _read_shape(images.shape)
-    run = _RunONNX(session, images.name, np.float16 if "16" in images.type else np.float32)
-    return Program(ForeignNetwork(run, "onnx", identity, batch=batch), channels, size)
+    outputs = [one.name for one in session.get_outputs()]
+    if len(outputs) != 1:
+        raise CheckpointError(
+            f"{path}: returns {len(outputs)} tensors ({', '.join(outputs[:5])}); expected one"
+            " (N, K); export that alone"
+        )
+    shape = list(images.shape)
+    is_last = len(shape) == 4 and shape[3] in {1, 3} and shape[1] not in {1, 3}
+    if is_last:  # as networks of TensorFlow take them
+        shape = [shape[0], shape[3], *shape[1:3]]
+    batch, channels, size = _read_shape(shape)
+    dtype = np.float16 if "16" in images.type else np.float32
+    run = _RunONNX(session, images.name, dtype, is_last)
+    return Program(ForeignNetwork(run, "onnx", identity, batch=batch), channels, size, beside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +317,11 @@ class _RunONNX:
     session: Any
     name: str
     dtype: Any
+    has_channels_last: bool
 
     def __call__(self, planes: Tensor) -> Tensor:
+        if self.has_channels_last:
+            planes = planes.permute(0, 2, 3, 1)
         images = planes.detach().cpu().numpy().astype(self.dtype)
         outputs = self.session.run(None, {self.name: images})[0]
         return _to_tensor(outputs, planes)

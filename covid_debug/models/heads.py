@@ -9,9 +9,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from covid_debug.errors import InputContractError
+from covid_debug.errors import CheckpointError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.foreign import ForeignNetwork
+from covid_debug.models.probing import make_probes
+from covid_debug.models.weights import one_line
 from covid_debug.records import name_absence
 
 Output = Literal["logits", "probabilities"]
@@ -85,6 +88,81 @@ def check_probabilities(outputs: Tensor, where: str, *, multi_label: bool) -> No
             f"{where}: its probabilities sum to {total:.3g}; those of classes sum to 1; use"
             " --multi-label for findings of which a film has any number"
         )
+
+
+def find_outputs(network: nn.Module, spec: dict[str, Any], where: str) -> Tensor:
+    """Run two images and compare the outputs with the names; note what calls and columns it takes.
+
+    Args:
+        network: What was read of a file, or a function.
+        spec: Content of ``checkpoint.json``; gets ``n_outputs`` of a single column for two classes,
+            and ``batch`` of a program that takes one image a call.
+        where: The model, for messages.
+
+    Returns:
+        The images as the network saw them.
+
+    Raises:
+        CheckpointError: If the network fails, or has another number of outputs.
+        InputContractError: If probabilities were promised and there are none.
+    """
+    side, planes = spec["image_size"][0], spec["channels"]
+    images = make_probes(side, side, dtype=torch.float32, device=torch.device("cpu"))
+    mean, std = (torch.tensor(spec[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    seen = ((images.expand(-1, planes, -1, -1)) - mean) / std
+    network.eval()
+    try:
+        outputs = _run(network, seen, spec)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a stranger's network may raise anything
+        raise CheckpointError(
+            f"{where}: fails on images {tuple(seen.shape)} ({one_line(error)}); check --image-size"
+            " and --channels"
+        ) from error
+    if not isinstance(outputs, torch.Tensor):
+        raise CheckpointError(
+            f"{where}: returns a {type(outputs).__name__}; expected one tensor (N, K)"
+        )
+    n_names, shape = len(spec["class_names"]), tuple(outputs.shape)
+    is_column = shape in {(2,), (2, 1)}
+    if is_column and n_names == 2 and not spec["multi_label"]:
+        spec["n_outputs"] = 1
+    elif shape != (2, n_names):
+        n_outputs = 1 if is_column else shape[-1] if shape else 0
+        raise CheckpointError(
+            f"{where}: has {n_outputs} outputs (shape {shape} for two images), --classes names"
+            f" {n_names}; name one class an output, in the order of training"
+        )
+    if not bool(outputs.isfinite().all()):
+        raise CheckpointError(
+            f"{where}: returns numbers that are not finite for two images in [0, 1]; look at its"
+            " weights, --mean and --std"
+        )
+    if spec["output"] == "probabilities":
+        is_labels = spec["multi_label"] or "n_outputs" in spec
+        check_probabilities(outputs.reshape(2, -1), where, multi_label=is_labels)
+    return seen
+
+
+def _run(network: nn.Module, seen: Tensor, spec: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Run a network; one image a call where a program takes no two, which is noted."""
+    with torch.no_grad():
+        try:
+            return network(seen)
+        except Exception:
+            if not isinstance(network, ForeignNetwork) or network.batch is not None:
+                raise
+            network.batch = 1
+            try:
+                outputs = network(seen)
+            except Exception:  # noqa: BLE001 - the first error is the one to tell
+                outputs = None
+            if outputs is None:
+                network.batch = None
+                raise
+            spec["batch"] = 1
+            return outputs
 
 
 def ask_finding(
@@ -171,6 +249,25 @@ def wrap_network(
     return ask_finding(classifier, names[1], (names[0], names[1])) if is_binary else classifier
 
 
+def find_asked(
+    labels: Sequence[str], finding: str | None, classes: Sequence[str]
+) -> tuple[str, str] | None:
+    """Return the two classes that a model of labels is asked about.
+
+    Args:
+        labels: Of the model.
+        finding: One of them, or its absence.
+        classes: Of the films; ``("no X", "X")`` choose X where no finding is named.
+
+    Returns:
+        ``("no X", "X")``; None where nothing is asked.
+    """
+    pairs = [(name_absence(label), label) for label in labels]
+    return next(
+        (p for p in pairs if finding in p or (finding is None and tuple(classes) == p)), None
+    )
+
+
 def ask_films_finding(
     classifier: Classifier, finding: str | None, classes: Sequence[str]
 ) -> Classifier:
@@ -178,16 +275,13 @@ def ask_films_finding(
 
     Args:
         classifier: Of labels or classes.
-        finding: A label, or its absence.
-        classes: Of the films; ``("no X", "X")`` choose X where no finding is named.
+        finding: See :func:`find_asked`.
+        classes: Likewise.
 
     Returns:
         The classifier of two classes; the model itself where it has classes, or nothing is asked.
     """
-    if not classifier.multi_label:
+    names = find_asked(classifier.class_names, finding, classes)
+    if names is None or not classifier.multi_label:
         return classifier
-    for label in classifier.class_names:
-        names = (name_absence(label), label)
-        if finding in names or (finding is None and tuple(classes) == names):
-            return ask_finding(classifier, label, names)
-    return classifier
+    return ask_finding(classifier, names[1], names)

@@ -1,8 +1,8 @@
 """Model files that their user said to trust, by content.
 
 ``torch.export.load`` unpickles, evaluates text and loads compiled libraries of its file, so that a
-``.pt2`` is a program that can do anything. Trust belongs to a user and not to a folder: what a
-checkpoint says of itself proves nothing.
+``.pt2`` is a program that can do anything, as a pickle is. Trust belongs to a user and not to a
+folder: what a checkpoint says of itself proves nothing.
 """
 
 import hashlib

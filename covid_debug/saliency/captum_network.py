@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from covid_debug.errors import InputContractError
+from covid_debug.models.foreign import ForeignNetwork
 from covid_debug.models.tracing import trace
 
 _RELU_FUNCTIONS: set[object] = {nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_}
@@ -115,8 +116,14 @@ def trace_with_modules(name: str, network: nn.Module) -> fx.GraphModule:
         A network with the same outputs, in evaluation mode.
 
     Raises:
-        InputContractError: If the network cannot be traced.
+        InputContractError: If the network is a program, or cannot be traced.
     """
+    if any(isinstance(m, torch.jit.ScriptModule | ForeignNetwork) for m in network.modules()):
+        raise InputContractError(
+            f"{name}: works on the layers of a torch network, and a TorchScript or torch.export"
+            " program shows none; import its weights with --arch or --factory, or use"
+            " integrated_gradients, input_x_gradient, occlusion or igos_pp"
+        )
     try:
         traced = trace(copy_without_inplace(network).eval())
     except Exception as error:  # tracing runs the network's own code, which may raise anything

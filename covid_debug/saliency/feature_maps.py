@@ -19,8 +19,9 @@ from covid_debug.saliency.captum_network import copy_without_inplace
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 """Layers that work on the last axis and keep the sense of what they are given."""
 _NO_LAYER = (
-    "the network has no layer with a spatial output that can be read (a program, as TorchScript"
-    " and ONNX, shows none); use occlusion or rise"
+    "the network has no layer with a spatial output that can be read (a program, as TorchScript,"
+    " torch.export and ONNX, shows none; its weights imported with --arch or --factory do); use"
+    " occlusion or rise"
 )
 
 

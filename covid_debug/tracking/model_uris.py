@@ -1,15 +1,17 @@
 """Models by MLflow's names: where the files of `models:/...`, `runs:/...` or a folder lie.
 
-Only checkpoints of this project are taken out; a model of another flavour is a pickle or code.
+Finds a checkpoint of this project, or the file of a network that `model import` reads (flavours
+pytorch and onnx); reads neither.
 """
 
 import os
-import shutil
+import tempfile
 from pathlib import Path
 
-from covid_debug.artifacts import check_absent
-from covid_debug.errors import CheckpointError
+from covid_debug.artifacts import MANIFEST_NAME, hash_file
+from covid_debug.errors import ArtifactError, CheckpointError
 from covid_debug.optional import require
+from covid_debug.places import prepare_folders
 
 _PREFIXES = ("models:/", "runs:/")
 
@@ -19,37 +21,60 @@ def is_mlflow_model(source: str) -> bool:
     return source.startswith(_PREFIXES) or (Path(source) / "MLmodel").is_file()
 
 
-def copy_checkpoint(source: str, folder: Path, out: Path) -> None:
-    """Take the checkpoint folder out of an MLflow model.
+def fetch_model(source: str, store: Path) -> Path:
+    """Find the checkpoint folder or the model file of an MLflow model.
 
     Args:
         source: ``models:/name/version``, ``runs:/id/name`` or a folder; stores are those of
             ``MLFLOW_TRACKING_URI`` and ``MLFLOW_REGISTRY_URI``.
-        folder: For what has to be fetched from a store.
-        out: The checkpoint folder to make.
+        store: Folder for what has to be fetched; a model lies in it under a name that its content
+            gives, so that another version is another file.
+
+    Returns:
+        A checkpoint folder that this project logged; or a pickle, ``torch.export`` or ONNX file.
 
     Raises:
-        CheckpointError: If there is no such model, or it is not one that this project logged.
+        CheckpointError: If there is no such model, or none of these in it.
+        ArtifactError: If ``store`` cannot be a folder.
     """
-    check_absent(out)
+    if Path(source).is_dir():
+        return _find_main(Path(source), source)
     require("mlflow", purpose=source)
     import mlflow  # noqa: PLC0415  seconds to import
 
-    path = Path(source)
-    if not path.is_dir():
+    try:
+        prepare_folders(store)
+    except OSError as error:
+        raise ArtifactError(
+            f"{store}: cannot be a folder of results ({error.strerror}); name another"
+        ) from error
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with tempfile.TemporaryDirectory(dir=store) as place:
+        (Path(place) / "model").mkdir()
         try:
-            store = os.environ.get("MLFLOW_TRACKING_URI")
+            address = os.environ.get("MLFLOW_TRACKING_URI")
             fetch = mlflow.artifacts.download_artifacts
-            path = Path(fetch(source, dst_path=str(folder), tracking_uri=store))
+            fetched = Path(fetch(source, dst_path=f"{place}/model", tracking_uri=address))
         except Exception as error:  # a store may raise anything
             line = str(error).strip().split("\n")[0]
             raise CheckpointError(
                 f"{source}: cannot be fetched ({line}); set MLFLOW_TRACKING_URI to its store"
             ) from error
-    found = sorted(path.glob("artifacts/*/checkpoint.json"))
-    if len(found) != 1:
-        raise CheckpointError(
-            f"{source}: is an MLflow model that covid_debug did not log, whose reading runs code;"
-            " save its weights (state_dict, safetensors) or export it to ONNX, and import that"
-        )
-    shutil.copytree(found[0].parent, out)
+        main = _find_main(fetched, source)
+        name = hash_file(main / MANIFEST_NAME if main.is_dir() else main)[:16]
+        if not (store / name).exists():
+            fetched.rename(store / name)
+        return store / name / main.relative_to(fetched)
+
+
+def _find_main(folder: Path, source: str) -> Path:
+    own = [found.parent for found in folder.glob("artifacts/*/checkpoint.json")]
+    files = [*folder.glob("data/model.pt*"), *folder.glob("*.onnx")]
+    if len(own or files) == 1:
+        return (own or files)[0]
+    raise CheckpointError(
+        f"{source}: is an MLflow model of neither the pytorch nor the onnx flavour, nor"
+        " covid_debug's; its own code answers in its own environment: write a module with MODEL ="
+        f" mlflow.pyfunc.load_model({source!r}) and def predict(images): return"
+        " MODEL.predict(images), and give --function MODULE:predict"
+    )

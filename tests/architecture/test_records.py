@@ -34,9 +34,9 @@ ALLOWED = {  # module -> public names that may carry a dict[str, Any], and why
     "data/facts": ({"examine"}, _FILM),
     "imaging/regions": ({"from_line", "to_line"}, _INSIDE),
     "journal": ({"Journal.add"}, "lines of any kind"),
-    "models/heads": ({"wrap_network"}, _MANIFEST),
+    "models/heads": ({"find_outputs", "wrap_network"}, _MANIFEST),
     "models/checkpoint": (
-        {"LoadedModel.manifest", "save_checkpoint", "import_weights", "build_network"},
+        {"LoadedModel.manifest", "save_checkpoint", "write_checkpoint", "build_network"},
         _MANIFEST,
     ),
     "saliency/base": ({"Explanation.params"}, _NAMED),

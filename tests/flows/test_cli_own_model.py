@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from covid_debug.data.phantom import generate_phantom
-from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.checkpoint import import_weights, load_factory
+from covid_debug.models.checkpoint import load_factory
+from covid_debug.models.importing import ModelFacts, import_model
 from tests.cli import call, refusal
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -50,16 +50,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = load_factory("own_networks:build")
     torch.save(build().state_dict(), folder / "own.pt")
     names = json.loads((folder / "data" / "manifest.json").read_text())["facts"]["class_names"]
-    import_weights(
-        folder / "own.pt",
-        folder / "model",
-        class_names=tuple(names),
-        view=ViewSpec(32),
-        mean=0.449,
-        std=0.226,
-        channels=1,
-        factory=build,
-    )
+    facts = ModelFacts(tuple(names), 32, channels=1, mean=(0.449,), std=(0.226,))
+    import_model(folder / "own.pt", folder / "model", facts, factory=build, say=lambda _: None)
     return folder
 
 

@@ -1,6 +1,7 @@
 """Networks from elsewhere: every kind of file gives what its maker's program gives."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -8,16 +9,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torchvision
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
+from covid_debug.audit.stage import AuditRequest
 from covid_debug.errors import CheckpointError, CovidDebugError, InputContractError
 from covid_debug.models import trust
-from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.models import weights as weights_room
+from covid_debug.models.checkpoint import hash_weights, load_checkpoint
 from covid_debug.models.copies import find_fast_copy
-from covid_debug.models.foreign import find_kind
+from covid_debug.models.foreign import find_beside, find_kind, read_planes
+from covid_debug.models.import_stage import ModelImport
 from covid_debug.models.importing import ModelFacts, import_model
+from covid_debug.models.weights import read_state
 from covid_debug.saliency.catalog import build_explainer
 
 SIDE = 16
@@ -68,7 +74,16 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trust, "is_trusted", lambda _digest: True)
 
 
-def write_onnx(path: Path, weight: np.ndarray, *, ending: str | None = None, batch="n") -> Path:
+def write_onnx(
+    path: Path,
+    weight: np.ndarray,
+    *,
+    ending: str | None = None,
+    batch="n",
+    shape=(1, SIDE, SIDE),
+    more_outputs=(),
+    beside: str | None = None,
+) -> Path:
     """A linear network of the pixels: Flatten, Gemm, and perhaps Softmax or Sigmoid."""
     last = "y" if ending is None else "z"
     nodes = [
@@ -80,13 +95,20 @@ def write_onnx(path: Path, weight: np.ndarray, *, ending: str | None = None, bat
     graph = helper.make_graph(
         nodes,
         "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 1, SIDE, SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, weight.shape[1]])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, *shape])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size])
+            for name, size in (
+                ("y", weight.shape[1]),
+                *((name, weight.shape[0]) for name in more_outputs),
+            )
+        ],
         [numpy_helper.from_array(weight.astype(np.float32), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
-    onnx.save(model, path)
+    apart = {"save_as_external_data": True, "location": beside, "size_threshold": 0}
+    onnx.save(model, path, **(apart if beside else {}))
     return path
 
 
@@ -369,3 +391,257 @@ def test_spec_says_kind_and_labels(tmp_path):
     spec = json.loads((tmp_path / "out" / "checkpoint.json").read_text())
 
     assert (spec["kind"], spec["file"], spec["multi_label"]) == ("onnx", "model.onnx", False)
+
+
+def save_network(network: nn.Module, path: Path) -> Path:
+    """A pickle of a whole network."""
+    torch.save(network, path)
+    return path
+
+
+def test_trusted_pickle_of_a_network_gives_its_outputs_and_needs_no_trust_later(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(weights_room, "is_trusted", lambda _digest: True)
+    network = build()
+
+    found, lines = bring(save_network(network, tmp_path / "whole.pt"), tmp_path / "out")
+    monkeypatch.setattr(weights_room, "is_trusted", lambda _digest: False)
+    again = load_checkpoint(tmp_path / "out").classifier
+
+    expected = network((images() - 0.5) / 0.25)
+    for classifier in (found, again):
+        torch.testing.assert_close(classifier(images()), expected)
+    assert found.has_gradient
+    assert any("--arch or --factory" in line for line in lines)
+
+
+def test_trusted_pickle_with_a_factory_keeps_its_layers(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights_room, "is_trusted", lambda _digest: True)
+    torch.save({"model": build(), "epoch": 3}, tmp_path / "whole.pt")
+
+    found, _ = bring(tmp_path / "whole.pt", tmp_path / "out", factory=build)
+
+    torch.testing.assert_close(found(images()), build()((images() - 0.5) / 0.25))
+    assert isinstance(found.module[0], nn.Conv2d)
+
+
+def test_pickle_of_a_network_is_refused_and_says_trust(tmp_path):
+    with pytest.raises(CheckpointError, match=r"could run any code.*model import --trust"):
+        bring(save_network(build(), tmp_path / "whole.pt"), tmp_path / "out")
+
+
+class Branching(nn.Module):
+    """A network whose steps depend on numbers: no trace of it is right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = build()
+
+    def forward(self, planes):
+        outputs = self.inner(planes)
+        return outputs if float(planes.mean()) > 0 else -outputs
+
+
+def test_network_that_no_trace_stands_for_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights_room, "is_trusted", lambda _digest: True)
+
+    with pytest.raises(CheckpointError, match=r"other outputs when it is traced.*--factory"):
+        bring(save_network(Branching(), tmp_path / "whole.pt"), tmp_path / "out")
+
+
+def test_tensors_beside_a_network_are_left_out_and_said(tmp_path):
+    state = {f"model.{name}": value for name, value in build().state_dict().items()}
+    torch.save(
+        {"weights": {**state, "loss.weight": torch.ones(2)}, "epoch": 3}, tmp_path / "a.ckpt"
+    )
+
+    found, lines = bring(tmp_path / "a.ckpt", tmp_path / "out", factory=build)
+
+    torch.testing.assert_close(found(images()), build()((images() - 0.5) / 0.25))
+    assert "left out: 1 tensors beside the network (e.g. loss.weight)" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "mean", "std"),
+    [
+        ("resnet18", "resnet18", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("resnet18", "torchvision:resnet18", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("googlenet", "torchvision:googlenet", (0.5,) * 3, (0.5,) * 3),
+    ],
+)
+def test_normalisation_is_that_of_the_published_weights(tmp_path, name, arch, mean, std):
+    # With its published weights torchvision's GoogLeNet turns (x - mean) / std into (x - .5) / .5.
+    more = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    made = torchvision.models.get_model(name, weights=None, num_classes=2, **more)
+    torch.save(made.state_dict(), tmp_path / "a.pt")
+
+    said = facts(image_size=64, channels=None, mean=None, std=None)
+    found, _ = bring(tmp_path / "a.pt", tmp_path / "out", said, arch=arch)
+
+    assert (found.mean, found.std) == (mean, std)
+    film = torch.rand(1, 1, 64, 64)
+    numbers = [torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (mean, std)]
+    torch.testing.assert_close(found(film), made.eval()((film - numbers[0]) / numbers[1]))
+
+
+def test_size_of_a_vision_transformer_is_read_of_its_file(tmp_path):
+    made = torchvision.models.vit_b_16(num_classes=2, image_size=32)
+    torch.save(made.state_dict(), tmp_path / "a.pt")
+    said = facts(image_size=None, channels=None, mean=None, std=None)
+
+    found, _ = bring(tmp_path / "a.pt", tmp_path / "out", said, arch="torchvision:vit_b_16")
+
+    assert found.image_size == (32, 32)
+
+
+def test_script_says_its_planes_by_its_first_weights(tmp_path):
+    path = write_script(build(channels=1), tmp_path / "a.ts")
+
+    found, lines = bring(path, tmp_path / "out", facts(channels=None))
+
+    assert found.channels == 1
+    assert not any("--channels" in line for line in lines)
+
+
+def test_first_weights_say_the_planes_also_where_names_are_sorted(tmp_path):
+    deep = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8))
+    network = nn.ModuleDict({"stem": nn.Conv2d(3, 8, 3), "blocks": deep})
+    gray = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3))
+    save_file(network.state_dict(), tmp_path / "a.safetensors")
+
+    assert read_planes(network.state_dict()) == 3
+    assert read_planes(read_state(tmp_path / "a.safetensors")) == 3
+    assert read_planes(gray.state_dict()) == 1
+
+
+def test_program_that_takes_one_image_a_call_gets_one(tmp_path):
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(SIDE * SIDE, 2)
+
+        def forward(self, planes):
+            return self.last(planes.reshape(1, -1))
+
+    network = Flat().eval()
+    torch.jit.trace(network, images(1)).save(str(tmp_path / "a.ts"))
+
+    found, lines = bring(tmp_path / "a.ts", tmp_path / "out")
+
+    expected = [network((image[None] - 0.5) / 0.25) for image in images()]
+    torch.testing.assert_close(found(images()), torch.cat(expected))
+    assert any("one image each" in line for line in lines)
+
+
+def test_onnx_with_channels_last_gets_them_last(tmp_path):
+    weight = np.random.default_rng(0).normal(size=(SIDE * SIDE * 3, 2)).astype(np.float32)
+    path = write_onnx(tmp_path / "a.onnx", weight, shape=(SIDE, SIDE, 3))
+
+    found, _ = bring(path, tmp_path / "out", facts(channels=None))
+
+    assert (found.channels, found.image_size) == (3, (SIDE, SIDE))
+    planes = ((images() - 0.5) / 0.25).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    expected = planes.reshape(3, -1).numpy() @ weight
+    np.testing.assert_allclose(found(images()).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_onnx_keeps_the_weights_that_lie_beside_it(tmp_path):
+    (tmp_path / "from").mkdir()
+    path = write_onnx(tmp_path / "from" / "a.onnx", weights(2), beside="a.onnx.data")
+
+    before, _ = bring(path, tmp_path / "out")
+    said = before(images())
+    shutil.rmtree(tmp_path / "from")
+
+    assert (tmp_path / "out" / "a.onnx.data").is_file()
+    torch.testing.assert_close(load_checkpoint(tmp_path / "out").classifier(images()), said)
+
+
+def test_onnx_with_other_weights_beside_it_is_another_model(tmp_path):
+    asked = []
+    for k in (1, 2):
+        (tmp_path / str(k)).mkdir()
+        path = write_onnx(tmp_path / str(k) / "a.onnx", k * weights(2), beside="a.data")
+        asked.append(ModelImport(path, facts()).key())
+        bring(path, tmp_path / f"out {k}")
+    found = [load_checkpoint(tmp_path / f"out {k}").classifier for k in (1, 2)]
+
+    assert (tmp_path / "1/a.onnx").read_bytes() == (tmp_path / "2/a.onnx").read_bytes()
+    assert asked[0] != asked[1]
+    assert hash_weights(found[0]) != hash_weights(found[1])
+
+
+@pytest.mark.parametrize("name", ["../a.data", "model.onnx", "missing"])
+def test_onnx_weights_elsewhere_or_nowhere_are_one_line(tmp_path, name):
+    (tmp_path / "sub").mkdir()
+    path = write_onnx(tmp_path / "sub" / "a.onnx", weights(2), beside="name.data")
+    fake = name.ljust(len("name.data"), "_") if name == "missing" else name
+    content = path.read_bytes().replace(
+        b"\x12\x09name.data", b"\x12" + bytes([len(fake)]) + fake.encode()
+    )
+    path.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match="has its weights in"):
+        find_beside(path)
+
+
+def test_onnx_of_two_outputs_is_one_line(tmp_path):
+    path = write_onnx(tmp_path / "a.onnx", weights(2), more_outputs=("flat",))
+
+    with pytest.raises(CheckpointError, match=r"returns 2 tensors \(y, flat\)"):
+        bring(path, tmp_path / "out")
+
+
+def test_edited_function_is_another_model(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "edited_function.py"
+    keys = []
+    for answer in (0.2, 0.3):
+        module.write_text(f"def predict(images): return [[{answer}, 1 - {answer}]] * len(images)")
+        asked = ModelImport(None, facts(), function="edited_function:predict")
+        audit = AuditRequest(tmp_path, tmp_path, None, factory="edited_function:predict")
+        keys.append((asked.key(), audit.key()))
+
+    assert len({key[0] for key in keys}) == 2
+    assert len({key[1] for key in keys}) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, r"has 0 outputs \(shape \(\) for two images\)"),
+        ([[float("nan"), 1.0]] * 2, "not finite"),
+    ],
+)
+def test_function_without_numbers_is_one_line(tmp_path, answer, message):
+    with pytest.raises(CheckpointError, match=message):
+        bring(None, tmp_path / "out", function=lambda _images: answer)
+
+
+def test_lazy_layers_are_one_line(tmp_path):
+    write_state(tmp_path / "a.pt")
+
+    with pytest.raises(CheckpointError, match="lazy layers without a size"):
+        bring(tmp_path / "a.pt", tmp_path / "out", factory=lambda: nn.LazyLinear(2))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"channels": 0}, "--channels 0: expected 1 or 3"),
+        ({"std": (0.0,)}, "--std 0: expected"),
+        ({"mean": (float("nan"),)}, "--mean nan: expected"),
+    ],
+)
+def test_numbers_out_of_range_are_named(said, message):
+    with pytest.raises(InputContractError, match=message):
+        facts(**said)
+
+
+def test_two_numbers_for_three_channels_are_named(tmp_path):
+    write_state(tmp_path / "a.pt")
+    said = facts(mean=(0.1, 0.2), std=(1.0, 1.0))
+
+    with pytest.raises(InputContractError, match="--mean: has 2 numbers for 1 channels"):
+        bring(tmp_path / "a.pt", tmp_path / "out", said, factory=build)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from covid_debug.errors import CatalogError, CheckpointError, InputContractError
-from covid_debug.models.catalog import BACKBONES, build_backbone
+from covid_debug.models.catalog import BACKBONES, build_backbone, find_preset
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -72,3 +72,8 @@ def test_unknown_backbone_is_suggested():
 def test_bad_argument_is_named(arguments, params, message):
     with pytest.raises(InputContractError, match=message):
         build_backbone(*arguments, **params)
+
+
+def test_preset_of_an_unknown_network_suggests_one():
+    with pytest.raises(CatalogError, match="did you mean 'resnet18'"):
+        find_preset("torchvision:resnet19")

@@ -15,13 +15,13 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models import checkpoint
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import (
-    import_weights,
     load_checkpoint,
     load_classifier,
     load_factory,
     save_checkpoint,
 )
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.importing import ModelFacts, import_model
 
 PARAMS = {"widths": (4, 8), "depths": (1, 1), "stem_width": 4}
 VIEW = ViewSpec(image_size=16, top_crop=0.1)
@@ -59,9 +59,8 @@ def save(folder):
 
 
 def import_own(weights, out, **kwargs):
-    return import_weights(
-        weights, out, class_names=NAMES, view=VIEW, mean=0.5, std=0.25, channels=1, **kwargs
-    )
+    facts = ModelFacts(NAMES, 16, top_crop=0.1, channels=1, mean=(0.5,), std=(0.25,))
+    return import_model(weights, out, facts, say=lambda _: None, **kwargs)
 
 
 def test_round_trip_keeps_outputs_view_and_facts(tmp_path):
@@ -108,11 +107,11 @@ def test_own_network_without_factory_names_the_remedy(tmp_path):
 
 
 def test_catalogue_network_is_imported_from_a_nested_data_parallel_state(tmp_path):
-    network = build_backbone("covidnet", 2, 1, **PARAMS).eval()
+    network = build_backbone("resnet18_half", 2, 1).eval()
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "model.pth")
 
-    import_own(tmp_path / "model.pth", tmp_path / "model", arch="covidnet", arch_params=PARAMS)
+    import_own(tmp_path / "model.pth", tmp_path / "model", arch="resnet18_half")
 
     images = torch.rand(1, 1, 16, 16)
     torch.testing.assert_close(
