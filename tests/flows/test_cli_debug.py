@@ -329,3 +329,13 @@ def test_options_of_a_model_that_do_not_go_together_are_one_line(
 
     assert outcome.code == 2
     assert said in outcome.err[0]
+
+
+def test_nothing_is_written_into_the_folder_of_a_model_or_of_films(world: Path) -> None:
+    for place in ("model", "films"):
+        before = sorted((world / place).rglob("*"))
+
+        (error,) = ask(world, place).err
+
+        assert "is a finished data set, model or result, to which nothing is added" in error
+        assert sorted((world / place).rglob("*")) == before
