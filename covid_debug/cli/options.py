@@ -177,8 +177,8 @@ LayoutOption = Annotated[
     str | None,
     typer.Option(
         "--layout",
-        help="Of your own films: table (default), folders, dicom, chexpert, mimic, nih, padchest or"
-        " rsna.",
+        help="Of your own films: table (default), folders, dicom, covidx (a split file), chexpert,"
+        " mimic, nih, padchest or rsna.",
     ),
 ]
 ImagesOption = Annotated[

@@ -39,6 +39,10 @@ _MAX_NAME: Final = 100
 _RESERVED: Final = "all"  # what tables of metrics call all classes together
 
 
+class StrangeLabelError(DataIntegrityError):
+    """A film has a label that is none of the classes asked for."""
+
+
 def list_table(
     asked: Asked,
     *,
@@ -61,6 +65,7 @@ def list_table(
 
     Raises:
         CatalogError: If the layout is unknown.
+        StrangeLabelError: If a label is none of ``class_names``.
         DataIntegrityError: If the table, a column, a label or a class is missing or wrong.
     """
     read = LAYOUTS[layout]
@@ -215,10 +220,11 @@ def _choose_classes(
     if wanted is not None:
         strange = [name for name in counts if name not in wanted]
         if strange:
-            raise DataIntegrityError(
-                f"{where}: {counts[strange[0]]} films have label '{strange[0]}', which is none of"
-                f" the class names given{suggest(strange[0], wanted)} (given: {_quote(wanted)});"
-                f" expected all of {_quote(sorted(counts))}"
+            n = counts[strange[0]]
+            raise StrangeLabelError(
+                f"{where}: {n} film{' has' if n == 1 else 's have'} label '{strange[0]}', which is"
+                f" none of the classes {_quote(wanted)}{suggest(strange[0], wanted)} (labels:"
+                f" {_quote(sorted(counts))})"
             )
         found = tuple(wanted)
     empty = [name for name in found if not counts[name]]

@@ -268,7 +268,9 @@ def test_class_names_have_to_be_those_of_the_table(tmp_path: Path) -> None:
 
     assert list_table(Asked(table), class_names=("B", "A")).class_names == ("B", "A")
     wrong = refuse(Asked(table), class_names=("A", "Bb"))
-    assert "1 films have label 'B', which is none of the class names given" in wrong
+    assert (
+        "1 film has label 'B', which is none of the classes 'A', 'Bb'; did you mean 'Bb'?" in wrong
+    )
     assert "class 'C' has no film (A 1, B 1, C 0)" in refuse(
         Asked(table), class_names=("A", "B", "C")
     )
