@@ -18,6 +18,7 @@ from covid_debug.artifacts import check_absent
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject
 from covid_debug.catalog import check_fields
+from covid_debug.checking import check_model
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
 from covid_debug.data.filmset import FilmSet
@@ -179,7 +180,8 @@ def audit(
         params: Fields of :class:`AuditParams`, e.g. ``map_methods=("igos_pp", "grad_cam")``.
 
     Returns:
-        A verdict a film and a summary, drawn where a notebook shows it; without ``out`` nothing
+        A verdict a film and a summary, drawn where a notebook shows it, with what a check of the
+        model on the labels found; without ``out`` nothing
         lies at its ``path``, and no map.
 
     Raises:
@@ -199,13 +201,17 @@ def audit(
         tested = replace(filmset, films=filmset.select("test"))
         text = detect_text(tested, n_workers=n_workers) if regions is None else regions
         found = by_image(text)
+        loaded, means = LoadedModel(model, view, {}), Means(cache_dir=Path(folder, "views"))
         made = audit_filmset(
-            AuditSubject(LoadedModel(model, view, {}), filmset, tested.films, found, chosen, seed),
+            AuditSubject(loaded, filmset, tested.films, found, chosen, seed),
             Path(folder, "audit") if out is None else Path(out),
-            Means(cache_dir=Path(folder, "views")),
+            means,
             inputs={"filmset": filmset.root.name},
         )
-    return ShownAudit.of(made, FilmsBehind(filmset, found, view))
+        remarks: tuple[str, ...] = ()
+        if set(filmset.class_names) <= set(model.class_names):
+            remarks = check_model(loaded, filmset, means).remarks
+    return ShownAudit.of(made, FilmsBehind(filmset, found, view), remarks)
 
 
 @overload

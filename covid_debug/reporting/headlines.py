@@ -146,7 +146,7 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
         metric == "recall" and estimate.is_defined
         for (_, metric), estimate in table.audited.items()
     )
-    if balanced is None or not n_classes or balanced.low * n_classes > 1:
+    if balanced is None or n_classes < 2 or balanced.low * n_classes > 1:
         return []
     return [
         f"Warning: the audited model is not measurably better than chance on {name_test(BASE_ARM)}"

@@ -131,6 +131,8 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     ingest = _load_ingest(request.filmset)
     critical = collect_critical(ingest, proof)
     headlines = write_headlines(audit, table, baselines, calibration, proof, shortcuts, critical)
+    remarks = (f"Warning: {line}." for line in request.remarks)
+    headlines = dataclasses.replace(headlines, warnings=(*headlines.warnings, *remarks))
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
