@@ -171,7 +171,8 @@ def audit(
         classifier: A model, or the folder of its checkpoint. Views are made as the checkpoint
             says; of a model in memory by ``classifier.view``, or by the default for its size.
         films: The data set whose test films are audited; or a table of films, a data frame or a
-            CSV or Parquet file with a column of paths and one of labels, of which all are.
+            CSV or Parquet file with a column of paths and one of labels, or a folder with a folder
+            of films for each class, of which all are.
         regions: Its text, from :func:`detect_text`, or a file or artifact of it; None looks for it
             now.
         out: Folder in which the audit is kept; None keeps nothing on disk.

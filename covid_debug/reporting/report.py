@@ -21,6 +21,7 @@ from covid_debug.artifacts import canonical_json, read_manifest, write_artifact,
 from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
 from covid_debug.audit.calibration import load_calibration
 from covid_debug.audit.confounds import load_confounds
+from covid_debug.audit.describing import name_bound
 from covid_debug.audit.groups import GroupCounts
 from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.audit.transfer_record import load_transfer
@@ -360,6 +361,7 @@ def _render(context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
+    environment.filters["bound"] = name_bound
     environment.filters["points"] = _points
     environment.filters["number"] = _number
     environment.filters["p_value"] = name_p

@@ -7,7 +7,7 @@ Verdicts on arms are of :mod:`covid_debug.evaluation.questions` alone.
 import math
 from collections.abc import Iterable, Sequence
 
-from covid_debug.audit.describing import find_blank_classes
+from covid_debug.audit.describing import find_blank_classes, name_bound
 from covid_debug.audit.groups import GroupCounts
 from covid_debug.evaluation.comparison import BASE_ARM, Footing
 from covid_debug.evaluation.questions import NOT_MEASURED, ONE_SEED, PrimaryAnswer
@@ -59,8 +59,7 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
         n_driven = sum(group.n_driven for group in groups.values())
         n = sum(group.n_predicted for group in groups.values())
         bounds = {
-            # A bound is never rounded down.
-            name: f"{math.ceil(round(1000 * group.upper, 6)) / 10:.1f} % of {name} predictions"
+            name: f"{name_bound(group.upper)} % of {name} predictions"
             for name, group in groups.items()
         }
         highest = max(groups, key=lambda name: groups[name].upper)

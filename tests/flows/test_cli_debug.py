@@ -85,7 +85,10 @@ def test_the_page_shows_the_audit_alone(asked: tuple[Path, Outcome]) -> None:
 
     assert "The model on these films" in text
     assert "Not asked" in text
-    absent = ("trained on<br>", "tested on", "One seed", "Is the cleaning clean?", "known truth")
+    absent = (
+        *("trained on<br>", "tested on", "One seed", "Is the cleaning clean?", "known truth"),
+        *("original model", ">side_marker<"),
+    )
     assert [words for words in absent if words in text] == []
 
 
