@@ -131,9 +131,8 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     shortcuts = None if request.shortcuts is None else load_shortcuts(request.shortcuts)
     ingest = _load_ingest(request.filmset)
     critical = collect_critical(ingest, proof)
-    headlines = write_headlines(audit, table, baselines, calibration, proof, shortcuts, critical)
-    remarks = (f"Warning: {line}." for line in request.remarks)
-    headlines = dataclasses.replace(headlines, warnings=(*headlines.warnings, *remarks))
+    told = (baselines, calibration, proof, shortcuts, critical, request.remarks)
+    headlines = write_headlines(audit, table, *told)
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
@@ -360,16 +359,12 @@ def _render(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = _percent
-    environment.filters["bound"] = name_bound
-    environment.filters["points"] = _points
-    environment.filters["number"] = _number
-    environment.filters["p_value"] = name_p
+    environment.filters |= {"percent": _percent, "points": _points, "number": _number}
+    environment.filters |= {"bound": name_bound, "p_value": name_p}
     environment.globals["name_metric"] = name_metric
     environment.globals["name_question"] = name_question
     environment.globals["name_test"] = name_test
-    environment.filters["group_rows"] = _group_rows
-    environment.filters["sentence"] = start_sentence
+    environment.filters |= {"group_rows": _group_rows, "sentence": start_sentence}
     folder = importlib.resources.files("covid_debug.reporting") / "templates"
     styles = [(folder / name).read_text("utf-8") for name in ("report.css", "summary.css")]
     scripts = [(folder / name).read_text("utf-8") for name in _SCRIPTS]

@@ -249,7 +249,7 @@ def test_labels_of_a_table_that_the_model_does_not_know_are_named(
     )
 
     assert "mine.csv: 5 films have label 'flu'" in error
-    assert "(given: 'normal', 'pneumonia', 'COVID-19')" in error
+    assert "none of the classes 'normal', 'pneumonia', 'COVID-19' (labels: 'flu')" in error
     assert not (tmp_path / "no").exists()
 
 
