@@ -116,7 +116,9 @@ def debug(
             classes, image_size, top_crop, channels, mean, std, multi_label, output, function
         )
         asked_model = ModelImport(model, facts, arch, factory, function, called)
-    elif model is None or arch or function or image_size or channels or mean or std or multi_label:
+    elif (
+        model is None or arch or function or image_size or channels or mean or std or multi_label
+    ) or (called is not None and not is_complete(model)):
         raise typer.BadParameter(
             "name a checkpoint folder with --model; or a model file or --function, with --classes"
         )
