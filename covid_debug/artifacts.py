@@ -195,6 +195,28 @@ def write_artifact(
     Raises:
         ArtifactError: If ``target`` exists or the place cannot be written.
     """
+    with open_draft(target) as folder:
+        draft = ArtifactDraft(folder)
+        yield draft
+        manifest = {
+            "schema_version": schema_version(kind),
+            "kind": kind,
+            "parameters": parameters,
+            "inputs": dict(inputs or {}),
+            "facts": draft.facts,
+            "files": _hash_tree(folder),
+            "packages": package_versions(),
+            "python": platform.python_version(),
+            "code": describe_code(),
+            "device": device or describe_processor(),
+        }
+        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False, default=_plain)
+        (folder / MANIFEST_NAME).write_text(f"{text}\n", encoding="utf-8")
+
+
+@contextmanager
+def open_draft(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, manifest included; :func:`write_artifact` says what becomes of it."""
     check_absent(target)
     partial = target.with_name(f"{target.name}{_PARTIAL_MARK}{uuid.uuid4().hex[:8]}")
     try:
@@ -204,26 +226,9 @@ def write_artifact(
         raise ArtifactError(
             f"{target}: cannot be written ({error.strerror}); choose a writable folder"
         ) from error
-    draft = ArtifactDraft(partial)
     try:
         try_to_lock(owner)
-        yield draft
-        manifest = {
-            "schema_version": schema_version(kind),
-            "kind": kind,
-            "parameters": parameters,
-            "inputs": dict(inputs or {}),
-            "facts": draft.facts,
-            "files": _hash_tree(partial),
-            "packages": package_versions(),
-            "python": platform.python_version(),
-            "code": describe_code(),
-            "device": device or describe_processor(),
-        }
-        (partial / MANIFEST_NAME).write_text(
-            json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n",
-            encoding="utf-8",
-        )
+        yield partial
         partial.rename(target)
         (target / _OWNER_NAME).unlink()
     except OSError as error:

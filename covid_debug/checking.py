@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.classifier import WITHOUT_GRADIENT, Classifier
 from covid_debug.models.heads import suspect_labels
 from covid_debug.models.inference import predict_probabilities
+from covid_debug.progress import Listener
 from covid_debug.records import Film
 from covid_debug.saliency.feature_maps import find_target_layer
 from covid_debug.stages import Means
@@ -84,22 +86,35 @@ class ModelCheck:
     problems: tuple[str, ...]
     hints: tuple[str, ...]
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should know: the problems, then the hints."""
+        return (*self.problems, *self.hints)
+
+    def tell(self, listener: Listener) -> None:
+        """Say the check, and warn of what it found."""
+        for line in self.describe():
+            listener.say(line)
+        for line in self.remarks:
+            listener.warn(line)
+
     def describe(self) -> list[str]:
         """Return the check in lines, without its problems and hints."""
-        width = max(len(answer.film) for answer in self.answers)
+        films = _shorten([answer.film for answer in self.answers])
+        width = max(len(film) for film in films)
         names = max(
             len(name) for one in self.answers for name in (one.label, one.predicted, "said")
         )
         rows = [
-            f"{one.film:<{width}}  {one.label:<{names}}  {one.predicted:<{names}}"
+            f"{film:<{width}}  {one.label:<{names}}  {one.predicted:<{names}}"
             f"  {one.probability:.3f}"
-            for one in self.answers
+            for film, one in zip(films, self.answers, strict=True)
         ]
         return [
             f"{'film':<{width}}  {'label':<{names}}  {'said':<{names}}  p(label)",
             *rows,
-            f"accuracy {_show(self.accuracy)} on {self.accuracy.n} films; always the commonest"
-            f" class: {self.constant:.3f}",
+            f"accuracy {_show(self.accuracy)} on {self.accuracy.n} films"
+            + (f"; always the commonest class: {self.constant:.3f}" if self.constant < 1 else ""),
             f"AUC {_show(self.auc)}",
             f"gradient: {'available' if self.has_gradient else f'none; {WITHOUT_GRADIENT}'}",
             f"Grad-CAM: {self.target_layer}",
@@ -133,12 +148,7 @@ def check_model(
     classifier = model.classifier
     classifier.require_classes("model check")
     names = classifier.class_names
-    if not set(filmset.class_names) <= set(names):
-        raise InputContractError(
-            f"{filmset.root}: has classes {', '.join(filmset.class_names)}, the model has"
-            f" {', '.join(names)}; name the model's classes as the films' (model import --classes)"
-            f"{suspect_labels(classifier)}"
-        )
+    require_shared_classes(filmset, classifier)
     films = _choose(filmset.select("test") or filmset.films, max_films)
     views = load_views(filmset, films, model.view, means.cache_dir, n_workers=means.n_workers)
     views = np.asarray(views)
@@ -152,7 +162,10 @@ def check_model(
     constant = float(np.bincount(labels).max() / len(labels))
     problems = []
     if len(set(labels.tolist())) < 2:
-        problems.append(f"all {len(films)} films are {films[0].label}: nothing can be compared")
+        problems.append(
+            f"all {len(films)} films are {films[0].label!r}: accuracy alone is measured, and"
+            " whether the model tells classes apart cannot be said"
+        )
     is_comparable = not problems
     if is_comparable and is_at_chance(accuracy, auc, constant):
         problems.append(
@@ -177,6 +190,28 @@ def check_model(
         _describe_layer(classifier),
         tuple(problems),
         tuple(hints),
+    )
+
+
+def require_shared_classes(filmset: FilmSet, classifier: Classifier) -> None:
+    """Refuse films of classes that the model does not have.
+
+    Raises:
+        InputContractError: Naming both, and what to do.
+    """
+    if not set(filmset.class_names) <= set(classifier.class_names):
+        raise InputContractError(
+            f"{filmset.root}: has classes {', '.join(filmset.class_names)}"
+            f"{advise_on_classes(classifier)}"
+        )
+
+
+def advise_on_classes(classifier: Classifier) -> str:
+    """Return the end of a message about a label that is no class of a model."""
+    return (
+        f"; the model has {', '.join(classifier.class_names)}; give the films the model's words for"
+        " their classes, or import the model with the films' (--classes, in the order of its"
+        f" outputs){suspect_labels(classifier)}"
     )
 
 
@@ -296,6 +331,12 @@ def _list_answers(
     for row in chosen:
         said = names[int(shares[row].argmax())]
         yield CheckedFilm(films[row].path, films[row].label, said, float(shares[row, labels[row]]))
+
+
+def _shorten(paths: Sequence[str]) -> list[str]:
+    """Return the names of files, with their folders where two are alike."""
+    names = [Path(path).name for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
 
 
 def _describe_layer(classifier: Classifier) -> str:

@@ -14,17 +14,17 @@ from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.planning import AuditParams, audited_classes
 from covid_debug.audit.stage import AuditRequest
-from covid_debug.checking import ModelCheck, check_model
+from covid_debug.checking import advise_on_classes, check_model, require_shared_classes
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.stage import TableData
+from covid_debug.data.table import StrangeLabelError
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.foreign import find_kind
-from covid_debug.models.heads import suspect_labels
 from covid_debug.models.import_stage import ModelImport
 from covid_debug.places import hold_store, prepare_folders
 from covid_debug.reporting.answers import write_three_answers
@@ -34,6 +34,7 @@ from covid_debug.stages import Means, find_or_make
 from covid_debug.terminal import RunConsole
 from covid_debug.text.stage import RegionsRequest, describe_regions
 
+N_MAPS = 12
 _MAX_NAME = 40  # letters of a model's or data set's name in the report's folder
 
 
@@ -46,6 +47,7 @@ class DebugQuestion:
         films: The data set, whose test films are looked at; or what is to become one, of which
             all films are test films.
         target: Class whose predictions are audited; None audits every film for its prediction.
+        n_maps: Most films that get maps, which take longest.
         run_seed: Every film's seed is derived from it.
         factory: ``"package.module:function"`` that builds the user's own network.
         command: Command line that asks again, for the report; decides no result.
@@ -54,6 +56,7 @@ class DebugQuestion:
     model: Path | ModelImport
     films: Path | TableData
     target: str | None = None
+    n_maps: int = N_MAPS
     run_seed: int = 0
     factory: str | None = None
     command: str = field(default="", compare=False)
@@ -126,10 +129,11 @@ def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) 
             films = find_or_make(_name_classes(asked.films, model), stores["films"], means)
             _tell_films(films, console)
     name = load_filmset(films).name
-    params = AuditParams(target_class=asked.target)
+    params = AuditParams(target_class=asked.target, max_explained=asked.n_maps)
     own = (BASE_ARM, 0)
     with console.stage("check the model on the films"):
-        _tell_check(check_model(model, load_filmset(films), means), console)
+        checked = check_model(model, load_filmset(films), means)
+        checked.tell(console)
         comparison = find_or_make(
             ComparisonRequest(
                 {own: checkpoint},
@@ -167,6 +171,7 @@ def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) 
                     "audit": params,
                 },
                 command=asked.command,
+                remarks=checked.remarks,
             ),
             stores["report"],
             replace(means, n_workers=max(2, means.n_workers)),
@@ -196,9 +201,13 @@ def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
         )
     audited_classes(names, asked.target)
     if isinstance(asked.films, Path):
-        _check_fit(asked.films, asked.named, model.classifier)
+        _check_fit(asked.films, model.classifier)
     elif asked.films.layout != "dicom":  # of an archive this would be half of the work
-        _name_classes(asked.films, model).list_films()
+        try:
+            _name_classes(asked.films, model).list_films()
+        except StrangeLabelError as error:
+            advice = advise_on_classes(model.classifier)
+            raise StrangeLabelError(f"{error}{advice}") from error
     return model
 
 
@@ -206,15 +215,9 @@ def _name_classes(films: TableData, model: LoadedModel) -> TableData:
     return replace(films, class_names=model.classifier.class_names)
 
 
-def _check_fit(folder: Path, model: str, classifier: Classifier) -> None:
-    filmset, names = load_filmset(folder), classifier.class_names
-    if not set(filmset.class_names) <= set(names):
-        raise InputContractError(
-            f"{folder}: has classes {', '.join(filmset.class_names)}, the model {model} has"
-            f" {', '.join(names)}; give the films the model's words for their classes, or import"
-            " the model with the films' (in the order of its outputs)"
-            f"{suspect_labels(classifier)}"
-        )
+def _check_fit(folder: Path, classifier: Classifier) -> None:
+    filmset = load_filmset(folder)
+    require_shared_classes(filmset, classifier)
     if not filmset.select("test"):
         raise DataIntegrityError(
             f"{folder}: has no test films, and films that a model was trained on say little about"
@@ -222,16 +225,9 @@ def _check_fit(folder: Path, model: str, classifier: Classifier) -> None:
         )
 
 
-def _tell_check(found: ModelCheck, console: RunConsole) -> None:
-    for line in found.describe():
-        console.say(line)
-    for line in (*found.problems, *found.hints):
-        console.warn(line)
-
-
 def _tell_films(folder: Path, console: RunConsole) -> None:
     found = load_ingest_audit(folder)
-    console.say(f"{found.n_ok} of {found.n_total} films of {found.name} are usable")
+    console.say(f"{found.n_ok} of {found.n_total} films are usable")
     for flag in found.flags:
         console.finding(flag.severity, flag.message)
 

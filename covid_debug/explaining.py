@@ -25,7 +25,7 @@ from covid_debug.evaluation.deletion_insertion import (
     compute_deletion_insertion,
 )
 from covid_debug.imaging.overlays import overlay_saliency
-from covid_debug.imaging.reading import FILM_ERRORS, FilmFile
+from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, identify_film
 from covid_debug.models.batching import CPU_IMAGES, IMAGES_A_FILM, MOST_IMAGES, find_max_batch
 from covid_debug.models.checkpoint import LoadedModel, hash_weights, load_checkpoint, load_factory
 from covid_debug.models.classifier import Classifier
@@ -155,7 +155,7 @@ class ExplainRequest(Request):
             f"{start:05d}": range(len(films))[start : start + size]
             for start in range(0, len(films), size)
         }
-        facts = [(name, *_identify(file)) for name, file in films]
+        facts = [(name, *identify_film(file)) for name, file in films]
         how = [explainer.name, explainer.params, self.seed, chosen, model.view, size]
         key = artifact_key("maps", _VERSION, how, [hash_weights(model.classifier), facts])
 
@@ -310,12 +310,3 @@ def _collect(request: ExplainRequest, listener: Listener) -> Films:
     if not chosen:
         raise InputContractError(f"{data}: has no test films to explain")
     return [(film.image_id, filmset.file_of(film)) for film in chosen]
-
-
-def _identify(file: Path | FilmFile) -> tuple[object, ...]:
-    film = file if isinstance(file, FilmFile) else FilmFile(file)
-    try:
-        facts = film.path.stat()
-    except OSError:
-        return str(film.path), film.sha256
-    return str(film.path), film.sha256, film.window, facts.st_size, facts.st_mtime_ns

@@ -17,6 +17,7 @@ _EXTRAS: Final = {
     "timm": "timm",
     "gdown": "craft",
     "pyarrow": "parquet",
+    "s3fs": "objects",
     "craft_text_detector": "craft",
 }
 _ALSO: Final = {"craft_text_detector": f" && {CRAFT_COMMAND}"}  # no extra can hold it

@@ -115,11 +115,12 @@ def lose_tracking_server(seconds: float) -> Disturb:
 
     def disturb(run: Run, _: Undisturbed) -> str:
         run.uri = f"http://127.0.0.1:{_SERVER_PORT}"
-        with run.started() as process, ExitStack() as servers:
+        with ExitStack() as started:
             with _mlflow_server(run.folder):
+                process = started.enter_context(run.started())
                 run.read_until(process, "Train ")
             time.sleep(seconds)
-            servers.enter_context(_mlflow_server(run.folder))
+            started.enter_context(_mlflow_server(run.folder))
             return run.end(process)
 
     return disturb

@@ -30,8 +30,8 @@ Say = Callable[[str], None]
 N_FILMS = 8
 _DEPTHS = ("a quarter", "half", "three quarters", "all layers")
 RANDOMISED = (
-    "guided_backprop", "path_gradient", "grad_cam", "integrated_gradients", "lrp", "area_path",
-    "igos_pp",
+    "guided_backprop", "excitation_backprop", "gradient", "path_gradient", "grad_cam",
+    "integrated_gradients", "lrp", "area_path", "igos_pp",
 )  # fmt: skip
 """Methods whose maps are compared with those of randomised models."""
 

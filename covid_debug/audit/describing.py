@@ -24,11 +24,15 @@ def describe_audit(summary: AuditSummary) -> list[str]:
     ]
 
 
+def name_bound(share: float) -> str:
+    """Write a bound, in [0, 1], in per cent with one digit; it is never rounded down."""
+    return f"{math.ceil(round(1000 * share, 6)) / 10:.1f}"
+
+
 def _bound_line(name: str, group: GroupCounts) -> str:
     n_untested = sum(n for why, n in group.not_audited.items() if why not in {NO_TEXT, OUTSIDE})
-    at_most = math.ceil(round(1000 * group.upper, 6)) / 10  # a bound is never rounded down
     line = (
-        f"At most {at_most:.1f} % of {name} predictions rest on the text that was found"
+        f"At most {name_bound(group.upper)} % of {name} predictions rest on the text that was found"
         f" (95 %); {group.n_driven} of {group.n_predicted} are driven by it"
     )
     if n_untested:

@@ -292,11 +292,11 @@ def decide(
             )
         elif evidence.film.probability < 0.5:
             reasons.append(
-                f"low confidence ({evidence.film.probability:.2f}): the change is not beyond what"
-                " matched patches do"
+                f"low confidence ({evidence.film.probability:.2f}): the change is not proved to"
+                " be beyond what matched patches do"
             )
         else:
-            reasons.append("the change is not beyond what matched patches do")
+            reasons.append("the change is not proved to be beyond what matched patches do")
     if evidence.is_sufficient:
         reasons.append(
             f"the text alone, on an empty film, is predicted {evidence.target}"

@@ -79,6 +79,14 @@ def debug(
     images: ImagesOption = None,
     column: ColumnOption = None,
     finding: FindingOption = None,
+    maps: Annotated[
+        int,
+        typer.Option(
+            "--maps",
+            min=0,
+            help="Most films that get maps, the suspected ones first; maps take most of the time.",
+        ),
+    ] = 12,
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
     device: DeviceOption = "cpu",
@@ -125,7 +133,7 @@ def debug(
     else:
         asked_model = model
     command = shlex.join(["covid-debug", *sys.argv[1:]])
-    asked = DebugQuestion(asked_model, given, target, seed, factory or function, command)
+    asked = DebugQuestion(asked_model, given, target, maps, seed, factory or function, command)
     watch, console = Stopwatch(), RunConsole(asked.n_stages)
     console.headline("covid-debug debug (research tool, not for clinical use)")
     with termination_raised():

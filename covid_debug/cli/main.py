@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from covid_debug.cli import debug, films, growing, ingest, models, run, shortcuts
+from covid_debug.cli import debug, films, growing, ingest, models, objects, run, shortcuts
 from covid_debug.cli.decisions import decisions_app
 from covid_debug.cli.failures import (
     INTERRUPTED,
@@ -52,6 +52,8 @@ for _command in (
     films.prove,
     models.compare,
     models.report,
+    objects.push,
+    objects.pull,
 ):
     app.command()(_command)
 app.add_typer(model_app, name="model")

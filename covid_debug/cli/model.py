@@ -206,9 +206,4 @@ def check(
     with TemporaryDirectory(prefix="covid_debug-") as folder:
         means = Means(console, Path(folder), workers, device)
         found = check_model(model, filmset, means, max_films=max_films)
-    for line in found.describe():
-        console.say(line)
-    for line in found.problems:
-        console.say(f"warning: {line}")
-    for line in found.hints:
-        console.say(f"hint: {line}")
+    found.tell(console)

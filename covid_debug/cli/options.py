@@ -35,6 +35,18 @@ def _check_folder(out: Path) -> Path:
     return _check_writable(out, "--out")
 
 
+def _check_resumed(folder: Path) -> Path:
+    """Refuse a folder of results that is a result itself, or in which none could be written."""
+    from covid_debug.artifacts import is_complete  # noqa: PLC0415  --help needs it not
+
+    if is_complete(folder):
+        raise ArtifactError(
+            f"--out {folder}: is a finished data set, model or result, to which nothing is added;"
+            " name another folder"
+        )
+    return _check_folder(folder)
+
+
 def check_data_dir(folder: Path) -> Path:
     """Refuse a folder of artifacts in which no file could be written."""
     return _check_writable(folder, "--data-dir")
@@ -156,15 +168,17 @@ TablesOption = Annotated[
 ResumedOption = Annotated[
     Path,
     typer.Option(
-        "--out", help="Folder of all that is made; a second start goes on.", callback=_check_folder
+        "--out",
+        help="Folder of all that is made; a second start goes on.",
+        callback=_check_resumed,
     ),
 ]
 LayoutOption = Annotated[
     str | None,
     typer.Option(
         "--layout",
-        help="Of your own films: table (default), folders, dicom, chexpert, mimic, nih, padchest or"
-        " rsna.",
+        help="Of your own films: table (default), folders, dicom, covidx (a split file), chexpert,"
+        " mimic, nih, padchest or rsna.",
     ),
 ]
 ImagesOption = Annotated[

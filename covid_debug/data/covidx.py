@@ -72,6 +72,15 @@ def parse_line(line: str) -> SplitRow:
     return SplitRow(" ".join(fields[:-2]), fields[-2], fields[-1], source)
 
 
+def is_split_line(line: str) -> bool:
+    """Tell whether a line is one of a split file."""
+    try:
+        parse_line(line)
+    except InputContractError:
+        return False
+    return True
+
+
 def format_row(row: SplitRow) -> str:
     """Return one row as a line without its end.
 

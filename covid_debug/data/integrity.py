@@ -353,7 +353,9 @@ def _flag_small_classes(filmset: FilmSet) -> list[Flag]:
         _flag(
             "small_test_class",
             "warning",
-            f"the test split has {counts[label]} films of class {label}; intervals will be wide",
+            f"the test split has {counts[label]} films of class {label}; intervals will be wide"
+            if counts[label]
+            else f"the test split has no film of class {label}; nothing is measured on it",
             counts[label],
         )
         for label in filmset.class_names

@@ -20,6 +20,7 @@ class ListedFilm:
         source: Source name.
         view: Projection, ``""`` where unknown.
         split: Split where a published list names it.
+        row: Row of an own table, where the header is the first; None of other lists.
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class ListedFilm:
     source: str
     view: str
     split: Split | None = None
+    row: int | None = None
 
 
 def find_problem(candidate: ListedFilm) -> str | None:

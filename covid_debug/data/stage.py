@@ -158,9 +158,10 @@ class TableData(_FilmsRequest):
 
     Attributes:
         kind: Always ``"table"``.
-        table: CSV or Parquet with a row a film; a folder for ``folders``, and also for ``mimic``.
-        layout: How it is laid out: ``table``, ``folders``, ``dicom``, ``chexpert``, ``mimic``,
-            ``nih``, ``padchest`` or ``rsna``.
+        table: CSV or Parquet with a row a film; a folder for ``folders``, and also for ``mimic``;
+            a split file for ``covidx``.
+        layout: How it is laid out: ``table``, ``folders``, ``dicom``, ``covidx``, ``chexpert``,
+            ``mimic``, ``nih``, ``padchest`` or ``rsna``.
         images: Folder of the films; None is the usual place, for ``table`` the table's own folder.
         columns: What a column holds (path, label, patient, source, view, split) -> its name, where
             the name does not tell; ``""`` leaves a column out.

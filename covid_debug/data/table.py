@@ -4,6 +4,7 @@ Owns what every layout has to fulfil: labels that can be classes, files that are
 file, splits. How a layout is read is in :mod:`covid_debug.data.layouts`.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,6 +39,10 @@ _MAX_NAME: Final = 100
 _RESERVED: Final = "all"  # what tables of metrics call all classes together
 
 
+class StrangeLabelError(DataIntegrityError):
+    """A film has a label that is none of the classes asked for."""
+
+
 def list_table(
     asked: Asked,
     *,
@@ -60,6 +65,7 @@ def list_table(
 
     Raises:
         CatalogError: If the layout is unknown.
+        StrangeLabelError: If a label is none of ``class_names``.
         DataIntegrityError: If the table, a column, a label or a class is missing or wrong.
     """
     read = LAYOUTS[layout]
@@ -78,7 +84,7 @@ def list_table(
             " table"
         )
     listing.class_names = _choose_classes(asked, listing, class_names, split)
-    _check_labels(asked.table, listing.films)
+    _check_repeats(asked.table, listing)
     _choose_splits(asked.table, listing, split)
     return listing
 
@@ -122,6 +128,7 @@ def ingest_table(
     listing = list_table(asked, layout=layout, class_names=class_names, split=split)
     names = listing.class_names or ()
     absent = locate_films(asked, listing)
+    listing.notes += _tell_repeats(asked.table, listing.films)
     for note in listing.notes:
         means.listener.say(note)
     if absent:
@@ -198,7 +205,7 @@ def locate_films(asked: Asked, listing: Listing) -> list[Path]:
             replace(film, path=found[film.path]) if film.path in found else film
             for film in listing.films
         ]
-        _check_labels(asked.table, listing.films)
+        _check_repeats(asked.table, listing)
     return [path for path in absent if path not in found]
 
 
@@ -213,10 +220,11 @@ def _choose_classes(
     if wanted is not None:
         strange = [name for name in counts if name not in wanted]
         if strange:
-            raise DataIntegrityError(
-                f"{where}: {counts[strange[0]]} films have label '{strange[0]}', which is none of"
-                f" the class names given{suggest(strange[0], wanted)} (given: {_quote(wanted)});"
-                f" expected all of {_quote(sorted(counts))}"
+            n = counts[strange[0]]
+            raise StrangeLabelError(
+                f"{where}: {n} film{' has' if n == 1 else 's have'} label '{strange[0]}', which is"
+                f" none of the classes {_quote(wanted)}{suggest(strange[0], wanted)} (labels:"
+                f" {_quote(sorted(counts))})"
             )
         found = tuple(wanted)
     empty = [name for name in found if not counts[name]]
@@ -290,21 +298,48 @@ def _check_names(where: Path, names: Sequence[str]) -> None:
             )
 
 
-def _check_labels(where: Path, films: Sequence[ListedFilm]) -> None:
-    """Refuse a file that is listed with two labels."""
+def _list_repeats(films: Sequence[ListedFilm]) -> list[tuple[ListedFilm, ListedFilm]]:
+    """Return the first listing of a file, and each that repeats it."""
     first: dict[Path, ListedFilm] = {}
-    twice: list[ListedFilm] = []
-    for film in films:
-        before = first.setdefault(film.path, film)
-        if before.label != film.label:
-            twice.append(film)
+    return [
+        (before, film)
+        for film in films
+        if (before := first.setdefault(Path(os.path.normpath(film.path)), film)) is not film
+    ]
+
+
+def _check_repeats(where: Path, listing: Listing) -> None:
+    """Refuse a file that is listed with two labels."""
+    twice = [pair for pair in _list_repeats(listing.films) if pair[0].label != pair[1].label]
     if twice:
-        one = twice[0]
+        before, again = twice[0]
         raise DataIntegrityError(
-            f"{where}: {len(twice)} films are listed again with another label (first:"
-            f" {to_printable(one.path)} as '{first[one.path].label}' and '{one.label}'); expected"
-            " one label a film; correct the table, or name one finding with --finding"
+            f"{where}: {_count_films(len(twice))} listed again with another label (first:"
+            f" {to_printable(before.path)} as '{before.label}' and '{again.label}'"
+            f"{_name_rows(before, again)}); expected one label a film; correct the table, or name"
+            " one finding with --finding"
         )
+
+
+def _tell_repeats(where: Path, films: Sequence[ListedFilm]) -> list[str]:
+    """Say which files are listed again with the same label; each counts once."""
+    twice = _list_repeats(films)
+    if not twice:
+        return []
+    before, again = twice[0]
+    return [
+        f"{where}: {_count_films(len(twice))} listed again with the same label (first:"
+        f" {to_printable(before.path)}{_name_rows(before, again)}); each counts once, as it is"
+        " listed first"
+    ]
+
+
+def _count_films(n: int) -> str:
+    return "1 film is" if n == 1 else f"{n} films are"
+
+
+def _name_rows(before: ListedFilm, again: ListedFilm) -> str:
+    return "" if again.row is None else f", rows {before.row} and {again.row}"
 
 
 def _choose_splits(where: Path, listing: Listing, split: SplitRule) -> None:

@@ -78,6 +78,21 @@ class FilmFile:
     window: Window | None = None
 
 
+def identify_film(file: Path | FilmFile) -> tuple[object, ...]:
+    """Return what decides a film: bytes and window, on any machine, where they are recorded.
+
+    Of a film without a record it is path, size and time; of one that is not there, its path.
+    """
+    film = file if isinstance(file, FilmFile) else FilmFile(file)
+    try:
+        facts = film.path.stat()
+    except OSError:
+        return str(film.path), film.sha256
+    if film.sha256 is not None:
+        return film.sha256, film.window
+    return str(film.path), facts.st_size, facts.st_mtime_ns, film.window
+
+
 @dataclass(frozen=True, slots=True)
 class FilmImage:
     """The gray pixels of a film as stored, before any crop.

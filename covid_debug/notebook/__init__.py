@@ -18,6 +18,7 @@ from covid_debug.artifacts import check_absent
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject
 from covid_debug.catalog import check_fields
+from covid_debug.checking import check_model
 from covid_debug.cleaning.build import clean_filmset
 from covid_debug.cleaning.film import CleanedFilm, CleaningParams, clean_film
 from covid_debug.data.filmset import FilmSet
@@ -170,7 +171,8 @@ def audit(
         classifier: A model, or the folder of its checkpoint. Views are made as the checkpoint
             says; of a model in memory by ``classifier.view``, or by the default for its size.
         films: The data set whose test films are audited; or a table of films, a data frame or a
-            CSV or Parquet file with a column of paths and one of labels, of which all are.
+            CSV or Parquet file with a column of paths and one of labels, or a folder with a folder
+            of films for each class, of which all are.
         regions: Its text, from :func:`detect_text`, or a file or artifact of it; None looks for it
             now.
         out: Folder in which the audit is kept; None keeps nothing on disk.
@@ -179,7 +181,8 @@ def audit(
         params: Fields of :class:`AuditParams`, e.g. ``map_methods=("igos_pp", "grad_cam")``.
 
     Returns:
-        A verdict a film and a summary, drawn where a notebook shows it; without ``out`` nothing
+        A verdict a film and a summary, drawn where a notebook shows it, with what a check of the
+        model on the labels found; without ``out`` nothing
         lies at its ``path``, and no map.
 
     Raises:
@@ -199,13 +202,17 @@ def audit(
         tested = replace(filmset, films=filmset.select("test"))
         text = detect_text(tested, n_workers=n_workers) if regions is None else regions
         found = by_image(text)
+        loaded, means = LoadedModel(model, view, {}), Means(cache_dir=Path(folder, "views"))
         made = audit_filmset(
-            AuditSubject(LoadedModel(model, view, {}), filmset, tested.films, found, chosen, seed),
+            AuditSubject(loaded, filmset, tested.films, found, chosen, seed),
             Path(folder, "audit") if out is None else Path(out),
-            Means(cache_dir=Path(folder, "views")),
+            means,
             inputs={"filmset": filmset.root.name},
         )
-    return ShownAudit.of(made, FilmsBehind(filmset, found, view))
+        remarks: tuple[str, ...] = ()
+        if set(filmset.class_names) <= set(model.class_names):
+            remarks = check_model(loaded, filmset, means).remarks
+    return ShownAudit.of(made, FilmsBehind(filmset, found, view), remarks)
 
 
 @overload

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from covid_debug.artifacts import is_complete
+from covid_debug.checking import advise_on_classes
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.layouts.base import Asked
 from covid_debug.data.layouts.reading import to_word
 from covid_debug.data.layouts.table import SYNONYMS
-from covid_debug.data.table import ingest_table
-from covid_debug.errors import InputContractError, suggest
+from covid_debug.data.table import StrangeLabelError, ingest_table
+from covid_debug.errors import DataIntegrityError, InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.reading import FilmFile, FilmImage, Pixels, read_film
 from covid_debug.imaging.regions import read_regions
@@ -84,18 +86,25 @@ def open_films(films: Tested) -> FilmSet:
 
 
 def classes_of(films: Tested) -> tuple[str, ...]:
-    """Return the classes of a data set; a table takes those of the model."""
-    if isinstance(films, FilmSet) or (isinstance(films, str | Path) and not Path(films).is_file()):
+    """Return the classes of a data set; a table or folder takes those of the model."""
+    if isinstance(films, FilmSet):
+        return films.class_names
+    if isinstance(films, str | Path) and _is_filmset(films):
         return open_films(films).class_names
     return ()
 
 
+def _is_filmset(films: Place) -> bool:
+    return is_complete(Path(films)) or not Path(films).exists()
+
+
 def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) -> FilmSet:
-    """Return a data set; of a table every film is a test film.
+    """Return a data set; of a table or a folder of films every film is a test film.
 
     Args:
         films: A data set or its folder; or a table with a row a film, as a file or data frame,
-            whose relative paths start from the file's folder, or from the working folder.
+            whose relative paths start from the file's folder, or from the working folder; or a
+            folder with a folder of films for each class.
         model: Its classes are those of the films.
         folder: Where a table becomes a data set; the films stay where they are.
         n_workers: Processes that read them.
@@ -107,22 +116,31 @@ def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) 
         InputContractError: If it is none of these.
         DataIntegrityError: If the table or too many films cannot be used.
     """
-    if isinstance(films, FilmSet) or (isinstance(films, str | Path) and not Path(films).is_file()):
+    if isinstance(films, FilmSet) or (isinstance(films, str | Path) and _is_filmset(films)):
         return open_films(films)
     if isinstance(films, str | Path):
-        table = Path(films)
+        table, named = Path(films), str(films)
     elif hasattr(films, "to_csv"):
-        table = folder / "films.csv"
+        table, named = folder / "films.csv", "data frame"
         _start_here(films).to_csv(table, index=False)
     else:
         return open_films(films)
-    return ingest_table(
-        Asked(table),
-        folder / "films",
-        class_names=model.class_names,
-        split="test",
-        means=Means(n_workers=n_workers),
-    )
+    try:
+        return ingest_table(
+            Asked(table),
+            folder / "films",
+            layout="folders" if table.is_dir() else "table",
+            class_names=model.class_names,
+            split="test",
+            means=Means(n_workers=n_workers),
+        )
+    except DataIntegrityError as error:
+        said = str(error).replace(str(table), named)
+        if isinstance(error, StrangeLabelError):
+            said += advise_on_classes(model)
+        if "--column" in said:
+            said += "; in Python rename the columns to path and label"
+        raise DataIntegrityError(said) from error
 
 
 def _start_here(frame: "pd.DataFrame") -> "pd.DataFrame":

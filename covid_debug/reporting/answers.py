@@ -156,7 +156,7 @@ def write_warnings(footing: Sequence[Footing], arms: Sequence[str]) -> list[str]
     own = {one.train_data: one for one in footing if one.test_data == BASE_ARM}
     shown = [own[arm] for arm in arms if arm in own]
     lines = []
-    low = [one for one in shown if not one.is_above_chance]
+    low = [one for one in shown if not one.is_above_chance and one.chance < 1]
     if low:
         values = join_words([_in_words(one.balanced_accuracy) for one in low])
         lines.append(
@@ -174,6 +174,14 @@ def write_warnings(footing: Sequence[Footing], arms: Sequence[str]) -> list[str]
             " suggests. Right answers need not come from lungs."
         )
     return lines
+
+
+def write_one_class(accuracy: Estimate) -> str:
+    """Say what can be said of a model on films of one class, and what cannot."""
+    return (
+        f"All test films are of one class: {_in_words(accuracy)} of them are predicted so, and"
+        " whether the model tells classes apart cannot be said; precision and AUC mean nothing."
+    )
 
 
 def name_points(estimate: Estimate) -> str:

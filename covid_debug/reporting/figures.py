@@ -159,14 +159,16 @@ def draw_comparison(table: ComparisonTable) -> Figure:
                 _draw_arm(axes, table, arm, test, keys, shift)
             for y in np.flatnonzero([metric == "precision" for _, metric in keys]) - 0.5:
                 axes.axhline(y, color="#d9dee3", linewidth=0.8, zorder=0)
-            axes.set_title(f"tested on {test.replace('_', ' ')} films")
+            if not table.is_lone:
+                axes.set_title(f"tested on {test.replace('_', ' ')} films")
             axes.set_xlim(-0.02, 1.02)
             axes.grid(visible=True, axis="x", color="#eceff2", linewidth=0.8)
             axes.set_axisbelow(True)
         panels[0].set_yticks(range(len(keys)), [_key_name(*key) for key in keys])
         panels[0].set_ylim(len(keys) - 0.4, -0.6)
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+        if not table.is_lone:
+            figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
         figure.set_layout_engine("constrained")
     return figure
 

@@ -66,6 +66,7 @@ def write_headlines(
     proof: CleaningProof | None = None,
     shortcuts: ShortcutMap | None = None,
     critical: Sequence[CriticalFinding] = (),
+    remarks: Sequence[str] = (),
 ) -> Headlines:
     """Write the headline sentences.
 
@@ -77,6 +78,7 @@ def write_headlines(
         proof: The proof of cleaning, or None.
         shortcuts: What films carry and the models rely on, or None.
         critical: What :func:`collect_critical` found.
+        remarks: Of whoever asked for the report, without full stop; warnings, too.
 
     Returns:
         Warnings, critical findings, answers with verdicts, and the rest without.
@@ -102,7 +104,7 @@ def write_headlines(
     warnings = write_warnings(table.footing, table.arms) if compared else _chance_lines(table)
     answers = [write_answer(answer) for answer in table.answers]
     return Headlines(
-        tuple(warnings),
+        (*warnings, *(f"Warning: {remark}." for remark in remarks)),
         tuple(f"Critical: {one.message}." for one in critical),
         (*answers, *_precision_recall_lines(table)),
         tuple(lines),
@@ -146,7 +148,7 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
         metric == "recall" and estimate.is_defined
         for (_, metric), estimate in table.audited.items()
     )
-    if balanced is None or not n_classes or balanced.low * n_classes > 1:
+    if balanced is None or n_classes < 2 or balanced.low * n_classes > 1:
         return []
     return [
         f"Warning: the audited model is not measurably better than chance on {name_test(BASE_ARM)}"

@@ -58,9 +58,11 @@ class MapLegend:
         methods: Title of each method and what its map shows; a meaning may be empty.
         which: Which map to trust for what.
         absent: Of a film that was not chosen.
+        n_films: Films with a map, and audited films.
     """
 
     methods: tuple[tuple[str, str], ...]
+    n_films: tuple[int, int] = (0, 0)
     which: str = WHICH_MAP
     absent: str = NO_MAPS
 
@@ -90,7 +92,11 @@ def show_maps(
 def describe_maps(audit: Audit | None) -> MapLegend:
     """Return what the page says of all maps."""
     methods = () if audit is None else audit.map_methods
-    return MapLegend(tuple((title_of(method), meaning_of(method)) for method in methods))
+    n_films = (0, 0)
+    if audit is not None:
+        n_films = (sum(bool(film.maps) for film in audit.films), audit.summary.n_audited)
+    legend = tuple((title_of(method), meaning_of(method)) for method in methods)
+    return MapLegend(legend, n_films)
 
 
 def _show(

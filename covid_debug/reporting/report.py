@@ -21,6 +21,7 @@ from covid_debug.artifacts import canonical_json, read_manifest, write_artifact,
 from covid_debug.audit.artifact import Audit, AuditedFilm, load_audit
 from covid_debug.audit.calibration import load_calibration
 from covid_debug.audit.confounds import load_confounds
+from covid_debug.audit.describing import name_bound
 from covid_debug.audit.groups import GroupCounts
 from covid_debug.audit.shortcut_map import load_shortcuts
 from covid_debug.audit.transfer_record import load_transfer
@@ -130,7 +131,8 @@ def build_report(run_dir: Path, request: "ReportRequest", n_workers: int = 2) ->
     shortcuts = None if request.shortcuts is None else load_shortcuts(request.shortcuts)
     ingest = _load_ingest(request.filmset)
     critical = collect_critical(ingest, proof)
-    headlines = write_headlines(audit, table, baselines, calibration, proof, shortcuts, critical)
+    told = (baselines, calibration, proof, shortcuts, critical, request.remarks)
+    headlines = write_headlines(audit, table, *told)
     cards = (
         build_cards(audit, filmset, cleaned, regions, request.view, MAX_CARDS, n_workers)
         if audit
@@ -357,15 +359,12 @@ def _render(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = _percent
-    environment.filters["points"] = _points
-    environment.filters["number"] = _number
-    environment.filters["p_value"] = name_p
+    environment.filters |= {"percent": _percent, "points": _points, "number": _number}
+    environment.filters |= {"bound": name_bound, "p_value": name_p}
     environment.globals["name_metric"] = name_metric
     environment.globals["name_question"] = name_question
     environment.globals["name_test"] = name_test
-    environment.filters["group_rows"] = _group_rows
-    environment.filters["sentence"] = start_sentence
+    environment.filters |= {"group_rows": _group_rows, "sentence": start_sentence}
     folder = importlib.resources.files("covid_debug.reporting") / "templates"
     styles = [(folder / name).read_text("utf-8") for name in ("report.css", "summary.css")]
     scripts = [(folder / name).read_text("utf-8") for name in _SCRIPTS]

@@ -7,12 +7,18 @@ Verdicts on arms are of :mod:`covid_debug.evaluation.questions` alone.
 import math
 from collections.abc import Iterable, Sequence
 
-from covid_debug.audit.describing import find_blank_classes
+from covid_debug.audit.describing import find_blank_classes, name_bound
 from covid_debug.audit.groups import GroupCounts
 from covid_debug.evaluation.comparison import BASE_ARM, Footing
 from covid_debug.evaluation.questions import NOT_MEASURED, ONE_SEED, PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
-from covid_debug.reporting.answers import ShortAnswer, name_p, name_percent, name_points
+from covid_debug.reporting.answers import (
+    ShortAnswer,
+    name_p,
+    name_percent,
+    name_points,
+    write_one_class,
+)
 from covid_debug.reporting.comparison import METRIC_NAMES, join_words
 from covid_debug.reporting.summary import RunSummary
 
@@ -53,8 +59,7 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
         n_driven = sum(group.n_driven for group in groups.values())
         n = sum(group.n_predicted for group in groups.values())
         bounds = {
-            # A bound is never rounded down.
-            name: f"{math.ceil(round(1000 * group.upper, 6)) / 10:.1f} % of {name} predictions"
+            name: f"{name_bound(group.upper)} % of {name} predictions"
             for name, group in groups.items()
         }
         highest = max(groups, key=lambda name: groups[name].upper)
@@ -67,7 +72,8 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
     ]
     notes += [f"Driven in other models: {'; '.join(others)}."] if others else []
     for reason, count in audit.not_audited.items():
-        notes.append(f"{count} predictions were not audited ({reason}).")
+        were = "prediction was" if count == 1 else "predictions were"
+        notes.append(f"{count} {were} not audited ({reason}).")
     if left := audit.verdicts.get("inconclusive", 0):
         notes.append(f"{left} of {audit.n_audited} audited films are inconclusive.")
     elsewhere = any(
@@ -89,6 +95,9 @@ def _does_text_drive(summary: RunSummary) -> ShortAnswer:
 def _may_i_believe(summary: RunSummary) -> ShortAnswer:
     own = _footing_of_audited(summary.footing)
     known, limits = _list_support(summary, own), _list_limits(summary, own)
+    if own is not None and own.chance == 1:
+        line = write_one_class(own.balanced_accuracy)
+        return ShortAnswer(MAY_I_BELIEVE, "with care", "care", line, (*limits, *known))
     if own is not None and not own.is_above_chance:
         line = (
             f"Balanced accuracy {_range(own.balanced_accuracy)} is not measurably above chance,"

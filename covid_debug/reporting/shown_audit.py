@@ -36,17 +36,21 @@ class ShownAudit(Audit):
 
     Attributes:
         behind: What the films are drawn from; None draws none.
+        remarks: What a check of the model found, each a sentence without its stop.
     """
 
     behind: FilmsBehind | None = field(default=None, repr=False, compare=False)
+    remarks: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
-    def of(cls, audit: Audit, behind: FilmsBehind) -> "ShownAudit":
+    def of(cls, audit: Audit, behind: FilmsBehind, remarks: tuple[str, ...] = ()) -> "ShownAudit":
         """Return an audit that can be drawn."""
-        return cls(**{f.name: getattr(audit, f.name) for f in fields(audit)}, behind=behind)
+        own = {f.name: getattr(audit, f.name) for f in fields(audit)}
+        return cls(**own, behind=behind, remarks=remarks)
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in describe_audit(self.summary))
+        said = [f"Warning: {line}." for line in self.remarks] + describe_audit(self.summary)
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in said)
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(VERDICT_NAMES[verdict])}</th>"
             f"<td>{sum(film.verdict == verdict for film in self.films)}</td></tr>"

@@ -33,6 +33,8 @@ class ReportRequest(Request):
         shortcuts: Artifact of the shortcut map, or None.
         config: What the run was made with.
         command: Command line that makes the run again; decides no result.
+        remarks: What a check of the audited model found, each a sentence without its stop; they
+            follow from the inputs.
     """
 
     title: str
@@ -50,10 +52,11 @@ class ReportRequest(Request):
     shortcuts: Path | None = None
     config: object = None
     command: str = field(default="", compare=False)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     stage: ClassVar[str] = REPORT_KIND
     makes: ClassVar[str] = REPORT_KIND
-    code_version: ClassVar[int] = 17
+    code_version: ClassVar[int] = 18
 
     def parameters(self) -> object:
         """Return what the run was made with."""

@@ -19,7 +19,7 @@ import cv2
 from covid_debug.artifacts import artifact_key
 from covid_debug.errors import ArtifactError, DataIntegrityError
 from covid_debug.imaging.colour import read_tint
-from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, read_film
+from covid_debug.imaging.reading import FILM_OR_MODEL_ERRORS, FilmFile, identify_film, read_film
 from covid_debug.imaging.regions import to_line
 from covid_debug.pool import run_in_order
 from covid_debug.progress import Progress
@@ -213,7 +213,7 @@ def scan_and_keep(
         ShardFinished: If ``means`` ask for a shard, and it did its part.
     """
     detector = build_detector(detector_name, **dict(detector_params or {}))
-    facts = [(image, *_identify(file)) for image, file in films]
+    facts = [(image, *identify_film(file)) for image, file in films]
     said = None if contents is None else contents.params
     key = artifact_key("scan", 6, [detector_name, detector.params, said], facts)
     files = dict(films)
@@ -261,15 +261,6 @@ def write_scan(records: Records, films: Sequence[tuple[str, Path | FilmFile]], o
             f"{out}: cannot be written ({error.strerror}); what is finished is kept; make room or"
             " choose a writable folder and start again"
         ) from error
-
-
-def _identify(file: Path | FilmFile) -> tuple[object, ...]:
-    film = file if isinstance(file, FilmFile) else FilmFile(file)
-    try:
-        facts = film.path.stat()
-    except OSError:
-        return str(film.path), film.sha256, 0, 0
-    return str(film.path), film.sha256, facts.st_size, facts.st_mtime_ns
 
 
 def limit_threads() -> None:

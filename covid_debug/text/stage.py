@@ -134,12 +134,14 @@ def describe_regions(regions_dir: Path, filmset_dir: Path) -> Iterator[str]:
         Lines of plain text.
     """
     facts = read_manifest(regions_dir, kind=RegionsRequest.makes)["facts"]
-    yield (
-        f"{facts['n_regions']} text regions on {facts['n_with_text']} of {facts['n_total']} films"
-        f" ({facts['n_total'] - facts['n_ok']} unreadable)"
-    )
     films = load_filmset(filmset_dir).films
     records = read_regions(regions_dir).values()
-    _, *sources = count_by_group(records, {film.image_id: film.source for film in films})
+    every, *sources = count_by_group(records, {film.image_id: film.source for film in films})
+    n_drawn = facts["n_regions"] - every.n_regions
+    drawn = f", besides {n_drawn} arrows or drawn lines" if n_drawn else ""
+    yield (
+        f"{every.n_regions} text regions on {every.n_with_text} of {facts['n_total']} films"
+        f"{drawn} ({facts['n_total'] - facts['n_ok']} unreadable)"
+    )
     for source in sources:
         yield source.describe()

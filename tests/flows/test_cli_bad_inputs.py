@@ -37,6 +37,8 @@ LINES = (
     " --workers 1 --out {out}",
     "clean --verify --data {films} --out {cleaned} --workers 1",
     "prove --data {films} --cleaned {cleaned} --detector marker --workers 1 --out {out}",
+    "push {films} file://pushed",
+    "pull file://{films} pulled",
     "diff {cleaned} cleaned",
     "diff cleaned {cleaned}",
     "compare --arm original={model} --data original={films} --out {out}",

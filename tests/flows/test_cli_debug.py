@@ -22,6 +22,7 @@ from covid_debug.reporting.summary import load_run_summary
 from covid_debug.text.stage import RegionsRequest
 from tests import browser
 from tests.cli import Outcome, call, refusal
+from tests.unit.data.test_data_layouts import write_table as write_rows
 
 pytestmark = pytest.mark.filterwarnings("default")
 CLASSES = ("normal", "pneumonia", "COVID-19")
@@ -84,7 +85,10 @@ def test_the_page_shows_the_audit_alone(asked: tuple[Path, Outcome]) -> None:
 
     assert "The model on these films" in text
     assert "Not asked" in text
-    absent = ("trained on<br>", "tested on", "One seed", "Is the cleaning clean?", "known truth")
+    absent = (
+        *("trained on<br>", "tested on", "One seed", "Is the cleaning clean?", "known truth"),
+        *("original model", ">side_marker<"),
+    )
     assert [words for words in absent if words in text] == []
 
 
@@ -163,8 +167,8 @@ def test_films_of_other_classes_are_refused_with_both_lists(world: Path) -> None
         "debug", "--model", world / "other", "--films", world / "films", "--out", world / "no"
     )
 
-    assert "films: has classes normal, pneumonia, COVID-19, the model" in error
-    assert "other has healthy, ill; give the films the model's words" in error
+    assert "films: has classes normal, pneumonia, COVID-19; the model has healthy, ill;" in error
+    assert "give the films the model's words" in error
 
 
 def test_films_without_test_films_are_refused(world: Path, tmp_path: Path) -> None:
@@ -245,7 +249,7 @@ def test_labels_of_a_table_that_the_model_does_not_know_are_named(
     )
 
     assert "mine.csv: 5 films have label 'flu'" in error
-    assert "(given: 'normal', 'pneumonia', 'COVID-19')" in error
+    assert "none of the classes 'normal', 'pneumonia', 'COVID-19' (labels: 'flu')" in error
     assert not (tmp_path / "no").exists()
 
 
@@ -329,3 +333,69 @@ def test_options_of_a_model_that_do_not_go_together_are_one_line(
 
     assert outcome.code == 2
     assert said in outcome.err[0]
+
+
+def test_nothing_is_written_into_the_folder_of_a_model_or_of_films(world: Path) -> None:
+    for place in ("model", "films"):
+        before = sorted((world / place).rglob("*"))
+
+        (error,) = ask(world, place).err
+
+        assert "is a finished data set, model or result, to which nothing is added" in error
+        assert sorted((world / place).rglob("*")) == before
+
+
+def test_films_of_one_class_are_audited_and_the_page_says_what_cannot_be_said(
+    world: Path, tmp_path: Path
+) -> None:
+    films = load_filmset(world / "films")
+    one = [film for film in films.select("test") if film.label == "normal"]
+    rows = [("path", "label"), *((films.path_of(film), film.label) for film in one)]
+    table = write_rows(tmp_path / "one.csv", rows)
+
+    outcome = call(
+        *("debug", "--model", world / "model", "--films", table, "--out", tmp_path / "out"),
+        *("--workers", 1, "--maps", 1),
+    )
+
+    assert (outcome.code, outcome.err) == (0, [])
+    page = Path(outcome.out[-1].removeprefix("Report: "))
+    answer = load_run_summary(page.parent).short_answers[1]
+    assert (answer.word, answer.line[:35]) == ("with care", "All test films are of one class: 0.")
+    text = page.read_text(encoding="utf-8")
+    assert "are &#39;normal&#39;: accuracy alone is measured, and whether" in text
+    assert "1 of 2 audited films were explained by maps" in text
+
+
+def test_a_split_file_of_covidx_is_one_command(world: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", ("negative", "positive"))
+    films = load_filmset(world / "films").select("test")[:4]
+    (tmp_path / "test").mkdir()
+    lines = []
+    for number, film in enumerate(films):
+        shutil.copy(
+            load_filmset(world / "films").path_of(film), tmp_path / "test" / f"{number}.png"
+        )
+        lines.append(f"{number} {number}.png {('negative', 'positive')[number % 2]} bimcv\n")
+    (tmp_path / "test.txt").write_text("".join(lines), encoding="utf-8")
+    line = ("debug", "--model", tmp_path / "model", "--films", tmp_path / "test.txt")
+    assert "--layout covidx" in refusal(*line, "--out", tmp_path / "no")
+
+    outcome = call(
+        *(*line, "--layout", "covidx", "--out", tmp_path / "out", "--workers", 1, "--maps", 0)
+    )
+
+    assert (outcome.code, outcome.err) == (0, [])
+    assert "4 of 4 films are usable" in " ".join(outcome.out)
+
+
+def test_findings_that_were_taken_for_classes_are_suspected(world: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", ("Edema", "Mass", "Nodule"))
+    table = write_rows(tmp_path / "t.csv", [("path", "label"), ("a", "ill"), ("b", "Mass")])
+
+    error = refusal(
+        "debug", "--model", tmp_path / "model", "--films", table, "--out", tmp_path / "no"
+    )
+
+    assert "1 film has label 'ill', which is none of the classes 'Edema', 'Mass', 'Nodule'" in error
+    assert "several of the 3, import the model again with --multi-label" in error

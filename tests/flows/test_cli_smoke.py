@@ -296,6 +296,8 @@ STEPS = {
         ("clean",),
     ),
     "diff": Step("diff cleaned decided", needs=("clean", "clean, decided")),
+    "push": Step("push cleaned file://bucket/cleaned", "bucket/cleaned", load_filmset, ("clean",)),
+    "pull": Step("pull file://bucket/cleaned fetched", "fetched", load_filmset, ("push",)),
     "compare": Step(
         "compare --arm original=model --arm cleaned=model --data original=films"
         " --data cleaned=cleaned --out compared",

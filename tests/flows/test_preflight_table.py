@@ -76,7 +76,7 @@ def test_films_of_the_sample_are_those_of_the_table(tmp_path: Path) -> None:
     [
         (36, {"split": "test"}, "all films are test films (data.split is test); a run needs films"),
         (36, {"columns": {"label": "lable"}}, "did you mean 'label'?"),
-        (36, {"class_names": ["A b", "C,D"]}, "which is none of the class names given"),
+        (36, {"class_names": ["A b", "C,D"]}, "which is none of the classes 'A b', 'C,D'"),
         (36, {"layout": "tabel"}, "did you mean 'table'?"),
         (36, {"finding": "Pneumonia"}, "finding 'Pneumonia' is no column"),
         (6, {}, "class 'A b' has 1 patients; training, validation and test need at least 3"),

@@ -1,5 +1,6 @@
 """`model check`: a model that knows its films, and the same one with a usual mistake."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from covid_debug.evaluation.statistics import wilson_interval
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.checkpoint import LoadedModel
 from covid_debug.models.classifier import Classifier
+from covid_debug.progress import Silent
 from covid_debug.stages import Means
 
 VIEW = ViewSpec(image_size=16, top_crop=0.0)
@@ -28,7 +30,7 @@ class Remembers(nn.Module):
     def __init__(self, known: Tensor, labels: Tensor, *, is_inverted: bool = False) -> None:
         super().__init__()
         self.register_buffer("known", known.flatten(1))
-        self.register_buffer("is_of", nn.functional.one_hot(labels).float())
+        self.register_buffer("is_of", nn.functional.one_hot(labels, 3).float())
         self.is_inverted = is_inverted
 
     def forward(self, planes: Tensor) -> Tensor:
@@ -90,8 +92,43 @@ def test_films_of_other_classes_are_one_line(films, tmp_path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     classifier = Classifier(network, class_names=("a", "b"), image_size=(16, 16))
 
-    with pytest.raises(InputContractError, match="the model has a, b; name the model's classes"):
+    with pytest.raises(
+        InputContractError, match="the model has a, b; give the films the model's words"
+    ):
         check_model(LoadedModel(classifier, VIEW, {}), films, Means(cache_dir=tmp_path))
+
+
+def test_films_of_one_class_are_checked_and_one_line_says_what_cannot_be_said(
+    films, tmp_path
+) -> None:
+    name = films.class_names[0]
+    one = replace(films, films=tuple(film for film in films.films if film.label == name))
+
+    found = check(one, tmp_path)
+
+    (line,) = found.remarks
+    assert line.endswith(
+        f"films are {name!r}: accuracy alone is measured, and whether the model tells classes"
+        " apart cannot be said"
+    )
+    assert (found.accuracy.value, found.auc.is_defined) == (1.0, False)
+    assert "commonest" not in "\n".join(found.describe())
+
+
+def test_a_check_is_told_in_one_way_and_films_by_their_names(films, tmp_path) -> None:
+    found = check(films, tmp_path, order=(1, 2, 0))
+    told: list[str] = []
+    listener = Silent()
+    listener.say = told.append
+    listener.warn = lambda line: told.append(f"warning: {line}")
+
+    found.tell(listener)
+
+    assert told == [*found.describe(), *(f"warning: {line}" for line in found.remarks)]
+    assert found.remarks == (*found.problems, *found.hints)
+    assert [line.split()[0] for line in told[1:9]] == [
+        Path(answer.film).name for answer in found.answers
+    ]
 
 
 def test_findings_taken_for_classes_are_suspected(films, tmp_path) -> None:

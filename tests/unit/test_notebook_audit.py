@@ -1,5 +1,7 @@
 """`cd.audit` of a table of films, and what a notebook shows of it."""
 
+import html
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,8 +72,28 @@ def test_a_data_frame_a_file_and_a_data_set_give_the_same_verdicts(
 
 
 def test_labels_that_are_no_class_of_the_model_are_named(model, table) -> None:
-    with pytest.raises(DataIntegrityError, match="label 'flu', which is none of"):
+    with pytest.raises(DataIntegrityError, match=r"^data frame: .* label 'flu', .* the model has"):
         cd.audit(model, table.assign(label="flu"))
+
+
+def test_a_data_frame_without_paths_says_how_its_columns_are_named_in_python(model, table) -> None:
+    with pytest.raises(DataIntegrityError, match=r"^data frame: .* rename the columns to path and"):
+        cd.audit(model, table.rename(columns={"path": "Bild"}))
+
+
+def test_a_folder_of_films_of_one_class_is_audited_and_says_what_cannot_be_said(
+    films, model, tmp_path
+) -> None:
+    (tmp_path / "mine" / "normal").mkdir(parents=True)
+    for film in films.select("test"):
+        if film.label == "normal":
+            shutil.copy(films.path_of(film), tmp_path / "mine" / "normal")
+
+    found = cd.audit(model, tmp_path / "mine", n_nulls=4, max_explained=0)
+
+    (remark,) = found.remarks
+    assert "films are 'normal': accuracy alone is measured" in remark
+    assert f"Warning: {html.escape(remark)}." in found._repr_html_()
 
 
 def test_only_test_films_are_looked_at(films, model, tmp_path, monkeypatch) -> None:

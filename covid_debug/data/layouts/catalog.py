@@ -5,6 +5,7 @@ from collections.abc import Callable
 from covid_debug.catalog import Catalog
 from covid_debug.data.layouts.base import Asked, Listing
 from covid_debug.data.layouts.chexpert import list_chexpert
+from covid_debug.data.layouts.covidx import list_covidx
 from covid_debug.data.layouts.dicom import list_dicom
 from covid_debug.data.layouts.folders import list_folders
 from covid_debug.data.layouts.mimic import list_mimic
@@ -19,6 +20,7 @@ LAYOUTS: Catalog[Callable[[Asked], Listing]] = Catalog(
         "table": list_own_films,
         "folders": list_folders,
         "dicom": list_dicom,
+        "covidx": list_covidx,
         "chexpert": list_chexpert,
         "mimic": list_mimic,
         "nih": list_nih,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from covid_debug.data.covidx import is_split_line
 from covid_debug.errors import DataIntegrityError, suggest
 from covid_debug.optional import require
 from covid_debug.shown import to_printable
@@ -241,12 +242,19 @@ def need_columns(table: Table, found: Mapping[str, str], needed: Sequence[str]) 
         DataIntegrityError: Naming all of them, what is there, and how to say which it is.
     """
     missing = [what for what in needed if what not in found]
+    if missing and len(table.header) == 1 and is_split_line(table.header[0]):
+        raise DataIntegrityError(
+            f"{table.path}: is a split file of COVIDx; name its layout with --layout covidx (in a"
+            " configuration data.layout)"
+        )
     if missing:
+        findings = "; of columns of findings name one with --finding" if "label" in missing else ""
         options = " ".join(f"--column {what}=NAME" for what in missing)
         keys = ", ".join(f"data.columns.{what}" for what in missing)
         raise DataIntegrityError(
             f"{table.path}: no column is known to hold the {' or the '.join(missing)} (there are:"
             f" {show_names(table.header)}); name it with {options} (in a configuration {keys})"
+            f"{findings}"
         )
 
 

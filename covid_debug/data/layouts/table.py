@@ -111,6 +111,7 @@ def list_own_films(asked: Asked) -> Listing:
                 source,
                 row[at["view"]] if "view" in at else "",
                 parse_split(row[at["split"]], where) if "split" in at else None,
+                number,
             )
         )
     return listing

@@ -201,7 +201,7 @@ def test_strong_drop_counts_as_driven_even_if_the_class_is_kept():
     [
         (_evidence(removed=0.1, nulls=(0.2,) * 20), "the prediction is fragile: 100%"),
         (_evidence(film=0.45, removed=0.1), "low confidence (0.45)"),
-        (_evidence(film=0.9, removed=0.1), "not beyond what matched patches do"),
+        (_evidence(film=0.9, removed=0.1), "not proved to be beyond what matched patches do"),
     ],
 )
 def test_inconclusive_says_why(evidence, words):

@@ -431,6 +431,53 @@ def test_rsna(tmp_path: Path) -> None:
     assert "has no finding 'Mass'" in refuse("rsna", Asked(table, finding="Mass"))
 
 
+def write_split_file(folder: Path, name: str = "test_COVIDx9B.txt") -> Path:
+    lines = ["7 a.png negative rsna", "patient 8 b.png positive bimcv", "8 c.png positive bimcv"]
+    path = folder / name
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("place", ["beside", "test", "images", "images/test"])
+def test_covidx(tmp_path: Path, place: str) -> None:
+    folder = tmp_path if place == "beside" else tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    images = tmp_path / "images" if place.startswith("images") else None
+
+    listing = LAYOUTS["covidx"](Asked(write_split_file(tmp_path), images))
+
+    assert rows_of(listing) == [
+        ("a.png", "rsna:7", "negative", "test"),
+        ("b.png", "bimcv:patient 8", "positive", "test"),
+        ("c.png", "bimcv:8", "positive", "test"),
+    ]
+    assert {film.path.parent for film in listing.films} == {folder}
+    assert listing.class_names == ("negative", "positive")
+
+
+def test_covidx_refuses_what_it_has_no_use_for(tmp_path: Path) -> None:
+    table = write_split_file(tmp_path)
+
+    assert "leave it out" in refuse("covidx", Asked(table, finding="positive"))
+    assert "unknown to layout covidx" in refuse("covidx", Asked(table, columns={"label": "x"}))
+    assert "not 'patientid filename label" in refuse(
+        "covidx", Asked(write_table(tmp_path / "t.csv", [("path", "label")]))
+    )
+
+
+def test_a_split_file_given_as_table_and_a_table_of_findings_name_the_option(
+    tmp_path: Path,
+) -> None:
+    findings = write_table(tmp_path / "t.csv", [("path", "Edema"), ("a", 1)])
+
+    assert "name its layout with --layout covidx" in refuse(
+        "table", Asked(write_split_file(tmp_path))
+    )
+    assert refuse("table", Asked(findings)).endswith(
+        "; of columns of findings name one with --finding"
+    )
+
+
 @pytest.mark.parametrize("layout", ["chexpert", "nih", "padchest", "rsna", "mimic"])
 def test_another_table_than_the_published_one_is_refused(tmp_path: Path, layout: str) -> None:
     table = write_table(tmp_path / "t.csv", [["a", "b"], ["1", "2"]])

@@ -15,6 +15,7 @@ from covid_debug.data.stage import TableData
 from covid_debug.data.table import ingest_table, list_table, locate_films
 from covid_debug.errors import CatalogError, CovidDebugError, DataIntegrityError
 from covid_debug.evaluation.metrics import ALL_CLASSES
+from covid_debug.progress import Silent
 from covid_debug.records import SPLITS
 from covid_debug.shown import to_printable
 from covid_debug.stages import Means
@@ -195,6 +196,26 @@ def test_absent_films_are_counted_and_listed(tmp_path: Path) -> None:
     assert (len(films.films), films.n_total) == (10, 12)
 
 
+def test_a_film_that_is_listed_again_counts_once_and_its_rows_are_named(tmp_path: Path) -> None:
+    rows = [("path", "label")]
+    for index, label in enumerate("AB"):
+        draw_film(tmp_path / f"{index}.png", index)
+        rows.append((f"{index}.png", label))
+    table = write_table(tmp_path / "t.csv", [*rows, rows[1]])
+    told: list[str] = []
+    listener = Silent()
+    listener.say = told.append  # type: ignore[method-assign]
+
+    films = ingest_table(Asked(table), tmp_path / "set", split="test", means=Means(listener))
+
+    assert (len(films.films), films.n_total) == (2, 2)
+    (line,) = [line for line in told if "listed again" in line]
+    assert line.endswith(
+        f"1 film is listed again with the same label (first: {tmp_path / '0.png'}, rows 2 and 4);"
+        " each counts once, as it is listed first"
+    )
+
+
 def test_what_a_finding_leaves_out_is_recorded(tmp_path: Path) -> None:
     rows = [["path", "Edema"]]
     for index, cell in enumerate(["1", "0", "-1", "", "1", "0"]):
@@ -215,7 +236,10 @@ def test_what_a_finding_leaves_out_is_recorded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("a", "A"), ("a", "B"), ("b", "B")], "1 films are listed again with another label"),
+        (
+            [("a", "A"), ("b", "B"), ("c/../a", "B")],
+            "a as 'A' and 'B', rows 2 and 4); expected one label a film",
+        ),
         ([("a", "A"), ("b", "A")], "all films have label 'A'; expected two classes or more"),
         ([], "lists no film"),
         ([("a", "A"), ("b", "all")], "label 'all' cannot be a class"),
@@ -244,7 +268,9 @@ def test_class_names_have_to_be_those_of_the_table(tmp_path: Path) -> None:
 
     assert list_table(Asked(table), class_names=("B", "A")).class_names == ("B", "A")
     wrong = refuse(Asked(table), class_names=("A", "Bb"))
-    assert "1 films have label 'B', which is none of the class names given" in wrong
+    assert (
+        "1 film has label 'B', which is none of the classes 'A', 'Bb'; did you mean 'Bb'?" in wrong
+    )
     assert "class 'C' has no film (A 1, B 1, C 0)" in refuse(
         Asked(table), class_names=("A", "B", "C")
     )

@@ -16,7 +16,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
 from covid_debug.errors import DataIntegrityError, FilmChangedError
 from covid_debug.imaging import reading
-from covid_debug.imaging.reading import FilmFile, FilmImage, read_film
+from covid_debug.imaging.reading import FilmFile, FilmImage, identify_film, read_film
 from tests.films import write_dicom
 
 RAMP = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) % 251
@@ -391,3 +391,26 @@ def test_read_film_reads_real_films_as_bytes(shared_data: Path) -> None:
         film = read_film(path)
         assert film.pixels.dtype == np.uint8
         assert max(film.pixels.shape) <= 640
+
+
+def test_a_film_whose_hash_is_recorded_is_the_same_anywhere(tmp_path: Path) -> None:
+    for i, name in enumerate(("here.png", "there.png")):
+        (tmp_path / name).write_bytes(b"film")
+        os.utime(tmp_path / name, (i, i))
+    here, there = (
+        FilmFile(tmp_path / name, "a" * 64, (3, 9)) for name in ("here.png", "there.png")
+    )
+
+    assert identify_film(here) == identify_film(there)
+    assert identify_film(here) != identify_film(FilmFile(here.path, "b" * 64, (3, 9)))
+    assert identify_film(here) != identify_film(FilmFile(here.path, "a" * 64, (0, 9)))
+    assert identify_film(here) != identify_film(FilmFile(tmp_path / "absent.png", "a" * 64, (3, 9)))
+
+
+def test_a_film_without_a_record_is_another_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "film.png"
+    path.write_bytes(b"film")
+    before = identify_film(path)
+    os.utime(path, (1, 1))
+
+    assert identify_film(path) != before

@@ -383,6 +383,13 @@ def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
         )
 
 
+def test_write_headlines_films_of_one_class_are_not_compared_with_chance():
+    rows = _both("original", 0.25, low=0.1, high=0.6, metric="balanced_accuracy")
+    rows += [_row("original", 0, 0.3, metric="recall", name="a")]
+
+    assert write_headlines(make_audit([make_audited()]), _table(rows)).warnings == ()
+
+
 def test_build_cards_void_failed_or_foreign_map_is_not_shown_and_the_other_is(tmp_path):
     request = fakes.make_request(tmp_path, n=3)
     filmset = fakes.load_filmset(request.filmset)

@@ -11,7 +11,7 @@ from covid_debug.cleaning.proof import load_proof
 from covid_debug.evaluation.questions import Question
 from covid_debug.evaluation.statistics import Estimate
 from covid_debug.records_json import read_record, write_record
-from covid_debug.reporting.answers import write_three_answers
+from covid_debug.reporting.answers import write_three_answers, write_warnings
 from covid_debug.reporting.headlines import CriticalFinding, collect_critical
 from covid_debug.reporting.short_answers import answer_briefly
 from covid_debug.reporting.summary import (
@@ -144,6 +144,28 @@ def test_believe_the_source_alone_as_good_asks_for_care():
 
     assert believe.word == "with care"
     assert believe.line.startswith("The source alone gets 68.0 % right, the models 70.0 % (65.0")
+
+
+def test_believe_films_of_one_class_say_nothing_of_chance():
+    footing = replace(fakes.make_footing("original", 0.25, 0.3, above_chance=False), chance=1.0)
+
+    answer = answer_briefly(_summary(footing=(footing,)))[1]
+
+    assert (answer.word, answer.line) == (
+        "with care",
+        "All test films are of one class: 25.0 % (20.0 to 30.0) of them are predicted so, and"
+        " whether the model tells classes apart cannot be said; precision and AUC mean nothing.",
+    )
+    assert write_warnings((footing,), ("original",)) == []
+
+
+def test_one_prediction_that_was_not_audited_is_one():
+    summary = _summary({"normal": _group()})
+    audit = replace(summary.audit, not_audited={"no text found": 1})
+
+    answer = answer_briefly(replace(summary, audit=audit))[0]
+
+    assert answer.notes == ("1 prediction was not audited (no text found).",)
 
 
 def test_believe_another_arm_at_chance_says_nothing_about_the_audited_model():
