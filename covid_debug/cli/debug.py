@@ -113,7 +113,7 @@ def debug(
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
         given = TableData("table", films, layout, images, columns, finding, split="test")
-    model, called = find_source(model, out / "fetched")
+    model, called = find_source(model, out / "fetched", classes)
     asked_model: Path | ModelImport
     if classes is not None:
         if model is not None and (is_complete(model) or function is not None):
@@ -124,9 +124,7 @@ def debug(
             classes, image_size, top_crop, channels, mean, std, multi_label, output, function
         )
         asked_model = ModelImport(model, facts, arch, factory, function, called)
-    elif (
-        model is None or arch or function or image_size or channels or mean or std or multi_label
-    ) or (called is not None and not is_complete(model)):
+    elif model is None or arch or function or image_size or channels or mean or std or multi_label:
         raise typer.BadParameter(
             "name a checkpoint folder with --model; or a model file or --function, with --classes"
         )

@@ -116,7 +116,7 @@ def test_exported_model_is_read_where_it_is_trusted(store) -> None:
     assert call(*command, "--trust").code == 0
     assert load_checkpoint(store / "out").classifier.image_size == (SIDE, SIDE)
     debug = ("debug", "--model", store / "saved", "--films", store, "--out", store / "asked")
-    assert "with --classes" in " ".join(call(*debug).err)
+    assert "name them with --classes" in refusal(*debug)
 
 
 PYFUNC = """
