@@ -113,7 +113,7 @@ def debug(
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
         given = TableData("table", films, layout, images, columns, finding, split="test")
-    model, called = find_source(model, out / "fetched")
+    model, called = find_source(model, out / "fetched", classes)
     asked_model: Path | ModelImport
     if classes is not None:
         if model is not None and (is_complete(model) or function is not None):

@@ -99,7 +99,7 @@ def import_(
     console = RunConsole()
     check_absent(out)
     with TemporaryDirectory(prefix="covid_debug-") as folder:
-        found, called = find_source(source, Path(folder))
+        found, called = find_source(source, Path(folder), classes)
         if called is not None and found is not None and is_complete(found):
             if classes is not None:
                 raise InputContractError(f"--classes: {source} says them itself; leave it out")
@@ -115,13 +115,23 @@ def import_(
     console.say(f"checkpoint: {out}")
 
 
-def find_source(source: Path | None, store: Path) -> tuple[Path | None, str | None]:
-    """Return the file or checkpoint folder of a model, and its MLflow name where it has one."""
+def find_source(
+    source: Path | None, store: Path, classes: str | None
+) -> tuple[Path | None, str | None]:
+    """Return the file or checkpoint folder of a model, and its MLflow name where it has one.
+
+    Raises:
+        InputContractError: If a model of MLflow's has no classes of its own, and none are named.
+    """
+    from covid_debug.artifacts import is_complete
     from covid_debug.tracking.model_uris import fetch_model, is_mlflow_model
 
     if source is None or not is_mlflow_model(str(source)):
         return source, None
-    return fetch_model(str(source), store), str(source)
+    found = fetch_model(str(source), store)
+    if classes is None and not is_complete(found):
+        raise InputContractError(f"{source}: has no names of its outputs; name them with --classes")
+    return found, str(source)
 
 
 def trust_model(source: Path | None, trust: bool) -> None:

@@ -33,7 +33,7 @@ from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device, find_device
-from covid_debug.models.foreign import find_kind, open_program, wrap_function
+from covid_debug.models.foreign import KINDS, find_kind, open_program, wrap_function
 from covid_debug.models.heads import ask_films_finding, find_asked, wrap_network
 from covid_debug.models.weights import State, fill_network, one_line, read_state
 
@@ -211,7 +211,7 @@ def load_checkpoint(
         network = _load_network(spec, factory, folder)
         classifier = wrap_network(network, spec, view, place)
         classifier = ask_films_finding(classifier, finding, classes)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, OSError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{folder}: {SPEC_NAME} is not usable ({error})") from error
     except InputContractError as error:
         raise CheckpointError(f"{folder}: {error}") from error
@@ -333,6 +333,11 @@ def _load_network(spec: Mapping[str, Any], factory: Factory | None, folder: Path
         network = wrap_function(factory).network
         network.batch = spec.get("batch")
         return network
+    if kind not in KINDS:
+        raise CheckpointError(
+            f"{folder}: is a network of kind {kind!r}; this covid_debug knows {', '.join(KINDS)};"
+            " update it"
+        )
     if kind != "weights":
         network = open_program(folder / Path(spec["file"]).name, kind).network
         network.batch = spec.get("batch", network.batch)

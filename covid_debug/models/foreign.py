@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from covid_debug.models.trust import check_trusted
 from covid_debug.models.weights import State, one_line
 
 Kind = Literal["weights", "torchscript", "exported", "onnx", "function"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Call = Callable[[Tensor], Tensor]
 
 _FORMATS = (

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from covid_debug.artifacts import hash_file
 from covid_debug.errors import ArtifactError, CheckpointError, ConfigError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models import checkpoint
@@ -278,3 +279,22 @@ def test_manifest_names_the_device(tmp_path):
     save(tmp_path / "model")
 
     assert load_checkpoint(tmp_path / "model").manifest["device"].startswith("cpu (")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "hologram"}, "kind 'hologram'; this covid_debug knows weights, .*; update it"),
+        ({"kind": "onnx", "file": "../secret.onnx"}, "is not usable .*secret.onnx"),
+    ],
+)
+def test_checkpoint_of_an_unknown_kind_or_without_its_file_is_refused(tmp_path, change, message):
+    save(tmp_path / "model")
+    spec = json.loads((tmp_path / "model" / "checkpoint.json").read_text())
+    (tmp_path / "model" / "checkpoint.json").write_text(json.dumps({**spec, **change}))
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    manifest["files"]["checkpoint.json"] = hash_file(tmp_path / "model" / "checkpoint.json")
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "model")

@@ -115,6 +115,8 @@ def test_exported_model_is_read_where_it_is_trusted(store) -> None:
     assert "reading a torch.export file can run code" in refusal(*command)
     assert call(*command, "--trust").code == 0
     assert load_checkpoint(store / "out").classifier.image_size == (SIDE, SIDE)
+    debug = ("debug", "--model", store / "saved", "--films", store, "--out", store / "asked")
+    assert "name them with --classes" in refusal(*debug)
 
 
 PYFUNC = """
