@@ -171,7 +171,8 @@ def check_model(
         problems.append(
             f"accuracy {accuracy.value:.3f} is not above always saying"
             f" {names[int(np.bincount(labels).argmax())]!r} ({constant:.3f}) and AUC"
-            f" {_show(auc)} not above 0.5: at chance; look at --classes, --mean and --std"
+            f" {_show(auc)} not above 0.5: at chance; the order of --classes, --mean or --std may"
+            " be wrong"
         )
     said = np.bincount(shares.argmax(axis=1), minlength=len(names))
     if said.max() == len(films) and len(set(labels.tolist())) > 1:
@@ -201,17 +202,16 @@ def require_shared_classes(filmset: FilmSet, classifier: Classifier) -> None:
     """
     if not set(filmset.class_names) <= set(classifier.class_names):
         raise InputContractError(
-            f"{filmset.root}: has classes {', '.join(filmset.class_names)}"
-            f"{advise_on_classes(classifier)}"
+            f"{filmset.root}: has classes {', '.join(filmset.class_names)}; the model has"
+            f" {', '.join(classifier.class_names)}{advise_on_classes(classifier)}"
         )
 
 
 def advise_on_classes(classifier: Classifier) -> str:
     """Return the end of a message about a label that is no class of a model."""
     return (
-        f"; the model has {', '.join(classifier.class_names)}; give the films the model's words for"
-        " their classes, or import the model with the films' (--classes, in the order of its"
-        f" outputs){suspect_labels(classifier)}"
+        "; give the films the model's words for their classes, or import the model with the films'"
+        f" (--classes, in the order of its outputs){suspect_labels(classifier)}"
     )
 
 

@@ -113,6 +113,18 @@ def debug(
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
         given = TableData("table", films, layout, images, columns, finding, split="test")
+    of_files = {
+        "--arch": arch,
+        "--function": function,
+        "--image-size": image_size,
+        "--top-crop": top_crop,
+        "--channels": channels,
+        "--mean": mean,
+        "--std": std,
+        "--multi-label": multi_label,
+        "--output": output,
+        "--trust": trust,
+    }
     model, called = find_source(model, out / "fetched", classes)
     asked_model: Path | ModelImport
     if classes is not None:
@@ -124,9 +136,11 @@ def debug(
             classes, image_size, top_crop, channels, mean, std, multi_label, output, function
         )
         asked_model = ModelImport(model, facts, arch, factory, function, called)
-    elif model is None or arch or function or image_size or channels or mean or std or multi_label:
+    elif model is None or any(of_files.values()):
+        first = next((f"; {name} goes with --classes" for name, one in of_files.items() if one), "")
         raise typer.BadParameter(
             "name a checkpoint folder with --model; or a model file or --function, with --classes"
+            f"{first}"
         )
     else:
         asked_model = model

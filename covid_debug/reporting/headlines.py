@@ -150,8 +150,9 @@ def _chance_lines(table: ComparisonTable) -> list[str]:
     )
     if balanced is None or n_classes < 2 or balanced.low * n_classes > 1:
         return []
+    where = "these films" if table.is_lone else name_test(BASE_ARM)
     return [
-        f"Warning: the audited model is not measurably better than chance on {name_test(BASE_ARM)}"
+        f"Warning: the audited model is not measurably better than chance on {where}"
         f" (balanced accuracy {name_percent(balanced.value)}, {100 * balanced.low:.1f} to"
         f" {name_percent(balanced.high)}; chance is {name_percent(1 / n_classes)}): verdicts"
         " about what drives it mean little."

@@ -321,7 +321,10 @@ def test_a_model_of_labels_wants_to_know_which(world: Path, tmp_path: Path) -> N
     [
         (("--function", "a:b"), "name a checkpoint folder with --model"),
         (("--model", "model", "--classes", "a,b"), "is a checkpoint already"),
-        (("--model", "model", "--arch", "resnet18"), "with --classes"),
+        (("--model", "model", "--arch", "resnet18"), "; --arch goes with --classes"),
+        (("--model", "model", "--top-crop", ".1"), "; --top-crop goes with --classes"),
+        (("--model", "model", "--output", "logits"), "; --output goes with --classes"),
+        (("--model", "model", "--trust"), "; --trust goes with --classes"),
     ],
 )
 def test_options_of_a_model_that_do_not_go_together_are_one_line(

@@ -72,7 +72,9 @@ def test_a_data_frame_a_file_and_a_data_set_give_the_same_verdicts(
 
 
 def test_labels_that_are_no_class_of_the_model_are_named(model, table) -> None:
-    with pytest.raises(DataIntegrityError, match=r"^data frame: .* label 'flu', .* the model has"):
+    with pytest.raises(
+        DataIntegrityError, match=r"^data frame: .* label 'flu', .* the model's words"
+    ):
         cd.audit(model, table.assign(label="flu"))
 
 

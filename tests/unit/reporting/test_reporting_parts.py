@@ -377,9 +377,9 @@ def test_write_headlines_model_at_chance_opens_with_a_warning(low, warns):
     assert lines[0].startswith("Warning: ") == warns
     if warns:
         assert lines[0] == (
-            "Warning: the audited model is not measurably better than chance on the original test"
-            " films (balanced accuracy 36.0 %, 28.0 to 45.0 %; chance is 33.3 %): verdicts about"
-            " what drives it mean little."
+            "Warning: the audited model is not measurably better than chance on these films"
+            " (balanced accuracy 36.0 %, 28.0 to 45.0 %; chance is 33.3 %): verdicts about what"
+            " drives it mean little."
         )
 
 
