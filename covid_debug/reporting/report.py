@@ -318,7 +318,6 @@ def _page_facts(
         "verdict_names": VERDICT_NAMES,
         "is_phantom": "text_free" in table.tests or summary.calibration is not None,
         "n_audited": len(audited),
-        "model_rows": _model_rows(summary),
         "packages": manifest["packages"],
         "python": manifest["python"],
         "choices": {
@@ -336,15 +335,6 @@ def _page_facts(
 def _first(names: Sequence[str]) -> list[str]:
     """Return the names of the first screen's table: original and cleaned, or the first two."""
     return [name for name in names if name in _FIRST] or list(names[:2])
-
-
-def _model_rows(summary: RunSummary) -> list[tuple[str, str, GroupCounts]]:
-    models = [(f"{one.arm}, seed {one.seed}", one.by_class) for one in summary.audits]
-    return [
-        (model, name, row)
-        for model, by_class in models or [("original", summary.audit.groups.by_class)]
-        for name, row in by_class.items()
-    ]
 
 
 def _group_rows(groups: Mapping[str, GroupCounts]) -> list[tuple[str, str, GroupCounts]]:

@@ -186,6 +186,15 @@ class RunSummary:
     critical: tuple[CriticalFinding, ...] = ()
     short_answers: tuple[ShortAnswer, ...] = ()
 
+    def list_audited_classes(self) -> list[tuple[str, str, GroupCounts]]:
+        """Return model, class and counts, of all audited models."""
+        models = [(f"{one.arm}, seed {one.seed}", one.by_class) for one in self.audits]
+        return [
+            (model, name, row)
+            for model, by_class in models or [("original", self.audit.groups.by_class)]
+            for name, row in by_class.items()
+        ]
+
 
 def load_run_summary(run_dir: Path) -> RunSummary:
     """Load the summary of a run.

@@ -1,8 +1,14 @@
 """Counts of a scan."""
 
+from dataclasses import replace
+
 import pytest
 
+from covid_debug.artifacts import write_artifact
+from covid_debug.data.phantom import generate_phantom
+from covid_debug.imaging.regions import REGIONS_NAME, write_regions
 from covid_debug.records import FilmRegions, TextRegion
+from covid_debug.text.stage import describe_regions
 from covid_debug.text.statistics import count_by_group, is_single_letter
 
 
@@ -69,3 +75,22 @@ def test_an_annotation_is_no_text():
     assert (total.n_ok, total.n_with_text, total.n_regions) == (2, 1, 1)
     assert (total.n_single_letters, dict(total.seen_by)) == (1, {"marker": 1})
     assert total.mean_area_share == pytest.approx(0.125)
+
+
+def test_what_was_found_counts_text_as_its_lines_by_source_do_and_names_what_is_drawn(tmp_path):
+    films = generate_phantom(tmp_path / "films", n_train=1, n_test=1, seed=0).films
+    arrow = replace(region("marker"), kind="annotation")
+    scan = [FilmRegions(films[0].image_id, 100, 100, (region("marker"), arrow))]
+    scan += [FilmRegions(film.image_id, 100, 100, (arrow,)) for film in films[1:]]
+    with write_artifact(tmp_path / "text", kind="regions") as draft:
+        write_regions(draft.path / REGIONS_NAME, scan)
+        n = len(films)
+        draft.facts |= {"n_total": n, "n_ok": n, "n_with_text": n, "n_regions": n + 1}
+
+    first, *by_source = describe_regions(tmp_path / "text", tmp_path / "films")
+
+    assert (
+        first
+        == f"1 text regions on 1 of {n} films, besides {n} arrows or drawn lines (0 unreadable)"
+    )
+    assert sum(" 1 regions" in line for line in by_source) == 1
