@@ -58,9 +58,13 @@ def build() -> nn.Module:
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Path:
     """An empty store of MLflow, and a user who trusts nothing yet."""
+    import mlflow
+
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'runs.db'}")
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    mlflow.set_tracking_uri(address)  # an earlier test of the process may have set another
     return tmp_path
 
 
