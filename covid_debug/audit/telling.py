@@ -34,7 +34,8 @@ class TellingText:
         by_class: Class -> share of its films that carry it, with its 95 % interval (Wilson; films
             are taken for independent, and those of one patient are not).
         by_source: Source -> the same.
-        told_class: Class that its presence or absence tells best from the others.
+        told_class: Class that its presence or absence tells best from the others; of two classes
+            that whose films carry it more.
         auc: How well: 0.5 is chance, 1 certainty.
         bits: Mutual information of presence and class, less what chance gives on average; 0 or
             more. Knowing the class of every film takes as many bits as the classes' entropy.
@@ -94,7 +95,9 @@ def _count(
         for label in by_class
         if len(by_class) > 1
     }
-    told = max(aucs, key=lambda label: abs(aucs[label] - 0.5), default="")
+    # Of two classes, which presence and absence tell equally well, that which carries it more.
+    gaps = {label: round(abs(auc - 0.5), 9) for label, auc in aucs.items()}
+    told = max(aucs, key=lambda label: (gaps[label], aucs[label]), default="")
     inside = 0.0
     for source in sorted(set(sources)):
         rows = [i for i, each in enumerate(sources) if each == source]

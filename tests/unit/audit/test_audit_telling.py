@@ -49,6 +49,22 @@ def test_text_on_all_films_of_one_class_tells_it():
     assert kind.bits == pytest.approx(1 - 1 / (200 * math.log(2)), abs=2e-4)  # Miller (1955)
 
 
+@pytest.mark.parametrize(("with_a", "with_b"), [(2, 16), (16, 2), (1, 8), (17, 4), (3, 4)])
+def test_text_tells_that_of_two_classes_which_carries_it_more(with_a, with_b):
+    shares = {"a": with_a, "b": with_b}
+    films = [film(f"{label}{i}", label) for label in shares for i in range(24)]
+    regions = {
+        f.image_id: found(f.image_id, *[text(None, "position")] * (int(f.path[1:-4]) < share))
+        for f in films
+        for share in (shares[f.label],)
+    }
+
+    (kind,) = tell_by_text(films, regions)
+
+    assert kind.told_class == max(shares, key=lambda label: shares[label])
+    assert kind.auc == pytest.approx(0.5 + abs(with_a - with_b) / 48)
+
+
 def test_text_that_comes_with_the_source_says_nothing_within_it():
     films = [
         film(f"{s}{i}", "a" if i < n else "b", s)
