@@ -47,8 +47,9 @@ def debug(
         Path,
         typer.Option(
             "--films",
-            help="Your films: a table (CSV or Parquet) or a folder, all of them test films; or a"
-            " data set folder made by covid-debug, of which the test films are taken.",
+            help="Your films: a table (CSV or Parquet), a folder, or what --layout says, all of"
+            " them test films; or a data set folder made by covid-debug, of which the test films"
+            " are taken.",
         ),
     ],
     out: ResumedOption,

@@ -30,18 +30,28 @@ FunctionOption = Annotated[
     ),
 ]
 SizeOption = Annotated[
-    int | None, typer.Option("--image-size", min=8, help="Side of what the network sees.")
+    int | None,
+    typer.Option(
+        "--image-size",
+        min=8,
+        help="Side of what the network sees; default: as the file says, else 224.",
+    ),
 ]
 TopCropOption = Annotated[
     float, typer.Option("--top-crop", help="Share of a film's rows dropped at the top.")
 ]
-ChannelsOption = Annotated[int | None, typer.Option("--channels", help="1 or 3.")]
+ChannelsOption = Annotated[
+    int | None, typer.Option("--channels", help="1 or 3; default: as the file says, else 3.")
+]
 MeanOption = Annotated[
     str | None, typer.Option("--mean", help="Of [0, 1] intensity; one number or one a channel.")
 ]
 StdOption = Annotated[str | None, typer.Option("--std", help="As --mean.")]
 MultiLabelOption = Annotated[
-    bool, typer.Option("--multi-label", help="A film may have any number of the labels.")
+    bool,
+    typer.Option(
+        "--multi-label", help="A film may have any number of the labels; commands ask about one."
+    ),
 ]
 OutputOption = Annotated[
     str | None,
