@@ -374,22 +374,26 @@ def test_plan_grows_with_films_and_shrinks_with_workers_where_films_are_shared(
 def test_devices_share_the_steps_of_a_training_and_processes_of_the_cpu_do_not(
     planned: tuple[RunConfig, WorkPrices],
 ) -> None:
-    config, prices = planned
+    config, measured = planned
+    facts, films = check_run(config), list_films(config)
+    second = Cost(1.0, 1.0)
+    steps_alone = replace(measured, steps={"original": second}, forward=Cost(), trained=Cost())
+    rest_alone = replace(steps_alone, steps={"original": Cost()}, forward=second, trained=second)
 
-    def plan(**compute: object) -> tuple[StageCost, list[str]]:
-        changed = replace(config, compute=replace(config.compute, **compute))
-        facts, films = check_run(config), list_films(config)
+    def plan(prices: WorkPrices, **compute: object) -> tuple[Cost, list[str]]:
+        changed = replace(config, arms=("original",), compute=replace(config.compute, **compute))
         stage = plan_stages(changed, facts, films, prices)["Train original, seed 1"]
-        return stage, list(describe_sharing(changed))
+        return stage.whole, list(describe_sharing(changed))
 
-    one, said = plan()
-    gpus, said_gpus = plan(device="cuda", devices=4)
-    processes, said_processes = plan(devices=4)
+    one, said = plan(steps_alone)
+    gpus, said_gpus = plan(steps_alone, device="cuda", devices=4)
+    processes, said_processes = plan(steps_alone, devices=4)
 
     assert said == []
-    assert one.whole.clock_s / 4 < gpus.whole.clock_s < one.whole.clock_s / 2
-    assert gpus.processor_s == one.processor_s
+    assert gpus == Cost(one.clock_s / 4, one.processor_s)
+    assert one.clock_s > 0
     assert said_gpus[0].startswith("training: 4 devices are taken to share its steps evenly")
+    assert plan(rest_alone, device="cuda", devices=4)[0] == plan(rest_alone)[0]
     assert processes == one
     assert said_processes[0].startswith("training: 4 processes share the cores of this machine")
 
