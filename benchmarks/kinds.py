@@ -31,7 +31,8 @@ from covid_debug.errors import CovidDebugError
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.imaging.regions import write_regions
 from covid_debug.models.catalog import build_backbone
-from covid_debug.models.checkpoint import load_checkpoint, load_factory
+from covid_debug.models.checkpoint import load_checkpoint
+from covid_debug.models.factories import load_factory
 from covid_debug.models.importing import ModelFacts, import_model
 from covid_debug.models.trust import trust_file
 from covid_debug.records import FilmRegions, TextRegion

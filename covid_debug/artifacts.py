@@ -50,6 +50,14 @@ def hash_file(path: Path) -> str:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def hash_tree(folder: Path) -> dict[str, str]:
+    """Hash every file in a folder: relative name -> SHA-256, sorted by name."""
+    paths = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name != _OWNER_NAME
+    )
+    return {str(path.relative_to(folder)): hash_file(path) for path in paths}
+
+
 def hash_listing(place: Path) -> str:
     """Fingerprint a file or folder by names, sizes and modification times, reading no content.
 
@@ -204,7 +212,7 @@ def write_artifact(
             "parameters": parameters,
             "inputs": dict(inputs or {}),
             "facts": draft.facts,
-            "files": _hash_tree(folder),
+            "files": hash_tree(folder),
             "packages": package_versions(),
             "python": platform.python_version(),
             "code": describe_code(),
@@ -341,13 +349,6 @@ def try_to_lock(descriptor: int) -> bool:
         return lock_descriptor(descriptor, blocking=False)
     except OSError:  # a file system without locks: nobody holds any
         return True
-
-
-def _hash_tree(directory: Path) -> dict[str, str]:
-    paths = sorted(
-        path for path in directory.rglob("*") if path.is_file() and path.name != _OWNER_NAME
-    )
-    return {str(path.relative_to(directory)): hash_file(path) for path in paths}
 
 
 def package_versions() -> dict[str, str]:

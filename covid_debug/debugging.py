@@ -22,8 +22,9 @@ from covid_debug.data.table import StrangeLabelError
 from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.factories import load_factory
 from covid_debug.models.foreign import find_kind
 from covid_debug.models.import_stage import ModelImport
 from covid_debug.places import hold_store, prepare_folders

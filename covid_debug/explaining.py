@@ -27,9 +27,10 @@ from covid_debug.evaluation.deletion_insertion import (
 from covid_debug.imaging.overlays import overlay_saliency
 from covid_debug.imaging.reading import FILM_ERRORS, FilmFile, identify_film
 from covid_debug.models.batching import CPU_IMAGES, IMAGES_A_FILM, MOST_IMAGES, find_max_batch
-from covid_debug.models.checkpoint import LoadedModel, hash_weights, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import LoadedModel, hash_weights, load_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device
+from covid_debug.models.factories import load_factory
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.models.scoring import TargetScore
 from covid_debug.progress import Listener

@@ -13,8 +13,9 @@ from covid_debug.data.listing import collect_films
 from covid_debug.data.views import load_views, render_film
 from covid_debug.errors import CovidDebugError, InputContractError, suggest
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.checkpoint import LoadedModel, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.factories import load_factory
 from covid_debug.models.inference import predict_probabilities, to_canonical
 from covid_debug.records import SPLITS, Split
 from covid_debug.seeding import derive_seed

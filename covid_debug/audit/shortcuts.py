@@ -44,11 +44,10 @@ from covid_debug.imaging.lungs import find_lungs
 from covid_debug.imaging.reading import read_film
 from covid_debug.models.checkpoint import (
     LoadedModel,
-    describe_factory,
     load_checkpoint,
-    load_factory,
 )
 from covid_debug.models.devices import describe_device
+from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.models.inference import predict_probabilities
 from covid_debug.ranges import check_range
 from covid_debug.records import Film, FilmRegions

@@ -37,8 +37,9 @@ from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.predictions import predict_test_films
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
-from covid_debug.models.checkpoint import describe_factory, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.models.devices import describe_device
+from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.stages import Means, Request
 from covid_debug.text.catalog import build_detector
 from covid_debug.text.contents import build_content_reader

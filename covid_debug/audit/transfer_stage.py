@@ -11,8 +11,9 @@ from covid_debug.audit.transfer_effects import compute_effects
 from covid_debug.audit.transfer_record import TRANSFER_KIND, MarkerTransfer, write_transfer
 from covid_debug.data.filmset import load_filmset
 from covid_debug.errors import DataIntegrityError
-from covid_debug.models.checkpoint import describe_factory, load_checkpoint, load_factory
+from covid_debug.models.checkpoint import load_checkpoint
 from covid_debug.models.devices import describe_device
+from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.seeding import derive_seed
 from covid_debug.stages import Means, Request, name_input
 

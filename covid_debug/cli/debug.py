@@ -74,7 +74,11 @@ def debug(
     trust: TrustOption = False,
     target: Annotated[
         str | None,
-        typer.Option("--target", help="Audit one class; default: every film for its prediction."),
+        typer.Option(
+            "--target",
+            help="Audit the films for this class; default: each film for its predicted class. Which"
+            " column of labels a table is read by is --finding.",
+        ),
     ] = None,
     layout: LayoutOption = None,
     images: ImagesOption = None,

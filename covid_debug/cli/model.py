@@ -44,7 +44,12 @@ ChannelsOption = Annotated[
     int | None, typer.Option("--channels", help="1 or 3; default: as the file says, else 3.")
 ]
 MeanOption = Annotated[
-    str | None, typer.Option("--mean", help="Of [0, 1] intensity; one number or one a channel.")
+    str | None,
+    typer.Option(
+        "--mean",
+        help="Of [0, 1] intensity; one number or one a channel. For inputs in [-1, 1]: --mean 0.5"
+        " --std 0.5; in [-1024, 1024]: --mean 0.5 --std 0.00048828125.",
+    ),
 ]
 StdOption = Annotated[str | None, typer.Option("--std", help="As --mean.")]
 MultiLabelOption = Annotated[
@@ -210,7 +215,8 @@ def check(
 
     from covid_debug.checking import check_model
     from covid_debug.data.filmset import load_filmset
-    from covid_debug.models.checkpoint import load_checkpoint, load_factory
+    from covid_debug.models.checkpoint import load_checkpoint
+    from covid_debug.models.factories import load_factory
     from covid_debug.stages import Means
     from covid_debug.terminal import RunConsole
 

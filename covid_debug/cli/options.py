@@ -196,7 +196,10 @@ ColumnOption = Annotated[
 ]
 FindingOption = Annotated[
     str | None,
-    typer.Option("--finding", help="The one asked about, where films have several labels."),
+    typer.Option(
+        "--finding",
+        help="Where films have several labels, the one that makes the two classes, e.g. Edema.",
+    ),
 ]
 DataOption = Annotated[Path, typer.Option("--data", help="Data set folder made by covid-debug.")]
 CheckpointOption = Annotated[Path, typer.Option("--checkpoint", help="Checkpoint folder.")]

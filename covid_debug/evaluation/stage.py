@@ -26,12 +26,11 @@ from covid_debug.evaluation.predictions import (
 from covid_debug.evaluation.questions import QUESTION_NAMES
 from covid_debug.models.checkpoint import (
     LoadedModel,
-    describe_factory,
     load_checkpoint,
-    load_factory,
     read_class_names,
 )
 from covid_debug.models.devices import describe_device
+from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.stages import Means, Request
 
 

@@ -6,12 +6,10 @@ views, ``model.safetensors`` holds the weights, or another file the whole networ
 """
 
 import hashlib
-import importlib
-import importlib.util
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +19,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from covid_debug.artifacts import find_damage, hash_file, read_manifest, write_artifact
+from covid_debug.artifacts import find_damage, read_manifest, write_artifact
 from covid_debug.errors import (
     ArtifactError,
     CheckpointError,
-    ConfigError,
     InputContractError,
-    suggest,
 )
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.devices import describe_device, find_device
+from covid_debug.models.factories import Factory
 from covid_debug.models.foreign import KINDS, find_kind, open_program, wrap_function
 from covid_debug.models.heads import ask_films_finding, find_asked, wrap_network
 from covid_debug.models.weights import State, fill_network, one_line, read_state
@@ -42,9 +39,6 @@ SPEC_NAME = "checkpoint.json"
 WEIGHTS_NAME = "model.safetensors"
 OWN_ARCH = "own"
 """``arch`` of a network that is not in the catalogue and needs a factory to be loaded."""
-
-Factory = Callable[..., Any]
-"""Builds a network from nothing, or is the function that a black box calls."""
 
 
 @dataclass(frozen=True)
@@ -261,65 +255,6 @@ def hash_weights(classifier: Classifier) -> str:
 def load_classifier(folder: str | Path, *, device: str | torch.device = "cpu") -> Classifier:
     """Load the classifier of a checkpoint, in evaluation mode; see :func:`load_checkpoint`."""
     return load_checkpoint(Path(folder), device=device).classifier
-
-
-def describe_factory(spec: str | None) -> dict[str, str]:
-    """Return what a factory or function adds to the parameters of a stage that asks it.
-
-    Args:
-        spec: As for :func:`load_factory`; None where there is none.
-
-    Returns:
-        Its name, and the SHA-256 of its module's file: what it answers changes with that.
-    """
-    if spec is None:
-        return {}
-    try:
-        found = importlib.util.find_spec(spec.partition(":")[0])
-    except (ImportError, ValueError, AttributeError):
-        found = None  # load_factory says why
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        return {"factory": spec}
-    return {"factory": spec, "code": hash_file(Path(found.origin))}
-
-
-def load_factory(spec: str) -> Factory:
-    """Find the function that builds a user's own network.
-
-    The name comes from the user's command line or configuration, never from a checkpoint, because
-    importing it runs its module.
-
-    Args:
-        spec: ``"package.module:function"``; the function takes no arguments and returns a module.
-
-    Returns:
-        The function.
-
-    Raises:
-        ConfigError: If the module or the function cannot be found.
-    """
-    module_name, sign, function_name = spec.partition(":")
-    if not sign or not module_name or not function_name:
-        raise ConfigError(f"factory {spec!r}: expected 'package.module:function'")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"factory {spec!r}: {module_name} cannot be imported ({error});"
-            " put its folder on PYTHONPATH"
-        ) from error
-    except Exception as error:  # a user's module may raise anything
-        raise ConfigError(
-            f"factory {spec!r}: {module_name} cannot be imported ({one_line(error)})"
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise ConfigError(
-            f"factory {spec!r}: {module_name} has no function {function_name!r}"
-            f"{suggest(function_name, dir(module))}"
-        )
-    factory: Factory = function
-    return factory
 
 
 def _load_network(spec: Mapping[str, Any], factory: Factory | None, folder: Path) -> nn.Module:

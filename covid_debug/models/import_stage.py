@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from covid_debug.artifacts import hash_file
 from covid_debug.errors import CovidDebugError
-from covid_debug.models.checkpoint import KIND, describe_factory, load_factory
+from covid_debug.models.checkpoint import KIND
+from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.models.foreign import find_beside
 from covid_debug.models.importing import ModelFacts, import_model
 from covid_debug.stages import Means, Request

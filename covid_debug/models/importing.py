@@ -16,8 +16,9 @@ from covid_debug.artifacts import check_absent
 from covid_debug.errors import CheckpointError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, find_preset
-from covid_debug.models.checkpoint import OWN_ARCH, Factory, build_network, write_checkpoint
+from covid_debug.models.checkpoint import OWN_ARCH, build_network, write_checkpoint
 from covid_debug.models.classifier import WITHOUT_GRADIENT
+from covid_debug.models.factories import Factory
 from covid_debug.models.foreign import (
     Kind,
     Program,

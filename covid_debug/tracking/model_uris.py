@@ -4,11 +4,12 @@ Finds a checkpoint of this project, or the file of a network that `model import`
 pytorch and onnx); reads neither.
 """
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-from covid_debug.artifacts import MANIFEST_NAME, hash_file
+from covid_debug.artifacts import canonical_json, hash_tree
 from covid_debug.errors import ArtifactError, CheckpointError
 from covid_debug.optional import require
 from covid_debug.places import prepare_folders
@@ -61,7 +62,8 @@ def fetch_model(source: str, store: Path) -> Path:
                 f"{source}: cannot be fetched ({line}); set MLFLOW_TRACKING_URI to its store"
             ) from error
         main = _find_main(fetched, source)
-        name = hash_file(main / MANIFEST_NAME if main.is_dir() else main)[:16]
+        files = hash_tree(main if main.is_dir() else main.parent)  # weights may lie beside a graph
+        name = hashlib.sha256(canonical_json(files).encode()).hexdigest()[:16]
         if not (store / name).exists():
             fetched.rename(store / name)
         return store / name / main.relative_to(fetched)

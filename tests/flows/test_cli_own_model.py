@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from covid_debug.data.phantom import generate_phantom
-from covid_debug.models.checkpoint import load_factory
+from covid_debug.models.factories import load_factory
 from covid_debug.models.importing import ModelFacts, import_model
 from tests.cli import call, refusal
 

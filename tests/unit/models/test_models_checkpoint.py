@@ -18,10 +18,10 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import (
     load_checkpoint,
     load_classifier,
-    load_factory,
     save_checkpoint,
 )
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.models.importing import ModelFacts, import_model
 
 PARAMS = {"widths": (4, 8), "depths": (1, 1), "stem_width": 4}
@@ -249,6 +249,33 @@ def test_spec_is_readable_by_people(tmp_path):
 
 def test_factory_is_found_by_name():
     assert load_factory("torch.nn:Identity") is nn.Identity
+
+
+def test_code_of_a_factory_is_all_that_it_imports_from_beside_itself(tmp_path, monkeypatch):
+    inner = tmp_path / "own_package" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner.parent, inner):
+        (folder / "__init__.py").write_text("")
+    (inner.parent / "models.py").write_text("from .inner import layers\ndef build(): ...\n")
+    (inner / "layers.py").write_text("def late():\n    import beside_package\n")
+    (tmp_path / "beside_package.py").write_text("import torch\n")
+    (tmp_path / "stranger.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def ask() -> str:
+        return describe_factory("own_package.models:build")["code"]
+
+    before = ask()
+    found = [before]
+    for changed in (inner / "layers.py", tmp_path / "beside_package.py", inner / "__init__.py"):
+        changed.write_text(changed.read_text() + "# edited\n")
+        found.append(ask())
+    (tmp_path / "stranger.py").write_text("2 / 0\n")
+
+    assert len(set(found)) == 4
+    assert ask() == found[-1]
+    (inner / "layers.py").write_text("def late(:\n")  # load_factory says what is wrong
+    assert ask() not in found
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from torch import nn
 from covid_debug.data.phantom import generate_phantom
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.models.catalog import build_backbone
-from covid_debug.models.checkpoint import load_checkpoint, load_factory, save_checkpoint
+from covid_debug.models.checkpoint import load_checkpoint, save_checkpoint
 from covid_debug.models.classifier import Classifier
+from covid_debug.models.factories import load_factory
 from tests.cli import call, refusal
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
@@ -182,3 +183,32 @@ def test_debug_asks_a_registered_model_and_another_version_anew(store) -> None:
     other = ("--model", "models:/net/2", *said)
     assert call("debug", *other, "--films", store / "films", "--out", store / "out").code == 0
     assert len(list((store / "out" / "audit").iterdir())) == 2
+
+
+def test_version_with_the_same_graph_and_other_weights_is_another_model(store) -> None:
+    import mlflow
+
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    client = mlflow.MlflowClient()
+    client.create_registered_model("net")
+    answers = []
+    for version in (1, 2):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 3, bias=False))
+        nn.init.constant_(network[1].weight, 0.01 * version)
+        saved = store / f"saved {version}"
+        saved.mkdir()
+        file, beside = saved / "model.onnx", {"save_as_external_data": True, "location": "weights"}
+        torch.onnx.export(
+            network, (torch.zeros(1, 3, SIDE, SIDE),), file, dynamo=False, input_names=["x"]
+        )
+        onnx.save(onnx.load(file), file, size_threshold=0, **beside)
+        client.create_model_version("net", saved.as_uri())
+        out = store / f"out {version}"
+        said = ("--classes", "a,b,c", "--image-size", SIDE, "--out", out)
+
+        assert call("model", "import", f"models:/net/{version}", *said).code == 0
+        answers.append(load_checkpoint(out).classifier(torch.full((1, 1, SIDE, SIDE), 0.5))[0])
+
+    assert len({(store / f"saved {k}" / "model.onnx").read_bytes() for k in (1, 2)}) == 1
+    torch.testing.assert_close(answers[1], answers[0] * 2)
+    assert answers[0].abs().min() > 0
