@@ -1,0 +1,55 @@
+"""The notes of a large run become a table that says what a film costs and what is held."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import large, workers
+from benchmarks.large import Sample, describe_stage
+
+
+def test_cost_and_memory_are_told_by_tenths() -> None:
+    samples = [Sample(n, n * 0.5, n * 0.2 + 3, 100 + n, 50.0, 200.0) for n in range(0, 101, 5)]
+
+    row = describe_stage("cleaning", samples)
+
+    assert (row["films"], row["films/s"], row["last tenth / second"]) == ("100", "2.0", "1.00")
+    assert row["of the tenths"] == "0.2000 to 0.2000"
+    assert row["MiB after a tenth (main, worker)"] == "110, 50"
+    assert row["at the end"] == "200, 50"
+
+
+@pytest.mark.slow
+def test_stages_are_noted_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["large", "--out", str(tmp_path), "--films", "12"])
+
+    large.main()
+
+    printed = capsys.readouterr().out
+    assert [line.split(" | ")[0] for line in printed.splitlines()[2:]] == [
+        "| ingest",
+        "| text detection",
+        "| cleaning",
+        "| interventions",
+    ]
+    assert (tmp_path / "large.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_one_and_two_workers_are_timed_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    sizes = ["--films", "16", "32", "--repeats", "1"]
+    monkeypatch.setattr("sys.argv", ["workers", "--out", str(tmp_path / "out"), *sizes])
+
+    workers.main()
+
+    table = capsys.readouterr().out.split("\n| --- ")[1].splitlines()[1:]
+    assert [line.split(" | ")[:2] for line in table] == [
+        [f"| {stage}", runner]
+        for stage in ("text detection", "interventions")
+        for runner in ("alone", "processes", "dask")
+    ]
