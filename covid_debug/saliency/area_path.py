@@ -17,11 +17,10 @@ from covid_debug.perturbation.upsampling import GridSize, GridUpsampler, as_grid
 from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
 from covid_debug.saliency.mask_objective import GOLDEN_RATIO
+from covid_debug.saliency.optimizers import Adam
 from covid_debug.saliency.ordering import LEAST_SPREAD, choose_mask, find_border, find_spread
 from covid_debug.saliency.path_gradient import integrate_path
 from covid_debug.saliency.regularizers import total_variation
-
-_DECAY, _DECAY_SQUARED = 0.9, 0.999
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,13 @@ class AreaPath(Explainer[AreaPathParams]):
         upsampler = GridUpsampler(as_grid(p.grid_size), image_size, images)
         start = integrate_path(group, upsampler, p.n_start, lambda t: t[:, None])
         cells = start / find_spread(start)
-        first, second = torch.zeros_like(cells), images.new_zeros(len(images), 1, 1, 1)
+        adam = Adam(cells, is_even=True)
         losses = []
         for iteration in range(1, p.n_iterations + 1):
             area = (0.5 + iteration * GOLDEN_RATIO) % 1
             loss, gradient = self._ask(group, upsampler, cells, area, p.tv_weight * group.unit)
             losses.append(loss)
-            # Adam with one scale an image: cells keep their proportions.
-            first = _DECAY * first + (1 - _DECAY) * gradient
-            square = gradient.square().mean(dim=(1, 2, 3), keepdim=True)
-            second = _DECAY_SQUARED * second + (1 - _DECAY_SQUARED) * square
-            mean = first / (1 - _DECAY**iteration)
-            scale = (second / (1 - _DECAY_SQUARED**iteration)).sqrt()
+            mean, scale = adam.follow(gradient)
             cells = cells - p.step_size * mean / scale.clamp(min=LEAST_SPREAD)
         keep, areas = choose_mask(group, upsampler, cells)
         diagnostics = {"loss": torch.stack(losses, dim=1), "area": areas}

@@ -16,8 +16,8 @@ from covid_debug.perturbation.compose import compose
 from covid_debug.perturbation.upsampling import GridSize, GridUpsampler, as_grid
 from covid_debug.ranges import check_range
 from covid_debug.saliency.base import Explainer, ImageGroup, RawExplanation, Source
+from covid_debug.saliency.optimizers import Adam
 
-_DECAY, _DECAY_SQUARED = 0.9, 0.999
 _LEAST_SCALE = 1e-12
 _TEMPERATURE = 0.05
 _EQUAL = 1e-5
@@ -100,7 +100,7 @@ class Extremal(Explainer[ExtremalParams]):
         wanted = torch.cat([_rank_area(area, h * w, images) for area in p.areas])
         wanted = wanted.repeat(len(images), 1)
         cells = images.new_full((len(image_of), 1, h, w), 0.5)
-        first, second = torch.zeros_like(cells), images.new_zeros(len(cells), 1, 1, 1)
+        adam = Adam(cells, is_even=True)
         for step in range(1, p.n_iterations + 1):
             masks = self._dilate(group, dilate, cells).requires_grad_()
             _, rise = self._score(group, upsampler, masks, image_of)
@@ -108,12 +108,8 @@ class Extremal(Explainer[ExtremalParams]):
             slope = (2 / (h * w) * (flat - _assign(flat, wanted))).view_as(cells)
             price = p.area_weight * (step - 1) / max(p.n_iterations - 1, 1)
             gradient = self._pull(group, dilate, cells, price * slope - rise / unit)
-            first = _DECAY * first + (1 - _DECAY) * gradient
-            square = gradient.square().mean(dim=(1, 2, 3), keepdim=True)
-            second = _DECAY_SQUARED * second + (1 - _DECAY_SQUARED) * square
-            mean = first / (1 - _DECAY**step)
-            scale = (second / (1 - _DECAY_SQUARED**step)).sqrt().clamp(min=_LEAST_SCALE)
-            cells = (cells - p.step_size * mean / scale).clamp(0, 1)
+            mean, scale = adam.follow(gradient)
+            cells = (cells - p.step_size * mean / scale.clamp(min=_LEAST_SCALE)).clamp(0, 1)
         masks = self._dilate(group, dilate, cells).requires_grad_()
         kept, _ = self._score(group, upsampler, masks, image_of)
         masks = masks.detach().view(len(images), n_areas, h, w)

@@ -13,9 +13,40 @@ from torch import Tensor
 
 from covid_debug.saliency.mask_params import OptimizerName
 
-_ADAM_DECAY, _ADAM_DECAY_SQUARED, _ADAM_EPSILON = 0.9, 0.999, 1e-8
+_DECAY, _DECAY_SQUARED, _EPSILON = 0.9, 0.999, 1e-8  # of Adam
 # The published line search: a_u, a_l, eta, and b of the sufficient decrease.
 _MAX_STEP, _MIN_STEP, _BACKTRACK_FACTOR, _ARMIJO_SLOPE = 1000.0, 1e-5, 0.2, 1e-4
+
+
+class Adam:
+    """Adam (Kingma and Ba, 2015); no image takes part in the steps of another.
+
+    Its step is ``mean / scale``; the caller keeps the scale from 0.
+    """
+
+    def __init__(self, cells: Float[Tensor, "N m h w"], *, is_even: bool) -> None:
+        """Start without memory.
+
+        Args:
+            cells: What will move; says shape and device.
+            is_even: One scale for all cells of a mask, so that they keep their proportions.
+        """
+        self._is_even = is_even
+        self._first, self._second = torch.zeros_like(cells), cells.new_zeros(1)
+        self._n = 0
+
+    def follow(
+        self, gradient: Float[Tensor, "N m h w"]
+    ) -> tuple[Float[Tensor, "N m h w"], Float[Tensor, "N m ..."]]:
+        """Take a gradient; return the running mean, and the root of that of the squares."""
+        self._n += 1
+        square = gradient.square()
+        if self._is_even:
+            square = square.mean(dim=(2, 3), keepdim=True)
+        self._first = _DECAY * self._first + (1 - _DECAY) * gradient
+        self._second = _DECAY_SQUARED * self._second + (1 - _DECAY_SQUARED) * square
+        mean = self._first / (1 - _DECAY**self._n)
+        return mean, (self._second / (1 - _DECAY_SQUARED**self._n)).sqrt()
 
 
 @runtime_checkable
@@ -64,11 +95,11 @@ def minimise(
     """
     rows = torch.arange(len(masks), device=masks.device)
     cells = masks.clone()
-    first, second = torch.zeros_like(masks), torch.zeros_like(masks)
+    adam = Adam(masks, is_even=rule == "even_adam")
     gradients = torch.zeros_like(masks)
     n_trials = torch.zeros_like(rows)
     losses = []
-    for iteration in range(1, n_iterations + 1):
+    for _ in range(n_iterations):
         objective.draw(generators, noise_std)
         masks = cells.sigmoid() if is_sigmoid else cells
         loss, gradient = objective.value_and_gradient(masks, rows)
@@ -82,15 +113,9 @@ def minimise(
         elif rule == "fixed":
             cells = cells - step_size * gradient
         else:
-            first = _ADAM_DECAY * first + (1 - _ADAM_DECAY) * gradient
-            square = gradient**2
-            if rule == "even_adam":
-                square = square.mean(dim=(2, 3), keepdim=True)
-            second = _ADAM_DECAY_SQUARED * second + (1 - _ADAM_DECAY_SQUARED) * square
-            mean = first / (1 - _ADAM_DECAY**iteration)
-            spread = (second / (1 - _ADAM_DECAY_SQUARED**iteration)).sqrt()
-            least = _ADAM_EPSILON * objective.unit[rows].view(-1, 1, 1, 1)
-            cells = cells - step_size * mean / (spread + least)
+            mean, scale = adam.follow(gradient)
+            least = _EPSILON * objective.unit[rows].view(-1, 1, 1, 1)
+            cells = cells - step_size * mean / (scale + least)
         if not is_sigmoid:
             cells = cells.clamp(0, 1)
     trace = {"loss": torch.stack(losses, dim=1), "n_line_search": n_trials}
