@@ -1,8 +1,9 @@
 """Many films through the stages that go film by film: `python -m benchmarks.large --out DIR`.
 
-Each stage runs in a process of its own, as its command does, with two workers, and every second
-somebody notes how many films are finished, what processor time the processes have used, and what
-they hold in memory. A second start goes on. `--draw DIR` makes table and figure of the notes.
+Phantoms are made first and listed in a table. Then each stage runs in a process of its own, as its
+command does, with two workers; every second it is noted how many films are finished, what processor
+time the processes have used, and what they hold in memory. A second start goes on. `--draw` makes
+table and figure of the notes alone.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from covid_debug.audit.planning import AuditParams
 from covid_debug.audit.stage import AuditRequest
 from covid_debug.cleaning.stage import CleanRequest
 from covid_debug.clock import Cost, now
-from covid_debug.data.stage import PhantomData
+from covid_debug.data.filmset import FilmSet, load_filmset
+from covid_debug.data.stage import PhantomData, TableData
 from covid_debug.progress import Progress, Silent
 from covid_debug.reporting.figures import COLOURS, figure_style
 from covid_debug.stages import Means, Request, find_or_make
@@ -78,13 +80,25 @@ def main() -> None:
 
 
 def _run(out: Path, n_films: int, n_nulls: int) -> None:
-    data = PhantomData(kind="phantom", n_train=30, n_test=n_films)
-    films = _make("ingest", data, out)
+    made = find_or_make(PhantomData(kind="phantom", n_train=30, n_test=n_films), out, Means())
+    table = _write_table(load_filmset(made), out / "films.csv")
+    films = _make("ingest", TableData("table", table, split="test"), out)
     text = _make("text detection", RegionsRequest(films), out)
     _make("cleaning", CleanRequest(films, text), out)
     params = AuditParams(max_explained=0, n_nulls=n_nulls)
     model = write_model(films, out, _SIDE)
     _make("interventions", AuditRequest(model, films, text, params), out)
+
+
+def _write_table(made: FilmSet, path: Path) -> Path:
+    """List the test films, as somebody would who has a folder of films."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "patient"])
+        for film in made.select("test"):
+            place = (made.root / film.path).relative_to(path.parent)
+            rows.writerow([place, film.label, film.patient_id])
+    return path
 
 
 def _make(title: str, request: Request, out: Path) -> Path:
