@@ -4,12 +4,14 @@ Joins the stages of the loop that need neither training nor cleaning, and owns w
 the folder of such a question. A second start finds what is finished.
 """
 
+import csv
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from covid_debug.artifacts import MANIFEST_NAME, hash_file, read_manifest
+from covid_debug.artifacts import MANIFEST_NAME, hash_file, read_manifest, write_text_atomic
 from covid_debug.audit.artifact import load_audit
 from covid_debug.audit.describing import describe_audit
 from covid_debug.audit.planning import AuditParams, audited_classes
@@ -19,9 +21,10 @@ from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
 from covid_debug.data.stage import TableData
 from covid_debug.data.table import StrangeLabelError
-from covid_debug.errors import DataIntegrityError, InputContractError
+from covid_debug.errors import DataIntegrityError, InputContractError, suggest
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
+from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.factories import load_factory
@@ -36,6 +39,8 @@ from covid_debug.terminal import RunConsole
 from covid_debug.text.stage import RegionsRequest, describe_regions
 
 N_MAPS = 12
+FINDINGS_NAME = "findings.csv"
+"""In the folder of several findings: a row each, with the answers and where its report lies."""
 _MAX_NAME = 40  # letters of a model's or data set's name in the report's folder
 
 
@@ -62,10 +67,10 @@ class DebugQuestion:
     factory: str | None = None
     command: str = field(default="", compare=False)
 
-    @property
-    def n_stages(self) -> int:
-        """How many numbered stages are announced."""
-        return 4 + (not isinstance(self.films, Path)) + (not isinstance(self.model, Path))
+    def count_stages(self, n_findings: int) -> int:
+        """Count the numbered stages that are announced where so many findings are asked about."""
+        each = 4 + (not isinstance(self.films, Path))
+        return each * max(1, n_findings) + (not isinstance(self.model, Path))
 
     @property
     def named(self) -> str:
@@ -88,7 +93,13 @@ class DebugAnswer:
         yield from write_three_answers(self.summary)
 
 
-def debug_model(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) -> DebugAnswer:
+def debug_model(
+    asked: DebugQuestion,
+    out: Path,
+    console: RunConsole,
+    means: Means,
+    findings: Sequence[str] = (),
+) -> list[DebugAnswer]:
     """Check a model on films, find their text, audit it, and write the report.
 
     Args:
@@ -96,9 +107,12 @@ def debug_model(asked: DebugQuestion, out: Path, console: RunConsole, means: Mea
         out: Folder of everything that is made: ``check/``, ``text/``, ``audit/``, ``report/``.
         console: Says what is done.
         means: How it is carried out.
+        findings: Labels of films that have several, each of which is asked about by itself, with
+            a report of its own; text is looked for once. Its p-values are corrected within a
+            finding, not over all of them.
 
     Returns:
-        Where the report lies, and its answers.
+        Where each report lies, and its answers; one where no finding is named.
 
     Raises:
         DataIntegrityError: If the data set has no test films, or a film cannot be used.
@@ -106,22 +120,43 @@ def debug_model(asked: DebugQuestion, out: Path, console: RunConsole, means: Mea
         CheckpointError: If the checkpoint cannot be loaded.
         ArtifactError: If another start is at work in ``out``.
     """
+    each = [asked]
+    if not isinstance(asked.films, Path) and findings:
+        each = [replace(asked, films=replace(asked.films, finding=one)) for one in findings]
     if isinstance(asked.model, Path):
-        _check(asked, asked.model, means)
+        _check_all(each, asked.model, means)
     elif asked.model.source is not None:
         find_kind(asked.model.source)
     with hold_store(out):
-        return _answer(asked, out, console, means)
+        parts = ("model", "films", "check", "text", "audit", "report")
+        stores = {part: out / part for part in parts}
+        prepare_folders(*stores.values())
+        if isinstance(asked.model, Path):
+            checkpoint = _name_by_content(asked.model, stores["model"], "checkpoint")
+        else:
+            with console.stage("import the model"):
+                checkpoint = find_or_make(asked.model, stores["model"], means)
+            _check_all(each, checkpoint, means)
+        scans: list[Path] = []
+        answers = []
+        for i, one in enumerate(each):
+            if len(findings) > 1:
+                console.headline(f"\n{findings[i]}")
+            answers.append(_answer(one, checkpoint, stores, scans, console, means))
+        if len(findings) > 1:
+            _write_findings(out / FINDINGS_NAME, findings, answers)
+        return answers
 
 
-def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) -> DebugAnswer:
-    stores = {part: out / part for part in ("model", "films", "check", "text", "audit", "report")}
-    prepare_folders(*stores.values())
-    if isinstance(asked.model, Path):
-        checkpoint = _name_by_content(asked.model, stores["model"], "checkpoint")
-    else:
-        with console.stage("import the model"):
-            checkpoint = find_or_make(asked.model, stores["model"], means)
+def _answer(
+    asked: DebugQuestion,
+    checkpoint: Path,
+    stores: Mapping[str, Path],
+    scans: list[Path],
+    console: RunConsole,
+    means: Means,
+) -> DebugAnswer:
+    """Answer about one finding; ``scans`` holds the text of those before, and gets its own."""
     model = _check(asked, checkpoint, means)
     if isinstance(asked.films, Path):
         films = _name_by_content(asked.films, stores["films"], "filmset")
@@ -147,7 +182,7 @@ def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) 
             means,
         )
     with console.stage("find text"):
-        regions = find_or_make(RegionsRequest(films, split="test"), stores["text"], means)
+        regions = _find_text(films, scans, stores["text"], means)
         for line in describe_regions(regions, films):
             console.say(line)
     with console.stage("audit"):
@@ -180,6 +215,37 @@ def _answer(asked: DebugQuestion, out: Path, console: RunConsole, means: Means) 
     return DebugAnswer(report / REPORT_NAME, load_run_summary(report))
 
 
+def _write_findings(path: Path, findings: Sequence[str], answers: Sequence[DebugAnswer]) -> None:
+    rows = [
+        {
+            "finding": finding,
+            **{one.question: f"{one.word}. {one.line}" for one in answer.summary.short_answers},
+            "report": str(answer.page.relative_to(path.parent)),
+        }
+        for finding, answer in zip(findings, answers, strict=True)
+    ]
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    table.writeheader()
+    table.writerows(rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def _find_text(films: Path, scans: list[Path], store: Path, means: Means) -> Path:
+    """Return a scan that knows all test films: one of those before, or a new one, added to them."""
+    wanted = {film.image_id for film in load_filmset(films).select("test")}
+    for known in scans:
+        if wanted <= read_regions(known).keys():
+            return known
+    scans.append(find_or_make(RegionsRequest(films, split="test"), store, means))
+    return scans[-1]
+
+
+def _check_all(each: Sequence[DebugQuestion], checkpoint: Path, means: Means) -> None:
+    for one in each:
+        _check(one, checkpoint, means)
+
+
 def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
     """Load the model, and refuse before long work films that say nothing about it."""
     finding = classes = None
@@ -196,9 +262,12 @@ def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
     )
     names = model.classifier.class_names
     if model.classifier.multi_label:
+        wrong = (
+            f"no label {finding!r}{suggest(finding, names)}, but labels" if finding else "labels"
+        )
         raise InputContractError(
-            f"{asked.named}: has labels of which a film may have several ({', '.join(names)}); name"
-            " the one that is asked about with --finding"
+            f"{asked.named}: has {wrong} of which a film may have several ({', '.join(names)});"
+            " name the one that is asked about with --finding"
         )
     audited_classes(names, asked.target)
     if isinstance(asked.films, Path):

@@ -32,7 +32,6 @@ from covid_debug.cli.options import (
     ColumnOption,
     DeviceOption,
     FactoryOption,
-    FindingOption,
     ImagesOption,
     LayoutOption,
     ResumedOption,
@@ -83,7 +82,14 @@ def debug(
     layout: LayoutOption = None,
     images: ImagesOption = None,
     column: ColumnOption = None,
-    finding: FindingOption = None,
+    finding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--finding",
+            help="Where films have several labels, the one that makes the two classes, e.g. Edema;"
+            " repeatable: a report for each, text is looked for once.",
+        ),
+    ] = None,
     maps: Annotated[
         int,
         typer.Option(
@@ -102,7 +108,7 @@ def debug(
     from covid_debug.cli.failures import termination_raised
     from covid_debug.cli.stopwatch import Stopwatch
     from covid_debug.data.stage import TableData
-    from covid_debug.debugging import DebugQuestion, debug_model
+    from covid_debug.debugging import FINDINGS_NAME, DebugQuestion, debug_model
     from covid_debug.models.devices import find_device
     from covid_debug.models.import_stage import ModelImport
     from covid_debug.stages import Means
@@ -117,7 +123,8 @@ def debug(
     else:
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
-        given = TableData("table", films, layout, images, columns, finding, split="test")
+        first = finding[0] if finding else None
+        given = TableData("table", films, layout, images, columns, first, split="test")
     of_files = {
         "--arch": arch,
         "--function": function,
@@ -142,20 +149,27 @@ def debug(
         )
         asked_model = ModelImport(model, facts, arch, factory, function, called)
     elif model is None or any(of_files.values()):
-        first = next((f"; {name} goes with --classes" for name, one in of_files.items() if one), "")
+        stray = next((f"; {name} goes with --classes" for name, one in of_files.items() if one), "")
         raise typer.BadParameter(
             "name a checkpoint folder with --model; or a model file or --function, with --classes"
-            f"{first}"
+            f"{stray}"
         )
     else:
         asked_model = model
     command = shlex.join(["covid-debug", *sys.argv[1:]])
     asked = DebugQuestion(asked_model, given, target, maps, seed, factory or function, command)
-    watch, console = Stopwatch(), RunConsole(asked.n_stages)
+    findings = list(dict.fromkeys(finding or []))
+    watch, console = Stopwatch(), RunConsole(asked.count_stages(len(findings)))
     console.headline("covid-debug debug (research tool, not for clinical use)")
+    means = Means(console, out / "views", workers, device)
     with termination_raised():
-        answer = debug_model(asked, out, console, Means(console, out / "views", workers, device))
+        answers = debug_model(asked, out, console, means, findings)
     console.headline(f"\nFinished in {format_duration(watch.elapsed_s)}")
-    for line in answer.describe():
-        console.rich.print(wrap(line, indent=2, width=console.rich.width), markup=False)
-    console.rich.print(f"\nReport: {answer.page}", markup=False)
+    for i, answer in enumerate(answers):
+        if len(answers) > 1:
+            console.headline(f"\n{findings[i]}")
+        for line in answer.describe():
+            console.rich.print(wrap(line, indent=2, width=console.rich.width), markup=False)
+        console.rich.print(f"\nReport: {answer.page}", markup=False)
+    if len(answers) > 1:
+        console.rich.print(f"All findings: {out / FINDINGS_NAME}", markup=False)

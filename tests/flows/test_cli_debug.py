@@ -316,6 +316,41 @@ def test_a_model_of_labels_wants_to_know_which(world: Path, tmp_path: Path) -> N
     assert "(Edema, Mass, Nodule); name the one that is asked about with --finding" in error
 
 
+def test_each_finding_gets_its_report_and_text_is_looked_for_once(
+    world: Path, tmp_path: Path
+) -> None:
+    torch.save(build_backbone("resnet18_half", 3).state_dict(), tmp_path / "mine.pt")
+    films = load_filmset(world / "films").films
+    rows = [(world / "films" / film.path, i % 2, i % 3 == 0) for i, film in enumerate(films)]
+    header = ("path", "Edema", "Mass")
+    table = write_rows(
+        tmp_path / "t.csv", [header, *((str(a), int(b), int(c)) for a, b, c in rows)]
+    )
+    line = (
+        *("debug", "--model", tmp_path / "mine.pt", "--arch", "resnet18_half", "--channels", 1),
+        *("--classes", "Edema,Mass,Nodule", "--image-size", 32, "--multi-label", "--maps", 0),
+        *("--films", table, "--workers", 1, "--out", tmp_path / "out"),
+    )
+
+    error = refusal(*line, "--finding", "Edema", "--finding", "Masss")
+    assert "mine: has no label 'Masss'; did you mean 'Mass'" in error
+    assert list((tmp_path / "out/films").iterdir()) == []
+    outcome = call(*line, "--finding", "Edema", "--finding", "Mass")
+
+    assert (outcome.code, outcome.err) == (0, [])
+    assert any("[1/11] import the model" in said for said in outcome.out)
+    assert any("[11/11] write the report" in said for said in outcome.out)
+    assert len(list((tmp_path / "out/text").glob("regions-*"))) == 1
+    with (tmp_path / "out/findings.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["finding"] for row in found] == ["Edema", "Mass"]
+    for row in found:
+        page = tmp_path / "out" / row["report"]
+        for one in load_run_summary(page.parent).short_answers:
+            assert row[one.question] == f"{one.word}. {one.line}"
+        assert f"no {row['finding']}" in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
