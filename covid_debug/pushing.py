@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,7 @@ def pull(url: str, place: Path, listener: Listener = SILENT) -> Moved:
 def _push_artifact(place: Path, there: Prefix, listener: Listener) -> Moved:
     manifest = (place / MANIFEST_NAME).read_bytes()
     files = _parse_manifest(manifest, str(place))
-    _claim(there, _name_content(manifest, str(place)))
+    _claim(there, _name_content(files))
     found = there.sizes()
     missing = [name for name in files if found.get(name) != _size(place / name)]
 
@@ -158,7 +158,9 @@ def _push_artifact(place: Path, there: Prefix, listener: Listener) -> Moved:
 def _claim(there: Prefix, content: bytes) -> None:
     """Say, before the first file, whose place this is, so that no two artifacts mix."""
     standing = there.read(MANIFEST_NAME)
-    is_other = standing is not None and _name_content(standing, there.url) != content
+    is_other = (
+        standing is not None and _name_content(_parse_manifest(standing, there.url)) != content
+    )
     if not is_other and not there.create(_CLAIM_NAME, content):
         is_other = there.read(_CLAIM_NAME) != content
     if is_other:
@@ -169,10 +171,11 @@ def _claim(there: Prefix, content: bytes) -> None:
 
 
 def _pull_artifact(manifest: bytes, there: Prefix, place: Path, listener: Listener) -> Moved:
-    files, content = _parse_manifest(manifest, there.url), _name_content(manifest, there.url)
+    files = _parse_manifest(manifest, there.url)
+    content = _name_content(files)
     if is_complete(place):
         standing = (place / MANIFEST_NAME).read_bytes()
-        if _name_content(standing, str(place)) == content:
+        if _name_content(_parse_manifest(standing, str(place))) == content:
             return Moved("artifact", 0, 0, len(files) + 1)
     check_absent(place)
     remove_partials(place.parent, place.name)
@@ -287,9 +290,8 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, str]:
     return files
 
 
-def _name_content(manifest: bytes, where: str) -> bytes:
+def _name_content(files: Mapping[str, str]) -> bytes:
     """Return a hash of the files; two machines that made the same differ in the rest."""
-    files = _parse_manifest(manifest, where)
     return hashlib.sha256(canonical_json(files).encode()).hexdigest().encode()
 
 
