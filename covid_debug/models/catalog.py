@@ -33,9 +33,9 @@ _OF_TORCHVISION = (
     "mobilenet_v3_small",
     "efficientnet_b0",
 )
-_REPLACES_NORMALISATION = ("googlenet", "inception_v3")
+INCEPTIONS = ("torchvision:googlenet", "torchvision:inception_v3")
 """With torchvision's weights they undo its normalisation and take (x - 0.5) / 0.5; built without
-them, as here, they do not (``transform_input``)."""
+them, as here, they do not (``transform_input``). Their files may hold auxiliary heads."""
 
 
 def build_backbone(
@@ -143,7 +143,7 @@ def find_preset(arch: str) -> Preset | None:
         chosen = next(iter(torchvision.models.get_model_weights(name)), None)
         if chosen is None:
             return None
-        if name in _REPLACES_NORMALISATION:
+        if f"{package}:{name}" in INCEPTIONS:
             mean = std = (0.5, 0.5, 0.5)
         else:
             mean, std = tuple(chosen.transforms().mean), tuple(chosen.transforms().std)

@@ -165,7 +165,7 @@ def open_program(path: Path, kind: Kind) -> Program:
     content = path.read_bytes()
     identity = hashlib.sha256(content).hexdigest()
     if kind == "onnx":
-        return _open_onnx(path, identity, find_beside(path))
+        return _open_onnx(path, identity, _read_beside(path, content))
     if kind == "exported":
         check_trusted(path, identity)
     try:
@@ -242,7 +242,10 @@ def find_beside(path: Path) -> tuple[Path, ...]:
     """
     if not path.is_file() or find_kind(path) != "onnx":
         return ()
-    content = path.read_bytes()
+    return _read_beside(path, path.read_bytes())
+
+
+def _read_beside(path: Path, content: bytes) -> tuple[Path, ...]:
     # StringStringEntryProto of TensorProto.external_data: key "location", then its value.
     entries = re.finditer(rb"\n\x08location\x12([\x80-\xff]?[\x00-\x7f])", content)
     found = {}

@@ -15,7 +15,7 @@ from torch import nn
 from covid_debug.artifacts import check_absent
 from covid_debug.errors import CheckpointError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, find_preset
+from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, INCEPTIONS, find_preset
 from covid_debug.models.checkpoint import OWN_ARCH, build_network, write_checkpoint
 from covid_debug.models.classifier import WITHOUT_GRADIENT
 from covid_debug.models.factories import Factory
@@ -35,7 +35,6 @@ Say = Callable[[str], None]
 _PREFIXES = ("module.", "model.", "net.", "network.", "backbone.", "_orig_mod.")
 _THRESHOLDS = "op_threshs"
 """A buffer of torchxrayvision's models; with it their outputs are scaled to .5 at a threshold."""
-_WITH_AUXILIARIES = ("torchvision:googlenet", "torchvision:inception_v3")
 _SUFFIX = {"torchscript": ".ts", "exported": ".pt2", "onnx": ".onnx"}
 
 
@@ -299,7 +298,7 @@ def _fill(
 ) -> nn.Module:
     """Build the network of weights and fill it."""
     n_names = len(spec["class_names"])
-    if spec["arch"] in _WITH_AUXILIARIES:
+    if spec["arch"] in INCEPTIONS:
         has_some = any(".aux" in f".{name}".lower() for name in state)
         spec["arch_params"] = {**spec["arch_params"], "aux_logits": has_some}
     network = build_network(spec, factory, Path(where))

@@ -20,7 +20,7 @@ from covid_debug.models import trust
 from covid_debug.models import weights as weights_room
 from covid_debug.models.checkpoint import hash_weights, load_checkpoint
 from covid_debug.models.copies import find_fast_copy
-from covid_debug.models.foreign import find_beside, find_kind, read_planes
+from covid_debug.models.foreign import find_beside, find_kind, open_program, read_planes
 from covid_debug.models.import_stage import ModelImport
 from covid_debug.models.importing import ModelFacts, import_model
 from covid_debug.models.weights import read_state
@@ -584,6 +584,17 @@ def test_onnx_weights_elsewhere_or_nowhere_are_one_line(tmp_path, name):
 
     with pytest.raises(CheckpointError, match="has its weights in"):
         find_beside(path)
+
+
+def test_onnx_is_read_once_to_be_opened(tmp_path, monkeypatch):
+    path = write_onnx(tmp_path / "a.onnx", weights(2), beside="a.data")
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda one: read.append(one) or read_bytes(one))
+
+    program = open_program(path, "onnx")
+
+    assert read == [path]
+    assert program.beside == (tmp_path / "a.data",)
 
 
 def test_onnx_of_two_outputs_is_one_line(tmp_path):
