@@ -24,7 +24,6 @@ from covid_debug.data.table import StrangeLabelError
 from covid_debug.errors import DataIntegrityError, InputContractError, suggest
 from covid_debug.evaluation.comparison import BASE_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
-from covid_debug.imaging.regions import read_regions
 from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.models.factories import load_factory
@@ -182,7 +181,9 @@ def _answer(
             means,
         )
     with console.stage("find text"):
-        regions = _find_text(films, scans, stores["text"], means)
+        text = RegionsRequest(films, split="test", known=tuple(scans))
+        regions = find_or_make(text, stores["text"], means)
+        scans.append(regions)
         for line in describe_regions(regions, films):
             console.say(line)
     with console.stage("audit"):
@@ -229,16 +230,6 @@ def _write_findings(path: Path, findings: Sequence[str], answers: Sequence[Debug
     table.writeheader()
     table.writerows(rows)
     write_text_atomic(path, text.getvalue())
-
-
-def _find_text(films: Path, scans: list[Path], store: Path, means: Means) -> Path:
-    """Return a scan that knows all test films: one of those before, or a new one, added to them."""
-    wanted = {film.image_id for film in load_filmset(films).select("test")}
-    for known in scans:
-        if wanted <= read_regions(known).keys():
-            return known
-    scans.append(find_or_make(RegionsRequest(films, split="test"), store, means))
-    return scans[-1]
 
 
 def _check_all(each: Sequence[DebugQuestion], checkpoint: Path, means: Means) -> None:

@@ -152,6 +152,7 @@ def scan_to_records(
     *,
     contents: ContentReader | None = None,
     means: Means,
+    known: Mapping[str, FilmRegions] | None = None,
 ) -> Iterator[Records]:
     """Find the text of many films; what is found is deleted when the block ends well.
 
@@ -162,6 +163,7 @@ def scan_to_records(
         detector_params: As for :func:`scan_films`.
         contents: As for :func:`scan_films`.
         means: How it is carried out.
+        known: As for :func:`scan_and_keep`.
 
     Yields:
         A record for each film, for :func:`write_scan`.
@@ -171,7 +173,7 @@ def scan_to_records(
         DataIntegrityError: If none of the films could be read.
     """
     records = scan_and_keep(
-        films, out, detector_name, detector_params, contents=contents, means=means
+        films, out, detector_name, detector_params, contents=contents, means=means, known=known
     )
     names = [image for image, _ in films]
     if films and all("error" in records[image] for image in names):
@@ -193,6 +195,7 @@ def scan_and_keep(
     contents: ContentReader | None = None,
     means: Means,
     is_last: bool = True,
+    known: Mapping[str, FilmRegions] | None = None,
 ) -> Records:
     """Find the text of many films and keep it beside what is being made.
 
@@ -204,6 +207,7 @@ def scan_and_keep(
         contents: As for :func:`scan_films`.
         means: How it is carried out.
         is_last: Whether no other work on films follows.
+        known: What an earlier scan by the same detector found on some of the films, by image id.
 
     Returns:
         A record for each film, see :func:`covid_debug.imaging.regions.from_line`; remove them when
@@ -216,20 +220,22 @@ def scan_and_keep(
     facts = [(image, *identify_film(file)) for image, file in films]
     said = None if contents is None else contents.params
     key = artifact_key("scan", 6, [detector_name, detector.params, said], facts)
-    files = dict(films)
-    n_workers = min(means.n_workers, max(len(films), 1))
+    files, known = dict(films), known or {}
+    n_workers = min(means.n_workers, max(len(files.keys() - known.keys()), 1))
     scan, prepare = _choose_work(detector, contents, n_workers)
 
     def work(names: Sequence[str], _: Path) -> Iterator[Record]:
-        return run_in_order(
+        found = run_in_order(
             partial(_to_record, scan),
-            ((name, files[name]) for name in names),
+            ((name, files[name]) for name in names if name not in known),
             n_workers,
             where="text.scan",
             prepare=prepare,
             name=lambda film: film[0],
             lose=lambda film, reason: lose_film(film[0], reason),
         )
+        for name in names:
+            yield {NAME: name, **to_line(known[name])} if name in known else next(found)
 
     return work_on_films(out, key, list(files), work, means, refuse=_refuse, is_last=is_last)
 

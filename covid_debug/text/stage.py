@@ -65,11 +65,14 @@ class RegionsRequest(Request):
         filmset: The films.
         text: Which detector.
         split: Films of this split only; None looks at all.
+        known: Earlier scans by the same detector, whose films are not looked at again; the result
+            is the same without them.
     """
 
     filmset: Path
     text: TextParams = field(default_factory=TextParams)
     split: Split | None = None
+    known: tuple[Path, ...] = field(default=(), compare=False)
 
     stage: ClassVar[str] = "regions"
     makes: ClassVar[str] = "regions"
@@ -90,6 +93,12 @@ class RegionsRequest(Request):
         films = filmset.films if self.split is None else filmset.select(self.split)
         pairs = [(film.image_id, filmset.file_of(film)) for film in films]
         check_absent(out)
+        known = {
+            image: found
+            for scan in self.known
+            for image, found in read_regions(scan).items()
+            if found.error is None
+        }
         with (
             scan_to_records(
                 pairs,
@@ -98,6 +107,7 @@ class RegionsRequest(Request):
                 self.text.params,
                 contents=self.text.build_reader(),
                 means=means,
+                known=known,
             ) as records,
             write_artifact(
                 out, kind=self.makes, parameters=self.text.named(), inputs=self.inputs()

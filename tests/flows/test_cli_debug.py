@@ -19,6 +19,7 @@ from covid_debug.models.catalog import build_backbone
 from covid_debug.models.checkpoint import save_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.reporting.summary import load_run_summary
+from covid_debug.text import scan
 from covid_debug.text.stage import RegionsRequest
 from tests import browser
 from tests.cli import Outcome, call, refusal
@@ -321,11 +322,10 @@ def test_each_finding_gets_its_report_and_text_is_looked_for_once(
 ) -> None:
     torch.save(build_backbone("resnet18_half", 3).state_dict(), tmp_path / "mine.pt")
     films = load_filmset(world / "films").films
-    rows = [(world / "films" / film.path, i % 2, i % 3 == 0) for i, film in enumerate(films)]
-    header = ("path", "Edema", "Mass")
-    table = write_rows(
-        tmp_path / "t.csv", [header, *((str(a), int(b), int(c)) for a, b, c in rows)]
-    )
+    cells = [(i % 2, int(i % 3 == 0)) for i in range(len(films))]
+    cells[0], cells[1] = ("", 1), (1, "")  # neither finding is said of all films
+    rows = [(str(world / "films" / film.path), *cells[i]) for i, film in enumerate(films)]
+    table = write_rows(tmp_path / "t.csv", [("path", "Edema", "Mass"), *rows])
     line = (
         *("debug", "--model", tmp_path / "mine.pt", "--arch", "resnet18_half", "--channels", 1),
         *("--classes", "Edema,Mass,Nodule", "--image-size", 32, "--multi-label", "--maps", 0),
@@ -335,12 +335,15 @@ def test_each_finding_gets_its_report_and_text_is_looked_for_once(
     error = refusal(*line, "--finding", "Edema", "--finding", "Masss")
     assert "mine: has no label 'Masss'; did you mean 'Mass'" in error
     assert list((tmp_path / "out/films").iterdir()) == []
-    outcome = call(*line, "--finding", "Edema", "--finding", "Mass")
+    with mock.patch("covid_debug.text.scan._scan_one", wraps=scan._scan_one) as look:
+        outcome = call(*line, "--finding", "Edema", "--finding", "Mass")
+    alone = call(*line, "--finding", "Mass")
 
     assert (outcome.code, outcome.err) == (0, [])
+    assert look.call_count == len(films)
+    assert sum("found finished" in said for said in alone.out) == 6
     assert any("[1/11] import the model" in said for said in outcome.out)
     assert any("[11/11] write the report" in said for said in outcome.out)
-    assert len(list((tmp_path / "out/text").glob("regions-*"))) == 1
     with (tmp_path / "out/findings.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [row["finding"] for row in found] == ["Edema", "Mass"]

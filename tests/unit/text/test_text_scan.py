@@ -53,6 +53,25 @@ def test_failed_films_are_records_with_their_reason(films):
     assert records[1].regions == ()
 
 
+def test_films_of_an_earlier_scan_are_not_looked_at_again(films, tmp_path, monkeypatch):
+    scan_to_file(films, tmp_path / "whole.jsonl", "rapidocr")
+    known = read_regions(tmp_path / "whole.jsonl")
+    looked_at, look = [], scan._scan_one
+    monkeypatch.setattr(scan, "_scan_one", lambda *a: looked_at.append(a[-1][0]) or look(*a))
+
+    with scan.scan_to_records(
+        films,
+        tmp_path / "again.jsonl",
+        "rapidocr",
+        means=Means(n_workers=2),
+        known={name: known[name] for name in ("word", "broken", "absent")},
+    ) as records:
+        scan.write_scan(records, films, tmp_path / "again.jsonl")
+
+    assert looked_at == ["blank"]  # alone, and so in this process
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
 def test_two_workers_see_what_one_sees(films):
     alone = list(scan_films(films, "rapidocr", n_workers=1))
 
