@@ -6,6 +6,7 @@ the folder of such a question. A second start finds what is finished.
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +40,7 @@ from covid_debug.text.stage import RegionsRequest, describe_regions
 
 N_MAPS = 12
 FINDINGS_NAME = "findings.csv"
-"""In the folder of several findings: a row each, with the answers and where its report lies."""
+"""In the folder of several findings: a row each, with films, answers and where its report lies."""
 _MAX_NAME = 40  # letters of a model's or data set's name in the report's folder
 
 
@@ -220,6 +221,7 @@ def _write_findings(path: Path, findings: Sequence[str], answers: Sequence[Debug
     rows = [
         {
             "finding": finding,
+            **_count_finding(answer.summary),
             **{one.question: f"{one.word}. {one.line}" for one in answer.summary.short_answers},
             "report": str(answer.page.relative_to(path.parent)),
         }
@@ -230,6 +232,19 @@ def _write_findings(path: Path, findings: Sequence[str], answers: Sequence[Debug
     table.writeheader()
     table.writerows(rows)
     write_text_atomic(path, text.getvalue())
+
+
+def _count_finding(summary: RunSummary) -> dict[str, object]:
+    """Return on how many films the finding was asked about and is there, and how it is told."""
+    n_films = {row.group: row.n_total for row in summary.text.by_class}
+    name = summary.films.class_names[1]
+    auc = summary.comparison[f"{BASE_ARM}/{BASE_ARM}"].get(f"{name}/auroc")
+    is_known = auc is not None and math.isfinite(auc.value)
+    return {
+        "films": n_films["all"],
+        "with the finding": n_films.get(name, 0),
+        "AUC": f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})" if auc and is_known else "",
+    }
 
 
 def _check_all(each: Sequence[DebugQuestion], checkpoint: Path, means: Means) -> None:

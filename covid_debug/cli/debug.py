@@ -172,4 +172,8 @@ def debug(
             console.rich.print(wrap(line, indent=2, width=console.rich.width), markup=False)
         console.rich.print(f"\nReport: {answer.page}", markup=False)
     if len(answers) > 1:
-        console.rich.print(f"All findings: {out / FINDINGS_NAME}", markup=False)
+        console.rich.print(
+            f"All findings: {out / FINDINGS_NAME}\n"
+            "  p-values are corrected within a finding, not over all of them",
+            markup=False,
+        )

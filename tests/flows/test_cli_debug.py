@@ -347,10 +347,15 @@ def test_each_finding_gets_its_report_and_text_is_looked_for_once(
     with (tmp_path / "out/findings.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [row["finding"] for row in found] == ["Edema", "Mass"]
+    assert [(row["films"], row["with the finding"]) for row in found] == [("7", "4"), ("7", "3")]
+    assert "within a finding, not over all" in " ".join(" ".join(outcome.out).split())
     for row in found:
         page = tmp_path / "out" / row["report"]
         for one in load_run_summary(page.parent).short_answers:
             assert row[one.question] == f"{one.word}. {one.line}"
+        (told,) = load_run_summary(page.parent).comparison.values()
+        auc = told[f"{row['finding']}/auroc"]
+        assert row["AUC"] == f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
         assert f"no {row['finding']}" in page.read_text()
 
 
