@@ -268,12 +268,12 @@ def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
     )
     names = model.classifier.class_names
     if model.classifier.multi_label:
-        wrong = (
-            f"no label {finding!r}{suggest(finding, names)}, but labels" if finding else "labels"
-        )
+        known = ", ".join(names)
         raise InputContractError(
-            f"{asked.named}: has {wrong} of which a film may have several ({', '.join(names)});"
-            " name the one that is asked about with --finding"
+            f"{asked.named}: has no label {finding!r}{suggest(finding, names)} (known: {known})"
+            if finding
+            else f"{asked.named}: has labels of which a film may have several ({known}); name the"
+            " one that is asked about with --finding"
         )
     audited_classes(names, asked.target)
     if isinstance(asked.films, Path):
