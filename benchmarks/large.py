@@ -87,7 +87,7 @@ def _run(out: Path, n_films: int, n_nulls: int) -> None:
     _make("cleaning", CleanRequest(films, text), out)
     params = AuditParams(max_explained=0, n_nulls=n_nulls)
     model = write_model(films, out, _SIDE)
-    _make("interventions", AuditRequest(model, films, text, params), out)
+    _make("audit", AuditRequest(model, films, text, params), out)
 
 
 def _write_table(made: FilmSet, path: Path) -> Path:
@@ -113,13 +113,15 @@ def _make_watched(title: str, request: Request, out: Path) -> Path:
 
 
 class _Counter(Silent):
-    """Knows how many films are finished in the stage's longest loop so far."""
+    """Knows which loop a stage is in, and how many films are finished in it."""
 
     def __init__(self) -> None:
-        self.n_done = 0
+        self.loop, self.n_done = "films", 0
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Progress]:  # noqa: ARG002
+    def progress(self, title: str) -> Iterator[Progress]:
+        self.loop, self.n_done = title, 0
+
         def count(n_done: int, _: int) -> None:
             self.n_done = n_done
 
@@ -158,7 +160,8 @@ def _watch(title: str, counter: _Counter, path: Path, start: Cost, stop: threadi
             clock_s = (now() - start).clock_s
             processor_s = sum(main.cpu_times()[:2]) + sum(used.values())
             numbers = (clock_s, processor_s, own, max(held), own + sum(held))
-            rows.writerow([title, counter.n_done, *(f"{number:.1f}" for number in numbers)])
+            name = title if counter.loop == "films" else counter.loop
+            rows.writerow([name, counter.n_done, *(f"{number:.1f}" for number in numbers)])
             file.flush()
 
 
@@ -172,7 +175,8 @@ def _read(path: Path) -> Mapping[str, Sequence[Sample]]:
 
 def describe_stage(title: str, samples: Sequence[Sample]) -> dict[str, object]:
     """Return a row of the table; tenths are of the films, from the first sample with any."""
-    last = samples[-1]
+    first, last = samples[0], samples[-1]
+    clock_s, processor_s = last.clock_s - first.clock_s, last.processor_s - first.processor_s
     tenths = [_at(samples, last.films * i // 10) for i in range(11)]
     costs = [
         (after.processor_s - before.processor_s) / max(after.films - before.films, 1)
@@ -182,9 +186,9 @@ def describe_stage(title: str, samples: Sequence[Sample]) -> dict[str, object]:
     return {
         "stage": title,
         "films": f"{last.films:,}",
-        "min": f"{last.clock_s / 60:.1f}",
-        "films/s": f"{last.films / last.clock_s:.1f}",
-        "processor s a film": f"{last.processor_s / last.films:.4f}",
+        "min": f"{clock_s / 60:.1f}",
+        "films/s": f"{last.films / clock_s:.1f}",
+        "processor s a film": f"{processor_s / last.films:.4f}",
         "of the tenths": f"{min(costs[1:]):.4f} to {max(costs[1:]):.4f}",
         "last tenth / second": f"{costs[-1] / costs[1] if costs[1] else math.nan:.2f}",
         "MiB after a tenth (main, worker)": f"{early.main_mb:.0f}, {early.worker_mb:.0f}",
