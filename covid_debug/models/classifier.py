@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         channels: Planes that the network sees.
         mean: Per-plane mean that is subtracted, in units of [0, 1] intensity.
         std: Per-plane divisor, in units of [0, 1] intensity.
-        view: How its images are made of films; None where nobody said.
+        view: How its images are made of films; None where nobody said, then of whole films.
         multi_label: Whether each logit is a label of its own, whose probability is its sigmoid.
         has_gradient: Whether its outputs can be differentiated by the image; False for black
             boxes. Found by trying; True where that is not possible.

@@ -57,7 +57,7 @@ def load_model(classifier: Model) -> Classifier:
 
 
 def view_of(classifier: Classifier) -> ViewSpec:
-    """Return how the views of a model are made.
+    """Return how the views of a model are made; of whole films where nobody said.
 
     Raises:
         InputContractError: If it sees other views than squares and nobody said how.
@@ -68,7 +68,7 @@ def view_of(classifier: Classifier) -> ViewSpec:
             f"views of films are square, the classifier takes {height} x {width}; pass images as a"
             " tensor, or a classifier of square images"
         )
-    return classifier.view or ViewSpec(image_size=height)
+    return classifier.view or ViewSpec(image_size=height, top_crop=0.0)  # as `model import`
 
 
 def open_films(films: Tested) -> FilmSet:

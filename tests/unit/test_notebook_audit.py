@@ -17,6 +17,9 @@ from covid_debug.data.phantom import TRUTH_REGIONS_NAME
 from covid_debug.errors import DataIntegrityError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
+from covid_debug.models.classifier import Classifier
+from covid_debug.models.importing import ModelFacts
+from covid_debug.notebook.given import view_of
 from covid_debug.reporting.shown_audit import FilmsBehind, ShownAudit
 from tests import browser
 from tests.audits import make_audit, make_audited
@@ -152,3 +155,10 @@ def test_what_a_notebook_shows_has_no_barrier_and_lies_where_the_text_is(films, 
         assert [b for b in browser.find_barriers(opened) if "heading" not in b] == []
         boxes = [one.bounding_box() for one in opened.locator("svg").all()]
     assert np.allclose([[box["width"], box["height"]] for box in boxes], 200)
+
+
+def test_a_network_in_memory_sees_what_the_same_file_sees() -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    classifier = Classifier(network, class_names=("a", "b"), image_size=(8, 8))
+
+    assert view_of(classifier).top_crop == ModelFacts(class_names=("a", "b")).top_crop
