@@ -208,7 +208,8 @@ def _draw(stages: Mapping[str, Sequence[Sample]], path: Path) -> None:
         left, right = figure.subplots(1, 2)
         for (title, samples), colour in zip(stages.items(), COLOURS, strict=False):
             films = [one.films / 1000 for one in samples]
-            left.plot(films, [one.processor_s / 60 for one in samples], color=colour, label=title)
+            spent = [(one.processor_s - samples[0].processor_s) / 60 for one in samples]
+            left.plot(films, spent, color=colour, label=title)
             right.plot(films, [one.main_mb for one in samples], color=colour)
             workers = [one.worker_mb or math.nan for one in samples]
             right.plot(films, workers, color=colour, linestyle=":")
