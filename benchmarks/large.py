@@ -187,7 +187,7 @@ def describe_stage(title: str, samples: Sequence[Sample]) -> dict[str, object]:
         "stage": title,
         "films": f"{last.films:,}",
         "min": f"{clock_s / 60:.1f}",
-        "films/s": f"{last.films / clock_s:.1f}",
+        "films/s": f"{last.films / clock_s if clock_s else math.nan:.1f}",
         "processor s a film": f"{processor_s / last.films:.4f}",
         "of the tenths": f"{min(costs[1:]):.4f} to {max(costs[1:]):.4f}",
         "last tenth / second": f"{costs[-1] / costs[1] if costs[1] else math.nan:.2f}",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import large, workers
+from benchmarks import large
 from benchmarks.large import Sample, describe_stage
 
 
@@ -32,21 +32,3 @@ def test_stages_are_noted_and_drawn(
     assert stages[:3] == ["ingest", "text detection", "cleaning"]
     assert set(stages[3:]) <= {"predictions", "interventions"}
     assert (tmp_path / "large.png").stat().st_size > 0
-
-
-@pytest.mark.slow
-def test_one_and_two_workers_are_timed_in_turns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("distributed", reason="the extra dask is not installed")
-    sizes = ["--films", "16", "32", "--repeats", "1"]
-    monkeypatch.setattr("sys.argv", ["workers", "--out", str(tmp_path / "out"), *sizes])
-
-    workers.main()
-
-    table = capsys.readouterr().out.split("\n| --- ")[1].splitlines()[1:]
-    assert [line.split(" | ")[:2] for line in table] == [
-        [f"| {stage}", runner]
-        for stage in ("text detection", "interventions")
-        for runner in ("alone", "processes", "dask")
-    ]
