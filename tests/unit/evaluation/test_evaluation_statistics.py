@@ -1,6 +1,7 @@
 """Closed-form cases of the statistics."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -123,6 +124,15 @@ def test_cluster_bootstrap_ignores_the_order_of_films_and_repeats_with_the_seed(
     assert not np.array_equal(
         first, cluster_bootstrap(table, patients, _mean, seed=6, n_resamples=50)
     )
+
+
+def test_cluster_bootstrap_of_thousand_resamples_is_fast():
+    table = np.ones((300, 9))
+    start = time.process_time()
+
+    cluster_bootstrap(table, np.arange(300), lambda sums: sums, seed=0, n_resamples=1000)
+
+    assert time.process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(

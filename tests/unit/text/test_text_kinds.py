@@ -123,7 +123,7 @@ def test_no_shipped_pattern_takes_long(kinds):
     for unit in units:
         kinds.tell((unit * MAX_CONTENT)[: MAX_CONTENT - 1] + "!")
 
-    assert time.process_time() - start < 30  # milliseconds, or ages where a pattern backtracks
+    assert time.process_time() - start < 2
 
 
 def test_own_patterns_are_asked_first(tmp_path):
