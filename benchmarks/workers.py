@@ -29,7 +29,7 @@ from covid_debug.config.schema import RunConfig
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.stage import PhantomData
 from covid_debug.imaging.geometry import ViewSpec
-from covid_debug.models.catalog import build_backbone
+from covid_debug.models.catalog import GRAY_MEAN, GRAY_STD, build_backbone
 from covid_debug.models.checkpoint import save_checkpoint
 from covid_debug.models.classifier import Classifier
 from covid_debug.stages import Means, Request, Runner, find_or_make
@@ -114,8 +114,8 @@ def write_model(films: Path, place: Path, side: int) -> Path:
             build_backbone("resnet18_half", len(names)),
             class_names=names,
             image_size=(side, side),
-            mean=0.449,
-            std=0.226,
+            mean=GRAY_MEAN,
+            std=GRAY_STD,
         )
         view = ViewSpec(image_size=side)
         save_checkpoint(out, model, arch="resnet18_half", arch_params={}, view=view)
@@ -156,11 +156,13 @@ def _time(request: Request, runner: RunnerName, n_workers: int, config: RunConfi
             list(pool.map(_warm, range(n_workers * 4)))
             places = [config.data_dir / f"alone-{i}" for i in range(n_workers)]
             return max(pool.map(_make_alone, [request] * n_workers, places))
-    from flows.runners import choose_runner  # noqa: PLC0415 - Prefect reads its settings first
+    from flows.runners import open_runner  # noqa: PLC0415 - Prefect reads its settings first
 
     compute = replace(config.compute, runner=runner, n_workers=n_workers)
-    chosen = choose_runner(replace(config, compute=compute))
-    return _make(request, config.data_dir / "timed", n_workers, chosen)
+    start = now()
+    with open_runner(replace(config, compute=compute)) as chosen:
+        _make(request, config.data_dir / "timed", n_workers, chosen)
+    return (now() - start).clock_s
 
 
 def _warm(_: int) -> None:

@@ -4,6 +4,7 @@ Prefect's own runner for Dask sends each task with the context of its flow, and 
 reach Prefect's server, which listens on this machine alone. Here a worker gets plain functions.
 """
 
+import functools
 import json
 import os
 import sys
@@ -34,17 +35,36 @@ _GPU: Final = {"GPU": 1}
 
 
 @contextmanager
+def open_scheduler(compute: ComputeParams) -> Iterator[Callable[[], str]]:
+    """Yield what tells the scheduler's address.
+
+    Where none is given, a cluster is started here when it is first asked for, and kept: its workers
+    take seconds to import what they work with.
+    """
+    with ExitStack() as stack:
+        on_gpu = compute.device.startswith("cuda")
+
+        @functools.cache
+        def find() -> str:
+            return compute.address or stack.enter_context(_start_here(compute.n_workers, on_gpu))
+
+        yield find
+
+
+@contextmanager
 def open_dask(
     compute: ComputeParams,
+    find_scheduler: Callable[[], str],
     places: tuple[Path, ...],
     request: Request,
     target: Path,
     means: Means,
 ) -> Iterator[Engine]:
-    """Make shards on the workers of a Dask cluster, or of one that is started for it.
+    """Make shards on the workers of a Dask cluster.
 
     Args:
         compute: Where the scheduler is, or how many workers are started here.
+        find_scheduler: Of :func:`open_scheduler`.
         places: What the work reads, besides what earlier stages made.
         request: What is asked for.
         target: Place of the artifact.
@@ -60,7 +80,7 @@ def open_dask(
     pinned = _GPU if request.uses_device and means.device.startswith("cuda") else None
     token = target.parent / f".run-{uuid.uuid4().hex[:12]}"
     with ExitStack() as stack:
-        client = _connect(stack, compute, pinned)
+        client = _connect(stack, find_scheduler())
         token.touch()
         stack.callback(token.unlink, missing_ok=True)
         terms = Terms.of_this_process(token, places)
@@ -74,8 +94,7 @@ def open_dask(
         yield Engine(n_workers, _MAX_WAITING, make, cluster.check, cluster.stop)
 
 
-def _connect(stack: ExitStack, compute: ComputeParams, pinned: Mapping[str, int] | None) -> Client:
-    address = compute.address or stack.enter_context(_start_here(compute.n_workers, pinned))
+def _connect(stack: ExitStack, address: str) -> Client:
     try:
         return stack.enter_context(Client(address, set_as_default=False))
     except OSError as error:
@@ -86,7 +105,7 @@ def _connect(stack: ExitStack, compute: ComputeParams, pinned: Mapping[str, int]
 
 
 @contextmanager
-def _start_here(n_workers: int, pinned: Mapping[str, int] | None) -> Iterator[str]:
+def _start_here(n_workers: int, on_gpu: bool) -> Iterator[str]:
     """Run a scheduler and workers that end when this process ends, however it does.
 
     They are commands, as Dask's own local cluster imports the caller's script again in each, and
@@ -112,7 +131,7 @@ def _start_here(n_workers: int, pinned: Mapping[str, int] | None) -> Iterator[st
         host = ["--host", HOST, "--dashboard-address", f"{HOST}:0", "--scheduler-file", str(place)]
         worker = ["--nworkers", str(n_workers), "--nthreads", "1", "--memory-limit", "0"]
         worker += ["--local-directory", str(scratch)]
-        worker += ["--resources", "GPU=1"] if pinned else []
+        worker += ["--resources", "GPU=1"] if on_gpu else []
         for command in (["scheduler", "--port", "0"], ["worker", *worker]):
             name, *options = command
             program = [sys.executable, "-m", f"distributed.cli.dask_{name}", *host, *options]
@@ -131,7 +150,7 @@ def _start_here(n_workers: int, pinned: Mapping[str, int] | None) -> Iterator[st
 
 
 class _Cluster:
-    """The workers of a scheduler, for one stage."""
+    """The workers of a scheduler, for one part of a stage."""
 
     def __init__(self, client: Client, terms: Terms, name: str) -> None:
         self._client = client

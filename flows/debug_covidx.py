@@ -30,6 +30,7 @@ from covid_debug.terminal import RunConsole
 from covid_debug.tracking.recorder import RunRecorder
 from flows import tasks
 from flows.recording import open_recorder, show_in_prefect, show_ingest
+from flows.runners import open_runner
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def debug_covidx(config: RunConfig, console: RunConsole, command: str = "") -> R
     Returns:
         What the run leaves behind.
     """
-    run = tasks.Run(config, console, command)
     prepare_folders(config.data_dir, config.reports_dir)
     console.say(f"films are worked on by {config.compute.describe_runner()}")
-    with open_recorder(config) as recorder:
+    with open_recorder(config) as recorder, open_runner(config) as runner:
+        run = tasks.Run(config, console, command, runner)
         with console.stage("Ingest and check the films"):
             original = tasks.ingest(run)
             found = load_ingest_audit(original)

@@ -8,7 +8,7 @@ that a worker needs neither Prefect nor a way to its server.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,16 +32,20 @@ _MAX_SHARDS: Final = 1000  # more of them destabilise schedulers
 _PERIOD_S: Final = 5.0
 
 
-def choose_runner(config: RunConfig) -> Runner | None:
-    """Return who makes the shards of a run's stages; None where it makes no shards."""
+@contextmanager
+def open_runner(config: RunConfig) -> Iterator[Runner | None]:
+    """Yield who makes the shards of a run's stages; None where it makes no shards."""
     compute = config.compute
     if compute.runner == "processes":
-        return None
-    if compute.runner == "threads":
-        return partial(run_shards, partial(open_threads, compute.n_workers))
-    from flows.dask_cluster import open_dask  # noqa: PLC0415 - brought by an extra
+        yield None
+    elif compute.runner == "threads":
+        yield partial(run_shards, partial(open_threads, compute.n_workers))
+    else:
+        from flows.dask_cluster import open_dask, open_scheduler  # noqa: PLC0415 - an extra's
 
-    return partial(run_shards, partial(open_dask, compute, tuple(_find_places(config))))
+        places = tuple(_find_places(config))
+        with open_scheduler(compute) as find_scheduler:
+            yield partial(run_shards, partial(open_dask, compute, find_scheduler, places))
 
 
 def _find_places(value: object) -> Iterator[Path]:

@@ -27,13 +27,12 @@ from covid_debug.data.selection import (
 from covid_debug.evaluation.comparison import BASE_ARM, CLEANED_ARM
 from covid_debug.evaluation.stage import ComparisonRequest
 from covid_debug.reporting.stage import ReportRequest
-from covid_debug.stages import Means, Request, find_or_make
+from covid_debug.stages import Means, Request, Runner, find_or_make
 from covid_debug.terminal import RunConsole
 from covid_debug.text.catalog import members_of
 from covid_debug.text.stage import RegionsRequest, describe_regions
 from covid_debug.training.params import EpochMetrics
 from covid_debug.training.stage import TrainRequest
-from flows.runners import choose_runner
 from flows.stage import stage
 
 VIEW_CACHE = "views"
@@ -47,11 +46,13 @@ class Run:
         config: The run.
         console: The terminal.
         command: Command line that started the run, for the report; decides no result.
+        runner: Who works on films elsewhere; None works on them here.
     """
 
     config: RunConfig
     console: RunConsole
     command: str = ""
+    runner: Runner | None = None
 
     def find_or_make(self, request: Request, store: Path | None = None) -> Path:
         """Return the artifact of a stage, by default in the run's folder of artifacts."""
@@ -64,7 +65,7 @@ class Run:
             n_devices=compute.devices,
             max_failed_share=compute.max_failed_share,
         )
-        return find_or_make(request, store or data_dir, means, choose_runner(self.config))
+        return find_or_make(request, store or data_dir, means, self.runner)
 
 
 @stage("ingest")

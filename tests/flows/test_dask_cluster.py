@@ -23,7 +23,7 @@ from covid_debug.pool import DIED
 from covid_debug.preflight.sharing import count_workers, describe_sharing
 from covid_debug.stages import Means, find_or_make
 from flows import dask_cluster
-from flows.runners import choose_runner
+from flows.runners import open_runner
 from flows.workers import Terms, WorkerRefusedError
 from tests.conftest import REPOSITORY
 from tests.flows.shard_toys import OnDevice, Toy
@@ -80,6 +80,21 @@ def test_a_cluster_of_two_processes_works_on_each_film_once_and_leaves_nothing(t
     assert {child.pid for child in children()} <= before
 
 
+def test_one_cluster_works_for_all_stages_of_a_run(tmp_path) -> None:
+    before = {child.pid for child in children()}
+    config = make_config(tmp_path, compute={"n_workers": 1, "runner": "dask"})
+    toys = [Toy(tmp_path / f"log-{n}", n_films=n) for n in (4, 5)]
+
+    with open_runner(config) as runner:
+        assert {child.pid for child in children()} <= before
+        for toy in toys:
+            find_or_make(toy, tmp_path, Means(), runner)
+
+    (pid,) = workers_of(toys[0])
+    assert workers_of(toys[1]) == {pid}
+    assert {child.pid for child in children()} <= before
+
+
 def test_a_worker_that_is_killed_costs_the_film_that_it_was_at(tmp_path, address) -> None:
     toy = Toy(tmp_path / "log", n_films=60, film_s=0.1)
     killed = []
@@ -125,6 +140,8 @@ def test_the_same_on_a_cluster_that_tries_again_by_itself(tmp_path, address) -> 
 
 def test_a_plan_counts_the_workers_of_the_cluster(tmp_path, address) -> None:
     compute = {"runner": "dask", "address": address, "n_workers": 7}
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)  # a test before this one killed some
 
     counted = count_workers(make_config(tmp_path, compute=compute))
 
@@ -191,7 +208,8 @@ def find_on_device(toy, folder, address):
     config = make_config(folder, compute=compute)
     store = folder / "data"
     store.mkdir(exist_ok=True)
-    return find_or_make(toy, store, Means(device="cuda"), choose_runner(config))
+    with open_runner(config) as runner:
+        return find_or_make(toy, store, Means(device="cuda"), runner)
 
 
 def test_a_cluster_without_workers_is_not_waited_for_for_ever(tmp_path, monkeypatch) -> None:
@@ -217,7 +235,7 @@ import sys
 from pathlib import Path
 from covid_debug.pool import DIED
 from covid_debug.stages import Means, find_or_make
-from flows.runners import choose_runner
+from flows.runners import open_runner
 from flows.server import configure_environment, prefect_server
 from tests.flows.shard_toys import Toy
 from tests.flows.test_preflight import make_config
@@ -227,8 +245,8 @@ def main():
     configure_environment(folder)
     config = make_config(folder, compute={"n_workers": 2, "runner": "dask"})
     toy = Toy(folder / "log", n_films=400, film_s=float(sys.argv[2]))
-    with prefect_server():
-        print(find_or_make(toy, folder / "data", Means(), choose_runner(config)))
+    with prefect_server(), open_runner(config) as runner:
+        print(find_or_make(toy, folder / "data", Means(), runner))
 
 """
 GUARD = 'if __name__ == "__main__":\n    main()\n'

@@ -18,7 +18,7 @@ from covid_debug.shards import Records, Shard, ShardFinished
 from covid_debug.stages import Means, find_or_make
 from flows import workers
 from flows.engines import Engine, WorkerDiedError, open_threads
-from flows.runners import choose_runner, cut, run_shards
+from flows.runners import cut, open_runner, run_shards
 from flows.workers import Terms
 from tests.flows.shard_toys import Toy
 from tests.flows.test_preflight import make_config
@@ -45,7 +45,8 @@ def make(toy, folder, *, listener=None, **compute):
     config = make_config(folder, compute={"n_workers": 2} | compute)
     store = folder / "data"
     store.mkdir(exist_ok=True)
-    return find_or_make(toy, store, means, choose_runner(config))
+    with open_runner(config) as runner:
+        return find_or_make(toy, store, means, runner)
 
 
 def worked_on(toy) -> Counter:
@@ -61,7 +62,8 @@ def test_films_are_cut_into_few_shards(n_films: int, n_workers: int, expected: i
 
 
 def test_processes_make_no_shards(tmp_path: Path) -> None:
-    assert choose_runner(make_config(tmp_path)) is None
+    with open_runner(make_config(tmp_path)) as runner:
+        assert runner is None
 
 
 def test_threads_work_on_each_film_once_and_write_the_same(tmp_path: Path) -> None:

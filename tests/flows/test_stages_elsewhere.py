@@ -19,7 +19,7 @@ from covid_debug.explaining import ExplainRequest
 from covid_debug.pool import DIED
 from covid_debug.stages import Means, find_or_make
 from covid_debug.text.stage import RegionsRequest, TextParams
-from flows.runners import choose_runner
+from flows.runners import open_runner
 from tests.cli import call
 from tests.flows.shard_toys import Deadly
 from tests.flows.test_dask_cluster import start_cluster
@@ -106,9 +106,9 @@ def test_killed_workers_leave_the_bytes_of_one_process_and_the_deadly_film_is_re
     config = make_config(tmp_path, compute={"runner": "dask", "address": address})
 
     told = Told()
-    elsewhere = choose_runner(config)
     means = replace(means, listener=told)
-    found = find_or_make(Deadly(request, deadly, once, seen), store, means, elsewhere)
+    with open_runner(config) as runner:
+        found = find_or_make(Deadly(request, deadly, once, seen), store, means, runner)
 
     deaths = [len(path.read_text().splitlines()) for path in seen.iterdir()]
     assert 1 in deaths
@@ -128,6 +128,7 @@ def test_threads_that_ask_a_model_write_the_bytes_of_one_process(stage, place, t
         store.mkdir()
 
     alone = find_or_make(request, stores[0], means)
-    found = find_or_make(request, stores[1], means, choose_runner(config))
+    with open_runner(config) as runner:
+        found = find_or_make(request, stores[1], means, runner)
 
     assert read(found) == read(alone)
