@@ -20,6 +20,7 @@ from covid_debug.audit.stage import AuditRequest
 from covid_debug.checking import advise_on_classes, check_model, require_shared_classes
 from covid_debug.data.filmset import load_filmset
 from covid_debug.data.integrity import load_ingest_audit
+from covid_debug.data.layouts.catalog import LAYOUTS
 from covid_debug.data.stage import TableData
 from covid_debug.data.table import StrangeLabelError
 from covid_debug.errors import DataIntegrityError, InputContractError, suggest
@@ -108,8 +109,8 @@ def debug_model(
         console: Says what is done.
         means: How it is carried out.
         findings: Labels of films that have several, each of which is asked about by itself, with
-            a report of its own; text is looked for once. Its p-values are corrected within a
-            finding, not over all of them.
+            a report of its own; text is looked for once. The p-values of a report are corrected
+            within its finding, not over all of them.
 
     Returns:
         Where each report lies, and its answers; one where no finding is named.
@@ -124,9 +125,13 @@ def debug_model(
     if not isinstance(asked.films, Path) and findings:
         each = [replace(asked, films=replace(asked.films, finding=one)) for one in findings]
     if isinstance(asked.model, Path):
-        _check_all(each, asked.model, means)
-    elif asked.model.source is not None:
-        find_kind(asked.model.source)
+        for one in each:
+            _check(one, asked.model, means)
+    else:
+        if asked.model.source is not None:
+            find_kind(asked.model.source)
+        for one in each:
+            _read_table(one.films)
     with hold_store(out):
         parts = ("model", "films", "check", "text", "audit", "report")
         stores = {part: out / part for part in parts}
@@ -136,7 +141,8 @@ def debug_model(
         else:
             with console.stage("import the model"):
                 checkpoint = find_or_make(asked.model, stores["model"], means)
-            _check_all(each, checkpoint, means)
+            for one in each:
+                _check(one, checkpoint, means)
         scans: list[Path] = []
         answers = []
         for i, one in enumerate(each):
@@ -247,11 +253,6 @@ def _count_finding(summary: RunSummary) -> dict[str, object]:
     }
 
 
-def _check_all(each: Sequence[DebugQuestion], checkpoint: Path, means: Means) -> None:
-    for one in each:
-        _check(one, checkpoint, means)
-
-
 def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
     """Load the model, and refuse before long work films that say nothing about it."""
     finding = classes = None
@@ -285,6 +286,12 @@ def _check(asked: DebugQuestion, checkpoint: Path, means: Means) -> LoadedModel:
             advice = advise_on_classes(model.classifier)
             raise StrangeLabelError(f"{error}{advice}") from error
     return model
+
+
+def _read_table(films: Path | TableData) -> None:
+    """Refuse a table with a mistake before the model is imported, which takes longer."""
+    if isinstance(films, TableData) and films.layout != "dicom":
+        LAYOUTS[films.layout](films.asked)
 
 
 def _name_classes(films: TableData, model: LoadedModel) -> TableData:

@@ -42,10 +42,7 @@ from covid_debug.evaluation.statistics import Estimate, cluster_bootstrap
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.lungs import find_lungs
 from covid_debug.imaging.reading import read_film
-from covid_debug.models.checkpoint import (
-    LoadedModel,
-    load_checkpoint,
-)
+from covid_debug.models.checkpoint import LoadedModel, load_checkpoint
 from covid_debug.models.devices import describe_device
 from covid_debug.models.factories import describe_factory, load_factory
 from covid_debug.models.inference import predict_probabilities

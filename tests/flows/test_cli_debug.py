@@ -254,6 +254,22 @@ def test_labels_of_a_table_that_the_model_does_not_know_are_named(
     assert not (tmp_path / "no").exists()
 
 
+def test_a_mistake_in_a_table_is_found_before_the_model_is_imported(tmp_path: Path) -> None:
+    torch.save(build_backbone("resnet18_half", 2).state_dict(), tmp_path / "mine.pt")
+    table = tmp_path / "mine.csv"
+    table.write_text("Where,label\ngone.png,normal\n")
+
+    outcome = call(
+        *("debug", "--model", tmp_path / "mine.pt", "--arch", "resnet18_half"),
+        *("--classes", "normal,flu", "--films", table, "--out", tmp_path / "no"),
+    )
+
+    assert outcome.code == 1
+    assert "mine.csv: no column is known to hold the path" in outcome.err[0]
+    assert not any("import" in one for one in outcome.out)
+    assert not (tmp_path / "no").exists()
+
+
 def test_options_of_a_table_beside_a_data_set_are_refused(world: Path, tmp_path: Path) -> None:
     outcome = ask(world, "no", "--finding", "Pneumonia")
 
@@ -324,8 +340,8 @@ def test_each_finding_gets_its_report_and_text_is_looked_for_once(
     films = load_filmset(world / "films").films
     cells = [(i % 2, int(i % 3 == 0)) for i in range(len(films))]
     cells[0], cells[1] = ("", 1), (1, "")  # neither finding is said of all films
-    rows = [(str(world / "films" / film.path), *cells[i]) for i, film in enumerate(films)]
-    table = write_rows(tmp_path / "t.csv", [("path", "Edema", "Mass"), *rows])
+    rows = [(str(world / "films" / film.path), *cells[i], i % 2) for i, film in enumerate(films)]
+    table = write_rows(tmp_path / "t.csv", [("path", "Edema", "Mass", "Masss"), *rows])
     line = (
         *("debug", "--model", tmp_path / "mine.pt", "--arch", "resnet18_half", "--channels", 1),
         *("--classes", "Edema,Mass,Nodule", "--image-size", 32, "--multi-label", "--maps", 0),
@@ -335,6 +351,8 @@ def test_each_finding_gets_its_report_and_text_is_looked_for_once(
     error = refusal(*line, "--finding", "Edema", "--finding", "Masss")
     assert "mine: has no label 'Masss'; did you mean 'Mass'" in error
     assert list((tmp_path / "out/films").iterdir()) == []
+    error = refusal(*line, "--finding", "Edema", "--finding", "Mas")
+    assert "t.csv: finding 'Mas' is no column; did you mean 'Mass'" in error
     with mock.patch("covid_debug.text.scan._scan_one", wraps=scan._scan_one) as look:
         outcome = call(*line, "--finding", "Edema", "--finding", "Mass")
     alone = call(*line, "--finding", "Mass")
