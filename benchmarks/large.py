@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -166,10 +166,21 @@ def _watch(title: str, counter: _Counter, path: Path, start: Cost, stop: threadi
 
 
 def _read(path: Path) -> Mapping[str, Sequence[Sample]]:
+    """Read the notes; times of a start that went on are added to those of the start before."""
     samples: dict[str, list[Sample]] = {}
+    starts: dict[str, Sample] = {}  # the last sample of the start before
+    clocks: dict[str, float] = {}
     with path.open(newline="") as file:
         for title, films, *numbers in csv.reader(file):
-            samples.setdefault(title, []).append(Sample(int(films), *map(float, numbers)))
+            one, noted = Sample(int(films), *map(float, numbers)), samples.setdefault(title, [])
+            if noted and one.clock_s < clocks[title]:
+                starts[title] = noted[-1]
+            clocks[title] = one.clock_s
+            if title in starts:
+                clock_s = starts[title].clock_s + one.clock_s
+                processor_s = starts[title].processor_s + one.processor_s
+                one = replace(one, clock_s=clock_s, processor_s=processor_s)
+            noted.append(one)
     return samples
 
 

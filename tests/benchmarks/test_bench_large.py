@@ -19,6 +19,20 @@ def test_cost_and_memory_are_told_by_tenths() -> None:
     assert row["at the end"] == "200, 50"
 
 
+def test_times_of_a_second_start_are_added_to_those_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = [f"cleaning,{n},{n / 2},{n / 5},900,50,950" for n in range(0, 61, 2)]
+    second = [f"cleaning,{n},{(n - 60) / 2},{(n - 60) / 5},900,50,950" for n in range(62, 101, 2)]
+    (tmp_path / "samples.csv").write_text("\n".join([*first, *second]))
+    monkeypatch.setattr("sys.argv", ["large", "--out", str(tmp_path), "--draw"])
+
+    large.main()
+
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("| cleaning | 100 | 0.8 | 2.0 | 0.2000 | 0.2000 to 0.2000 | 1.00 |")
+
+
 @pytest.mark.slow
 def test_stages_are_noted_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
