@@ -50,6 +50,8 @@ class Means:
         n_devices: Devices of that kind, or processes of the CPU, that share a training.
         max_failed_share: A stage stops when more than this share of its films fails.
         shard: Work on these films of a stage only, and stop before what needs all of them.
+        more: Shards that follow, each asked for when the one before it is finished; what all films
+            need is then read once for all of them.
         elsewhere: Where films are worked on; None is here.
     """
 
@@ -60,6 +62,7 @@ class Means:
     n_devices: int = 1
     max_failed_share: float = 0.05
     shard: Shard | None = None
+    more: Iterator[Shard] | None = None
     elsewhere: Elsewhere | None = None
 
 
@@ -212,7 +215,8 @@ def work_on_films(
         The records; remove them once the artifact stands.
 
     Raises:
-        ShardFinished: If ``means.shard`` did its part, and others or a later part are to follow.
+        ShardFinished: If ``means.shard`` and those that followed did their part, and others or a
+            later part are to follow.
         ArtifactError: If no worker survives a film and ``refuse`` is None.
     """
     folder = out.with_name(f".{out.name}.{key}.films")
@@ -224,14 +228,40 @@ def work_on_films(
             " they are not used, and deleted when this is finished; if they were meant, stop here"
             " and start with those"
         )
-    mine = names if means.shard is None else means.shard.of(names)
+    shard = means.shard
+    if shard is None:
+        _finish(names, records, work, means, title, refuse, is_intact)
+        return records
+    was_done = all(name in records for name in names)
+    while True:
+        records.refresh()
+        _finish(shard.of(names), records, work, means, title, refuse, is_intact)
+        records.refresh()
+        n_done = sum(name in records for name in names)
+        if n_done == len(names) and not is_last and (was_done or means.more is None):
+            return records  # others wait for the end of a part before any begins the next
+        shard = None if means.more is None else next(means.more, None)
+        if shard is None:
+            raise ShardFinished(n_done, len(names), title, is_last=is_last)
+
+
+def _finish(
+    mine: Sequence[str],
+    records: Records,
+    work: Callable[[Sequence[str], Path], Iterator[Record]],
+    means: Means,
+    title: str,
+    refuse: Callable[[str, str], Record] | None,
+    is_intact: Callable[[Record, Path], bool] | None,
+) -> None:
+    """Make the records of some films, or of all, that are not there yet."""
     if is_intact is not None:
         kept = [name for name in mine if name in records]
-        for name in [each for each in kept if not is_intact(records[each], folder)]:
+        for name in [each for each in kept if not is_intact(records[each], records.folder)]:
             records.forget(name)
     todo = [name for name in mine if name not in records]
     if todo and means.elsewhere is not None:
-        lost = means.elsewhere(names, records)
+        lost = means.elsewhere(mine, records)
         records.refresh()
         for name, reason in lost.items():
             if name not in records:
@@ -240,15 +270,9 @@ def work_on_films(
     if todo:
         with means.listener.progress(title) as progress:
             n_before = len(mine) - len(todo)
-            for n_done, record in enumerate(work(todo, folder), start=n_before + 1):
+            for n_done, record in enumerate(work(todo, records.folder), start=n_before + 1):
                 records.add(_keep(record, refuse, means.listener))
                 progress(n_done, len(mine))
-    if means.shard is not None:
-        records.refresh()
-        n_done = sum(name in records for name in names)
-        if is_last or n_done < len(names):
-            raise ShardFinished(n_done, len(names), title, is_last=is_last)
-    return records
 
 
 def lose_film(name: str, reason: str) -> Record:

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from covid_debug.errors import CovidDebugError
 from covid_debug.shards import Shard
-from covid_debug.stages import Means, Request, make_shard
-from flows.workers import Halting
+from covid_debug.stages import Means, Request
+from flows.workers import Making
 
 
 class WorkerDiedError(CovidDebugError):
@@ -42,10 +42,15 @@ def open_threads(n_threads: int, request: Request, target: Path, means: Means) -
     Yields:
         The engine.
     """
-    ended = threading.Event()
-    halting = replace(means, listener=Halting(lambda: not ended.is_set()))
+    ended, own = threading.Event(), threading.local()
 
     def make(shard: Shard) -> None:
-        make_shard(request, target, halting, shard)
+        making: Making | None = getattr(own, "making", None)
+        if making is None or making.is_over:
+            making = own.making = Making(request, target, means, lambda: not ended.is_set())
+        making.make(shard)
 
-    yield Engine(n_threads, n_threads, make, check=lambda: None, stop=ended.set)
+    try:
+        yield Engine(n_threads, n_threads, make, check=lambda: None, stop=ended.set)
+    finally:
+        ended.set()

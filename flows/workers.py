@@ -6,12 +6,15 @@ Imports no Prefect: a worker needs neither it nor its server, only the folder th
 import functools
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from queue import Empty, SimpleQueue
+from typing import Final, cast
 
 import covid_debug
 from covid_debug.artifacts import package_versions
@@ -25,6 +28,8 @@ from covid_debug.text.scan import limit_threads
 SEEN_WITHIN_S: Final = 60.0
 """How long a network drive may take to show a file that another machine has written."""
 _fit: set[Path] = set()  # tokens of the runs for which this process is fit
+_makings: dict[Path, "Making"] = {}  # what this process works on, by the token of its run
+_PERIOD_S: Final = 5.0
 
 
 class WorkerRefusedError(CovidDebugError):
@@ -142,6 +147,72 @@ def digest_code() -> str:
     return digest.hexdigest()[:12]
 
 
+class Making:
+    """Makes shards of a stage as they come, in a thread; what all films need is read only once.
+
+    Attributes:
+        is_over: Whether the run or an error has ended it.
+    """
+
+    def __init__(
+        self, request: Request, target: Path, means: Means, goes_on: Callable[[], bool]
+    ) -> None:
+        """Begin.
+
+        Args:
+            request: What is asked for.
+            target: Place of the artifact.
+            means: How it is carried out.
+            goes_on: Whether the run goes on; it is asked after each film, and while none is asked
+                for.
+        """
+        self.is_over = False
+        self._make = partial(make_shard, request, target)
+        self._means = replace(means, listener=Halting(goes_on), more=self._take())
+        self._goes_on = goes_on
+        self._asked: SimpleQueue[Shard] = SimpleQueue()
+        self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def make(self, shard: Shard) -> None:
+        """Wait until a shard is made.
+
+        Raises:
+            RunEndedError: If the run ended meanwhile.
+            Exception: What stopped the work; another shard wants another object.
+        """
+        self._asked.put(shard)
+        is_alive = True
+        while True:
+            try:
+                error = self._answers.get(timeout=_PERIOD_S if is_alive else 0)
+            except Empty:
+                if not is_alive:
+                    raise RunEndedError(f"the run has ended before shard {shard}") from None
+                is_alive = self._thread.is_alive()
+            else:
+                break
+        if error is not None:
+            raise error
+
+    def _take(self) -> Iterator[Shard]:
+        while self._goes_on():
+            with suppress(Empty):
+                yield self._asked.get(timeout=_PERIOD_S)
+                self._answers.put(None)
+
+    def _run(self) -> None:
+        try:
+            limit_threads()
+            for shard in cast("Iterator[Shard]", self._means.more):
+                self._make(self._means, shard)
+            self.is_over = True
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self.is_over = True
+            self._answers.put(error)
+
+
 def make_part(terms: Terms, request: Request, target: Path, means: Means, shard: Shard) -> None:
     """Make a shard of a stage, see :func:`covid_debug.stages.make_shard`.
 
@@ -156,4 +227,9 @@ def make_part(terms: Terms, request: Request, target: Path, means: Means, shard:
         if breach is not None:
             raise WorkerRefusedError(get_worker().address, breach)
         _fit.add(terms.token)
-    make_shard(request, target, replace(means, listener=Halting(terms.token.exists)), shard)
+    making = _makings.get(terms.token)
+    if making is None or making.is_over:
+        making = Making(request, target, means, terms.token.exists)
+        _makings.clear()
+        _makings[terms.token] = making
+    making.make(shard)

@@ -36,7 +36,14 @@ class Toy(Request):
     def names(self) -> list[str]:
         return [f"film{i:04d}" for i in range(self.n_films)]
 
+    @property
+    def begun(self) -> Path:
+        """A line for each time that the stage was begun."""
+        return self.log.with_name(f"{self.log.name}.begun")
+
     def make(self, out: Path, means: Means) -> None:
+        with self.begun.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
         records = work_on_films(
             out,
             "part-0",

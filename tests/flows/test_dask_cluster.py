@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_a_cluster_of_two_processes_works_on_each_film_once_and_leaves_nothing(t
 
     assert set(worked_on(toy).values()) == {1}
     assert len(workers_of(toy)) == 2
+    assert sorted(Counter(toy.begun.read_text().split()).values()) == [1, 1, 1]
     assert hash_file(made / "films.txt") == hash_file(alone / "films.txt")
     assert [path.name for path in (tmp_path / "data").iterdir()] == [made.name]
     assert {child.pid for child in children()} <= before

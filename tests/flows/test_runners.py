@@ -71,10 +71,12 @@ def test_threads_work_on_each_film_once_and_write_the_same(tmp_path: Path) -> No
     (tmp_path / "alone").mkdir()
     alone = find_or_make(toy, tmp_path / "alone", Means())
     toy.log.unlink()
+    toy.begun.unlink()
 
     made = make(toy, tmp_path, runner="threads")
 
     assert worked_on(toy) == Counter(toy.names)
+    assert len(toy.begun.read_text().splitlines()) == 1 + 2  # for the run, and in each thread
     assert hash_file(made / "films.txt") == hash_file(alone / "films.txt")
 
 

@@ -182,6 +182,29 @@ def test_shards_of_different_numbers_and_none_at_all_merge_to_the_same(
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_shards_that_follow_each_other_begin_a_part_once_and_end_with_it(
+    stage, place, whole, tmp_path, monkeypatch
+):
+    request, out = STAGES[stage](place), tmp_path / stage
+    n_parts = 2 if stage in {"placebo", "placebo with decoys", "proof"} else 1
+
+    finished = []
+    for _ in range(n_parts):
+        more = iter([Shard(2, 3), Shard(3, 3)])
+        finished.append(
+            make_shard(request, out, dataclasses.replace(QUIET, more=more), Shard(1, 3))
+        )
+        assert next(more, None) is None
+    with counted(monkeypatch) as done:
+        request.make(out, QUIET)
+
+    assert [part.is_last for part in finished] == [False] * (n_parts - 1) + [True]
+    assert all(part.n_done == part.n_total for part in finished)
+    assert done == []
+    assert content(out) == content(whole(stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_shard_killed_in_the_middle_goes_on_and_merges_to_the_same(
     stage, place, whole, tmp_path, monkeypatch
 ):
