@@ -204,7 +204,6 @@ class Making:
 
     def _run(self) -> None:
         try:
-            limit_threads()
             for shard in cast("Iterator[Shard]", self._means.more):
                 self._make(self._means, shard)
             self.is_over = True
