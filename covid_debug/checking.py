@@ -181,6 +181,10 @@ def check_model(
     hints = []
     if is_comparable and problems:
         hints = _try_mistakes(model, views, labels, shares, constant)
+    elif is_comparable:
+        hints = list_better(list(_try_orders(classifier, shares)), labels, accuracy.high)
+        if hints:
+            problems.append("another order of --classes fits the labels better")
     return ModelCheck(
         tuple(_list_answers(films, labels, shares, names)),
         accuracy,
@@ -270,8 +274,8 @@ def list_better(
     Args:
         tries: What was changed, and the probabilities ``(N, K)`` that it gave.
         labels: ``(N,)``.
-        constant: Accuracy of chance, which the interval must exceed; its confidence is Bonferroni's
-            for this number of tries.
+        constant: Accuracy that the interval must exceed, for example that of chance; its confidence
+            is Bonferroni's for this number of tries.
     """
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(tries))
     scored = [(_score(found, labels, confidence), what) for what, found in tries]

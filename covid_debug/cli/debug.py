@@ -124,7 +124,7 @@ def debug(
         layout = layout or ("folders" if films.is_dir() else "table")
         columns = parse_columns(column or [])
         first = finding[0] if finding else None
-        given = TableData("table", films, layout, images, columns, first, split="test")
+        given = TableData("table", films, layout, images, columns, first, split="marked")
     of_files = {
         "--arch": arch,
         "--function": function,

@@ -6,7 +6,8 @@ file, splits. How a layout is read is in :mod:`covid_debug.data.layouts`.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
@@ -23,7 +24,7 @@ from covid_debug.data.admission import (
     write_filmset,
 )
 from covid_debug.data.filmset import FilmSet
-from covid_debug.data.layouts.base import Asked, FileIndex, Listing
+from covid_debug.data.layouts.base import BLANK, Asked, FileIndex, Listing
 from covid_debug.data.layouts.catalog import LAYOUTS
 from covid_debug.data.layouts.reading import show_names
 from covid_debug.data.listed import ListedFilm
@@ -32,7 +33,7 @@ from covid_debug.records import Film
 from covid_debug.shown import to_printable
 from covid_debug.stages import Means
 
-SplitRule = Literal["patients", "test"]
+SplitRule = Literal["patients", "test", "marked"]
 
 _MAX_CLASSES: Final = 100
 _MAX_NAME: Final = 100
@@ -56,8 +57,9 @@ def list_table(
         asked: Table, folder, columns and finding.
         layout: Name in :data:`covid_debug.data.layouts.catalog.LAYOUTS`.
         class_names: Classes in index order, the positive one last; None sorts them.
-        split: ``"test"`` makes every film a test film; ``"patients"`` takes the splits of the
-            table, where it has them.
+        split: ``"test"`` makes every film a test film; ``"marked"`` those that the table marks so,
+            or every film where it marks none; ``"patients"`` takes the splits of the table, where
+            it has them.
 
     Returns:
         The films with their classes. Where the table has splits every film has one, and where it
@@ -217,6 +219,8 @@ def _choose_classes(
     found = listing.class_names or tuple(sorted(counts))
     _check_names(where, found if wanted is None else wanted)
     _check_names(where, found)
+    if wanted is None and asked.finding is None:
+        _refuse_missing(where, counts)
     if wanted is not None:
         strange = [name for name in counts if name not in wanted]
         if strange:
@@ -228,7 +232,7 @@ def _choose_classes(
             )
         found = tuple(wanted)
     empty = [name for name in found if not counts[name]]
-    if empty and (wanted is None or split != "test"):
+    if empty and (wanted is None or split == "patients"):
         have = ", ".join(f"{name} {counts[name]}" for name in found)
         raise DataIntegrityError(
             f"{where}: class {', '.join(map(repr, empty))} has no film ({have}); expected films of"
@@ -245,6 +249,29 @@ def _choose_classes(
             " --class-names orders them otherwise"
         )
     return found
+
+
+def _refuse_missing(where: Path, counts: Mapping[str, int]) -> None:
+    """Refuse labels that are likely no classes: missing values, and one number in two spellings."""
+    for name, n in counts.items():
+        if name.casefold() in BLANK:
+            raise DataIntegrityError(
+                f"{where}: {_count_films(n)} labelled '{name}', which is likely a missing value;"
+                " fill in the labels or delete the rows, or, if it is a class, name all classes"
+                " (--class-names)"
+            )
+    if set(counts) == {"-1", "0", "1"}:
+        raise DataIntegrityError(
+            f"{where}: labels are '-1', '0' and '1', as of a finding that is uncertain on"
+            f" {counts['-1']} films; name its column with --finding, which leaves these out, or, if"
+            " they are classes, name all of them with --class-names"
+        )
+    numbers: dict[float, str] = {}
+    for name in counts:
+        with suppress(ValueError):
+            if (other := numbers.setdefault(float(name), name)) != name:
+                said = f"labels '{other}' and '{name}' are the same number; write them alike"
+                raise DataIntegrityError(f"{where}: {said}")
 
 
 def _check_patients(where: Path, listing: Listing) -> None:
@@ -343,7 +370,15 @@ def _name_rows(before: ListedFilm, again: ListedFilm) -> str:
 
 
 def _choose_splits(where: Path, listing: Listing, split: SplitRule) -> None:
-    if split == "test":
+    if split != "patients":
+        others = Counter(film.split for film in listing.films if film.split != "test")
+        if split == "marked" and others.total() < len(listing.films):
+            listing.films = [film for film in listing.films if film.split == "test"]
+            said = "left out, as others are marked test"
+        else:
+            said = "test films here; a model's own training films say little about it"
+        named = [(name, n) for name, n in others.items() if name]
+        listing.notes += [f"{where}: {n} films marked {name} are {said}" for name, n in named]
         listing.films = [replace(film, split="test") for film in listing.films]
         return
     there = Counter(film.split for film in listing.films)

@@ -5,8 +5,10 @@ what its outputs mean is the business of :mod:`.heads`.
 """
 
 import hashlib
+import inspect
 import io
 import re
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -347,7 +349,13 @@ class _CallFunction:
                 f"function {self.name}: raised {one_line(error)} on images {images.shape};"
                 " call it by itself to see where"
             ) from error
-        return _to_tensor(outputs, planes)
+        try:
+            return _to_tensor(outputs, planes)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"function {self.name}: returned something else than numbers"
+                f" ({one_line(error)}); expected an array (N, K)"
+            ) from error
 
 
 def _to_tensor(outputs: Any, planes: Tensor) -> Tensor:  # noqa: ANN401
@@ -363,8 +371,11 @@ def wrap_function(function: Callable[[Any], Any]) -> Program:
     Returns:
         The network, a black box. What identifies it is the function's name and its module's file.
     """
-    name = f"{function.__module__}:{getattr(function, '__qualname__', function)}"
-    place = getattr(getattr(function, "__code__", None), "co_filename", "")
+    own = inspect.unwrap(function)  # else a decorator's file
+    if not hasattr(own, "__qualname__"):
+        own = type(own)
+    name = f"{own.__module__}:{own.__qualname__}"
+    place = getattr(sys.modules.get(own.__module__), "__file__", None) or ""
     source = Path(place).read_bytes() if place and Path(place).is_file() else b""
     identity = hashlib.sha256(name.encode() + source).hexdigest()
     return Program(ForeignNetwork(_CallFunction(function, name), "function", identity))

@@ -22,6 +22,7 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 _LEAST = 1e-7
 """Probabilities are kept this far from 0 and 1: beyond, single precision has no logits."""
 _SLACK = 1e-3
+_STEADY = 1e-3
 
 
 class FromProbabilities(nn.Module):
@@ -78,9 +79,10 @@ def check_probabilities(outputs: Tensor, where: str, *, multi_label: bool) -> No
     """
     low, high = float(outputs.min()), float(outputs.max())
     if not (low >= -_SLACK and high <= 1 + _SLACK):
+        percent = "" if low < 0 or high > 100 + _SLACK else "divide percentages by 100, or "
         raise InputContractError(
             f"{where}: returns numbers from {low:.3g} to {high:.3g}; probabilities lie in [0, 1];"
-            " use --output logits"
+            f" {percent}use --output logits"
         )
     total = float(outputs[0].sum())
     if not multi_label and abs(total - 1) > 0.01:
@@ -112,7 +114,8 @@ def find_outputs(network: nn.Module, spec: dict[str, Any], where: str) -> Tensor
     seen = ((images.expand(-1, planes, -1, -1)) - mean) / std
     network.eval()
     try:
-        outputs = _run(network, seen, spec)
+        outputs, again = _run(network, seen, spec), _run(network, seen, spec)
+        alone = _run(network, seen[:1], spec)
     except CheckpointError:
         raise
     except Exception as error:  # a stranger's network may raise anything
@@ -142,6 +145,14 @@ def find_outputs(network: nn.Module, spec: dict[str, Any], where: str) -> Tensor
     if spec["output"] == "probabilities":
         is_labels = spec["multi_label"] or "n_outputs" in spec
         check_probabilities(outputs.reshape(2, -1), where, multi_label=is_labels)
+    found = torch.cat([again.reshape(2, -1), alone.reshape(1, -1)])
+    expected = outputs.reshape(2, -1)[[0, 1, 0]]
+    if not torch.allclose(found, expected, rtol=_STEADY, atol=_STEADY):
+        raise CheckpointError(
+            f"{where}: answers otherwise when the same images are asked again, or one of them"
+            " alone; was it saved in training mode, or does it draw at random? Call .eval() on the"
+            " network and export it again"
+        )
     return seen
 
 

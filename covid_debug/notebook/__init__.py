@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from covid_debug.artifacts import check_absent
+from covid_debug.audit.inputs import choose_kinds
 from covid_debug.audit.pipeline import audit_filmset
 from covid_debug.audit.planning import AuditParams, AuditSubject
 from covid_debug.catalog import check_fields
@@ -201,7 +202,7 @@ def audit(
         filmset = open_tested(films, model, Path(folder), n_workers)
         tested = replace(filmset, films=filmset.select("test"))
         text = detect_text(tested, n_workers=n_workers) if regions is None else regions
-        found = by_image(text)
+        found = choose_kinds(by_image(text), chosen.kinds)
         loaded, means = LoadedModel(model, view, {}), Means(cache_dir=Path(folder, "views"))
         made = audit_filmset(
             AuditSubject(loaded, filmset, tested.films, found, chosen, seed),

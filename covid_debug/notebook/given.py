@@ -120,7 +120,7 @@ def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) 
         return open_films(films)
     if isinstance(films, str | Path):
         table, named = Path(films), str(films)
-    elif hasattr(films, "to_csv"):
+    elif hasattr(films, "to_csv") and hasattr(films, "columns"):
         table, named = folder / "films.csv", "data frame"
         _start_here(films).to_csv(table, index=False)
     else:
@@ -131,7 +131,7 @@ def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) 
             folder / "films",
             layout="folders" if table.is_dir() else "table",
             class_names=model.class_names,
-            split="test",
+            split="marked",
             means=Means(n_workers=n_workers),
         )
     except DataIntegrityError as error:
@@ -146,8 +146,10 @@ def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) 
 def _start_here(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return a table whose paths do not depend on where it lies."""
     started, here = frame.copy(), Path.cwd()
-    for name in [name for name in frame.columns if to_word(str(name)) in SYNONYMS["path"]][:1]:
-        started[name] = [str(here / path) for path in frame[name]]
+    words = {to_word(str(name)): name for name in reversed(frame.columns)}
+    for name in [words[word] for word in SYNONYMS["path"] if word in words][:1]:
+        given = zip(frame[name], frame[name].isna(), strict=True)
+        started[name] = ["" if is_blank else str(here / str(path)) for path, is_blank in given]
     return started
 
 

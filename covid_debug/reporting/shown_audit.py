@@ -48,6 +48,10 @@ class ShownAudit(Audit):
         own = {f.name: getattr(audit, f.name) for f in fields(audit)}
         return cls(**own, behind=behind, remarks=remarks)
 
+    def __repr__(self) -> str:
+        """Return the summary's lines; a film each would be pages."""
+        return "\n".join(describe_audit(self.summary))
+
     def _repr_html_(self) -> str:
         said = [f"Warning: {line}." for line in self.remarks] + describe_audit(self.summary)
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in said)

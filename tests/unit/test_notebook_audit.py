@@ -14,7 +14,7 @@ import covid_debug as cd
 from covid_debug.artifacts import read_manifest
 from covid_debug.data.filmset import FilmSet
 from covid_debug.data.phantom import TRUTH_REGIONS_NAME
-from covid_debug.errors import DataIntegrityError
+from covid_debug.errors import DataIntegrityError, InputContractError
 from covid_debug.imaging.geometry import ViewSpec
 from covid_debug.imaging.regions import read_regions
 from covid_debug.models.classifier import Classifier
@@ -72,6 +72,34 @@ def test_a_data_frame_a_file_and_a_data_set_give_the_same_verdicts(
         assert [f.verdict for f in found.films] == [f.verdict for f in expected.films]
         assert found.summary.verdicts == expected.summary.verdicts
         assert "Driven by text" in found._repr_html_()
+
+
+def test_columns_that_could_be_paths_blank_paths_and_a_series_are_told_apart(model, table) -> None:
+    settings = {"n_nulls": 4, "max_explained": 0}
+    expected = cd.audit(model, table, **settings)
+
+    found = cd.audit(model, table.assign(image_id=range(len(table))), **settings)
+
+    assert [f.verdict for f in found.films] == [f.verdict for f in expected.films]
+    assert len(repr(found)) < 2000
+    blank = table.assign(path=[None, *table["path"][1:]])
+    with pytest.raises(DataIntegrityError, match=r"row 2: column 'path' is empty"):
+        cd.audit(model, blank)
+    with pytest.raises(InputContractError):
+        cd.audit(model, table["path"])
+
+
+def test_drawn_lines_are_no_text_in_a_notebook_either(films, model) -> None:
+    def call_it(kind):
+        return [
+            replace(one, regions=tuple(replace(each, kind=kind) for each in one.regions))
+            for one in read_regions(films.root / TRUTH_REGIONS_NAME).values()
+        ]
+
+    settings = {"n_nulls": 4, "max_explained": 0}
+
+    assert cd.audit(model, films, call_it("side_marker"), **settings).films
+    assert cd.audit(model, films, call_it("annotation"), **settings).films == ()
 
 
 def test_labels_that_are_no_class_of_the_model_are_named(model, table) -> None:

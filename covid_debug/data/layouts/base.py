@@ -24,7 +24,8 @@ _SPLITS: Final[Mapping[str, Split]] = {
 _PRESENT: Final = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "present"})
 _ABSENT: Final = frozenset({"0", "false", "no", "n", "f", "negative", "neg", "absent"})
 _UNSURE: Final = frozenset({"-1", "u", "uncertain"})
-_BLANK: Final = frozenset({"", "nan", "na", "n/a", "none", "null"})
+BLANK: Final = frozenset({"", "nan", "na", "n/a", "none", "null"})
+"""Words, in small letters, for a cell that says nothing."""
 _ROOT: Final = Path("/")
 
 
@@ -93,11 +94,11 @@ class FindingLabels:
             word = word.partition(".")[0]
         if word in _PRESENT:
             return self.class_names[1], ""
-        if word in _ABSENT or (word in _BLANK and self._blank_is_absent):
+        if word in _ABSENT or (word in BLANK and self._blank_is_absent):
             return self.class_names[0], ""
         if word in _UNSURE:
             return "", f"{UNCERTAIN}: {self._finding} is uncertain"
-        if word in _BLANK:
+        if word in BLANK:
             return "", f"{NO_LABEL}: {self._finding} is left empty"
         raise DataIntegrityError(
             f"{where}: column '{to_printable(self._finding)}' holds '{to_printable(cell)[:60]}';"
@@ -168,8 +169,9 @@ def parse_split(word: str, where: object) -> Split:
     """
     split = find_split(word)
     if split is None:
+        said = f"'{to_printable(word)[:60]}' is unknown" if word.strip() else "is empty"
         raise DataIntegrityError(
-            f"{where}: split '{to_printable(word)[:60]}' is unknown; expected train, val or test,"
+            f"{where}: split {said}; expected train, val or test,"
             " also as training, valid, validation, dev; rename it, or leave the column out with"
             " --column split="
         )

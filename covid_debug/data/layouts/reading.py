@@ -208,19 +208,29 @@ def find_columns(
     Raises:
         DataIntegrityError: If an asked column is not there.
     """
-    by_word: dict[str, str] = {}
-    for name in table.header:
-        by_word.setdefault(to_word(name), name)
     found = {}
     for what, words in synonyms.items():
         if what in asked:
             if asked[what]:
                 found[what] = _find_column(table, asked[what], what)
             continue
-        taken = [by_word[word] for word in words if word in by_word]
+        taken = find_named(table, words)
         if taken:
             found[what] = taken[0]
     return found
+
+
+def find_named(table: Table, words: Sequence[str]) -> list[str]:
+    """Return the columns that have one of some names, in the order of the names.
+
+    Args:
+        table: The table.
+        words: Names in small letters without signs.
+    """
+    by_word: dict[str, str] = {}
+    for name in table.header:
+        by_word.setdefault(to_word(name), name)
+    return [by_word[word] for word in words if word in by_word]
 
 
 def _find_column(table: Table, name: str, what: str) -> str:

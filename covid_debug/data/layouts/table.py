@@ -15,6 +15,7 @@ from covid_debug.data.layouts.base import (
 from covid_debug.data.layouts.reading import (
     Table,
     find_columns,
+    find_named,
     need_columns,
     open_table,
     show_names,
@@ -72,6 +73,13 @@ def list_own_films(asked: Asked) -> Listing:
     need_columns(table, columns, ("path", "label"))
     listing = Listing(table.path.name.partition(".")[0])
     listing.class_names = labels.class_names if labels else None
+    for what in ("path", "label") if labels is None else ("path",):
+        rivals = [name for name in find_named(table, SYNONYMS[what]) if name != columns[what]]
+        if rivals and what not in asked.columns:
+            listing.notes.append(
+                f"{table.path}: the {what} is read from column '{columns[what]}', not from"
+                f" {show_names(rivals)}; --column {what}=NAME chooses another"
+            )
     if "patient" not in columns:
         listing.notes.append(
             f"{table.path}: no column holds patients, so every film is a patient of its own; if"

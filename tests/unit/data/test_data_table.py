@@ -115,6 +115,58 @@ def test_all_films_can_be_test_films_and_lack_a_class(tmp_path: Path) -> None:
     assert {film.split for film in films.films} == {"test"}
 
 
+def test_films_that_are_marked_test_are_tested_alone_and_a_line_says_so(tmp_path: Path) -> None:
+    table = make_table(tmp_path, 12, split="train test")
+
+    marked = list_table(Asked(table), split="marked")
+    every = list_table(Asked(table), split="test")
+
+    assert (len(marked.films), len(every.films)) == (6, 12)
+    assert {film.split for film in (*marked.films, *every.films)} == {"test"}
+    assert "6 films marked train are left out" in marked.notes[-1]
+    assert "6 films marked train are test films here" in every.notes[-1]
+
+
+@pytest.mark.parametrize("split", ["", "train val"])
+def test_where_none_is_marked_test_every_film_is_tested(tmp_path: Path, split: str) -> None:
+    listing = list_table(Asked(make_table(tmp_path, 12, split=split)), split="marked")
+
+    assert [film.split for film in listing.films] == ["test"] * 12
+    assert sum("test films here" in note for note in listing.notes) == len(split.split())
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("x", "y", "NaN"), "10 films are labelled 'NaN', which is likely a missing value; fill"),
+        (("0", "1", "-1"), "uncertain on 10 films; name its column with --finding"),
+        (("0", "1", "1.0"), "labels '1' and '1.0' are the same number; write them alike"),
+    ],
+)
+def test_labels_that_are_likely_no_classes_are_refused_unless_named(
+    tmp_path: Path, labels: tuple[str, ...], message: str
+) -> None:
+    asked = Asked(make_table(tmp_path, classes=labels))
+
+    assert message in refuse(asked)
+    assert list_table(asked, class_names=labels).class_names == labels
+
+
+def test_the_column_that_is_read_is_named_where_others_could_be_meant(tmp_path: Path) -> None:
+    rows = [
+        ["image_id", "path", "diagnosis", "label"],
+        *(["7", f"{i}.png", "w", str(i % 2)] for i in range(6)),
+    ]
+    table = write_table(tmp_path / "two.csv", rows)
+
+    notes = "\n".join(list_table(Asked(table)).notes)
+    chosen = list_table(Asked(table, columns={"label": "label", "path": "path"})).notes
+
+    assert "the path is read from column 'path', not from image_id; --column path=NAME" in notes
+    assert "the label is read from column 'label', not from diagnosis" in notes
+    assert not any("is read from" in note for note in chosen)
+
+
 def test_films_of_a_folder_are_found_at_any_depth_and_without_suffix(tmp_path: Path) -> None:
     for index in range(4):
         draw_film(tmp_path / "deep" / str(index) / f"f{index}.png", index)

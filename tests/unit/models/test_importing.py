@@ -1,7 +1,9 @@
 """Networks from elsewhere: every kind of file gives what its maker's program gives."""
 
+import importlib
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -20,7 +22,13 @@ from covid_debug.models import trust
 from covid_debug.models import weights as weights_room
 from covid_debug.models.checkpoint import hash_weights, load_checkpoint
 from covid_debug.models.copies import find_fast_copy
-from covid_debug.models.foreign import find_beside, find_kind, open_program, read_planes
+from covid_debug.models.foreign import (
+    find_beside,
+    find_kind,
+    open_program,
+    read_planes,
+    wrap_function,
+)
 from covid_debug.models.import_stage import ModelImport
 from covid_debug.models.importing import ModelFacts, import_model
 from covid_debug.models.weights import read_state
@@ -218,6 +226,48 @@ def test_finding_of_many_labels_is_its_sigmoid(tmp_path, ending):
     torch.testing.assert_close(shares[:, 1], expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(by_films(seen), model(seen))
     assert load_checkpoint(tmp_path / "out", factory=factory).classifier.class_names == LABELS
+
+
+@pytest.mark.parametrize("last", [nn.Dropout(0.5), nn.BatchNorm1d(2)])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_program_saved_in_training_mode_is_refused(tmp_path, last):
+    torch.manual_seed(0)
+    network = nn.Sequential(build(), last).train()
+    torch.jit.trace(network, images(), check_trace=False).save(tmp_path / "m.pt")
+
+    with pytest.raises(CheckpointError, match=r"saved in training mode.*Call .eval\(\)"):
+        bring(tmp_path / "m.pt", tmp_path / "model")
+
+
+def test_percentages_are_told_to_be_divided(tmp_path):
+    def percent(planes):
+        return 100 * mean_is_ill(planes)
+
+    with pytest.raises(InputContractError, match="divide percentages by 100, or use --output logi"):
+        bring(None, tmp_path / "model", facts(output="probabilities"), function=percent)
+
+
+def test_decorated_function_is_known_by_its_own_file(tmp_path, monkeypatch):
+    place = tmp_path / "mine_decorated.py"
+    source = "import torch\n@torch.no_grad()\ndef predict(x):\n    return {}\n"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    known = []
+    for answer in ("x", "1 - x"):
+        place.write_text(source.format(answer))
+        monkeypatch.delitem(sys.modules, "mine_decorated", raising=False)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        function = importlib.import_module("mine_decorated").predict
+        known.append(wrap_function(function).network.identity.tolist())
+
+    assert known[0] != known[1]
+
+
+def test_function_that_returns_no_numbers_is_refused_by_what_it_returns():
+    network = wrap_function(lambda images: {"ill": len(images)}).network
+
+    with pytest.raises(CheckpointError, match=r"returned something else than numbers .* \(N, K\)"):
+        network(images())
 
 
 def test_sigmoid_outputs_without_a_word_are_refused(tmp_path):
