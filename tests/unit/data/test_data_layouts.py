@@ -199,7 +199,7 @@ def test_with_a_folder_of_films_no_film_may_lie_elsewhere(tmp_path: Path) -> Non
         ([["path", "label"], ["a.png", "A"], ["b.png", ""]], {}, "row 3: 'b.png' has no label"),
         ([["path", "label"], ["", "A"]], {}, "row 2: column 'path' is empty"),
         ([["path", "label", "split"], ["a.png", "A", "trian"]], {}, "row 2: split 'trian' is"),
-        ([["path", "label", "split"], ["a.png", "A", ""]], {}, "row 2: split is empty; expected train, val or test"),
+        ([["path", "label", "split"], ["a.png", "A", ""]], {}, "row 2: split is empty; expected"),
     ],
 )  # fmt: skip
 def test_what_an_own_table_lacks_is_one_line(
