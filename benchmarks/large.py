@@ -173,6 +173,8 @@ def _read(path: Path) -> Mapping[str, Sequence[Sample]]:
     with path.open(newline="") as file:
         for title, films, *numbers in csv.reader(file):
             one, noted = Sample(int(films), *map(float, numbers)), samples.setdefault(title, [])
+            if noted and not one.films:  # begun again, or found finished
+                continue
             if noted and one.clock_s < clocks[title]:
                 starts[title] = noted[-1]
             clocks[title] = one.clock_s
@@ -181,7 +183,7 @@ def _read(path: Path) -> Mapping[str, Sequence[Sample]]:
                 processor_s = starts[title].processor_s + one.processor_s
                 one = replace(one, clock_s=clock_s, processor_s=processor_s)
             noted.append(one)
-    return samples
+    return {title: noted for title, noted in samples.items() if noted[-1].films}
 
 
 def describe_stage(title: str, samples: Sequence[Sample]) -> dict[str, object]:

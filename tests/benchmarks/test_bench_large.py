@@ -24,12 +24,14 @@ def test_times_of_a_second_start_are_added_to_those_of_the_first(
 ) -> None:
     first = [f"cleaning,{n},{n / 2},{n / 5},900,50,950" for n in range(0, 61, 2)]
     second = [f"cleaning,{n},{(n - 60) / 2},{(n - 60) / 5},900,50,950" for n in range(62, 101, 2)]
-    (tmp_path / "samples.csv").write_text("\n".join([*first, *second]))
+    found = ["ingest,0,1,1,900,0,900", "cleaning,0,1,1,900,0,900"]
+    (tmp_path / "samples.csv").write_text("\n".join([*first, *found, *second]))
     monkeypatch.setattr("sys.argv", ["large", "--out", str(tmp_path), "--draw"])
 
     large.main()
 
-    row = capsys.readouterr().out.splitlines()[-1]
+    *_, rule, row = capsys.readouterr().out.splitlines()
+    assert rule.startswith("| ---")
     assert row.startswith("| cleaning | 100 | 0.8 | 2.0 | 0.2000 | 0.2000 to 0.2000 | 1.00 |")
 
 
