@@ -57,6 +57,12 @@ def address():
         yield cluster.scheduler_address
 
 
+def wait_for_two(address: str) -> None:
+    """Wait until workers that a test before this one killed are there again."""
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+
+
 def children() -> list[psutil.Process]:
     found = psutil.Process().children(recursive=True)
     return [child for child in found if "resource_tracker" not in " ".join(child.cmdline())]
@@ -142,8 +148,7 @@ def test_the_same_on_a_cluster_that_tries_again_by_itself(tmp_path, address) -> 
 
 def test_a_plan_counts_the_workers_of_the_cluster(tmp_path, address) -> None:
     compute = {"runner": "dask", "address": address, "n_workers": 7}
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)  # a test before this one killed some
+    wait_for_two(address)
 
     counted = count_workers(make_config(tmp_path, compute=compute))
 
@@ -183,6 +188,7 @@ def test_a_worker_with_threads_is_refused(tmp_path) -> None:
 
 def test_work_on_a_device_goes_to_the_workers_that_offer_one(tmp_path, address) -> None:
     toy = OnDevice(tmp_path / "log")
+    wait_for_two(address)
     with pytest.raises(ArtifactError, match=r"none of 2 Dask workers offers a GPU; .*--resources"):
         find_on_device(toy, tmp_path, address)
 
