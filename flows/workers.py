@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Final, cast
+from typing import Final
 
 import covid_debug
 from covid_debug.artifacts import package_versions
@@ -27,8 +27,7 @@ from covid_debug.text.scan import limit_threads
 
 SEEN_WITHIN_S: Final = 60.0
 """How long a network drive may take to show a file that another machine has written."""
-_fit: set[Path] = set()  # tokens of the runs for which this process is fit
-_makings: dict[Path, "Making"] = {}  # what this process works on, by the token of its run
+_makings: dict[Path, "Making"] = {}  # by the token of the run for which this process is fit
 _PERIOD_S: Final = 5.0
 
 
@@ -167,9 +166,10 @@ class Making:
                 for.
         """
         self.is_over = False
-        self._make = partial(make_shard, request, target)
-        self._means = replace(means, listener=Halting(goes_on), more=self._take())
         self._goes_on = goes_on
+        self._shards = self._take()
+        halting = replace(means, listener=Halting(goes_on), more=self._shards)
+        self._make = partial(make_shard, request, target, halting)
         self._asked: SimpleQueue[Shard] = SimpleQueue()
         self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -204,8 +204,8 @@ class Making:
 
     def _run(self) -> None:
         try:
-            for shard in cast("Iterator[Shard]", self._means.more):
-                self._make(self._means, shard)
+            for shard in self._shards:
+                self._make(shard)
             self.is_over = True
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self.is_over = True
@@ -219,14 +219,13 @@ def make_part(terms: Terms, request: Request, target: Path, means: Means, shard:
         WorkerRefusedError: If this worker is not fit for the run.
         RunEndedError: If the run ended meanwhile.
     """
-    if terms.token not in _fit:
+    making = _makings.get(terms.token)
+    if making is None:
         from distributed import get_worker  # noqa: PLC0415 - brought by an extra
 
         breach = terms.find_breach()
         if breach is not None:
             raise WorkerRefusedError(get_worker().address, breach)
-        _fit.add(terms.token)
-    making = _makings.get(terms.token)
     if making is None or making.is_over:
         making = Making(request, target, means, terms.token.exists)
         _makings.clear()

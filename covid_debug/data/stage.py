@@ -168,7 +168,8 @@ class TableData(_FilmsRequest):
         finding: The finding that is asked about, where films have several labels.
         class_names: Classes in index order, the positive one last; None sorts them.
         split: ``"patients"`` takes the table's splits, or draws them by patient where it has none;
-            ``"test"`` makes every film a test film, on which no run can train.
+            ``"test"`` makes every film a test film, on which no run can train; ``"marked"`` those
+            that the table marks so, and all where it marks none.
         seed: Seed of the splits that are drawn.
         val_share: Share of the training films in validation, where the table names none.
         test_share: Share of the films in the test set, where the table has no splits.

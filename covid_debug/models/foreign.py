@@ -369,12 +369,11 @@ def wrap_function(function: Callable[[Any], Any]) -> Program:
         function: Takes float32 NumPy images ``(N, channels, H, W)``, returns ``(N, K)``.
 
     Returns:
-        The network, a black box. What identifies it is the function's name and its module's file.
+        The network, a black box. What identifies it is the function's name and its module's file;
+        an object that is called is itself alone, as nobody knows what it holds.
     """
     own = inspect.unwrap(function)  # else a decorator's file
-    if not hasattr(own, "__qualname__"):
-        own = type(own)
-    name = f"{own.__module__}:{own.__qualname__}"
+    name = f"{own.__module__}:{getattr(own, '__qualname__', own)}"
     place = getattr(sys.modules.get(own.__module__), "__file__", None) or ""
     source = Path(place).read_bytes() if place and Path(place).is_file() else b""
     identity = hashlib.sha256(name.encode() + source).hexdigest()

@@ -16,7 +16,7 @@ from covid_debug.artifacts import is_complete
 from covid_debug.checking import advise_on_classes
 from covid_debug.data.filmset import FilmSet, load_filmset
 from covid_debug.data.layouts.base import Asked
-from covid_debug.data.layouts.reading import to_word
+from covid_debug.data.layouts.reading import find_named
 from covid_debug.data.layouts.table import SYNONYMS
 from covid_debug.data.table import StrangeLabelError, ingest_table
 from covid_debug.errors import DataIntegrityError, InputContractError, suggest
@@ -146,9 +146,9 @@ def open_tested(films: Tested, model: Classifier, folder: Path, n_workers: int) 
 def _start_here(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return a table whose paths do not depend on where it lies."""
     started, here = frame.copy(), Path.cwd()
-    words = {to_word(str(name)): name for name in reversed(frame.columns)}
-    for name in [words[word] for word in SYNONYMS["path"] if word in words][:1]:
-        given = zip(frame[name], frame[name].isna(), strict=True)
+    started.columns = frame.columns.map(str)
+    for name in find_named(list(started.columns), SYNONYMS["path"])[:1]:
+        given = zip(started[name], started[name].isna(), strict=True)
         started[name] = ["" if is_blank else str(here / str(path)) for path, is_blank in given]
     return started
 

@@ -214,21 +214,21 @@ def find_columns(
             if asked[what]:
                 found[what] = _find_column(table, asked[what], what)
             continue
-        taken = find_named(table, words)
+        taken = find_named(table.header, words)
         if taken:
             found[what] = taken[0]
     return found
 
 
-def find_named(table: Table, words: Sequence[str]) -> list[str]:
+def find_named(header: Sequence[str], words: Sequence[str]) -> list[str]:
     """Return the columns that have one of some names, in the order of the names.
 
     Args:
-        table: The table.
+        header: Names of all columns.
         words: Names in small letters without signs.
     """
     by_word: dict[str, str] = {}
-    for name in table.header:
+    for name in header:
         by_word.setdefault(to_word(name), name)
     return [by_word[word] for word in words if word in by_word]
 

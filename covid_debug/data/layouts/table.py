@@ -74,7 +74,9 @@ def list_own_films(asked: Asked) -> Listing:
     listing = Listing(table.path.name.partition(".")[0])
     listing.class_names = labels.class_names if labels else None
     for what in ("path", "label") if labels is None else ("path",):
-        rivals = [name for name in find_named(table, SYNONYMS[what]) if name != columns[what]]
+        rivals = [
+            name for name in find_named(table.header, SYNONYMS[what]) if name != columns[what]
+        ]
         if rivals and what not in asked.columns:
             listing.notes.append(
                 f"{table.path}: the {what} is read from column '{columns[what]}', not from"

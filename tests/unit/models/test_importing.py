@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,14 @@ def test_decorated_function_is_known_by_its_own_file(tmp_path, monkeypatch):
         known.append(wrap_function(function).network.identity.tolist())
 
     assert known[0] != known[1]
+
+
+def test_objects_that_are_called_are_not_taken_for_each_other():
+    one, other = (partial(mean_is_ill, scale) for scale in (1, 2))
+
+    identities = [wrap_function(each).network.identity.tolist() for each in (one, other)]
+
+    assert identities[0] != identities[1]
 
 
 def test_function_that_returns_no_numbers_is_refused_by_what_it_returns():
