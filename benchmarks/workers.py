@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,7 @@ from flows.server import configure_environment, prefect_server
 
 RunnerName = Literal["alone", "processes", "dask"]
 _RUNNERS: tuple[RunnerName, ...] = ("alone", "processes", "dask")
+_STAGES = ("text detection", "interventions")
 _SIDE = 112
 
 
@@ -47,6 +49,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--films", type=int, nargs=2, default=(80, 320))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--stage", choices=_STAGES, nargs="+", default=_STAGES)
+    parser.add_argument("--runner", choices=_RUNNERS, nargs="+", default=_RUNNERS)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True)
     configure_environment(asked.out)
@@ -56,10 +60,9 @@ def main() -> None:
     _say(f"load {os.getloadavg()[0]:.1f} at the start")
     rows = []
     with prefect_server():
-        for title, requests in stages.items():
-            for runner in _RUNNERS:
-                rows.append(_compare(title, runner, requests, config, asked.repeats))
-                _say(f"load {os.getloadavg()[0]:.1f} after {title}, {runner}")
+        for title, runner in product(asked.stage, asked.runner):
+            rows.append(_compare(title, runner, stages[title], config, asked.repeats))
+            _say(f"load {os.getloadavg()[0]:.1f} after {title}, {runner}")
     _say(to_markdown(rows))
 
 
@@ -81,7 +84,7 @@ def _configure(out: Path) -> RunConfig:
 def _prepare(config: RunConfig, sizes: Sequence[int]) -> Mapping[str, Mapping[int, Request]]:
     """Make films, their text and a model; return title -> number of films -> what is timed."""
     place = config.data_dir
-    requests: dict[str, dict[int, Request]] = {"text detection": {}, "interventions": {}}
+    requests: dict[str, dict[int, Request]] = {stage: {} for stage in _STAGES}
     for n in sizes:
         data = PhantomData(kind="phantom", n_train=30, n_test=n)
         films = find_or_make(data, place, Means())
