@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from covid_debug.audit.describing import find_blank_classes, name_bound
 from covid_debug.audit.groups import GroupCounts
 from covid_debug.evaluation.comparison import BASE_ARM, Footing
+from covid_debug.evaluation.metrics import ALL_CLASSES
 from covid_debug.evaluation.questions import NOT_MEASURED, ONE_SEED, PrimaryAnswer
 from covid_debug.evaluation.statistics import Estimate, wilson_interval
 from covid_debug.reporting.answers import (
@@ -103,7 +104,8 @@ def _may_i_believe(summary: RunSummary) -> ShortAnswer:
             f"Balanced accuracy {_range(own.balanced_accuracy)} is not measurably above chance,"
             f" {name_percent(own.chance)}: what drives such a model means little."
         )
-        return ShortAnswer(MAY_I_BELIEVE, "no", "bad", line, (*limits, *known))
+        notes = (*_rank_all_the_same(summary), *limits, *known)
+        return ShortAnswer(MAY_I_BELIEVE, "no", "bad", line, notes)
     found = summary.calibration
     if limits:
         line, rest = limits[0], limits[1:]
@@ -117,6 +119,17 @@ def _may_i_believe(summary: RunSummary) -> ShortAnswer:
         return ShortAnswer(MAY_I_BELIEVE, "no objection found", "open", known[0], tuple(known[1:]))
     line = "Nothing was measured that could say so."
     return ShortAnswer(MAY_I_BELIEVE, "not known", "open", line)
+
+
+def _rank_all_the_same(summary: RunSummary) -> list[str]:
+    """Say that scores tell classes apart where answers do not: two figures of one model."""
+    area = summary.comparison.get(f"{BASE_ARM}/{BASE_ARM}", {}).get(f"{ALL_CLASSES}/auroc")
+    if area is None or not area.low > 0.5:
+        return []
+    return [
+        f"Its scores tell the classes apart all the same (AUROC {area.value:.2f}, {area.low:.2f} to"
+        f" {area.high:.2f}): its threshold or scale may not fit these films."
+    ]
 
 
 def _list_support(summary: RunSummary, own: Footing | None) -> list[str]:

@@ -17,6 +17,7 @@ from covid_debug.reporting.short_answers import answer_briefly
 from covid_debug.reporting.summary import (
     AuditCounts,
     FilmsSummary,
+    Interval,
     ModelAudit,
     RunSummary,
     TextSummary,
@@ -135,6 +136,17 @@ def test_believe_a_model_at_chance_is_not_believed():
         "Balanced accuracy 36.0 % (31.0 to 41.0) is not measurably above chance, 33.3 %: what"
         " drives such a model means little."
     )
+
+
+@pytest.mark.parametrize(("low", "said"), [(0.62, True), (0.5, False)])
+def test_believe_a_model_at_chance_whose_scores_are_not_is_told_so(low, said):
+    footing = (fakes.make_footing("original", 0.36, 0.3, above_chance=False),)
+    own = {"original/original": {"all/auroc": Interval(0.71, low, 0.8, 60)}}
+
+    _, believe, _ = answer_briefly(_summary(footing=footing, comparison=own))
+
+    told = "Its scores tell the classes apart all the same (AUROC 0.71, 0.62 to 0.80)"
+    assert any(note.startswith(told) for note in believe.notes) is said
 
 
 def test_believe_the_source_alone_as_good_asks_for_care():
