@@ -21,7 +21,8 @@ _CLASS_SETS: tuple[tuple[str, ...], ...] = (
 LABELS = frozenset(label for class_names in _CLASS_SETS for label in class_names)
 # COVIDx9 spells the source of 199 images "rnsa".
 _SOURCE_TYPOS = {"rnsa": "rsna"}
-_RSNA_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+", re.IGNORECASE)
+# In small letters: names of Cohen's collection are UUIDs in capitals, in every published list.
+_RSNA_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class SplitRow:
 
     @property
     def source(self) -> str:
-        """Source with the published typo mended; RSNA where the line has none but a UUID name."""
+        """Source with the published typo mended; RSNA where the line has none but its UUID name."""
         if not self.published_source:
             return "rsna" if _RSNA_NAME.fullmatch(self.filename) else ""
         return _SOURCE_TYPOS.get(self.published_source, self.published_source)

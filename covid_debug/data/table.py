@@ -260,18 +260,18 @@ def _refuse_missing(where: Path, counts: Mapping[str, int]) -> None:
                 " fill in the labels or delete the rows, or, if it is a class, name all classes"
                 " (--class-names)"
             )
-    if set(counts) == {"-1", "0", "1"}:
-        raise DataIntegrityError(
-            f"{where}: labels are '-1', '0' and '1', as of a finding that is uncertain on"
-            f" {counts['-1']} films; name its column with --finding, which leaves these out, or, if"
-            " they are classes, name all of them with --class-names"
-        )
     numbers: dict[float, str] = {}
     for name in counts:
         with suppress(ValueError):
             if (other := numbers.setdefault(float(name), name)) != name:
                 said = f"labels '{other}' and '{name}' are the same number; write them alike"
                 raise DataIntegrityError(f"{where}: {said}")
+    if set(numbers) == {-1, 0, 1} and len(counts) == 3:
+        raise DataIntegrityError(
+            f"{where}: labels are {_quote([numbers[-1], numbers[0], numbers[1]])}, as of a finding"
+            f" that is uncertain on {counts[numbers[-1]]} films; name its column with --finding,"
+            " which leaves these out, or, if they are classes, name all of them with --class-names"
+        )
 
 
 def _check_patients(where: Path, listing: Listing) -> None:

@@ -1,6 +1,7 @@
 """Split files of every COVIDx version."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def test_parse_split_file_with_a_byte_order_mark_reads_the_first_patient(tmp_pat
         (SplitRow("p", "a.png", "normal", "rnsa"), "rsna"),
         (SplitRow("p", "a.png", "normal", "cohen"), "cohen"),
         (SplitRow("p", "47c78742-4998-4878-aec4-37b11b1354ac.png", "normal"), "rsna"),
+        (SplitRow("p", "01E392EE-69F9-4E33-BFCE-E5C968654078.jpeg", "COVID-19"), ""),
         (SplitRow("p", "a.png", "normal"), ""),
     ],
 )
@@ -187,3 +189,5 @@ def test_published_files_hold_what_the_reference_counts(shared_data: Path) -> No
     assert sum(not row.published_source for row in test3) == 197
     inferred = Counter(row.source for row in test3 if not row.published_source)
     assert inferred == {"rsna": 196, "": 1}
+    named = [row for row in train7 if replace(row, published_source="").source == "rsna"]
+    assert {row.source for row in named} == {"rsna"}

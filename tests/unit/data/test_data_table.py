@@ -140,6 +140,7 @@ def test_where_none_is_marked_test_every_film_is_tested(tmp_path: Path, split: s
     [
         (("x", "y", "NaN"), "10 films are labelled 'NaN', which is likely a missing value; fill"),
         (("0", "1", "-1"), "uncertain on 10 films; name its column with --finding"),
+        (("0.0", "1.0", "-1.0"), "uncertain on 10 films; name its column with --finding"),
         (("0", "1", "1.0"), "labels '1' and '1.0' are the same number; write them alike"),
     ],
 )
