@@ -172,10 +172,7 @@ class _Cluster:
             try:
                 future.result()
             except KilledWorker as error:
-                host = error.last_worker.address
-                raise WorkerDiedError(
-                    f"killed its worker ({host}), probably for lack of memory"
-                ) from error
+                raise WorkerDiedError(error.last_worker.address) from error
             except WorkerRefusedError as error:  # it joined later than the others
                 self._client.retire_workers([error.args[0]], close_workers=True)
             except CancelledError as error:

@@ -13,7 +13,16 @@ from flows.workers import Making
 
 
 class WorkerDiedError(CovidDebugError):
-    """The worker of a shard died, as often as its scheduler tries again."""
+    """The worker of a shard died, as often as its scheduler tries again.
+
+    Attributes:
+        worker: Which one; what waited there is told the same.
+    """
+
+    def __init__(self, worker: str) -> None:
+        """Say which worker died."""
+        super().__init__(f"killed its worker ({worker}), probably for lack of memory")
+        self.worker = worker
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ that a worker needs neither Prefect nor a way to its server.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager, contextmanager
@@ -130,7 +131,7 @@ class _Work:
 
     def run(self, pool: ThreadPoolTaskRunner[None], shards: Sequence[Shard]) -> dict[str, str]:
         """Make shards; a film on which a worker died is tried alone, when all others are done."""
-        alone: list[Shard] = []
+        alone: dict[Shard, bool] = {}
         lost: list[Shard] = []
         n_allowed = self._means.max_failed_share * len(self._names)
         with self._means.listener.progress("films") as progress:
@@ -138,14 +139,18 @@ class _Work:
             while left:
                 died = self._take(pool, left, progress)
                 left = []
-                for shard in died:
+                for shard, is_shared in died.items():
                     suspect, *others = self._split(shard)
-                    alone.append(suspect)
+                    alone[suspect] = is_shared
                     left += others
-                self._refuse_more(alone, max(n_allowed, _PER_WORKER * self._engine.n_workers))
-            for shard in alone:
+                n_tried = max(n_allowed, _PER_WORKER * self._engine.n_workers)
+                self._refuse_more(list(alone), n_tried)
+            for shard, is_shared in alone.items():
                 if self.list_missing(shard):
-                    lost += self._take(pool, [shard], progress)
+                    died = self._take(pool, [shard], progress)
+                    if died and is_shared:  # the death before may have been another's
+                        died = self._take(pool, [shard], progress)
+                    lost += died
                     self._refuse_more(lost, n_allowed)
         reasons = {shard.of(self._names)[0]: DIED for shard in lost}
         self._wait_for_records(reasons)
@@ -156,29 +161,34 @@ class _Work:
         pool: ThreadPoolTaskRunner[None],
         shards: Sequence[Shard],
         progress: Callable[[int, int], None],
-    ) -> list[Shard]:
-        """Make shards and take every result; return those whose workers died."""
+    ) -> dict[Shard, bool]:
+        """Make shards and take every result.
+
+        Returns:
+            A shard whose worker died -> whether another was there, whose film may have done it.
+        """
         running = {}
         for shard in shards:
             task = _make.with_options(task_run_name=f"{self._title} {shard}")
             future = pool.submit(task, {"make": self._engine.make, "shard": shard})
             running[future.wrapped_future] = (future, shard)
-        died = []
+        died: dict[Shard, str] = {}
         while running:
             done, _ = wait(running, _PERIOD_S, FIRST_COMPLETED)
             for each in done:
                 future, shard = running.pop(each)
                 try:
                     future.result()
-                except WorkerDiedError:  # Prefect has said which
-                    died.append(shard)
+                except WorkerDiedError as error:  # Prefect has said which
+                    died[shard] = error.worker
             if not done:
                 self._engine.check()
             if not running or time.monotonic() > self._refreshed_s + _PERIOD_S:
                 self._records.refresh()
                 self._refreshed_s = time.monotonic()
                 progress(len(self._records), len(self._names))
-        return died
+        n_blamed = Counter(died.values())
+        return {shard: n_blamed[worker] > 1 for shard, worker in died.items()}
 
     def _split(self, shard: Shard) -> list[Shard]:
         """Return pieces of a shard, first the film that is missing first.

@@ -122,9 +122,10 @@ def test_an_error_in_a_shard_is_the_runs_and_ends_the_others(tmp_path: Path) -> 
 class Deaths:
     """An engine whose workers die on some films, here."""
 
-    def __init__(self, *deadly: str, innocent: str = "") -> None:
+    def __init__(self, *deadly: str, innocent: str = "", blamed: str = "") -> None:
         self.deadly = deadly
         self.innocent = innocent  # dies once, in company
+        self.deaths_of_blamed = {blamed: ["worker 1", "worker 0"]}  # once beside a deadly one
         self.n_deaths = 0
 
     @contextmanager
@@ -135,7 +136,9 @@ class Deaths:
             for name in with_names:
                 if name in self.deadly or (name == self.innocent and self.n_deaths == 0):
                     self.n_deaths += 1
-                    raise WorkerDiedError("killed its worker")
+                    raise WorkerDiedError(f"worker {self.n_deaths}")
+                if workers := self.deaths_of_blamed.get(name):
+                    raise WorkerDiedError(workers.pop(0))
                 if name not in records:
                     records.add({"name": name, "value": int(name[4:])})
 
@@ -166,6 +169,17 @@ def test_a_film_that_does_its_work_alone_is_not_lost(tmp_path: Path) -> None:
 
     assert "worker" not in (made / "films.txt").read_text()
     assert warnings == []
+
+
+def test_a_film_that_waited_where_another_killed_may_die_once_more(tmp_path: Path) -> None:
+    toy, engine = Toy(tmp_path / "log"), Deaths("film0001", blamed="film0020")
+
+    made, warnings = lose(toy, tmp_path, engine)
+
+    lines = (made / "films.txt").read_text().splitlines()
+    assert [line for line in lines if "worker" in line] == [f"film0001 {DIED}"]
+    assert warnings == [f"film0001: {DIED}; it is recorded as unusable"]
+    assert engine.n_deaths == 3  # the first is no proof: film0020 was at that worker, too
 
 
 def test_workers_that_die_on_many_films_end_the_stage(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_killed_workers_leave_the_bytes_of_one_process_and_the_deadly_film_is_re
 
     deaths = [len(path.read_text().splitlines()) for path in seen.iterdir()]
     assert 1 in deaths
-    assert 2 in deaths
+    assert max(deaths) in {2, 3}  # one more where another shard was at the worker
     assert read(found) == read(expected)
     assert f"{deadly}: {DIED}; it is recorded as unusable" in told.warnings
     assert [path.name for path in store.iterdir()] == [found.name]
