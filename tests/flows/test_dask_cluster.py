@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,13 +39,19 @@ pytestmark = [
 ]
 
 
+@contextmanager
 def start_cluster(n_workers: int = 2, **options):
-    return LocalCluster(
-        n_workers=n_workers,
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-        **{"threads_per_worker": 1, "memory_limit": 0} | options,
-    )
+    """Start workers that come back however often they are killed, as those of `dask worker` do."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        LocalCluster(
+            n_workers=n_workers,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            **{"threads_per_worker": 1, "memory_limit": 0} | options,
+        ) as cluster,
+    ):
+        yield cluster
 
 
 @pytest.fixture(scope="module")
