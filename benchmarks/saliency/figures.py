@@ -42,13 +42,13 @@ def write_figures(
     for grid in sorted({run.grid for run in runs}):
         at_grid = [run for run in runs if run.grid == grid]
         leading = next((r for r in at_grid if r.method == "igos_pp"), at_grid[0])
-        order = np.argsort(leading.void_reason != 0, kind="stable")[:n_shown]
+        order = np.argsort(leading.void != 0, kind="stable")[:n_shown]
         montage = {
             run.method: [
                 MontageCell(
                     run.saliency[i],
                     f"{run.deletion[i]:.2f} / {run.insertion[i]:.2f}",
-                    bool(run.void_reason[i] != 0),
+                    bool(run.void[i] != 0),
                 )
                 for i in order
             ]
@@ -59,7 +59,7 @@ def write_figures(
         (out / f"montage_{grid}.jpg").write_bytes(to_jpeg(figure))
         curves = {}
         for run in at_grid:
-            ok = (run.void_reason == 0) & np.isfinite(run.deletion)
+            ok = (run.void == 0) & np.isfinite(run.deletion)
             if ok.any():
                 curves[run.method] = MeanCurve(
                     run.fraction,

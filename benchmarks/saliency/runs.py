@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covid_debug.artifacts import artifact_key
+from covid_debug.saliency.base import MIN_SCORE_GAP, VOID_GAP
 
 MAX_BATCH = 64
 CODE_VERSION = 3
@@ -56,7 +57,8 @@ class MethodRun:
         deletion_curve: ``(N, T)``.
         insertion_curve: ``(N, T)``.
         fraction: ``(T,)``.
-        void_reason: ``(N,)`` codes of ``VOID_REASONS``; -1 where the film was not given to it.
+        void_reason: ``(N,)`` codes of ``VOID_REASONS`` as the method says; -1 where the film was
+            not given to it.
         seconds: ``(N,)`` seconds a map (a group's time shared by its films).
         cpu_seconds: ``(N,)`` the same in processor time over all threads.
         evaluations: ``(N,)`` images passed through the model.
@@ -77,15 +79,25 @@ class MethodRun:
     evaluations: NDArray[np.float64]
     peak_mb: float
 
+    @property
+    def void(self) -> NDArray[np.int64]:
+        """``(N,)`` codes, so that all methods are averaged over the same films.
+
+        Where the score does not fall from the film to the baseline of the curves they say nothing
+        about any map, not only about those that need a baseline themselves.
+        """
+        falls = self.deletion_curve[:, 0] - self.deletion_curve[:, -1] >= MIN_SCORE_GAP
+        return np.where((self.void_reason == 0) & ~falls, VOID_GAP, self.void_reason)
+
     def describe(self) -> str:
         """Return one line."""
-        ok = self.void_reason == 0
+        ok = self.void == 0
         if not ok.any():
             return f"{self.method} at {self.grid}: void on all {len(ok)} films"
         return (
             f"{self.method} at {self.grid}: deletion {self.deletion[ok].mean():.3f}, insertion"
             f" {self.insertion[ok].mean():.3f}, {np.median(self.seconds[ok]):.2f} s a map,"
-            f" {int((self.void_reason > 0).sum())} void"
+            f" {int((self.void > 0).sum())} void"
         )
 
 

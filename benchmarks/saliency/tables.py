@@ -68,12 +68,12 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
     patients = np.array([str(patient) for patient in films.patients])
     rows = []
     for run in runs:
-        ok = (run.void_reason == 0) & np.isfinite(run.deletion) & np.isfinite(run.insertion)
+        ok = (run.void == 0) & np.isfinite(run.deletion) & np.isfinite(run.insertion)
         zeros = np.zeros(int(ok.sum()))
         reference = yardsticks.get(run.grid)
         speedup = fewer_evaluations = deletion_difference = insertion_difference = None
         if reference is not None and run is not reference:
-            both = ok & (reference.void_reason == 0)
+            both = ok & (reference.void == 0)
             if both.any():
                 speedup = float(
                     np.median(reference.cpu_seconds[both]) / np.median(run.cpu_seconds[both])
@@ -89,7 +89,7 @@ def summarise(runs: Sequence[MethodRun], films: BenchFilms, *, seed: int = 0) ->
                 insertion_difference = paired_bootstrap_difference(
                     reference.insertion[both], run.insertion[both], patients[both], seed=seed
                 )
-        codes = run.void_reason[run.void_reason > 0]
+        codes = run.void[run.void > 0]
         rows.append(
             BenchRow(
                 method=run.method,

@@ -54,7 +54,8 @@ def test_benchmark_runs_every_method_at_every_grid_and_excludes_void_films_visib
     expected = [(m, g) for m in ("igos_pp", "gradient", "rise") for g in (4, SIDE)]
     assert found == [(YARDSTICK, 4), *expected]
     row = next(r for r in rows if (r.method, r.grid) == ("igos_pp", 4))
-    assert (row.n_ok, row.n_void, row.n_total) == (2, 1, 3)
+    methods = [one for one in rows if one.method != YARDSTICK]
+    assert {(one.n_ok, one.n_void, one.n_total) for one in methods} == {(2, 1, 3)}
     assert row.speedup is not None
     made = next(run for run in runs if (run.method, run.grid) == ("igos_pp", 4))
     ratio = runs[0].evaluations[:2].mean() / made.evaluations[:2].mean()
