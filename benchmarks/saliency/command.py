@@ -125,7 +125,13 @@ def bench_saliency(request: SaliencyBench, out: Path, console: RunConsole) -> st
         )
     write_text_atomic(out / "saliency.md", text)
     if request.gallery is not None:
-        write_gallery(request.gallery, out, text, n_films=len(films.names))
+        write_gallery(
+            request.gallery,
+            out,
+            text,
+            n_films=len(films.names),
+            yardsticks=request.yardstick_grids,
+        )
     return text
 
 

@@ -71,7 +71,9 @@ def write_figures(
             (out / f"curves_{grid}.png").write_bytes(to_png(figure))
 
 
-def write_gallery(gallery: Path, out: Path, table: str, *, n_films: int) -> None:
+def write_gallery(
+    gallery: Path, out: Path, table: str, *, n_films: int, yardsticks: Sequence[int] = ()
+) -> None:
     """Write a page that shows the montage, the curves and the table of a benchmark.
 
     Args:
@@ -79,19 +81,24 @@ def write_gallery(gallery: Path, out: Path, table: str, *, n_films: int) -> None
         out: Folder of the benchmark.
         table: Its Markdown tables.
         n_films: Films behind the averages.
+        yardsticks: Grids at which the plain published algorithm ran.
     """
     gallery.mkdir(parents=True, exist_ok=True)
+    montages = sorted(out.glob("montage_*.jpg"), key=lambda path: len(path.name))
+    grids = [montage.stem.removeprefix("montage_") for montage in montages]
+    options = [f"--films {n_films}", *(f"--grid {grid}" for grid in grids)]
+    options += [f"--yardstick {grid}" for grid in yardsticks]
     lines = [
         "# Gallery: every method on the same films",
         "",
-        "Made by `covid-debug bench saliency --gallery docs/gallery --out DIR`.",
+        f"Made by `covid-debug bench saliency {' '.join(options)}",
+        "--gallery docs/gallery --out DIR`.",
         "Bright: evidence for the class above the film. Below each map: deletion (lower is",
         "better) / insertion (higher is better). Pale maps are void: they mean nothing and are in",
         "no average.",
         "",
     ]
-    for montage in sorted(out.glob("montage_*.jpg"), key=lambda path: len(path.name)):
-        grid = montage.stem.removeprefix("montage_")
+    for grid, montage in zip(grids, montages, strict=True):
         curves = out / f"curves_{grid}.png"
         for picture in (montage, curves):
             if picture.is_file():

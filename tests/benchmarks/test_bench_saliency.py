@@ -97,10 +97,11 @@ def test_figures_and_sanity_are_written(films: BenchFilms, plan: BenchPlan, tmp_
     for name in ("montage_4.jpg", "curves_4.png", f"montage_{SIDE}.jpg"):
         assert (tmp_path / name).read_bytes().startswith((b"\x89PNG", b"\xff\xd8"))
 
-    write_gallery(tmp_path / "gallery", tmp_path, "| a table |", n_films=3)
+    write_gallery(tmp_path / "gallery", tmp_path, "| a table |", n_films=3, yardsticks=[4])
 
     page = (tmp_path / "gallery" / "README.md").read_text()
     assert "(montage_4.jpg)" in page
+    assert f"--films 3 --grid 4 --grid {SIDE} --yardstick 4\n" in page
     assert "| a table |" in page
     assert (tmp_path / "gallery" / "curves_4.png").is_file()
 
