@@ -26,7 +26,6 @@ from covid_debug.journal import Journal
 from covid_debug.models.classifier import Classifier
 from covid_debug.records_json import parse_plain
 from covid_debug.saliency.base import Explanation
-from covid_debug.saliency.captum_adapter import ContributionParams
 from covid_debug.saliency.catalog import build_explainer
 from covid_debug.seeding import derive_seed
 
@@ -245,8 +244,7 @@ def _make(
 def _completeness(line: Line, result: Explanation) -> Tensor:
     """Measure it for maps of contributions on the way from a baseline; others claim no sum."""
     explainer = build_explainer(line.method, **line.params)
-    claims = isinstance(explainer.params, ContributionParams) and explainer.uses_baseline
-    if not claims or "signed" not in result.diagnostics:
+    if not explainer.uses_baseline or "completeness_gap" not in result.diagnostics:
         return torch.full_like(result.target_score, torch.nan)
     return measure_completeness(
         result.diagnostics["signed"], result.target_score, result.diagnostics["score_baseline"]

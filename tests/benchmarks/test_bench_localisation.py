@@ -96,6 +96,13 @@ def test_maps_are_measured_kept_and_found_again(tmp_path):
     assert len((tmp_path / "localisation.jsonl").read_text().splitlines()) == 8
 
 
+def test_only_maps_that_claim_a_sum_have_an_error_of_it(tmp_path):
+    for name in ("lime", "kernel_shap", "igos_pp"):
+        found = run(make_subject(), Line(name, name), tmp_path)
+        assert found
+        assert all(one.completeness is None for one in found)
+
+
 def test_costly_methods_explain_fewer_films(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.localisation.measure.COSTLY_EVALUATIONS", 10)
     assert len(run(make_subject(), Line("igos_pp", "igos_pp", {"grid_size": 4}), tmp_path)) == 2
